@@ -1,0 +1,206 @@
+//! The process: config -> bundle -> model threads -> service -> listeners -> drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::DefaultBodyLimit;
+use axum::{Router, middleware};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
+
+use crate::admission::{self, Admission};
+use crate::batch::{Queue, QueueConfig, Workers};
+use crate::health::Health;
+use crate::http;
+use crate::metrics::Recorder;
+use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError};
+use crate::service::{Service, Settings};
+use crate::state::{MemoryStore, RouterStore};
+use crate::types::config::{Config, Engine};
+use crate::types::{Clock, Encode};
+use crate::{admin, observe};
+
+/// Connections that may wait to be accepted: trainers open thousands at once.
+const BACKLOG: u32 = 4096;
+
+/// A server that is up.
+#[derive(Debug)]
+pub struct App {
+    /// Where traffic is served.
+    pub address: SocketAddr,
+    /// Where probes and metrics are served.
+    pub admin_address: SocketAddr,
+    health: Arc<Health>,
+    workers: Arc<Workers>,
+    traffic: Listener,
+    admin: Listener,
+    config: Config,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address can't be had.
+    #[error("`{key}`: can't listen on {address}: {source}")]
+    Listen {
+        /// The config key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// ONNX Runtime can't be loaded.
+    #[error("`model.onnxruntime_library`: {0}")]
+    Runtime(#[from] RuntimeError),
+    /// The bundle is not fit to serve.
+    #[error("the bundle can't be served:\n{0}")]
+    Bundle(#[from] BundleProblems),
+    /// No thread for the model.
+    #[error("the operating system gave no thread for the model: {0}")]
+    Threads(std::io::Error),
+    /// The loader ended early.
+    #[error("the bundle's loader ended early")]
+    Loader,
+}
+
+impl App {
+    /// Loads the bundle and serves it. Both ports answer once this returns; probes answer before.
+    ///
+    /// # Errors
+    /// When a port, the runtime or the bundle can't be had; nothing is left running.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let traffic = listen("server.listen", config.server.listen)?;
+        let admin = listen("server.admin_listen", config.server.admin_listen)?;
+        let (address, admin_address) = (local(&traffic, &config), local(&admin, &config));
+
+        let health = Arc::new(Health::new(config.stall_limit));
+        let recorder = Recorder::install();
+        let admin = Listener::spawn(admin, admin::routes(health.clone(), recorder.clone()));
+
+        let (bundle, encoders) = load(&config).await?;
+        let queue = Arc::new(Queue::new(QueueConfig {
+            max_batch_tokens: config.batch.tokens.get(),
+            max_texts: config.batch.queue_texts.get(),
+        }));
+        let workers = Arc::new(Workers::spawn(&queue, encoders).map_err(StartError::Threads)?);
+        let store = store(&config, bundle.n_heads());
+        let settings = Settings {
+            router: config.router,
+            window: config.feedback,
+            max_text_bytes: config.server.max_text_bytes.get(),
+        };
+        let view = bundle.view();
+        let service = Arc::new(Service::new(bundle, queue, store, clock, settings));
+        recorder.follow(service.clone());
+        let traffic = Listener::spawn(traffic, layers(http::routes(service), &config));
+        health.loaded(workers.clone());
+        tracing::info!(%address, %admin_address, model = view.name, revision = view.revision,
+            heads = view.heads.len(), model_threads = config.batch.threads, "ready");
+        Ok(Self { address, admin_address, health, workers, traffic, admin, config })
+    }
+
+    /// Stops within `linger + drain_timeout`: says not ready, lingers, finishes what is in flight, ends.
+    pub async fn stop(self) {
+        let shutdown = self.config.shutdown;
+        self.health.drain();
+        tracing::info!(linger = ?shutdown.linger, drain_timeout = ?shutdown.drain_timeout, "draining");
+        tokio::time::sleep(shutdown.linger).await;
+        if !self.traffic.close(shutdown.drain_timeout).await {
+            tracing::warn!("requests were still in flight at the end of the drain timeout");
+        }
+        let workers = self.workers;
+        if tokio::task::spawn_blocking(move || workers.stop()).await.is_err() {
+            tracing::error!("the model threads could not be stopped");
+        }
+        self.admin.close(Duration::from_secs(1)).await;
+        tracing::info!("stopped");
+    }
+}
+
+async fn load(config: &Config) -> Result<(Arc<Bundle>, Vec<Box<dyn Encode>>), StartError> {
+    let (model, n_encoders) = (config.model.clone(), config.batch.threads.get());
+    let load = move || -> Result<_, StartError> {
+        let runtime = Runtime::load(&model.onnxruntime_library)?;
+        Ok(Bundle::load(&runtime, &model.bundle, n_encoders)?)
+    };
+    let (bundle, encoders) = tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??;
+    let encoders = encoders.into_iter().map(|encoder| Box::new(encoder) as Box<dyn Encode>).collect();
+    Ok((Arc::new(bundle), encoders))
+}
+
+fn store(config: &Config, n_heads: usize) -> Arc<dyn RouterStore> {
+    match config.state.engine {
+        Engine::Memory => {
+            if let Some(dir) = &config.state.data_dir {
+                tracing::info!(dir = %dir.display(), "the memory engine writes nothing: `state.data_dir` is unused");
+            }
+            Arc::new(MemoryStore::new(n_heads, config.state.max_users, config.router.decay))
+        }
+    }
+}
+
+/// The layers around every traffic route, outermost last.
+fn layers(routes: Router, config: &Config) -> Router {
+    let admission = Admission::new(config.server.max_concurrent_requests, config.server.request_timeout);
+    routes
+        .layer(DefaultBodyLimit::max(config.server.max_body_bytes.get()))
+        // A panic of one request must not reach the metrics and the log as a dropped connection.
+        .layer(CatchPanicLayer::custom(observe::panicked))
+        // Within the observation, so that what is shed is counted and logged like any answer.
+        .layer(middleware::from_fn_with_state(admission, admission::admit))
+        .layer(middleware::from_fn(observe::observe))
+        // The id is set before anything is logged and copied after everything is answered.
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+}
+
+/// A listening port and the task that serves it. Dropping it closes the port at once.
+#[derive(Debug)]
+struct Listener {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+impl Listener {
+    fn spawn(listener: TcpListener, routes: Router) -> Self {
+        let (stop, mut stopped) = watch::channel(false);
+        let until_stopped = async move {
+            // An error means that the sender is gone, which is a stop as well.
+            let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+        };
+        let serve = axum::serve(listener, routes).with_graceful_shutdown(until_stopped);
+        Self { stop, task: tokio::spawn(serve.into_future()) }
+    }
+
+    /// Stops accepting and waits for what is in flight; false if that took longer than `limit`.
+    async fn close(mut self, limit: Duration) -> bool {
+        self.stop.send_replace(true);
+        tokio::time::timeout(limit, &mut self.task).await.is_ok()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let open = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.set_nodelay(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    open().map_err(|source| StartError::Listen { key, address, source })
+}
+
+fn local(listener: &TcpListener, config: &Config) -> SocketAddr {
+    listener.local_addr().unwrap_or(config.server.listen)
+}

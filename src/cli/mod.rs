@@ -1,0 +1,69 @@
+//! The commands. Each reads flags, calls one engine or the app, and says what happened.
+
+mod check;
+mod fit;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What sysexits.h calls EX_USAGE: the config or the bundle is not fit to start with.
+const EXIT_REFUSED: u8 = 64;
+
+/// A reward server with a routed mixture of heads, personalised online.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve a bundle over HTTP: score, rank, compare, and learn from feedback.
+    Serve(serve::Args),
+    /// Learn reward heads and a router from preference pairs, and write a bundle.
+    Fit(fit::Args),
+    /// Say everything that is wrong with a bundle or a config.
+    Check(check::Args),
+}
+
+/// Runs the command; the exit code is 0, 1 for a failure, 64 for a config or bundle that is refused.
+#[must_use]
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Fit(args) => fit::run(&args),
+        Command::Check(args) => check::run(args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { message, code }) => {
+            say(&mut std::io::stderr(), &format!("micro-reward: {message}"));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Why a command failed, in words for people.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    fn refused(error: impl std::fmt::Display) -> Self {
+        Self { message: error.to_string(), code: EXIT_REFUSED }
+    }
+
+    fn failed(error: impl std::fmt::Display) -> Self {
+        Self { message: error.to_string(), code: 1 }
+    }
+}
+
+/// Writes a line; a closed pipe is the reader's choice.
+fn say(out: &mut impl std::io::Write, line: &str) {
+    let _ = writeln!(out, "{line}");
+}

@@ -1,0 +1,71 @@
+//! `micro-reward serve`
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+
+use super::Failure;
+use crate::app::App;
+use crate::shutdown;
+use crate::telemetry;
+use crate::types::SystemClock;
+use crate::types::config::{Config, Layers, Problems, environment};
+
+/// Flags win over the environment, which wins over the file.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// A TOML file that overlays the defaults.
+    #[arg(long)]
+    pub(super) config: Option<PathBuf>,
+    /// The bundle to serve.
+    #[arg(long, value_name = "DIR")]
+    pub(super) bundle: Option<String>,
+    /// Where traffic is served, such as 0.0.0.0:8080.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<String>,
+    /// Where probes and metrics are served.
+    #[arg(long, value_name = "ADDR")]
+    admin_listen: Option<String>,
+    /// Where ledgers live: memory.
+    #[arg(long, value_name = "ENGINE")]
+    state: Option<String>,
+    /// For state engines that write to disk.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+}
+
+impl Args {
+    fn into_config(self) -> Result<Config, Problems> {
+        let layers = match &self.config {
+            Some(path) => Layers::defaults().file(path),
+            None => Layers::defaults(),
+        };
+        let layers = layers
+            .environment(environment())
+            .flag("--bundle", "model.bundle", self.bundle)
+            .flag("--listen", "server.listen", self.listen)
+            .flag("--admin-listen", "server.admin_listen", self.admin_listen)
+            .flag("--state", "state.engine", self.state)
+            .flag("--data-dir", "state.data_dir", self.data_dir);
+        Config::new(layers)
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let config = args.into_config().map_err(Failure::refused)?;
+    telemetry::start(&config.log);
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    runtime.block_on(async {
+        let stop = shutdown::requested();
+        let app = App::start(config, Arc::new(SystemClock)).await.map_err(Failure::refused)?;
+        let signal = stop.await.map_err(Failure::failed)?;
+        tracing::info!(signal, "stopping");
+        app.stop().await;
+        Ok(())
+    })?;
+    // A connection that outlived the drain must not hold the process.
+    runtime.shutdown_background();
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Whether the process is ready, draining, alive.
+//!
+//! The laws: ready means that the bundle is loaded and warmed up, and draining ends it for ever; alive means that
+//! every model thread lives and none is stuck. A busy server is alive.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::batch::Workers;
+
+/// The state behind the probes.
+#[derive(Debug)]
+pub struct Health {
+    workers: OnceLock<Arc<Workers>>,
+    is_draining: AtomicBool,
+    stall_limit: Duration,
+}
+
+impl Health {
+    /// Not ready yet.
+    #[must_use]
+    pub fn new(stall_limit: Duration) -> Self {
+        Self { workers: OnceLock::new(), is_draining: AtomicBool::new(false), stall_limit }
+    }
+
+    /// The bundle is loaded, warmed up, and these threads run it.
+    pub fn loaded(&self, workers: Arc<Workers>) {
+        self.workers.get_or_init(|| workers);
+    }
+
+    /// No new traffic, please.
+    pub fn drain(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the process is not ready, if it is not.
+    #[must_use]
+    pub fn not_ready(&self) -> Option<&'static str> {
+        match (self.workers.get(), self.is_draining.load(Ordering::Relaxed)) {
+            (_, true) => Some("draining"),
+            (None, false) => Some("loading the bundle"),
+            (Some(_), false) => None,
+        }
+    }
+
+    /// Whether restarting the process would not help.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+            || self.workers.get().is_none_or(|workers| workers.are_healthy(self.stall_limit))
+    }
+}

@@ -1,0 +1,32 @@
+//! HTTP: paths, bodies, statuses. Translates to the service and back, nothing more.
+
+mod body;
+mod feedback;
+mod native;
+mod openapi;
+mod problem;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+
+use crate::service::Service;
+
+pub use openapi::document as openapi_document;
+pub use problem::Problem;
+
+/// The traffic routes. The layers around them are the process's business.
+pub fn routes(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/score", post(native::score))
+        .route("/rank", post(native::rank))
+        .route("/compare", post(native::compare))
+        .route("/feedback", post(feedback::feedback))
+        .route("/users/{id}", get(native::user).delete(native::erase))
+        .route("/models", get(native::models))
+        .route("/openapi.json", get(openapi::serve))
+        .fallback(problem::no_route)
+        .method_not_allowed_fallback(problem::no_method)
+        .with_state(service)
+}

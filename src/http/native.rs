@@ -1,0 +1,58 @@
+//! The native verbs: body in, service call, body out.
+
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::{Path, State};
+
+use super::body::Json;
+use super::problem::Problem;
+use crate::service::Service;
+use crate::types::{
+    CompareAnswer, CompareRequest, Erased, Error, ModelView, RankAnswer, RankRequest, ScoreAnswer,
+    ScoreRequest, UserId, UserView,
+};
+
+type Verb<T> = Result<Answer<T>, Problem>;
+type Shared = State<Arc<Service>>;
+
+#[utoipa::path(post, path = "/score", request_body = ScoreRequest, responses(
+    (status = 200, body = ScoreAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
+pub(super) async fn score(State(service): Shared, Json(request): Json<ScoreRequest>) -> Verb<ScoreAnswer> {
+    Ok(Answer(service.score(request).await?))
+}
+
+#[utoipa::path(post, path = "/rank", request_body = RankRequest, responses(
+    (status = 200, body = RankAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
+pub(super) async fn rank(State(service): Shared, Json(request): Json<RankRequest>) -> Verb<RankAnswer> {
+    Ok(Answer(service.rank(request).await?))
+}
+
+#[utoipa::path(post, path = "/compare", request_body = CompareRequest, responses(
+    (status = 200, body = CompareAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
+pub(super) async fn compare(
+    State(service): Shared,
+    Json(request): Json<CompareRequest>,
+) -> Verb<CompareAnswer> {
+    Ok(Answer(service.compare(request).await?))
+}
+
+#[utoipa::path(get, path = "/users/{id}", params(("id" = String, Path)), responses(
+    (status = 200, body = UserView), (status = 404, body = super::problem::ProblemBody<'static>)))]
+pub(super) async fn user(State(service): Shared, Path(id): Path<String>) -> Verb<UserView> {
+    Ok(Answer(service.user(&user_id(id)?).await?))
+}
+
+#[utoipa::path(delete, path = "/users/{id}", params(("id" = String, Path)), responses((status = 200, body = Erased)))]
+pub(super) async fn erase(State(service): Shared, Path(id): Path<String>) -> Verb<Erased> {
+    Ok(Answer(service.erase(&user_id(id)?).await?))
+}
+
+#[utoipa::path(get, path = "/models", responses((status = 200, body = ModelView)))]
+pub(super) async fn models(State(service): Shared) -> Answer<ModelView> {
+    Answer(service.model())
+}
+
+fn user_id(id: String) -> Result<UserId, Error> {
+    UserId::try_from(id).map_err(|error| Error::invalid_field("id", error.to_string()))
+}

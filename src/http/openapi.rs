@@ -1,0 +1,29 @@
+//! The OpenAPI document of the traffic port, derived from the handlers.
+
+use axum::Json as Answer;
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "micro-reward", description = "Routed reward heads, personalised online."),
+    paths(
+        super::native::score,
+        super::native::rank,
+        super::native::compare,
+        super::feedback::feedback,
+        super::native::user,
+        super::native::erase,
+        super::native::models,
+    )
+)]
+struct Document;
+
+/// The document.
+#[must_use]
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}
+
+pub(super) async fn serve() -> Answer<utoipa::openapi::OpenApi> {
+    Answer(document())
+}

@@ -1,0 +1,99 @@
+//! The Prometheus recorder: what every metric means, its buckets, and gauges that are read when asked.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+
+use crate::service::Service;
+use crate::types::metric;
+
+/// Histograms drop what they have sorted into buckets this often, scraped or not.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The recorder of this process.
+#[derive(Clone)]
+pub struct Recorder {
+    handle: Option<PrometheusHandle>,
+    service: Arc<Mutex<Weak<Service>>>,
+}
+
+impl Recorder {
+    /// Installs the recorder; a process has one, however often this is called. Needs a tokio runtime.
+    #[must_use]
+    pub fn install() -> Self {
+        static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+        let handle = HANDLE.get_or_init(|| {
+            let installed = builder().and_then(PrometheusBuilder::install_recorder);
+            describe();
+            installed.inspect_err(|error| tracing::error!(%error, "there will be no metrics")).ok()
+        });
+        if let Some(handle) = handle.clone() {
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(UPKEEP).await;
+                    handle.run_upkeep();
+                }
+            });
+        }
+        Self { handle: handle.clone(), service: Arc::default() }
+    }
+
+    /// Reads gauges from this service from now on.
+    pub fn follow(&self, service: Arc<Service>) {
+        let model = service.model();
+        gauge!(metric::MODEL_INFO, "name" => model.name, "revision" => model.revision).set(1.0);
+        *self.service.lock() = Arc::downgrade(&service);
+    }
+
+    /// The metrics in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        if let Some(service) = self.service.lock().upgrade() {
+            let (n_users, n_waiting) = service.gauges();
+            gauge!(metric::USERS).set(n_users as f64);
+            gauge!(metric::QUEUE_DEPTH).set(n_waiting as f64);
+        }
+        self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
+    use metrics_exporter_prometheus::Matcher::{Full, Suffix};
+    // 100 us to about 2 minutes, by factors of 2.
+    let seconds: Vec<f64> = (0..20).map(|i| 1e-4 * f64::from(1 << i)).collect();
+    let counts: Vec<f64> = (0..16).map(|i| f64::from(1 << i)).collect();
+    let lags = [0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0];
+    let heads: Vec<f64> = (2..=16).map(|i| f64::from(i) / 2.0).collect();
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Suffix("_seconds".to_owned()), &seconds)?
+        .set_buckets_for_metric(Full(metric::FEEDBACK_LAG_SECONDS.to_owned()), &lags)?
+        .set_buckets_for_metric(Full(metric::BATCH_TEXTS.to_owned()), &counts)?
+        .set_buckets_for_metric(Full(metric::BATCH_TOKENS.to_owned()), &counts)?
+        .set_buckets_for_metric(Full(metric::EFFECTIVE_HEADS.to_owned()), &heads)
+}
+
+fn describe() {
+    describe_counter!(metric::REQUESTS, "Requests answered, by route and status");
+    describe_histogram!(metric::REQUEST_SECONDS, Unit::Seconds, "Time from head to head, by route");
+    describe_gauge!(metric::INFLIGHT, "Requests being answered now");
+    describe_counter!(metric::SHED, "Requests refused for load, by reason");
+    describe_histogram!(
+        metric::STAGE_SECONDS,
+        Unit::Seconds,
+        "Time per stage: tokenize and heads per request, encode per batch, queue_and_encode per text"
+    );
+    describe_gauge!(metric::QUEUE_DEPTH, "Texts waiting for a model thread now");
+    describe_counter!(metric::ABANDONED, "Texts never encoded because their caller had gone");
+    describe_histogram!(metric::BATCH_TEXTS, "Texts per batch");
+    describe_histogram!(metric::BATCH_TOKENS, "Tokens per batch, padding included");
+    describe_counter!(metric::TRUNCATED, "Texts of which only the end was encoded");
+    describe_counter!(metric::RESPONSES, "Responses scored");
+    describe_counter!(metric::FEEDBACK, "Feedback events, by result");
+    describe_histogram!(metric::FEEDBACK_LAG_SECONDS, Unit::Seconds, "From an event's time to its ack");
+    describe_histogram!(metric::EFFECTIVE_HEADS, "Effective heads of the weights that scored an item");
+    describe_gauge!(metric::USERS, "Users with a ledger now");
+    describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served");
+}

@@ -1,0 +1,67 @@
+//! What one feedback says about every head, and its fixed-point form.
+//!
+//! The law: an increment depends on the event and the heads alone, never on current weights. That is what
+//! makes a ledger a sum.
+
+/// Fixed-point units per nat. A ledger counts in 2^-32 nat, so that "equal" means equal bytes.
+pub(super) const UNITS_PER_NAT: f64 = 4_294_967_296.0;
+
+/// No single event moves a head by more than this many nats: the width that keeps 2^20 events from overflow.
+const MAX_NATS_PER_EVENT: f64 = 1024.0;
+
+/// What one feedback adds to a ledger: K fixed-point numbers in units of 2^-32 nat, centred over the heads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Increment(Box<[i64]>);
+
+impl Increment {
+    /// Centres per-head log-likelihoods (nats, finite) and rounds them to fixed point.
+    #[must_use]
+    pub fn new(log_likelihoods: &[f64]) -> Self {
+        let mean = log_likelihoods.iter().sum::<f64>() / log_likelihoods.len() as f64;
+        Self(
+            log_likelihoods
+                .iter()
+                .map(|l| (l - mean).clamp(-MAX_NATS_PER_EVENT, MAX_NATS_PER_EVENT))
+                .map(|nats| (nats * UNITS_PER_NAT).round() as i64)
+                .collect(),
+        )
+    }
+
+    /// The K numbers, in units of 2^-32 nat.
+    #[must_use]
+    pub fn units(&self) -> &[i64] {
+        &self.0
+    }
+}
+
+/// The evidence of a preference pair: `log sigma(d_k)` with `d_k = beta_k (r_k(chosen) - r_k(rejected))`.
+#[must_use]
+pub fn pair(margins: &[f64]) -> Increment {
+    Increment::new(&margins.iter().map(|&d| log_sigmoid(d)).collect::<Vec<_>>())
+}
+
+/// The evidence of a tie: `log(2 sqrt(sigma(d_k) sigma(-d_k)))`, largest for the heads that are indifferent.
+#[must_use]
+pub fn tie(margins: &[f64]) -> Increment {
+    let evidence = |d: f64| std::f64::consts::LN_2 + 0.5 * (log_sigmoid(d) + log_sigmoid(-d));
+    Increment::new(&margins.iter().map(|&d| evidence(d)).collect::<Vec<_>>())
+}
+
+/// The evidence of a thumb: `log sigma(+-s_k)` with `s_k = beta_k (r_k - mean_k)`, up where a head likes it more than most.
+#[must_use]
+pub fn thumb(scores: &[f64], up: bool) -> Increment {
+    let sign = if up { 1.0 } else { -1.0 };
+    Increment::new(&scores.iter().map(|&s| log_sigmoid(sign * s)).collect::<Vec<_>>())
+}
+
+/// `ln(1 / (1 + exp(-x)))`, without overflow.
+#[must_use]
+pub fn log_sigmoid(x: f64) -> f64 {
+    x.min(0.0) - (-x.abs()).exp().ln_1p()
+}
+
+/// `1 / (1 + exp(-x))`, without overflow.
+#[must_use]
+pub fn sigmoid(x: f64) -> f64 {
+    log_sigmoid(x).exp()
+}

@@ -1,0 +1,88 @@
+//! The ledger: the additive per-head evidence of one user.
+//!
+//! The law: a ledger is a sum. Events in any order, split over any replicas and merged in any grouping, end in
+//! the same integers (with forgetting on: within one unit per event and change of epoch). A duplicate is the
+//! only danger; who holds ledgers guards against it.
+
+use super::decay::Decay;
+use super::evidence::{Increment, UNITS_PER_NAT};
+
+/// Evidence of one user for each of K heads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    /// Units of 2^-32 nat, relative to the origin of `epoch`.
+    sums: Box<[i64]>,
+    epoch: i64,
+    n: u64,
+    last_at_ms: i64,
+}
+
+impl Ledger {
+    /// The ledger of somebody who has said nothing yet.
+    #[must_use]
+    pub fn new(n_heads: usize) -> Self {
+        Self { sums: vec![0; n_heads].into(), epoch: i64::MIN, n: 0, last_at_ms: i64::MIN }
+    }
+
+    /// Adds one event that happened at `at_ms`.
+    pub fn add(&mut self, increment: &Increment, at_ms: i64, decay: Decay) {
+        debug_assert_eq!(increment.units().len(), self.sums.len(), "one increment per head");
+        self.advance(decay.epoch_of(at_ms), decay);
+        let weight = decay.weight(at_ms, self.epoch);
+        for (sum, &unit) in self.sums.iter_mut().zip(increment.units()) {
+            *sum = sum.saturating_add((unit as f64 * weight).round() as i64);
+        }
+        self.n += 1;
+        self.last_at_ms = self.last_at_ms.max(at_ms);
+    }
+
+    /// Adds all that `other` has seen.
+    pub fn merge(&mut self, other: &Self, decay: Decay) {
+        debug_assert_eq!(other.sums.len(), self.sums.len(), "both count the same heads");
+        self.advance(other.epoch, decay);
+        let behind = self.epoch.abs_diff(other.epoch);
+        for (sum, &theirs) in self.sums.iter_mut().zip(&other.sums) {
+            *sum = sum.saturating_add(decay.rebase(theirs, behind));
+        }
+        self.n += other.n;
+        self.last_at_ms = self.last_at_ms.max(other.last_at_ms);
+    }
+
+    /// The evidence in nats per head, as it counts at `now_ms` (never earlier than the last event).
+    #[must_use]
+    pub fn evidence(&self, now_ms: i64, decay: Decay) -> Vec<f64> {
+        if self.n == 0 {
+            return vec![0.0; self.sums.len()];
+        }
+        let faded = decay.weight(now_ms.max(self.last_at_ms), self.epoch);
+        self.sums.iter().map(|&sum| sum as f64 / UNITS_PER_NAT / faded).collect()
+    }
+
+    /// The sums in units of 2^-32 nat.
+    #[must_use]
+    pub fn sums(&self) -> &[i64] {
+        &self.sums
+    }
+
+    /// How many events have been added.
+    #[must_use]
+    pub fn n_events(&self) -> u64 {
+        self.n
+    }
+
+    /// When the latest event happened, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn last_at_ms(&self) -> Option<i64> {
+        (self.n > 0).then_some(self.last_at_ms)
+    }
+
+    fn advance(&mut self, epoch: i64, decay: Decay) {
+        if epoch > self.epoch {
+            let ahead = epoch.abs_diff(self.epoch);
+            for sum in &mut self.sums {
+                *sum = decay.rebase(*sum, ahead);
+            }
+            self.epoch = epoch;
+        }
+    }
+}

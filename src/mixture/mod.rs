@@ -1,0 +1,17 @@
+//! The mathematics of the routed mixture: weights, evidence, ledgers, decay, scores.
+//!
+//! Pure functions and values: no async, no I/O, no clock, and nothing here can fail. Times are parameters,
+//! in milliseconds since the Unix epoch. The symbols are those of MiCRo (arXiv 2505.24846): `K` reward heads,
+//! `r_k` the reward of head `k`, `pi_k` the router's prior, `w_k` the mixture weights.
+
+mod decay;
+mod evidence;
+mod ledger;
+mod scores;
+mod weights;
+
+pub use decay::Decay;
+pub use evidence::{Increment, log_sigmoid, pair, sigmoid, thumb, tie};
+pub use ledger::Ledger;
+pub use scores::{best_probabilities, disagreement, preference};
+pub use weights::{Routing, Weights, log_softmax, log_sum_exp};

@@ -1,0 +1,67 @@
+//! Mixture weights: a point on the simplex over K heads, computed on read and never stored.
+
+/// How a ledger turns into weights.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Routing {
+    /// Hedge's learning rate, > 0. With 1 and log loss the rule is Bayes: regret <= ln K, for ever.
+    pub eta: f64,
+    /// The share of the weight that is spread evenly over all heads, in [0, 1), so that none is ever dead.
+    pub floor: f64,
+}
+
+impl Routing {
+    /// Bayes' rule as it is: eta 1, no floor.
+    pub const BAYES: Self = Self { eta: 1.0, floor: 0.0 };
+}
+
+/// Mixture weights `w` over K heads: each in [0, 1], summing to 1.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weights(Box<[f64]>);
+
+impl Weights {
+    /// `w = (1 - floor) softmax(log_prior + eta * evidence) + floor / K`.
+    ///
+    /// Both slices have length K, in nats; neither need be normalised. Evidence of any finite size gives a
+    /// point on the simplex.
+    #[must_use]
+    pub fn posterior(log_prior: &[f64], evidence: &[f64], routing: Routing) -> Self {
+        debug_assert_eq!(log_prior.len(), evidence.len(), "one prior and one evidence per head");
+        let logits: Vec<f64> =
+            log_prior.iter().zip(evidence).map(|(prior, nats)| prior + routing.eta * nats).collect();
+        let spread = routing.floor / logits.len() as f64;
+        Self(log_softmax(&logits).iter().map(|log_w| (1.0 - routing.floor) * log_w.exp() + spread).collect())
+    }
+
+    /// The weights, one per head.
+    #[must_use]
+    pub fn as_slice(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// `sum_k w_k v_k`: the routed reward when `v` holds the heads' calibrated rewards.
+    #[must_use]
+    pub fn mean_of(&self, values: &[f64]) -> f64 {
+        self.0.iter().zip(values).map(|(w, v)| w * v).sum()
+    }
+
+    /// The exponential of the weights' entropy, in [1, K]: how many heads take part.
+    #[must_use]
+    pub fn effective_heads(&self) -> f64 {
+        let entropy: f64 = self.0.iter().filter(|&&w| w > 0.0).map(|w| -w * w.ln()).sum();
+        entropy.exp()
+    }
+}
+
+/// `x_k - ln sum_j exp(x_j)`: normalised log-weights.
+#[must_use]
+pub fn log_softmax(logits: &[f64]) -> Vec<f64> {
+    let total = log_sum_exp(logits);
+    logits.iter().map(|x| x - total).collect()
+}
+
+/// `ln sum_j exp(x_j)`, without overflow.
+#[must_use]
+pub fn log_sum_exp(logits: &[f64]) -> f64 {
+    let top = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    top + logits.iter().map(|x| (x - top).exp()).sum::<f64>().ln()
+}

@@ -1,0 +1,105 @@
+//! What the heads read of a prompt and a response, and what they answer.
+
+use ndarray::Array2;
+
+use super::manifest::{Feature, Head, InputSection};
+
+/// The columns of the heads' input.
+#[derive(Debug, Clone)]
+pub struct Features {
+    blocks: Vec<Feature>,
+    n_embedding: usize,
+}
+
+impl Features {
+    /// The columns that a manifest names, for embeddings of `n_embedding` numbers.
+    #[must_use]
+    pub fn new(input: &InputSection, n_embedding: usize) -> Self {
+        Self { blocks: input.features.clone(), n_embedding }
+    }
+
+    /// How many columns: D.
+    #[must_use]
+    pub fn n_columns(&self) -> usize {
+        self.blocks.iter().map(|block| if *block == Feature::LogLength { 1 } else { self.n_embedding }).sum()
+    }
+
+    /// Whether the prompt's embedding is among them.
+    #[must_use]
+    pub fn read_the_prompt(&self) -> bool {
+        self.blocks.contains(&Feature::Prompt)
+    }
+
+    /// Appends one response's row to `rows`.
+    ///
+    /// `response` is the embedding of the response (or of the pair), `text` the response itself; `prompt` is
+    /// read only where [`Self::read_the_prompt`].
+    pub fn extend(&self, rows: &mut Vec<f32>, prompt: &[f32], response: &[f32], text: &str) {
+        for block in &self.blocks {
+            match block {
+                Feature::Response => rows.extend_from_slice(response),
+                Feature::Prompt => rows.extend_from_slice(prompt),
+                Feature::LogLength => rows.push((text.chars().count() as f32).ln_1p()),
+            }
+        }
+    }
+}
+
+/// Every head's raw reward of n responses, `[n, K]`, with the calibration that makes heads comparable.
+#[derive(Debug, Clone)]
+pub struct Rewards {
+    raw: Array2<f32>,
+    scales: Vec<Scale>,
+}
+
+/// One head's calibration.
+#[derive(Debug, Clone, Copy)]
+pub struct Scale {
+    mean: f64,
+    std: f64,
+    beta: f64,
+}
+
+impl From<&Head> for Scale {
+    fn from(head: &Head) -> Self {
+        Self { mean: head.mean, std: head.std, beta: head.beta }
+    }
+}
+
+impl Rewards {
+    /// Pairs raw rewards `[n, K]` with K scales.
+    #[must_use]
+    pub fn new(raw: Array2<f32>, scales: Vec<Scale>) -> Self {
+        debug_assert_eq!(raw.ncols(), scales.len(), "one scale per head");
+        Self { raw, scales }
+    }
+
+    /// `z_k = (r_k - mean_k) / std_k` of one response, shape `[K]`.
+    #[must_use]
+    pub fn calibrated(&self, row: usize) -> Vec<f64> {
+        self.each(row, |r, scale| (r - scale.mean) / scale.std)
+    }
+
+    /// `beta_k (r_k - mean_k)` of one response, shape `[K]`: log-odds of a thumb up, and of being chosen up to
+    /// a constant.
+    #[must_use]
+    pub fn log_odds(&self, row: usize) -> Vec<f64> {
+        self.each(row, |r, scale| scale.beta * (r - scale.mean))
+    }
+
+    /// `d_k = beta_k (r_k(a) - r_k(b))`, shape `[K]`.
+    #[must_use]
+    pub fn margins(&self, a: usize, b: usize) -> Vec<f64> {
+        self.log_odds(a).iter().zip(self.log_odds(b)).map(|(a, b)| a - b).collect()
+    }
+
+    /// How many responses: n.
+    #[must_use]
+    pub fn n_responses(&self) -> usize {
+        self.raw.nrows()
+    }
+
+    fn each(&self, row: usize, f: impl Fn(f64, &Scale) -> f64) -> Vec<f64> {
+        self.raw.row(row).iter().zip(&self.scales).map(|(&r, scale)| f(f64::from(r), scale)).collect()
+    }
+}

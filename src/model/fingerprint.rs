@@ -1,0 +1,64 @@
+//! Hashes: of a file, and of everything that makes a bundle score as it does.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::manifest::{EncoderSection, Manifest};
+
+/// The SHA-256 of a file, as 64 hex digits.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn sha256(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            return Ok(hex(&hasher.finalize()));
+        }
+        hasher.update(&buffer[..n]);
+    }
+}
+
+/// The revision of a bundle: 16 hex digits over its files' hashes, its input and its calibration.
+///
+/// Name, licence, report and the revision itself do not count: they change no score.
+#[must_use]
+pub fn fingerprint(manifest: &Manifest) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(encoder_fingerprint(&manifest.encoder));
+    hasher.update(format!(
+        "{:?} {} {}",
+        manifest.input, manifest.heads_graph.sha256, manifest.router_graph.sha256
+    ));
+    for head in &manifest.heads {
+        hasher
+            .update(format!("{} {:e} {:e} {:e} {:e}", head.name, head.mean, head.std, head.beta, head.prior));
+    }
+    short(hasher)
+}
+
+/// 16 hex digits over everything that an embedding depends on.
+#[must_use]
+pub fn encoder_fingerprint(encoder: &EncoderSection) -> String {
+    let EncoderSection { output, pooling, normalise, max_tokens, .. } = encoder;
+    let mut hasher = Sha256::new();
+    for file in encoder.files() {
+        hasher.update(file.sha256.to_lowercase());
+    }
+    hasher.update(format!("{output} {pooling:?} {normalise} {max_tokens}"));
+    short(hasher)
+}
+
+fn short(hasher: Sha256) -> String {
+    hex(&hasher.finalize())[..16].to_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,24 @@
+//! The model: a bundle on disk, checked and loaded into ONNX Runtime.
+//!
+//! Owns tokenising, encoding, the features that heads read, and the small graphs that turn them into rewards and
+//! router logits. Deliberately knows no user, no queue and no weights.
+
+mod bundle;
+mod encoder;
+mod features;
+mod fingerprint;
+mod graph;
+mod manifest;
+mod runtime;
+mod tokenizer;
+
+pub use bundle::{Bundle, BundleProblem, BundleProblems, EncoderParts, load_encoder};
+pub use encoder::Encoder;
+pub use features::{Features, Rewards, Scale};
+pub use fingerprint::{fingerprint, sha256};
+pub use graph::{Graph, GraphError};
+pub use manifest::{
+    EncoderSection, Feature, FileHash, Head, InputSection, MANIFEST, Manifest, Pooling, Template,
+};
+pub use runtime::{Runtime, RuntimeError};
+pub use tokenizer::{Text, Tokenizer, TokenizerError};

@@ -1,0 +1,78 @@
+//! Text to tokens. A text that is too long keeps its end.
+
+use std::path::{Path, PathBuf};
+
+use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
+
+use crate::types::Tokens;
+
+/// What is encoded as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Text<'a> {
+    /// A text.
+    Single(&'a str),
+    /// A prompt and its response.
+    Pair(&'a str, &'a str),
+}
+
+/// A bundle's tokeniser.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+}
+
+/// Why a text or a tokeniser can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    /// The file is no tokeniser.
+    #[error("{path} is not a tokenizer.json: {detail}")]
+    Load {
+        /// The file.
+        path: PathBuf,
+        /// What the parser says.
+        detail: String,
+    },
+    /// The tokeniser failed on a text, or made no token of it.
+    #[error("the tokeniser failed: {0}")]
+    Text(String),
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`, overriding its padding and truncation by ours.
+    ///
+    /// # Errors
+    /// When the file is no tokeniser, or can't leave room for text within `max_tokens`.
+    pub fn load(path: &Path, max_tokens: usize) -> Result<Self, TokenizerError> {
+        let failed = |detail: String| TokenizerError::Load { path: path.to_owned(), detail };
+        let mut inner = tokenizers::Tokenizer::from_file(path).map_err(|error| failed(error.to_string()))?;
+        inner.with_padding(None);
+        let truncation = TruncationParams {
+            max_length: max_tokens,
+            strategy: TruncationStrategy::LongestFirst,
+            stride: 0,
+            direction: TruncationDirection::Left,
+        };
+        inner.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
+        Ok(Self { inner })
+    }
+
+    /// The tokens of a text, special tokens included.
+    ///
+    /// # Errors
+    /// When the tokeniser fails or makes no token at all.
+    pub fn tokens(&self, text: Text<'_>) -> Result<Tokens, TokenizerError> {
+        let encoding = match text {
+            Text::Single(text) => self.inner.encode_fast(text, true),
+            Text::Pair(prompt, response) => self.inner.encode_fast((prompt, response), true),
+        };
+        let encoding = encoding.map_err(|error| TokenizerError::Text(error.to_string()))?;
+        if encoding.is_empty() {
+            return Err(TokenizerError::Text("found no token in the text, expected at least one".to_owned()));
+        }
+        Ok(Tokens {
+            ids: encoding.get_ids().to_vec(),
+            type_ids: encoding.get_type_ids().to_vec(),
+            truncated: !encoding.get_overflowing().is_empty(),
+        })
+    }
+}

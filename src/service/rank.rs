@@ -1,0 +1,42 @@
+//! /rank and /compare: orders and probabilities on top of the routed rewards.
+
+use super::Service;
+use crate::mixture::{best_probabilities, preference};
+use crate::types::{
+    CompareAnswer, CompareRequest, Error, RankAnswer, RankRequest, RankedItem, ScoreItem, ScoreRequest,
+};
+
+impl Service {
+    /// Every item's responses, best first by reward, with the probability that each is the best.
+    ///
+    /// # Errors
+    /// As [`Service::score`].
+    pub async fn rank(&self, request: RankRequest) -> Result<RankAnswer, Error> {
+        let routed = self.route(request).await?;
+        let rank = |(idx, item): (usize, &super::judge::JudgedItem)| {
+            let scored = routed.scored(idx);
+            let scaled: Vec<Vec<f64>> =
+                item.rows.clone().map(|row| routed.judged.rewards.log_odds(row)).collect();
+            let mut order: Vec<usize> = (0..scored.rewards.len()).collect();
+            order.sort_by(|&a, &b| scored.rewards[b].total_cmp(&scored.rewards[a]));
+            RankedItem { order, best: best_probabilities(&routed.weights[idx], &scaled), scored }
+        };
+        let items = routed.judged.items.iter().enumerate().map(rank).collect();
+        Ok(RankAnswer { revision: self.revision(), items })
+    }
+
+    /// The probability that the user prefers `a` to `b`.
+    ///
+    /// # Errors
+    /// As [`Service::score`].
+    pub async fn compare(&self, request: CompareRequest) -> Result<CompareAnswer, Error> {
+        let CompareRequest { user, context, prompt, messages, a, b, detail } = request;
+        let item = ScoreItem { prompt, messages, responses: vec![a, b] };
+        let routed = self.route(ScoreRequest { user, context, items: vec![item], detail }).await?;
+        Ok(CompareAnswer {
+            revision: self.revision(),
+            preference: preference(&routed.weights[0], &routed.judged.rewards.margins(0, 1)),
+            scored: routed.scored(0),
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! The memory engine: a sharded map in this process, gone with it.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use dashmap::{DashMap, Entry};
+
+use super::{LedgerEvent, Outcome, RouterStore, Row, StoreError};
+use crate::mixture::Decay;
+use crate::types::UserId;
+
+/// Rows in memory. No guard of the map leaves a method.
+#[derive(Debug)]
+pub struct MemoryStore {
+    rows: DashMap<UserId, Row>,
+    /// Counted apart: `DashMap::len` takes every shard's lock.
+    n_users: AtomicUsize,
+    n_heads: usize,
+    max_users: usize,
+    decay: Decay,
+}
+
+impl MemoryStore {
+    /// An empty store for ledgers of `n_heads` heads.
+    #[must_use]
+    pub fn new(n_heads: usize, max_users: NonZeroUsize, decay: Decay) -> Self {
+        let max_users = max_users.get();
+        Self { rows: DashMap::new(), n_users: AtomicUsize::new(0), n_heads, max_users, decay }
+    }
+
+    fn apply_one(&self, event: LedgerEvent) -> Outcome {
+        match self.rows.entry(event.user.clone()) {
+            Entry::Occupied(mut row) => row.get_mut().apply(&event, self.decay),
+            Entry::Vacant(slot) => {
+                if !self.admit() {
+                    return Outcome::Full { max_users: self.max_users };
+                }
+                slot.insert(Row::new(self.n_heads)).apply(&event, self.decay)
+            }
+        }
+    }
+
+    /// Takes a place for one more user, if there is one.
+    fn admit(&self) -> bool {
+        let one_more = |n: usize| (n < self.max_users).then_some(n + 1);
+        self.n_users.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
+    }
+}
+
+#[async_trait]
+impl RouterStore for MemoryStore {
+    async fn apply(&self, events: Vec<LedgerEvent>) -> Result<Vec<Outcome>, StoreError> {
+        Ok(events.into_iter().map(|event| self.apply_one(event)).collect())
+    }
+
+    async fn get(&self, user: &UserId) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows.get(user).map(|row| row.clone()))
+    }
+
+    async fn erase(&self, user: &UserId) -> Result<Option<Row>, StoreError> {
+        let row = self.rows.remove(user).map(|(_, row)| row);
+        if row.is_some() {
+            self.n_users.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(row)
+    }
+
+    fn n_users(&self) -> usize {
+        self.n_users.load(Ordering::Relaxed)
+    }
+}

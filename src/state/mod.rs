@@ -1,0 +1,102 @@
+//! Where ledgers live: the store contract and its engines.
+//!
+//! Owns rows and the guard against duplicates. Deliberately knows neither heads nor weights: a row is a ledger
+//! plus the ids it has seen, and `service` turns it into weights. One suite of tests runs on every engine.
+
+mod memory;
+mod ring;
+
+use async_trait::async_trait;
+
+pub use memory::MemoryStore;
+pub use ring::EventRing;
+
+use crate::mixture::{Decay, Increment, Ledger};
+use crate::types::{EventId, UserId};
+
+/// Holds one row per user. All methods may be called from any number of tasks at once.
+///
+/// The laws: an event id that is among the last 16 of its user changes nothing; `apply` is atomic per event;
+/// rows only grow, except by `erase`.
+#[async_trait]
+pub trait RouterStore: Send + Sync {
+    /// Adds events to their users' ledgers, in order; one outcome per event.
+    ///
+    /// # Errors
+    /// When the store can't be reached at all. An event that alone can't be taken has [`Outcome::Full`].
+    async fn apply(&self, events: Vec<LedgerEvent>) -> Result<Vec<Outcome>, StoreError>;
+
+    /// The row of a user, if there is one.
+    async fn get(&self, user: &UserId) -> Result<Option<Row>, StoreError>;
+
+    /// Forgets a user; the row there was, if any.
+    async fn erase(&self, user: &UserId) -> Result<Option<Row>, StoreError>;
+
+    /// How many users there are.
+    fn n_users(&self) -> usize;
+}
+
+/// One feedback as a store sees it.
+#[derive(Debug, Clone)]
+pub struct LedgerEvent {
+    /// Whose ledger.
+    pub user: UserId,
+    /// The id that guards against duplicates.
+    pub event_id: EventId,
+    /// When it happened, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// What it adds.
+    pub increment: Increment,
+}
+
+/// What became of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It counts; the version of the row after it.
+    Applied(u64),
+    /// It had been applied before; the version of the row.
+    Duplicate(u64),
+    /// There is no room for another user.
+    Full {
+        /// How many users the engine holds at most.
+        max_users: usize,
+    },
+}
+
+/// All that is kept of one user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The evidence.
+    pub ledger: Ledger,
+    /// The last event ids.
+    pub ring: EventRing,
+}
+
+impl Row {
+    /// The row of somebody who has said nothing yet.
+    #[must_use]
+    pub fn new(n_heads: usize) -> Self {
+        Self { ledger: Ledger::new(n_heads), ring: EventRing::default() }
+    }
+
+    /// Adds one event unless its id is in the ring.
+    pub fn apply(&mut self, event: &LedgerEvent, decay: Decay) -> Outcome {
+        if self.ring.insert(&event.event_id) {
+            self.ledger.add(&event.increment, event.at_ms, decay);
+            Outcome::Applied(self.ledger.n_events())
+        } else {
+            Outcome::Duplicate(self.ledger.n_events())
+        }
+    }
+}
+
+/// Why a store did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The engine can't be reached.
+    #[error("the {engine} store can't be reached")]
+    Unreachable {
+        /// Which engine.
+        engine: &'static str,
+    },
+}

@@ -1,0 +1,127 @@
+//! Configuration: `default.toml` -> file -> environment -> flags, then checked as a whole.
+//!
+//! The embedded default file is the reference: a key that is not in it does not exist. All problems are
+//! reported at once, each with its key and where it came from. Nothing else reads the environment.
+
+mod layers;
+mod raw;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use layers::{Layers, Problem, Problems};
+
+use crate::mixture::{Decay, Routing};
+
+/// The commented defaults, as users read them.
+pub const DEFAULT_TOML: &str = include_str!("../../../config/default.toml");
+
+/// A configuration that has been checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[model]`
+    pub model: Model,
+    /// `[batch]`
+    pub batch: Batch,
+    /// `[router]`
+    pub router: Router,
+    /// `[feedback]`
+    pub feedback: FeedbackWindow,
+    /// `[state]`
+    pub state: State,
+    /// `[health] stall_limit`
+    pub stall_limit: Duration,
+    /// `[shutdown]`
+    pub shutdown: Shutdown,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// The two listeners and what a request may cost.
+#[derive(Debug, Clone)]
+pub struct Server {
+    pub listen: SocketAddr,
+    pub admin_listen: SocketAddr,
+    pub max_body_bytes: NonZeroUsize,
+    pub max_text_bytes: NonZeroUsize,
+    pub max_concurrent_requests: NonZeroUsize,
+    pub request_timeout: Duration,
+}
+
+/// What is served.
+#[derive(Debug, Clone)]
+pub struct Model {
+    pub bundle: PathBuf,
+    pub onnxruntime_library: PathBuf,
+}
+
+/// The encoder's work queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    pub threads: NonZeroUsize,
+    pub tokens: NonZeroUsize,
+    pub queue_texts: NonZeroUsize,
+}
+
+/// From evidence to weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Router {
+    pub routing: Routing,
+    pub decay: Decay,
+}
+
+/// Which event times are taken.
+#[derive(Debug, Clone, Copy)]
+pub struct FeedbackWindow {
+    pub max_age: Duration,
+    pub max_skew: Duration,
+}
+
+/// Where ledgers live.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub engine: Engine,
+    pub data_dir: Option<PathBuf>,
+    pub max_users: NonZeroUsize,
+}
+
+/// The state engines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    /// In this process alone.
+    Memory,
+}
+
+/// The bound on stopping: `linger + drain_timeout`.
+#[derive(Debug, Clone, Copy)]
+pub struct Shutdown {
+    pub linger: Duration,
+    pub drain_timeout: Duration,
+}
+
+/// What the log looks like.
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub json: bool,
+    pub filter: String,
+}
+
+impl Config {
+    /// Checks merged layers.
+    ///
+    /// # Errors
+    /// All problems at once: of the layers themselves, and of every value that is out of range.
+    pub fn new(layers: Layers) -> Result<Self, Problems> {
+        raw::check(layers)
+    }
+}
+
+/// The process environment, for [`Layers::environment`].
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars()
+}

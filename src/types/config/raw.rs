@@ -1,0 +1,248 @@
+//! From merged text and numbers to checked values.
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::layers::{Layers, Problems};
+use super::{Batch, Config, Engine, FeedbackWindow, Log, Model, Router, Server, Shutdown, State};
+use crate::mixture::{Decay, Routing};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    server: RawServer,
+    model: RawModel,
+    batch: RawBatch,
+    router: RawRouter,
+    feedback: RawFeedback,
+    state: RawState,
+    health: RawHealth,
+    shutdown: RawShutdown,
+    log: RawLog,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawServer {
+    listen: String,
+    admin_listen: String,
+    max_body_bytes: i64,
+    max_text_bytes: i64,
+    max_concurrent_requests: i64,
+    request_timeout: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawModel {
+    bundle: String,
+    onnxruntime_library: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBatch {
+    threads: i64,
+    tokens: i64,
+    queue_texts: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRouter {
+    eta: f64,
+    floor: f64,
+    half_life: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFeedback {
+    max_age: String,
+    max_skew: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawState {
+    engine: String,
+    data_dir: String,
+    max_users: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHealth {
+    stall_limit: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShutdown {
+    linger: String,
+    drain_timeout: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLog {
+    format: String,
+    filter: String,
+}
+
+pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
+    let raw: Raw = match layers.merged.clone().try_into() {
+        Ok(raw) => raw,
+        Err(error) => {
+            layers.refuse("", error.to_string());
+            return Err(Problems(layers.into_problems()));
+        }
+    };
+    let mut check = Check { layers };
+    let config = Config {
+        server: Server {
+            listen: check.address("server.listen", &raw.server.listen),
+            admin_listen: check.address("server.admin_listen", &raw.server.admin_listen),
+            max_body_bytes: check.count("server.max_body_bytes", raw.server.max_body_bytes),
+            max_text_bytes: check.count("server.max_text_bytes", raw.server.max_text_bytes),
+            max_concurrent_requests: check
+                .count("server.max_concurrent_requests", raw.server.max_concurrent_requests),
+            request_timeout: check.span("server.request_timeout", &raw.server.request_timeout),
+        },
+        model: Model {
+            bundle: check.filled("model.bundle", raw.model.bundle).into(),
+            onnxruntime_library: check
+                .filled("model.onnxruntime_library", raw.model.onnxruntime_library)
+                .into(),
+        },
+        batch: Batch {
+            threads: match raw.batch.threads {
+                0 => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+                threads => check.count("batch.threads", threads),
+            },
+            tokens: check.count("batch.tokens", raw.batch.tokens),
+            queue_texts: check.count("batch.queue_texts", raw.batch.queue_texts),
+        },
+        router: Router {
+            routing: Routing {
+                eta: check.within("router.eta", raw.router.eta, f64::MIN_POSITIVE, 1e3),
+                floor: check.within("router.floor", raw.router.floor, 0.0, 0.5),
+            },
+            decay: check.half_life("router.half_life", &raw.router.half_life),
+        },
+        feedback: FeedbackWindow {
+            max_age: check.span("feedback.max_age", &raw.feedback.max_age),
+            max_skew: check.duration("feedback.max_skew", &raw.feedback.max_skew),
+        },
+        state: State {
+            engine: check.one_of("state.engine", &raw.state.engine, &[("memory", Engine::Memory)]),
+            data_dir: (!raw.state.data_dir.is_empty()).then(|| raw.state.data_dir.into()),
+            max_users: check.count("state.max_users", raw.state.max_users),
+        },
+        stall_limit: check.span("health.stall_limit", &raw.health.stall_limit),
+        shutdown: Shutdown {
+            linger: check.duration("shutdown.linger", &raw.shutdown.linger),
+            drain_timeout: check.duration("shutdown.drain_timeout", &raw.shutdown.drain_timeout),
+        },
+        log: Log {
+            json: check.one_of("log.format", &raw.log.format, &[("text", false), ("json", true)]),
+            filter: check.filter("log.filter", raw.log.filter),
+        },
+    };
+    match check.layers.into_problems() {
+        problems if problems.is_empty() => Ok(config),
+        problems => Err(Problems(problems)),
+    }
+}
+
+/// Reads values one by one. A value that is refused is replaced by something harmless, so that the others are
+/// still looked at; the caller discards the result when there is any problem.
+struct Check {
+    layers: Layers,
+}
+
+impl Check {
+    fn address(&mut self, key: &str, text: &str) -> SocketAddr {
+        text.parse().unwrap_or_else(|_| {
+            self.layers.refuse(
+                key,
+                format!("found \"{text}\", expected an address and port such as \"0.0.0.0:8080\""),
+            );
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    }
+
+    fn count(&mut self, key: &str, number: i64) -> NonZeroUsize {
+        usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or_else(|| {
+            self.layers.refuse(key, format!("found {number}, expected a whole number above 0"));
+            NonZeroUsize::MIN
+        })
+    }
+
+    fn within(&mut self, key: &str, number: f64, low: f64, high: f64) -> f64 {
+        if !(low..=high).contains(&number) {
+            let low = if low == f64::MIN_POSITIVE { "above 0".to_owned() } else { format!("from {low}") };
+            self.layers.refuse(key, format!("found {number}, expected a number {low} to {high}"));
+        }
+        number
+    }
+
+    fn duration(&mut self, key: &str, text: &str) -> Duration {
+        humantime::parse_duration(text).unwrap_or_else(|_| {
+            self.layers.refuse(key, format!("found \"{text}\", expected a duration such as \"25s\""));
+            Duration::MAX
+        })
+    }
+
+    fn span(&mut self, key: &str, text: &str) -> Duration {
+        let duration = self.duration(key, text);
+        if duration.is_zero() {
+            self.layers.refuse(key, format!("found \"{text}\", expected a duration above 0"));
+        }
+        duration
+    }
+
+    fn half_life(&mut self, key: &str, text: &str) -> Decay {
+        if text == "off" {
+            return Decay::NONE;
+        }
+        let half_life = humantime::parse_duration(text).ok();
+        let millis = half_life.and_then(|d| u64::try_from(d.as_millis()).ok());
+        millis.and_then(std::num::NonZeroU64::new).map_or_else(
+            || {
+                self.layers
+                    .refuse(key, format!("found \"{text}\", expected \"off\" or a duration such as \"30d\""));
+                Decay::NONE
+            },
+            Decay::with_half_life,
+        )
+    }
+
+    fn filled(&mut self, key: &str, text: String) -> String {
+        if text.is_empty() {
+            self.layers.refuse(key, "found \"\", expected a path".to_owned());
+        }
+        text
+    }
+
+    fn filter(&mut self, key: &str, text: String) -> String {
+        if let Err(error) = text.parse::<tracing_subscriber::EnvFilter>() {
+            self.layers.refuse(key, format!("found \"{text}\", expected a level such as \"info\": {error}"));
+        }
+        text
+    }
+
+    fn one_of<T: Copy>(&mut self, key: &str, text: &str, choices: &[(&str, T)]) -> T {
+        choices.iter().find(|(name, _)| *name == text).map_or_else(
+            || {
+                let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+                self.layers.refuse(key, format!("found \"{text}\", expected {}", names.join(" or ")));
+                choices[0].1
+            },
+            |(_, choice)| *choice,
+        )
+    }
+}

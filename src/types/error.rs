@@ -1,0 +1,196 @@
+//! The error that leaves a service: a kind out of ten, a stable code, and a sentence for the caller.
+//!
+//! Engines have enums of their own that carry data; the service maps them here, and the transports map the
+//! kind to their status by one table. Building an error never logs: the edge does, once.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong, as far as a caller needs to tell cases apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request is malformed or contradicts itself.
+    Invalid,
+    /// There is no such route, user or event.
+    NotFound,
+    /// The route exists for another method.
+    MethodNotAllowed,
+    /// The body, a text or the batch is larger than this server takes.
+    TooLarge,
+    /// The body is of a media type that this route does not read.
+    UnsupportedMedia,
+    /// There is more work than the server can take now.
+    Overloaded,
+    /// The work was not done in the time that requests get.
+    DeadlineExceeded,
+    /// The encoder or the heads failed.
+    ModelUnavailable,
+    /// The ledgers can't be read or written.
+    StoreUnavailable,
+    /// A defect of this server.
+    Internal,
+}
+
+impl ErrorKind {
+    /// Every kind, for tables and tests.
+    pub const ALL: [Self; 10] = [
+        Self::Invalid,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::TooLarge,
+        Self::UnsupportedMedia,
+        Self::Overloaded,
+        Self::DeadlineExceeded,
+        Self::ModelUnavailable,
+        Self::StoreUnavailable,
+        Self::Internal,
+    ];
+
+    /// HTTP status, metric label, and whether the same request may succeed later.
+    const fn row(self) -> (u16, &'static str, bool) {
+        match self {
+            Self::Invalid => (400, "invalid", false),
+            Self::NotFound => (404, "not_found", false),
+            Self::MethodNotAllowed => (405, "method_not_allowed", false),
+            Self::TooLarge => (413, "too_large", false),
+            Self::UnsupportedMedia => (415, "unsupported_media", false),
+            Self::Overloaded => (503, "overloaded", true),
+            Self::DeadlineExceeded => (504, "deadline_exceeded", true),
+            Self::ModelUnavailable => (500, "model_unavailable", true),
+            Self::StoreUnavailable => (503, "store_unavailable", true),
+            Self::Internal => (500, "internal", false),
+        }
+    }
+
+    /// The HTTP status code.
+    #[must_use]
+    pub const fn http_status(self) -> u16 {
+        self.row().0
+    }
+
+    /// The name in metrics, and the `code` of errors that have no narrower one.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        self.row().1
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        self.row().2
+    }
+}
+
+/// An error as a caller sees it. The source is for the log alone.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    code: &'static str,
+    detail: String,
+    field: Option<String>,
+    retry_after: Option<Duration>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` whose code is the kind's label.
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            code: kind.label(),
+            detail: detail.into(),
+            field: None,
+            retry_after: kind.is_retryable().then_some(Duration::from_secs(1)),
+            source: None,
+        }
+    }
+
+    /// A field of the request that can't be taken: `field` is its path, `detail` says found and expected.
+    pub fn invalid_field(field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(ErrorKind::Invalid, detail) }
+    }
+
+    /// Narrows the code.
+    #[must_use]
+    pub fn with_code(self, code: &'static str) -> Self {
+        Self { code, ..self }
+    }
+
+    /// Names the field of the request that is to blame.
+    #[must_use]
+    pub fn with_field(self, field: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..self }
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { source: Some(source.into()), ..self }
+    }
+
+    /// The kind.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The stable code that clients may match on.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The sentence for the caller.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The path of the field that is to blame, like `items[0].responses[2].text`.
+    #[must_use]
+    pub fn field(&self) -> Option<&str> {
+        self.field.as_deref()
+    }
+
+    /// When to try again.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.field {
+            Some(field) => write!(f, "{field}: {}", self.detail),
+            None => f.write_str(&self.detail),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_kind_has_its_own_label_and_an_error_status() {
+        let labels: HashSet<_> = ErrorKind::ALL.iter().map(|kind| kind.label()).collect();
+        assert_eq!(labels.len(), ErrorKind::ALL.len());
+        assert!(ErrorKind::ALL.iter().all(|kind| (400..600).contains(&kind.http_status())));
+    }
+
+    #[test]
+    fn what_may_succeed_later_says_when_to_retry() {
+        for kind in ErrorKind::ALL {
+            assert_eq!(Error::new(kind, "x").retry_after().is_some(), kind.is_retryable(), "{kind:?}");
+        }
+    }
+}

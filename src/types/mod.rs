@@ -1,0 +1,25 @@
+//! The vocabulary that every floor above speaks: errors, config, clock, requests, events, tokens.
+
+pub mod config;
+pub mod metric;
+
+mod clock;
+mod encode;
+mod error;
+mod feedback;
+mod ids;
+mod prompt;
+mod score;
+mod user;
+
+pub use clock::{Clock, SystemClock};
+pub use encode::{Embedding, Encode, EncodeError, Tokens};
+pub use error::{Error, ErrorKind};
+pub use feedback::{Ack, AckStatus, Event, EventKind, Feedback, Opinion};
+pub use ids::{EventId, UserId};
+pub use prompt::{Message, Role};
+pub use score::{
+    CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,
+    ScoreRequest, ScoredItem,
+};
+pub use user::{Erased, HeadView, ModelView, UserView};

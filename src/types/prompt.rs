@@ -1,0 +1,73 @@
+//! A prompt: plain text, or chat messages rendered to text.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::error::Error;
+
+/// One turn of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said.
+    pub content: String,
+}
+
+/// Who speaks in a chat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// The instructions of the product.
+    System,
+    /// The person.
+    User,
+    /// The model.
+    Assistant,
+}
+
+impl Role {
+    /// The label in a rendered chat: the one that published preference data use.
+    const fn label(self) -> &'static str {
+        match self {
+            Self::System => "System",
+            Self::User => "Human",
+            Self::Assistant => "Assistant",
+        }
+    }
+}
+
+/// The one prompt that a request names, as text. `at` is the path of the object that holds the two fields.
+///
+/// Messages become `Human: ...`, blank line, `Assistant: ...`; a lone user message is its content.
+pub(super) fn text(
+    prompt: Option<String>,
+    messages: Option<Vec<Message>>,
+    at: &str,
+) -> Result<String, Error> {
+    let path = |field: &str| if at.is_empty() { field.to_owned() } else { format!("{at}.{field}") };
+    match (prompt, messages) {
+        (Some(prompt), None) => Ok(prompt),
+        (None, Some(messages)) if messages.is_empty() => {
+            Err(Error::invalid_field(path("messages"), "found no message, expected at least one"))
+        }
+        (None, Some(messages)) => Ok(render(messages)),
+        (Some(_), Some(_)) => Err(Error::invalid_field(
+            path("messages"),
+            "found beside `prompt`, expected one of `prompt` and `messages`",
+        )),
+        (None, None) => Err(Error::invalid_field(
+            path("prompt"),
+            "missing; expected `prompt` (text) or `messages` (a chat)",
+        )),
+    }
+}
+
+fn render(mut messages: Vec<Message>) -> String {
+    if let [Message { role: Role::User, content }] = messages.as_mut_slice() {
+        return std::mem::take(content);
+    }
+    let turns: Vec<String> = messages.iter().map(|m| format!("{}: {}", m.role.label(), m.content)).collect();
+    turns.join("\n\n")
+}

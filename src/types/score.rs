@@ -1,0 +1,187 @@
+//! Requests and answers of /score, /rank and /compare.
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::error::Error;
+use super::ids::UserId;
+use super::prompt::{self, Message};
+
+/// What to score, for whom.
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreRequest {
+    /// Whose taste counts; without it, the router's prior does.
+    #[serde(default)]
+    pub user: Option<UserId>,
+    /// A criterion in words that the router reads after the prompt.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// Any number of prompts with their responses.
+    pub items: Vec<ScoreItem>,
+    /// Whether to return the weights and every head's calibrated reward.
+    #[serde(default)]
+    pub detail: bool,
+}
+
+/// The same input as /score.
+pub type RankRequest = ScoreRequest;
+
+/// One prompt and its responses.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreItem {
+    /// The prompt as text; or `messages`.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// The prompt as a chat; or `prompt`.
+    #[serde(default)]
+    pub messages: Option<Vec<Message>>,
+    /// At least one response: a text, or an object of `id` and `text`.
+    pub responses: Vec<Response>,
+}
+
+impl ScoreItem {
+    /// The prompt as text.
+    ///
+    /// # Errors
+    /// When neither or both of `prompt` and `messages` are there; `at` is this item's path in the request.
+    pub fn prompt_text(&mut self, at: &str) -> Result<String, Error> {
+        prompt::text(self.prompt.take(), self.messages.take(), at)
+    }
+}
+
+/// A response: on the wire a string, or `{"id": ..., "text": ...}`.
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
+pub struct Response {
+    /// The caller's name for it, echoed in the answer.
+    pub id: Option<String>,
+    /// The response itself.
+    pub text: String,
+}
+
+impl<'de> Deserialize<'de> for Response {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ResponseVisitor)
+    }
+}
+
+/// An untagged enum would hide which field of which form is wrong.
+struct ResponseVisitor;
+
+impl<'de> Visitor<'de> for ResponseVisitor {
+    type Value = Response;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a text or an object of `id` and `text`")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Response, E> {
+        self.visit_string(text.to_owned())
+    }
+
+    fn visit_string<E: de::Error>(self, text: String) -> Result<Response, E> {
+        Ok(Response { id: None, text })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Response, A::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Named {
+            id: Option<String>,
+            text: String,
+        }
+        let Named { id, text } = Named::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(Response { id, text })
+    }
+}
+
+/// The routed rewards.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ScoreAnswer {
+    /// The bundle that scored.
+    pub revision: String,
+    /// One per item of the request, in its order.
+    pub items: Vec<ScoredItem>,
+}
+
+/// The rewards of one prompt's n responses, in the request's order.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ScoredItem {
+    /// `sum_k w_k z_k`, shape `[n]`, finite; a unit is one standard deviation of a head over its training data.
+    pub rewards: Vec<f64>,
+    /// Whether a response was longer than the encoder reads, so that only its end was scored; shape `[n]`.
+    pub truncated: Vec<bool>,
+    /// Whether the prompt was longer than the encoder reads, so that only its end was routed on.
+    pub prompt_truncated: bool,
+    /// The weighted standard deviation of the heads' rewards, shape `[n]`, >= 0: high where tastes differ.
+    pub disagreement: Vec<f64>,
+    /// The mixture weights, shape `[K]`; with `detail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Vec<f64>>,
+    /// Every head's calibrated reward `z`, shape `[n][K]`; with `detail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heads: Option<Vec<Vec<f64>>>,
+    /// The ids of the request, shape `[n]`; where at least one was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ids: Option<Vec<Option<String>>>,
+}
+
+/// The responses of every prompt, best first.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct RankAnswer {
+    /// The bundle that ranked.
+    pub revision: String,
+    /// One per item of the request, in its order.
+    pub items: Vec<RankedItem>,
+}
+
+/// The order of one prompt's n responses.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct RankedItem {
+    /// Indices into the request's responses, best first by reward; a tie keeps the request's order.
+    pub order: Vec<usize>,
+    /// `sum_k w_k softmax(beta_k r_k)` of each response in the request's order; sums to 1.
+    pub best: Vec<f64>,
+    /// What /score would have answered.
+    #[serde(flatten)]
+    pub scored: ScoredItem,
+}
+
+/// Two responses to one prompt.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CompareRequest {
+    /// Whose taste counts; without it, the router's prior does.
+    #[serde(default)]
+    pub user: Option<UserId>,
+    /// A criterion in words that the router reads after the prompt.
+    #[serde(default)]
+    pub context: Option<String>,
+    /// The prompt as text; or `messages`.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// The prompt as a chat; or `prompt`.
+    #[serde(default)]
+    pub messages: Option<Vec<Message>>,
+    /// One response.
+    pub a: Response,
+    /// The other.
+    pub b: Response,
+    /// Whether to return the weights and every head's calibrated reward.
+    #[serde(default)]
+    pub detail: bool,
+}
+
+/// How likely one response is preferred to the other.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct CompareAnswer {
+    /// The bundle that compared.
+    pub revision: String,
+    /// `P(a > b) = sum_k w_k sigma(beta_k (r_k(a) - r_k(b)))`, in [0, 1].
+    pub preference: f64,
+    /// What /score would have answered for `[a, b]`.
+    #[serde(flatten)]
+    pub scored: ScoredItem,
+}

@@ -1,0 +1,60 @@
+//! What the server tells about a user and about its model.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// One user's state. `weights` are under the bundle's population prior, as no prompt is given.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct UserView {
+    /// The user.
+    pub user: String,
+    /// The head set the evidence belongs to.
+    pub revision: String,
+    /// Mixture weights, shape `[K]`.
+    pub weights: Vec<f64>,
+    /// Evidence per head in nats as it counts now, centred, shape `[K]`.
+    pub evidence: Vec<f64>,
+    /// The exponential of the weights' entropy, in [1, K].
+    pub effective_heads: f64,
+    /// How many events count.
+    pub n: u64,
+    /// When the last event happened (RFC 3339).
+    pub last_event: Option<String>,
+}
+
+/// The receipt of an erasure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Erased {
+    /// The user.
+    pub user: String,
+    /// Whether there was anything to erase.
+    pub existed: bool,
+    /// How many events had counted.
+    pub n: u64,
+    /// When it was erased (RFC 3339).
+    pub erased_at: String,
+}
+
+/// The bundle that is served.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct ModelView {
+    /// The bundle's name.
+    pub name: String,
+    /// The bundle's revision: any change of encoder, heads or router changes it.
+    pub revision: String,
+    /// The reward heads, in the order of every `[K]` in this API.
+    pub heads: Vec<HeadView>,
+    /// Longer texts keep their last `max_tokens` tokens.
+    pub max_tokens: usize,
+}
+
+/// One reward head.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct HeadView {
+    /// Its name.
+    pub name: String,
+    /// Its share of the population: the router's mean weight over the training prompts.
+    pub prior: f64,
+    /// Its temperature: `beta (r(a) - r(b))` are the log-odds of preferring `a`.
+    pub beta: f64,
+}

@@ -1,0 +1,184 @@
+//! A bundle that is not fit to serve is refused with the file, what was found and what was expected.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../examples/toy.rs"]
+#[expect(dead_code, reason = "the program's main is not called here")]
+mod program;
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use micro_reward::fit::{OnnxGraph, Operation};
+use micro_reward::model::{
+    Bundle, BundleProblems, Feature, FileHash, MANIFEST, Manifest, Pooling, Runtime, Template, Text,
+    Tokenizer, fingerprint, sha256,
+};
+use micro_reward::types::Encode;
+use ndarray::{Array2, array};
+
+/// A toy bundle changed by `change`, with hashes and revision made right again; what loading it says.
+fn load(change: impl FnOnce(&Path, &mut Manifest)) -> Result<Bundle, BundleProblems> {
+    let dir = tempfile::tempdir().unwrap();
+    program::write(dir.path()).unwrap();
+    let path = dir.path().join(MANIFEST);
+    let mut manifest: Manifest = toml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    change(dir.path(), &mut manifest);
+    let fix = |file: &mut FileHash| file.sha256 = sha256(&dir.path().join(&file.file)).unwrap();
+    fix(&mut manifest.encoder.graph);
+    fix(&mut manifest.heads_graph);
+    fix(&mut manifest.router_graph);
+    manifest.revision = fingerprint(&manifest);
+    fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
+    open(dir.path())
+}
+
+fn open(dir: &Path) -> Result<Bundle, BundleProblems> {
+    let runtime = Runtime::load(&common::library()).unwrap();
+    Bundle::load(&runtime, dir, 1).map(|(bundle, _)| bundle)
+}
+
+fn check(change: impl FnOnce(&Path, &mut Manifest), expected: &[&str]) {
+    let problems = load(change).unwrap_err();
+    let text = problems.to_string();
+    assert_eq!(problems.0.len(), expected.len(), "{text}");
+    for (problem, expected) in problems.0.iter().zip(expected) {
+        assert!(problem.to_string().contains(expected), "found {problem}, expected {expected}");
+    }
+}
+
+#[test]
+fn the_toy_bundle_is_fit_to_serve() {
+    assert_eq!(open(&common::toy()).unwrap().n_heads(), 4);
+}
+
+#[test]
+fn a_nan_in_the_heads_is_refused() {
+    let poisoned = Array2::from_elem((9, 4), f32::NAN);
+    check(
+        |dir, _| fs::write(dir.join("heads.onnx"), OnnxGraph::heads(&poisoned).into_bytes()).unwrap(),
+        &["heads.onnx: returned a value that is not finite"],
+    );
+}
+
+#[test]
+fn a_nan_in_the_encoder_is_refused() {
+    let graph = OnnxGraph::new("nan")
+        .int_input("input_ids", &[None, None])
+        .int_input("attention_mask", &[None, None])
+        .constant("table", &Array2::from_elem((40, 8), f32::NAN))
+        .node(Operation::Gather, &["table", "input_ids"], "last_hidden_state")
+        .float_output("last_hidden_state", &[None, None, Some(8)]);
+    check(
+        |dir, _| fs::write(dir.join("encoder.onnx"), graph.into_bytes()).unwrap(),
+        &["encoder.onnx: fails on the warm-up batch: the encoder returned a value that is not finite"],
+    );
+}
+
+#[test]
+fn other_numbers_of_heads_are_refused() {
+    check(
+        |_, manifest| drop(manifest.heads.pop()),
+        &[
+            "heads.onnx: found 4 output columns, expected 3 (one per [[heads]] of bundle.toml)",
+            "router.onnx: found 4 output columns, expected 3 (one per [[heads]] of bundle.toml)",
+        ],
+    );
+}
+
+#[test]
+fn heads_for_other_features_are_refused() {
+    check(
+        |_, manifest| manifest.input.features = vec![Feature::Response],
+        &["heads.onnx: found 9 input columns, expected 8 (the columns of `input.features`)"],
+    );
+}
+
+#[test]
+fn a_missing_output_is_refused() {
+    check(
+        |_, manifest| "pooled".clone_into(&mut manifest.encoder.output),
+        &["encoder.onnx: found the outputs last_hidden_state, expected pooled"],
+    );
+}
+
+#[test]
+fn all_problems_of_a_bundle_are_reported_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    program::write(dir.path()).unwrap();
+    fs::write(dir.path().join("heads.onnx"), b"changed").unwrap();
+    fs::remove_file(dir.path().join("router.onnx")).unwrap();
+    let path = dir.path().join(MANIFEST);
+    let text = fs::read_to_string(&path).unwrap().replacen("beta = 1.0", "beta = -1.0", 1);
+    fs::write(&path, text).unwrap();
+    let found = open(dir.path()).unwrap_err().to_string();
+    for expected in [
+        "`heads[0].beta`: found -1",
+        "`revision`: found",
+        "heads.onnx: found sha256",
+        "router.onnx: can't be read",
+    ] {
+        assert!(found.contains(expected), "{expected} is missing in\n{found}");
+    }
+}
+
+#[test]
+fn a_manifest_with_an_unknown_key_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(MANIFEST), "nme = \"x\"").unwrap();
+    assert!(open(dir.path()).unwrap_err().to_string().contains("nme"));
+}
+
+/// One bundle per way to read text; each is served by the same code.
+#[test]
+fn every_pooling_template_and_output_form_loads() {
+    for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Last] {
+        for template in [Template::Separate, Template::Pair] {
+            for normalise in [true, false] {
+                load(|_, manifest| {
+                    manifest.encoder.pooling = pooling;
+                    manifest.encoder.normalise = normalise;
+                    manifest.input.template = template;
+                })
+                .unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn an_encoder_with_token_types_and_sentence_embeddings_loads() {
+    // The sum over a text's type ids, as a sentence embedding of 2 numbers.
+    let graph = OnnxGraph::new("sentence")
+        .int_input("input_ids", &[None, None])
+        .int_input("attention_mask", &[None, None])
+        .int_input("token_type_ids", &[None, None])
+        .constant("types", &array![[1.0, 0.0], [0.0, 1.0]])
+        .node(Operation::Gather, &["types", "token_type_ids"], "states")
+        .node(Operation::ReduceMax, &["states"], "sentence_embedding")
+        .float_output("sentence_embedding", &[None, Some(2)]);
+    let bytes = graph.into_bytes();
+    let dir = tempfile::tempdir().unwrap();
+    program::write(dir.path()).unwrap();
+    let mut manifest: Manifest =
+        toml::from_str(&fs::read_to_string(dir.path().join(MANIFEST)).unwrap()).unwrap();
+    fs::write(dir.path().join("encoder.onnx"), bytes).unwrap();
+    "sentence_embedding".clone_into(&mut manifest.encoder.output);
+    let runtime = Runtime::load(&common::library()).unwrap();
+    let mut encoder = micro_reward::model::Encoder::open(&runtime, dir.path(), &manifest.encoder).unwrap();
+    let tokenizer = Tokenizer::load(&dir.path().join("tokenizer.json"), 16).unwrap();
+    let texts = [Text::Single("tea"), Text::Pair("tea", "tea")].map(|text| tokenizer.tokens(text).unwrap());
+    let embeddings = encoder.encode(&texts.iter().collect::<Vec<_>>()).unwrap();
+    assert_eq!((&*embeddings[0], &*embeddings[1]), (&[1.0, 0.0][..], &[1.0, 1.0][..]));
+}
+
+#[test]
+fn a_text_that_is_too_long_keeps_its_end_and_says_so() {
+    let tokenizer = Tokenizer::load(&common::toy().join("tokenizer.json"), 5).unwrap();
+    let long = tokenizer.tokens(Text::Single("tea tea tea haha wow dance")).unwrap();
+    let end = tokenizer.tokens(Text::Single("haha wow dance")).unwrap();
+    assert_eq!(long.ids, end.ids);
+    assert_eq!((long.truncated, end.truncated), (true, false));
+}

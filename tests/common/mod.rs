@@ -1,0 +1,122 @@
+//! What several test binaries share: a running app on the toy bundle, a clock, a tiny client.
+
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it saw"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use jiff::Timestamp;
+use micro_reward::app::App;
+use micro_reward::types::Clock;
+use micro_reward::types::config::{Config, Layers};
+use serde_json::Value;
+
+/// The repository's root.
+pub fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The ONNX Runtime library that `make setup` places.
+pub fn library() -> PathBuf {
+    root().join("vendor/onnxruntime/libonnxruntime.so")
+}
+
+/// The shared data, or none with a printed reason.
+pub fn shared_data(test: &str) -> Option<PathBuf> {
+    let dir = root().join("../shared/data");
+    if dir.join("hh-rlhf.jsonl.gz").exists() {
+        return Some(dir);
+    }
+    println!("{test}: skipped, because there is no ../shared/data");
+    None
+}
+
+/// A clock that tests set.
+pub struct FakeClock(pub AtomicI64);
+
+impl FakeClock {
+    pub fn at(ms: i64) -> Arc<Self> {
+        Arc::new(Self(AtomicI64::new(ms)))
+    }
+
+    pub fn advance(&self, ms: i64) {
+        self.0.fetch_add(ms, Ordering::SeqCst);
+    }
+}
+
+impl Clock for FakeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millisecond(self.0.load(Ordering::SeqCst)).unwrap()
+    }
+}
+
+/// The moment at which tests start.
+pub const NOON: i64 = 1_800_000_000_000;
+
+/// An app on free ports with the bundle and the overriding settings (key, value).
+pub async fn start(bundle: &Path, settings: &[(&str, &str)]) -> (App, Arc<FakeClock>) {
+    let bundle = bundle.to_str().unwrap().to_owned();
+    let mut layers = Layers::defaults()
+        .flag("test", "model.bundle", Some(bundle))
+        .flag("test", "model.onnxruntime_library", Some(library().to_str().unwrap().to_owned()))
+        .flag("test", "server.listen", Some("127.0.0.1:0".to_owned()))
+        .flag("test", "server.admin_listen", Some("127.0.0.1:0".to_owned()));
+    for (key, value) in settings {
+        layers = layers.flag("test", key, Some((*value).to_owned()));
+    }
+    let clock = FakeClock::at(NOON);
+    let app = App::start(Config::new(layers).unwrap(), clock.clone()).await.unwrap();
+    (app, clock)
+}
+
+/// The toy bundle's directory.
+pub fn toy() -> PathBuf {
+    root().join("models/toy")
+}
+
+/// A client of one server.
+#[derive(Clone)]
+pub struct Client {
+    pub base: String,
+    pub http: reqwest::Client,
+}
+
+impl Client {
+    pub fn new(address: std::net::SocketAddr) -> Self {
+        Self { base: format!("http://{address}"), http: reqwest::Client::new() }
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        self.post_text(path, "application/json", body.to_string()).await
+    }
+
+    pub async fn post_text(&self, path: &str, content_type: &str, body: String) -> (u16, Value) {
+        let request = self.http.post(format!("{}{path}", self.base)).header("content-type", content_type);
+        answer(request.body(body).send().await.unwrap()).await
+    }
+
+    pub async fn get(&self, path: &str) -> (u16, Value) {
+        answer(self.http.get(format!("{}{path}", self.base)).send().await.unwrap()).await
+    }
+
+    pub async fn delete(&self, path: &str) -> (u16, Value) {
+        answer(self.http.delete(format!("{}{path}", self.base)).send().await.unwrap()).await
+    }
+}
+
+async fn answer(response: reqwest::Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let text = response.text().await.unwrap();
+    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// The numbers of a JSON array.
+pub fn numbers(value: &Value) -> Vec<f64> {
+    value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+}

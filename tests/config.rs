@@ -1,0 +1,62 @@
+//! The configuration: layers, and all problems at once.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+
+use micro_reward::types::config::{Config, Layers};
+
+fn problems(layers: Layers) -> String {
+    Config::new(layers).unwrap_err().to_string()
+}
+
+#[test]
+fn the_embedded_defaults_are_valid() {
+    let config = Config::new(Layers::defaults()).unwrap();
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+}
+
+#[test]
+fn later_layers_win() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.toml");
+    fs::write(&file, "[batch]\ntokens = 100\nqueue_texts = 5\n[router]\neta = 2").unwrap();
+    let variables = [("MICRO_REWARD__BATCH__TOKENS".to_owned(), "200".to_owned())];
+    let layers = Layers::defaults().file(&file).environment(variables);
+    let config = Config::new(layers.flag("--x", "server.listen", Some("127.0.0.1:9".to_owned()))).unwrap();
+    assert_eq!((config.batch.tokens.get(), config.batch.queue_texts.get()), (200, 5));
+    assert_eq!((config.router.routing.eta, config.server.listen.port()), (2.0, 9));
+}
+
+#[test]
+fn a_config_with_five_faults_has_five_problems() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.toml");
+    let text = "[server]\nlisten = \"nowhere\"\nmax_body_bytes = -1\nlisten_on = 1\n\
+                [router]\nfloor = 2.0\n[stat]\nengine = \"memory\"\n";
+    fs::write(&file, text).unwrap();
+    let found = problems(Layers::defaults().file(&file));
+    for expected in [
+        "`server.listen`: found \"nowhere\", expected an address",
+        "`server.max_body_bytes`: found -1, expected a whole number above 0",
+        "`server.listen_on`: unknown key `listen_on`",
+        "`router.floor`: found 2, expected a number from 0 to 0.5",
+        "`stat`: unknown section `stat`",
+    ] {
+        assert!(found.contains(expected), "{expected} is missing in\n{found}");
+    }
+    assert_eq!(found.lines().count(), 5, "{found}");
+    assert!(found.lines().all(|line| line.contains("bad.toml")), "{found}");
+}
+
+#[test]
+fn a_variable_that_names_no_key_is_refused() {
+    let variables = [("MICRO_REWARD__SERVER__LISTN".to_owned(), "x".to_owned())];
+    assert!(problems(Layers::defaults().environment(variables)).contains("MICRO_REWARD__SERVER__LISTN"));
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named() {
+    let found = problems(Layers::defaults().flag("--tokens", "batch.tokens", Some("many".to_owned())));
+    assert!(found.contains("--tokens: `batch.tokens`: found \"many\" (string), expected integer"), "{found}");
+}

@@ -1,0 +1,219 @@
+//! The process as a user has it: start, call, kill, restart.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::process::{ExitStatus, Stdio};
+
+use common::{Client, library, root, toy};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+struct Server {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    client: Client,
+    admin: Client,
+}
+
+fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
+    command.current_dir(root()).args(args).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library())
+        .env("MICRO_REWARD__LOG__FORMAT", "json")
+        .env("MICRO_REWARD__MODEL__BUNDLE", toy());
+    command
+}
+
+async fn serve(args: &[&str]) -> Server {
+    let free = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let mut child = command(&[&free[..], args].concat()).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let ready = wait_for(&mut log, "ready").await;
+    let client = |key: &str| Client::new(ready[key].as_str().unwrap().parse().unwrap());
+    Server { client: client("address"), admin: client("admin_address"), child, log }
+}
+
+/// The first log line with this message.
+async fn wait_for(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value {
+    loop {
+        let line = log.next_line().await.unwrap().unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        if event["message"] == message {
+            return event;
+        }
+    }
+}
+
+fn signal(server: &Server, name: &str) {
+    let id = server.child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+}
+
+async fn refused(args: &[&str], words: &[&str]) {
+    let output = command(args).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    assert!(words.iter().all(|word| said.contains(word)), "{words:?} not in {said}");
+}
+
+fn score() -> Value {
+    json!({ "items": [{ "prompt": "tell me", "responses": ["thanks", "seven"] }] })
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_is_in_flight_and_exits_cleanly() {
+    let mut server = serve(&[]).await;
+    assert_eq!(server.client.post("/score", &score()).await.0, 200);
+    let calls: Vec<_> = (0..50)
+        .map(|_| {
+            let client = server.client.clone();
+            tokio::spawn(async move {
+                client.http.post(format!("{}/score", client.base)).json(&score()).send().await
+            })
+        })
+        .collect();
+    signal(&server, "TERM");
+    // A call either came too late to be accepted or is answered whole.
+    for call in calls {
+        if let Ok(answer) = call.await.unwrap() {
+            assert_eq!(answer.status().as_u16(), 200);
+            assert!(answer.json::<Value>().await.unwrap()["items"].is_array());
+        }
+    }
+    wait_for(&mut server.log, "stopped").await;
+    assert!(server.child.wait().await.unwrap().success());
+}
+
+#[tokio::test]
+async fn while_it_lingers_it_is_not_ready_but_serves() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[shutdown]\nlinger = \"1h\"\n").unwrap();
+    let mut server = serve(&["--config", config.path().to_str().unwrap()]).await;
+    signal(&server, "TERM");
+    wait_for(&mut server.log, "draining").await;
+    let (status, why) = server.admin.get("/readyz").await;
+    assert_eq!((status, why.as_str().unwrap().trim()), (503, "not ready: draining"));
+    assert_eq!(server.admin.get("/livez").await.0, 200);
+    assert_eq!(server.client.post("/score", &score()).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_open_stream_does_not_hold_the_process_beyond_its_bound() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[shutdown]\ndrain_timeout = \"100ms\"\n").unwrap();
+    let mut server = serve(&["--config", config.path().to_str().unwrap()]).await;
+    let never = futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+    let body = reqwest::Body::wrap_stream(never);
+    let url = format!("{}/feedback", server.client.base);
+    let open = server.client.http.post(url).header("content-type", "application/x-ndjson").body(body).send();
+    let open = open.await.unwrap();
+    signal(&server, "TERM");
+    assert!(server.child.wait().await.unwrap().success());
+    drop(open);
+}
+
+#[tokio::test]
+async fn after_kill_9_it_starts_again_on_the_same_port() {
+    let mut server = serve(&[]).await;
+    let port = server.client.base.rsplit(':').next().unwrap().to_owned();
+    signal(&server, "KILL");
+    let status: ExitStatus = server.child.wait().await.unwrap();
+    assert!(!status.success());
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let text = format!("[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:0\"\n");
+    std::fs::write(config.path(), text).unwrap();
+    let mut child = command(&["serve", "--config", config.path().to_str().unwrap()]).spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    wait_for(&mut log, "ready").await;
+    assert_eq!(server.client.post("/score", &score()).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_refused_by_name() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    refused(&["serve", "--listen", &address], &["server.listen", &address, "in use"]).await;
+}
+
+#[tokio::test]
+async fn a_config_with_five_faults_is_refused_with_all_five() {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    let text =
+        "[server]\nlisten = 1\nmax_text_bytes = 0\n[feedback]\nmax_age = \"old\"\n[batch]\nsize = 1\n[x]\n";
+    std::fs::write(config.path(), text).unwrap();
+    let words = ["`server.listen`", "`server.max_text_bytes`", "`feedback.max_age`", "`batch.size`", "`x`"];
+    refused(&["serve", "--config", config.path().to_str().unwrap()], &words).await;
+}
+
+#[tokio::test]
+async fn a_bundle_that_is_not_there_is_refused() {
+    let words = ["bundle.toml", "can't be read"];
+    refused(
+        &["serve", "--bundle", "nowhere", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+        &words,
+    )
+    .await;
+    refused(&["check", "--bundle", "nowhere"], &words).await;
+}
+
+#[tokio::test]
+async fn a_library_that_is_not_onnx_runtime_is_refused() {
+    let mut command = command(&["check"]);
+    let output =
+        command.env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", "Cargo.toml").output().await.unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("Cargo.toml can't be loaded as ONNX Runtime"));
+}
+
+#[tokio::test]
+async fn check_says_that_a_good_bundle_is_fit() {
+    let output = command(&["check"]).output().await.unwrap();
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stdout).unwrap().contains("fit to serve"));
+}
+
+#[tokio::test]
+async fn fit_learns_a_bundle_that_serves_and_the_same_seed_gives_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data.jsonl");
+    let rows = (0..60).map(|i| {
+        let (kind, exact) = (format!("thanks friend {}", "glad ".repeat(i % 3)), "exactly seven percent".to_owned());
+        let (user, chosen, rejected) = if i % 2 == 0 { ("ann", kind, exact) } else { ("bob", exact, kind) };
+        let split = if i < 50 { "train" } else { "test" };
+        json!({ "user": user, "prompt": "tea", "chosen": chosen, "rejected": rejected, "split": split, "group": user })
+    });
+    std::fs::write(&data, rows.map(|row| format!("{row}\n")).collect::<String>()).unwrap();
+    let mut bundles = Vec::new();
+    for name in ["a", "b"] {
+        let out = dir.path().join(name);
+        let path = |p: &std::path::Path| p.to_str().unwrap().to_owned();
+        let (toy, data, out, cache, library) =
+            (path(&toy()), path(&data), path(&out), path(&dir.path().join("cache")), path(&library()));
+        let args = ["fit", "--encoder", &toy, "--data", &data, "--out", &out, "--k", "2", "--cache", &cache];
+        let tail = ["--onnxruntime-library", &library, "--name", "x", "--batch", "32", "--epochs", "20"];
+        let output = command(&[&args[..], &tail[..]].concat()).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(String::from_utf8(output.stdout).unwrap().contains("data/ann"));
+        bundles.push(
+            ["bundle.toml", "heads.onnx", "router.onnx"]
+                .map(|file| std::fs::read(format!("{out}/{file}")).unwrap()),
+        );
+    }
+    assert_eq!(bundles[0], bundles[1]);
+    let server = serve(&["--bundle", dir.path().join("a").to_str().unwrap()]).await;
+    assert_eq!(server.client.post("/score", &score()).await.0, 200);
+}
+
+#[tokio::test]
+async fn fit_names_the_file_and_line_of_a_bad_row() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data.jsonl");
+    std::fs::write(&data, "{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}\n{\"prompt\": \"p\", \"chosen_id\": \"7\"}\n").unwrap();
+    let (data, out) = (data.to_str().unwrap(), dir.path().join("out"));
+    let args = ["fit", "--encoder", "models/toy", "--data", data, "--out", out.to_str().unwrap()];
+    refused(&args, &["data.jsonl:2", "`chosen_id`", "7"]).await;
+}

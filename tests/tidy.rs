@@ -1,0 +1,161 @@
+//! The laws of the house, checked on its source.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says what it saw")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Most lines that a file may have before its tests.
+const MAX_LINES: usize = 400;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file as (module, path, text without its tests).
+fn sources() -> Vec<(String, PathBuf, String)> {
+    let mut files = Vec::new();
+    walk(&root().join("src"), &mut files);
+    let source = |path: PathBuf| {
+        let relative = path.strip_prefix(root().join("src")).unwrap();
+        let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.split("#[cfg(test)]").next().unwrap().to_owned();
+        (first.trim_end_matches(".rs").to_owned(), path, text)
+    };
+    files.into_iter().map(source).collect()
+}
+
+fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            walk(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// The floor of a top-level module; engines share one and do not know one another.
+fn floor(module: &str) -> u8 {
+    match module {
+        "mixture" => 0,
+        "types" => 1,
+        "model" | "batch" | "state" | "fit" => 2,
+        "service" => 3,
+        "http" => 4,
+        "admin" | "admission" | "app" | "health" | "metrics" | "observe" | "shutdown" | "telemetry" => 5,
+        "cli" | "lib" => 6,
+        "main" => 7,
+        _ => panic!("{module} has no floor: give it one here and in ARCHITECTURE.md"),
+    }
+}
+
+/// Modules that a file names by `crate::module`.
+fn imports(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for rest in text.split("crate::").skip(1) {
+        let list = rest.strip_prefix('{').map_or(rest, |list| list.split('}').next().unwrap());
+        let names: Vec<&str> = if rest.starts_with('{') { list.split(',').collect() } else { vec![rest] };
+        for name in names {
+            let name = name.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+            if !name.is_empty() {
+                found.insert(name.to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_go_down_the_floors_only() {
+    for (module, path, text) in sources() {
+        for import in imports(&text).into_iter().filter(|import| *import != module) {
+            let (here, there) = (floor(&module), floor(&import));
+            let is_neighbour = here == there && here == 5;
+            assert!(there < here || is_neighbour, "{}: {module} imports {import}", path.display());
+            let is_transport = module == "http" && there < 3 && import != "types";
+            assert!(!is_transport, "{}: http sees service and types only, not {import}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_mathematics_is_pure() {
+    for (_, path, text) in sources().into_iter().filter(|(module, ..)| module == "mixture") {
+        for impure in ["async ", "std::fs", "std::io", "std::time", "tokio", "Instant", "Result<"] {
+            assert!(!text.contains(impure), "{}: {impure}", path.display());
+        }
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for (_, path, text) in sources() {
+        let n_lines = text.lines().count();
+        assert!(n_lines <= MAX_LINES, "{} has {n_lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    for (_, path, text) in sources().into_iter().filter(|(module, ..)| module != "main") {
+        assert!(text.starts_with("//! "), "{} has no module doc", path.display());
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let marks =
+        ["TO".to_owned() + "DO", "FIX".to_owned() + "ME", "XX".to_owned() + "X", "#[ig".to_owned() + "nore"];
+    for (_, path, text) in sources() {
+        for mark in &marks {
+            assert!(!text.contains(mark.as_str()), "{}: {mark}", path.display());
+        }
+    }
+}
+
+#[test]
+fn every_config_key_is_explained_and_read() {
+    let default = fs::read_to_string(root().join("config/default.toml")).unwrap();
+    let table: toml::Table = default.parse().unwrap();
+    let raw = fs::read_to_string(root().join("src/types/config/raw.rs")).unwrap();
+    let lines: Vec<&str> = default.lines().collect();
+    for (section, entries) in &table {
+        for key in entries.as_table().unwrap().keys() {
+            assert!(raw.contains(&format!("raw.{section}.{key}")), "{section}.{key} is not read");
+            let idx = lines.iter().position(|line| line.starts_with(&format!("{key} = "))).unwrap();
+            assert!(lines[idx - 1].starts_with("# "), "{section}.{key} has no comment");
+        }
+    }
+}
+
+#[test]
+fn metric_names_are_spelled_once_described_and_emitted() {
+    let names = fs::read_to_string(root().join("src/types/metric.rs")).unwrap();
+    let described = fs::read_to_string(root().join("src/metrics.rs")).unwrap();
+    let described = described.split("fn describe()").nth(1).unwrap();
+    let elsewhere: Vec<_> =
+        sources().into_iter().filter(|(_, path, _)| !path.ends_with("types/metric.rs")).collect();
+    let spelled = elsewhere.iter().find(|(.., text)| text.contains("\"micro_reward_"));
+    assert!(spelled.is_none(), "{:?} spells a metric's name", spelled.map(|(_, path, _)| path));
+    let constants = names.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
+    for constant in constants {
+        assert!(described.contains(&format!("metric::{constant},")), "{constant} is not described");
+        let emitted = ["counter!", "gauge!", "histogram!"].map(|kind| format!("{kind}(metric::{constant}"));
+        let is_emitted =
+            |text: &str| emitted.iter().any(|call| text.replace("describe_", "#").contains(call));
+        let n_files = elsewhere.iter().filter(|(.., text)| is_emitted(text)).count();
+        assert!(n_files > 0, "{constant} is never emitted");
+    }
+}
+
+#[test]
+fn only_the_configuration_reads_the_environment() {
+    for (_, path, text) in sources().into_iter().filter(|(_, path, _)| !path.ends_with("types/config/mod.rs"))
+    {
+        assert!(!text.contains("env::var"), "{}", path.display());
+    }
+}
