@@ -1,0 +1,31 @@
+# Two commands on a fresh machine: `make serve`, `make test`. Both fetch what they need first.
+.PHONY: setup serve test format lint doc deploy-check toy fit-default
+
+setup:
+	@scripts/setup
+
+serve: setup
+	cargo run --release --locked -- serve
+
+test: setup format lint doc deploy-check
+	cargo test --locked
+
+format:
+	cargo fmt --check
+
+lint:
+	cargo clippy --locked --all-targets -- --deny warnings
+
+doc:
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps
+
+deploy-check:
+	deploy/check
+
+# The bundle that tests run on.
+toy:
+	cargo run --locked --example toy
+
+# Heads and router of models/default, from a directory with the data that models/default/README.md names.
+fit-default: setup
+	models/default/fit.sh $(DATA)
