@@ -21,7 +21,7 @@ use crate::types::{Ack, AckStatus, Error, ErrorKind, Event};
 const NDJSON: &str = "application/x-ndjson";
 
 /// Lines of one stream that are worked on at once: enough to fill batches, few enough to bound memory.
-const LINES_AHEAD: usize = 32;
+const LINES_AT_ONCE: usize = 32;
 
 /// The longest line: a pair of the longest texts in the worst escaping fits.
 const MAX_LINE_BYTES: usize = 16 << 20;
@@ -35,73 +35,81 @@ pub(super) async fn feedback(
     request: Request,
 ) -> Result<Response, Problem> {
     if media_type(request.headers()) == NDJSON {
-        let acks = acks(service, request.into_body()).map(Ok::<_, std::convert::Infallible>);
+        let acks = stream(service, request.into_body()).map(Ok::<_, std::convert::Infallible>);
         return Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(acks)).into_response());
     }
     require_json(request.headers())?;
     let body = bytes(request, &()).await?;
     if body.trim_ascii_start().starts_with(b"[") {
-        return Ok(Answer(array(&service, &body).await?).into_response());
+        let texts: Vec<&RawValue> = parse_array(&body)?;
+        let read =
+            texts.iter().enumerate().map(|(idx, text)| read(text.get(), &format!("[{idx}]"))).collect();
+        return Ok(Answer(settle(&service, read).await?).into_response());
     }
     let answer = service.feedback(vec![parse(&body, "")?]).await?.pop();
     let ack = answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the event was not answered")))?;
     Ok(Answer(ack).into_response())
 }
 
-/// An event that can't be read or taken is rejected alone.
-async fn array(service: &Service, body: &[u8]) -> Result<Vec<Ack>, Error> {
-    let texts: Vec<&RawValue> = serde_json::from_slice(body)
-        .map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()).with_code("malformed_json"))?;
-    let mut events = Vec::new();
-    let mut acks = Vec::with_capacity(texts.len());
-    for (idx, text) in texts.iter().enumerate() {
-        match parse::<Event>(text.get().as_bytes(), &format!("[{idx}]")) {
-            Ok(event) => {
-                acks.push(None);
-                events.push(event);
-            }
-            Err(error) => acks.push(Some(rejected(event_id(text.get()), &error))),
-        }
-    }
-    let ids: Vec<String> = events.iter().map(|event| event.event_id.to_string()).collect();
-    let answers = service.feedback(events).await?;
-    let mut answers =
-        ids.into_iter().zip(answers).map(|(id, answer)| answer.unwrap_or_else(|e| rejected(Some(id), &e)));
-    Ok(acks.into_iter().filter_map(|ack| ack.or_else(|| answers.next())).collect())
+fn parse_array(body: &[u8]) -> Result<Vec<&RawValue>, Error> {
+    serde_json::from_slice(body)
+        .map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()).with_code("malformed_json"))
 }
 
-/// One ack line per event line, in order. A slow reader slows the sender: at most [`LINES_AHEAD`] are held.
-fn acks(service: Arc<Service>, body: Body) -> impl Stream<Item = Bytes> {
+/// Ack lines while event lines are still coming, in their order. What has arrived is worked on together; a slow
+/// reader slows the sender, as at most [`LINES_AT_ONCE`] are held.
+fn stream(service: Arc<Service>, body: Body) -> impl Stream<Item = Bytes> {
     let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
     FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE_BYTES))
         .take_while(|line| std::future::ready(!matches!(line, Err(LinesCodecError::Io(_)))))
         .filter(|line| std::future::ready(line.as_ref().map_or(true, |line| !line.trim().is_empty())))
-        .map(move |line| ack_line(service.clone(), line))
-        .buffered(LINES_AHEAD)
+        .ready_chunks(LINES_AT_ONCE)
+        .then(move |lines| ack_lines(service.clone(), lines))
 }
 
-async fn ack_line(service: Arc<Service>, line: Result<String, LinesCodecError>) -> Bytes {
-    let ack = match line {
-        Ok(line) => match parse::<Event>(line.as_bytes(), "") {
-            Ok(event) => one(&service, event).await,
-            Err(error) => rejected(event_id(&line), &error),
-        },
-        Err(_) => {
-            let detail = format!("found a line longer than {MAX_LINE_BYTES} bytes");
-            rejected(None, &Error::new(ErrorKind::TooLarge, detail))
-        }
-    };
-    let mut line = serde_json::to_vec(&ack).unwrap_or_default();
-    line.push(b'\n');
-    line.into()
+async fn ack_lines(service: Arc<Service>, lines: Vec<Result<String, LinesCodecError>>) -> Bytes {
+    let read: Vec<Read> = lines
+        .iter()
+        .map(|line| line.as_ref().map_or_else(|_| Err(too_long()), |line| read(line, "")))
+        .collect();
+    let ids: Vec<Option<String>> = read.iter().map(id).collect();
+    let acks = settle(&service, read).await;
+    let acks = acks.unwrap_or_else(|error| ids.into_iter().map(|id| rejected(id, &error)).collect());
+    let mut lines = Vec::new();
+    for ack in acks {
+        // A struct of texts and numbers always serialises.
+        lines.extend(serde_json::to_vec(&ack).unwrap_or_default());
+        lines.push(b'\n');
+    }
+    lines.into()
 }
 
-async fn one(service: &Service, event: Event) -> Ack {
-    let id = event.event_id.to_string();
-    let answer = service.feedback(vec![event]).await;
+/// An event, or the ack of what is none.
+type Read = Result<Event, Ack>;
+
+fn read(text: &str, at: &str) -> Read {
+    parse(text.as_bytes(), at).map_err(|error| rejected(event_id(text), &error))
+}
+
+fn id(read: &Read) -> Option<String> {
+    read.as_ref().map_or_else(|ack| ack.event_id.clone(), |event| Some(event.event_id.to_string()))
+}
+
+/// Applies the events together; what can't be read or taken is rejected alone.
+async fn settle(service: &Service, read: Vec<Read>) -> Result<Vec<Ack>, Error> {
+    let events: Vec<Event> = read.iter().filter_map(|read| read.as_ref().ok()).cloned().collect();
+    let mut answers = service.feedback(events).await?.into_iter();
     let missing = || Err(Error::new(ErrorKind::Internal, "the event was not answered"));
-    let answer = answer.and_then(|mut answers| answers.pop().unwrap_or_else(missing));
-    answer.unwrap_or_else(|error| rejected(Some(id), &error))
+    let ack = |read: Read| match &read {
+        Err(ack) => ack.clone(),
+        Ok(_) => answers.next().unwrap_or_else(missing).unwrap_or_else(|error| rejected(id(&read), &error)),
+    };
+    Ok(read.into_iter().map(ack).collect())
+}
+
+fn too_long() -> Ack {
+    let detail = format!("found a line longer than {MAX_LINE_BYTES} bytes");
+    rejected(None, &Error::new(ErrorKind::TooLarge, detail))
 }
 
 fn rejected(event_id: Option<String>, error: &Error) -> Ack {
