@@ -3,6 +3,7 @@
 mod bundle;
 mod examples;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
@@ -44,25 +45,25 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Passes over as many pairs as there are.
-    #[arg(long, default_value_t = 4)]
-    epochs: usize,
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
+    epochs: u32,
     /// Pairs per step.
-    #[arg(long, default_value_t = 512)]
-    batch: usize,
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
     /// Peak learning rate of AdamW, with 5 % warm-up and a cosine.
-    #[arg(long, default_value_t = 2e-3)]
+    #[arg(long, default_value_t = 2e-3, value_parser = non_negative)]
     rate: f64,
     /// The paper's regulariser (alpha): keeps every head alive for every prompt. The paper uses 0.5.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, default_value_t = 0.0, value_parser = non_negative)]
     entropy: f64,
     /// Sparse local: punishes entropy of every prompt's weights.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, value_parser = non_negative)]
     sparse: f64,
     /// Balanced global: rewards entropy of the mean weights.
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, value_parser = non_negative)]
     balance: f64,
     /// Shrinks the heads.
-    #[arg(long, default_value_t = 0.1)]
+    #[arg(long, default_value_t = 0.1, value_parser = non_negative)]
     l2: f64,
     /// Where embeddings are kept between runs.
     #[arg(long, value_name = "DIR", default_value = ".cache/embeddings")]
@@ -82,8 +83,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (learned, held_out) = partition(&dataset.pairs, args.seed);
     let options = |n_heads| Options {
         n_heads,
-        epochs: args.epochs,
-        batch: args.batch,
+        epochs: args.epochs as usize,
+        batch: args.batch as usize,
         rate: args.rate,
         regularisers: Regularisers {
             entropy: args.entropy,
@@ -119,14 +120,28 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The indices of train rows to learn from and to calibrate on. A user's rows stay together.
+/// The indices of train rows to learn from and to calibrate on. A user's rows stay together where there are
+/// enough users; too little data serves for both.
 fn partition(rows: &[Preference], seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let train = (0..rows.len()).filter(|&idx| rows[idx].split == Split::Train);
-    train.partition(|&idx| {
-        let key = rows[idx].user.clone().unwrap_or_else(|| idx.to_string());
+    let train: Vec<usize> = (0..rows.len()).filter(|&idx| rows[idx].split == Split::Train).collect();
+    let users: HashSet<_> = train.iter().filter_map(|&idx| rows[idx].user.as_ref()).collect();
+    let is_by_user = users.len() as u64 >= 2 * HELD_OUT;
+    let (learned, held_out): (Vec<usize>, Vec<usize>) = train.iter().partition(|&&idx| {
+        let user = rows[idx].user.clone().filter(|_| is_by_user);
+        let key = user.unwrap_or_else(|| idx.to_string());
         let digest = blake3::hash(format!("{seed}/{key}").as_bytes());
         u64::from(digest.as_bytes()[0]) % HELD_OUT != 0
-    })
+    });
+    if learned.is_empty() || held_out.is_empty() { (train.clone(), train) } else { (learned, held_out) }
+}
+
+fn non_negative(text: &str) -> Result<f64, String> {
+    let number = text.parse().map_err(|_| format!("found \"{text}\", expected a number"))?;
+    if (0.0..f64::INFINITY).contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("found {text}, expected a number >= 0"))
+    }
 }
 
 fn bar(what: &'static str) -> ProgressBar {
