@@ -27,6 +27,12 @@ use crate::{admin, observe};
 /// Connections that may wait to be accepted: trainers open thousands at once.
 const BACKLOG: u32 = 4096;
 
+/// What a model thread gets to finish the batch it is at, once nobody awaits it.
+const LAST_BATCH: Duration = Duration::from_secs(2);
+
+/// What a probe or a scrape in flight gets.
+const LAST_PROBE: Duration = Duration::from_millis(500);
+
 /// A server that is up.
 #[derive(Debug)]
 pub struct App {
@@ -104,7 +110,7 @@ impl App {
         Ok(Self { address, admin_address, health, workers, traffic, admin, config })
     }
 
-    /// Stops within `linger + drain_timeout`: says not ready, lingers, finishes what is in flight, ends.
+    /// Stops within `linger + drain_timeout` and 2.5 s: says not ready, lingers, finishes what is in flight, ends.
     pub async fn stop(self) {
         let shutdown = self.config.shutdown;
         self.health.drain();
@@ -114,10 +120,11 @@ impl App {
             tracing::warn!("requests were still in flight at the end of the drain timeout");
         }
         let workers = self.workers;
-        if tokio::task::spawn_blocking(move || workers.stop()).await.is_err() {
-            tracing::error!("the model threads could not be stopped");
+        let joined = tokio::task::spawn_blocking(move || workers.stop());
+        if !matches!(tokio::time::timeout(LAST_BATCH, joined).await, Ok(Ok(()))) {
+            tracing::warn!("a model thread is stuck and is left behind");
         }
-        self.admin.close(Duration::from_secs(1)).await;
+        self.admin.close(LAST_PROBE).await;
         tracing::info!("stopped");
     }
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::http::Problem;
+use crate::http::{self, Problem};
 use crate::types::{Error, ErrorKind, metric};
 
 /// Counts, times and logs one request. Labels hold routes and statuses, never ids or text.
@@ -23,22 +23,9 @@ pub async fn observe(request: Request, next: Next) -> Response {
         .increment(1);
     metrics::histogram!(metric::REQUEST_SECONDS, "route" => route).record(start.elapsed());
     if let Some(Problem(error)) = response.extensions().get::<Problem>() {
-        span.in_scope(|| log(error));
+        span.in_scope(|| http::log(error));
     }
     response
-}
-
-fn log(error: &Error) {
-    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    match error.kind() {
-        ErrorKind::Internal | ErrorKind::ModelUnavailable | ErrorKind::StoreUnavailable => {
-            tracing::error!(code = error.code(), source, "{error}");
-        }
-        ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => {
-            tracing::warn!(code = error.code(), source, "{error}");
-        }
-        _ => tracing::debug!(code = error.code(), source, "{error}"),
-    }
 }
 
 /// The answer to a request whose handler panicked.

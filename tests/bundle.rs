@@ -182,3 +182,43 @@ fn a_text_that_is_too_long_keeps_its_end_and_says_so() {
     assert_eq!(long.ids, end.ids);
     assert_eq!((long.truncated, end.truncated), (true, false));
 }
+
+#[test]
+fn a_tokeniser_without_special_tokens_says_when_it_cuts() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(common::toy().join("tokenizer.json")).unwrap();
+    let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    json["post_processor"] = serde_json::Value::Null;
+    let path = dir.path().join("tokenizer.json");
+    fs::write(&path, json.to_string()).unwrap();
+    let tokenizer = Tokenizer::load(&path, 3).unwrap();
+    let truncated = |text| {
+        let tokens = tokenizer.tokens(Text::Single(text)).unwrap();
+        assert!(tokens.ids.len() <= 3);
+        tokens.truncated
+    };
+    assert_eq!(
+        [truncated("haha wow dance"), truncated("tea haha wow dance"), truncated("a a a a a a a")],
+        [false, true, true]
+    );
+    assert!(tokenizer.tokens(Text::Single("")).is_err());
+}
+
+#[test]
+fn max_tokens_that_leave_no_room_are_refused() {
+    let said = Tokenizer::load(&common::toy().join("tokenizer.json"), 2).unwrap_err().to_string();
+    assert!(said.contains("leaves no room within 2"), "{said}");
+}
+
+/// What the committed report says; `tests/people.rs` scores the same people anew.
+#[test]
+fn the_shipped_heads_beat_a_single_head_on_both_groups() {
+    let text = fs::read_to_string(common::root().join("models/default/bundle.toml")).unwrap();
+    let manifest: Manifest = toml::from_str(&text).unwrap();
+    let slices = manifest.report["test"].as_array().unwrap();
+    for name in ["hh-rlhf/helpful", "hh-rlhf/harmless"] {
+        let slice = slices.iter().find(|slice| slice["slice"].as_str() == Some(name)).unwrap();
+        let number = |key: &str| slice[key].as_float().unwrap();
+        assert!(number("best_head") >= 0.56 && number("best_head") > number("single"), "{slice}");
+    }
+}

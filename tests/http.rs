@@ -5,6 +5,7 @@
 mod common;
 
 use common::{Client, NOON, numbers, start, toy};
+use micro_reward::model::{Feature, Template};
 use serde_json::{Value, json};
 
 const KIND: &str = "thanks friend glad";
@@ -300,10 +301,58 @@ async fn a_request_with_more_texts_than_the_queue_holds_is_refused_for_good() {
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_answered() {
-    serve!(client, _clock, &[("server.request_timeout", "1ns")], {
-        let (status, problem) = client.post("/score", &json!({ "items": [item()] })).await;
-        assert_eq!((status, &problem["code"]), (504, &json!("deadline_exceeded")));
+    serve!(client, _clock, &[("server.request_timeout", "50ms")], {
+        let never = futures::stream::pending::<Result<bytes::Bytes, std::io::Error>>();
+        let request =
+            client.http.post(format!("{}/score", client.base)).header("content-type", "application/json");
+        let answer = request.body(reqwest::Body::wrap_stream(never)).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 504);
+        assert_eq!(answer.json::<Value>().await.unwrap()["code"], json!("deadline_exceeded"));
     });
+}
+
+#[tokio::test]
+async fn a_line_that_cannot_be_read_does_not_end_its_stream() {
+    serve!(client, _clock, &[], {
+        let good = |id| format!("{}\n", pair("ann", id, KIND, EXACT)).into_bytes();
+        let body =
+            [good(1), b"\xff\n".to_vec(), vec![b'x'; (24 << 20) + 1], b"\n".to_vec(), good(2)].concat();
+        let url = format!("{}/feedback", client.base);
+        let request = client.http.post(url).header("content-type", "application/x-ndjson").body(body);
+        let text = request.send().await.unwrap().text().await.unwrap();
+        let acks: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let statuses: Vec<&str> = acks.iter().map(|ack| ack["status"].as_str().unwrap()).collect();
+        assert_eq!(statuses, ["applied", "rejected", "rejected", "applied"]);
+        assert_eq!((&acks[1]["code"], &acks[2]["code"]), (&json!("malformed_json"), &json!("too_large")));
+    });
+}
+
+#[tokio::test]
+async fn a_user_id_that_is_not_utf8_is_refused_by_name() {
+    serve!(client, _clock, &[], {
+        let (status, problem) = client.get("/users/%FF").await;
+        assert_eq!((status, &problem["field"]), (400, &json!("id")), "{problem}");
+    });
+}
+
+#[tokio::test]
+async fn a_pair_template_scores_prompt_and_response_together() {
+    let dir = tempfile::tempdir().unwrap();
+    common::toy_with(dir.path(), |manifest| {
+        manifest.input.template = Template::Pair;
+        manifest.input.features = vec![Feature::Prompt, Feature::Response, Feature::LogLength];
+    });
+    let (app, _) = start(dir.path(), &[]).await;
+    let client = Client::new(app.address);
+    let item = |prompt: &str| json!({ "prompt": prompt, "responses": [KIND, EXACT] });
+    let request = json!({ "detail": true, "items": [item("tea"), item("thanks friend")] });
+    let (status, answer) = client.post("/score", &request).await;
+    assert_eq!(status, 200, "{answer}");
+    // The heads of this variant read the prompt's own first columns: a kind prompt is liked by the kind head.
+    let kind = |item: usize| answer["items"][item]["heads"][1][0].as_f64().unwrap();
+    assert!(kind(1) > kind(0), "{answer}");
+    assert_eq!(client.post("/feedback", &pair("ann", 1, KIND, EXACT)).await.1["status"], json!("applied"));
+    app.stop().await;
 }
 
 #[tokio::test]

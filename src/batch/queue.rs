@@ -122,11 +122,6 @@ impl Queue {
     pub fn depth(&self) -> usize {
         self.waiting.lock().by_age.len()
     }
-
-    /// How many texts may wait.
-    pub fn max_texts(&self) -> usize {
-        self.config.max_texts
-    }
 }
 
 impl Waiting {

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::queue::{Job, Queue};
-use crate::types::{Encode, EncodeError, metric};
+use crate::types::{Embedding, Encode, EncodeError, Tokens, metric};
 
 /// The model threads of one queue.
 #[derive(Debug)]
@@ -33,16 +33,17 @@ impl Workers {
     /// Starts a thread per encoder.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// When the operating system gives no thread; those that did start end.
     pub fn spawn(queue: &Arc<Queue>, encoders: Vec<Box<dyn Encode>>) -> std::io::Result<Self> {
         let mut beats = Vec::new();
         let mut threads = Vec::new();
         for (idx, encoder) in encoders.into_iter().enumerate() {
             let beat = Arc::new(Beat(Mutex::new(Pulse::Idle)));
             beats.push(beat.clone());
-            let queue = queue.clone();
-            let work = move || run(&queue, encoder, &beat);
-            threads.push(std::thread::Builder::new().name(format!("model-{idx}")).spawn(work)?);
+            let shared = queue.clone();
+            let work = move || run(&shared, encoder, &beat);
+            let thread = std::thread::Builder::new().name(format!("model-{idx}")).spawn(work);
+            threads.push(thread.inspect_err(|_| queue.close())?);
         }
         Ok(Self { queue: queue.clone(), beats, threads: Mutex::new(threads) })
     }
@@ -93,11 +94,7 @@ fn encode(encoder: &mut dyn Encode, batch: Vec<Job>) {
     let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or_default();
     metrics::histogram!(metric::BATCH_TEXTS).record(texts.len() as f64);
     metrics::histogram!(metric::BATCH_TOKENS).record((texts.len() * longest) as f64);
-    let answer = encoder.encode(&texts).and_then(|embeddings| match embeddings.len() == texts.len() {
-        true => Ok(embeddings),
-        false => Err(EncodeError::Gone),
-    });
-    match answer {
+    match encode_all(encoder, &texts) {
         Ok(embeddings) => {
             for (job, embedding) in batch.into_iter().zip(embeddings) {
                 metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue_and_encode")
@@ -106,10 +103,20 @@ fn encode(encoder: &mut dyn Encode, batch: Vec<Job>) {
                 let _ = job.reply.send(Ok(embedding));
             }
         }
-        Err(error) => {
+        Err(error) if batch.len() == 1 => {
             for job in batch {
                 let _ = job.reply.send(Err(error.clone()));
             }
         }
+        // One text must not fail its batch mates, who are other callers'.
+        Err(_) => batch.into_iter().for_each(|job| encode(encoder, vec![job])),
+    }
+}
+
+fn encode_all(encoder: &mut dyn Encode, texts: &[&Tokens]) -> Result<Vec<Embedding>, EncodeError> {
+    let embeddings = encoder.encode(texts)?;
+    match embeddings.len() == texts.len() {
+        true => Ok(embeddings),
+        false => Err(EncodeError::Count { found: embeddings.len(), expected: texts.len() }),
     }
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// What sysexits.h calls EX_USAGE: the config or the bundle is not fit to start with.
+/// EX_USAGE of sysexits.h: what was given is not fit to start with.
 const EXIT_REFUSED: u8 = 64;
 
 /// A reward server with a routed mixture of heads, personalised online.
@@ -29,7 +29,8 @@ enum Command {
     Check(check::Args),
 }
 
-/// Runs the command; the exit code is 0, 1 for a failure, 64 for a config or bundle that is refused.
+/// Runs the command; the exit code is 0, 1 for a failure, 64 for a config, bundle or data that is refused. Flags that
+/// can't be parsed end in clap's own 2.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {

@@ -1,6 +1,7 @@
 //! `micro-reward serve`
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
@@ -17,10 +18,10 @@ use crate::types::config::{Config, Layers, Problems, environment};
 pub(super) struct Args {
     /// A TOML file that overlays the defaults.
     #[arg(long)]
-    pub(super) config: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// The bundle to serve.
     #[arg(long, value_name = "DIR")]
-    pub(super) bundle: Option<String>,
+    bundle: Option<String>,
     /// Where traffic is served, such as 0.0.0.0:8080.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
@@ -58,14 +59,20 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(async {
-        let stop = shutdown::requested();
-        let app = App::start(config, Arc::new(SystemClock)).await.map_err(Failure::refused)?;
-        let signal = stop.await.map_err(Failure::failed)?;
+        let mut stop = pin!(shutdown::requested().map_err(Failure::failed)?);
+        let app = tokio::select! {
+            signal = &mut stop => {
+                tracing::info!(signal, "stopped while starting");
+                return Ok(());
+            }
+            app = App::start(config, Arc::new(SystemClock)) => app.map_err(Failure::refused)?,
+        };
+        let signal = stop.await;
         tracing::info!(signal, "stopping");
         app.stop().await;
         Ok(())
     })?;
-    // A connection that outlived the drain must not hold the process.
+    // A connection or a model thread that outlived the drain must not hold the process.
     runtime.shutdown_background();
     Ok(())
 }

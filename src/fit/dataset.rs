@@ -9,6 +9,8 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::types::routed;
+
 /// Preference pairs over interned texts.
 #[derive(Debug, Default)]
 pub struct Dataset {
@@ -77,6 +79,9 @@ pub enum DataError {
         /// What was found and what was expected.
         detail: String,
     },
+    /// Users and the report are kept apart by file name.
+    #[error("{0}: another file of the same name up to the first dot was given before")]
+    SameName(PathBuf),
     /// There is nothing to learn from.
     #[error("found no row of the train split in {0:?}")]
     Empty(Vec<PathBuf>),
@@ -111,11 +116,14 @@ impl Dataset {
     /// The first row that can't be used, by file and line.
     pub fn read(data: &[PathBuf], responses: &[PathBuf]) -> Result<Self, DataError> {
         let mut dataset = Self::default();
-        let mut by_stem = BTreeMap::new();
+        let mut by_stem: BTreeMap<String, Ids> = BTreeMap::new();
         for path in responses {
-            by_stem.insert(stem(path), dataset.read_responses(path)?);
+            dataset.read_responses(path, by_stem.entry(stem(path)).or_default())?;
         }
         for path in data {
+            if dataset.files.contains(&stem(path)) {
+                return Err(DataError::SameName(path.clone()));
+            }
             let own = by_stem.get(&stem(path));
             let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
             dataset.read_pairs(path, &lookup)?;
@@ -126,8 +134,7 @@ impl Dataset {
         }
     }
 
-    fn read_responses(&mut self, path: &Path) -> Result<Ids, DataError> {
-        let mut by_id = Ids::new();
+    fn read_responses(&mut self, path: &Path, by_id: &mut Ids) -> Result<(), DataError> {
         for_each_row(path, |row: ResponseRow| {
             let text = self.intern(row.text);
             match by_id.insert(row.id.clone(), text) {
@@ -136,8 +143,7 @@ impl Dataset {
                 }
                 _ => Ok(()),
             }
-        })?;
-        Ok(by_id)
+        })
     }
 
     fn read_pairs(&mut self, path: &Path, lookup: &[&Ids]) -> Result<(), DataError> {
@@ -147,10 +153,7 @@ impl Dataset {
         for_each_row(path, |row: PairRow| {
             let chosen = self.response(row.chosen, row.chosen_id, lookup, "chosen")?;
             let rejected = self.response(row.rejected, row.rejected_id, lookup, "rejected")?;
-            let routed = match row.context {
-                Some(context) => self.intern(format!("{} {context}", row.prompt)),
-                None => self.intern(row.prompt.clone()),
-            };
+            let routed = self.intern(routed(&row.prompt, row.context.as_deref()));
             let prompt = self.intern(row.prompt);
             let user = row.user.map(|user| format!("{name}/{user}"));
             let (group, split) = (row.group, row.split);

@@ -27,10 +27,8 @@ pub struct Slice {
     pub single: f64,
     /// The mixture routed by the prompt, knowing nothing of the user.
     pub routed: f64,
-    /// The head that is best on the slice's train pairs.
-    pub head: usize,
-    /// Its accuracy on the test pairs.
-    pub best_head: f64,
+    /// The head that is best on the slice's train pairs and its accuracy on the test pairs; none without train pairs.
+    pub best_head: Option<(usize, f64)>,
 }
 
 impl Slice {
@@ -67,6 +65,7 @@ pub fn report(
         for name in names.into_iter().flatten() {
             let tally = slices.entry(name).or_insert_with(|| Tally::new(betas.len()));
             if row.split == Split::Train {
+                tally.n_train += 1;
                 tally.train.iter_mut().zip(&margins).for_each(|(sum, d)| *sum += win(*d));
                 continue;
             }
@@ -83,6 +82,7 @@ pub fn report(
 }
 
 struct Tally {
+    n_train: usize,
     n: usize,
     length: f64,
     single: f64,
@@ -94,6 +94,7 @@ struct Tally {
 impl Tally {
     fn new(n_heads: usize) -> Self {
         Self {
+            n_train: 0,
             n: 0,
             length: 0.0,
             single: 0.0,
@@ -114,8 +115,7 @@ impl Tally {
             length: self.length / n,
             single: self.single / n,
             routed: self.routed / n,
-            head: best,
-            best_head: self.test[best] / n,
+            best_head: (self.n_train > 0).then(|| (best, self.test[best] / n)),
         }
     }
 }

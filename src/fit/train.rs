@@ -53,7 +53,7 @@ pub struct Options {
 
 /// Learns heads and router; `progress` gets (step, of, loss). `pairs` are the indices to learn from, not empty.
 ///
-/// Features are scaled to unit variance per block while learning; the scale is folded back into the heads.
+/// Features are scaled while learning; the scale is folded back into the heads.
 pub fn train(
     examples: &Examples,
     pairs: &[usize],

@@ -30,14 +30,14 @@ pub(super) async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result
     })
 }
 
-/// The media type of a body, without parameters.
-pub(super) fn media_type(headers: &HeaderMap) -> &str {
+/// The media type of a body, in lower case and without parameters.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim()
+    value.split(';').next().unwrap_or_default().trim().to_lowercase()
 }
 
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Error> {
-    match media_type(headers) {
+    match media_type(headers).as_str() {
         "application/json" => Ok(()),
         found => Err(Error::new(
             ErrorKind::UnsupportedMedia,

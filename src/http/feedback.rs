@@ -1,6 +1,7 @@
 //! POST /feedback: one event, an array, or lines that are acked while the body is still coming.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::body::Body;
@@ -10,21 +11,25 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::value::RawValue;
-use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
+use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
 
 use super::body::{bytes, media_type, parse, require_json};
-use super::problem::Problem;
+use super::lines::Lines;
+use super::problem::{Problem, log};
 use crate::service::Service;
-use crate::types::{Ack, AckStatus, Error, ErrorKind, Event};
+use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, metric};
 
 const NDJSON: &str = "application/x-ndjson";
 
 /// Lines of one stream that are worked on at once: enough to fill batches, few enough to bound memory.
 const LINES_AT_ONCE: usize = 32;
 
-/// The longest line: a pair of the longest texts in the worst escaping fits.
-const MAX_LINE_BYTES: usize = 16 << 20;
+/// The longest line: three texts of a MiB in the worst escaping fit.
+const MAX_LINE_BYTES: usize = 24 << 20;
+
+/// A stream that sends nothing for this long is ended, so that silent ones do not use up the permits.
+const MAX_SILENCE: Duration = Duration::from_secs(300);
 
 #[utoipa::path(post, path = "/feedback", request_body(content(
     (Event = "application/json"), (Vec<Event> = "application/json"), (String = "application/x-ndjson"))),
@@ -57,24 +62,31 @@ fn parse_array(body: &[u8]) -> Result<Vec<&RawValue>, Error> {
 }
 
 /// Ack lines while event lines are still coming, in their order. What has arrived is worked on together; a slow
-/// reader slows the sender, as at most [`LINES_AT_ONCE`] are held.
+/// reader slows the sender, as at most [`LINES_AT_ONCE`] are held; a silent sender is given up.
 fn stream(service: Arc<Service>, body: Body) -> impl Stream<Item = Bytes> {
     let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
-    FramedRead::new(reader, LinesCodec::new_with_max_length(MAX_LINE_BYTES))
-        .take_while(|line| std::future::ready(!matches!(line, Err(LinesCodecError::Io(_)))))
+    let lines = FramedRead::new(reader, Lines::new(MAX_LINE_BYTES));
+    let next = |mut lines: FramedRead<_, Lines>| async move {
+        let line = tokio::time::timeout(MAX_SILENCE, lines.next()).await.ok()??;
+        // The connection broke: there is nobody to ack to.
+        Some((line.ok()?, lines))
+    };
+    futures::stream::unfold(lines, next)
         .filter(|line| std::future::ready(line.as_ref().map_or(true, |line| !line.trim().is_empty())))
         .ready_chunks(LINES_AT_ONCE)
         .then(move |lines| ack_lines(service.clone(), lines))
 }
 
-async fn ack_lines(service: Arc<Service>, lines: Vec<Result<String, LinesCodecError>>) -> Bytes {
+async fn ack_lines(service: Arc<Service>, lines: Vec<Result<String, Error>>) -> Bytes {
     let read: Vec<Read> = lines
-        .iter()
-        .map(|line| line.as_ref().map_or_else(|_| Err(too_long()), |line| read(line, "")))
+        .into_iter()
+        .map(|line| line.map_err(|e| rejected(None, &e)).and_then(|l| read(&l, "")))
         .collect();
     let ids: Vec<Option<String>> = read.iter().map(id).collect();
-    let acks = settle(&service, read).await;
-    let acks = acks.unwrap_or_else(|error| ids.into_iter().map(|id| rejected(id, &error)).collect());
+    let acks = settle(&service, read).await.unwrap_or_else(|error| {
+        log(&error);
+        ids.into_iter().map(|id| rejected(id, &error)).collect()
+    });
     let mut lines = Vec::new();
     for ack in acks {
         // A struct of texts and numbers always serialises.
@@ -107,14 +119,17 @@ async fn settle(service: &Service, read: Vec<Read>) -> Result<Vec<Ack>, Error> {
     Ok(read.into_iter().map(ack).collect())
 }
 
-fn too_long() -> Ack {
-    let detail = format!("found a line longer than {MAX_LINE_BYTES} bytes");
-    rejected(None, &Error::new(ErrorKind::TooLarge, detail))
-}
-
 fn rejected(event_id: Option<String>, error: &Error) -> Ack {
+    metrics::counter!(metric::FEEDBACK, "result" => AckStatus::Rejected.label()).increment(1);
     let detail = Some(error.to_string());
-    Ack { event_id, status: AckStatus::Rejected, code: Some(error.code()), detail, version: None }
+    Ack {
+        event_id,
+        status: AckStatus::Rejected,
+        code: Some(error.code()),
+        detail,
+        retryable: error.kind().is_retryable(),
+        version: None,
+    }
 }
 
 /// The id of an event that can't be read otherwise, so that its sender knows which one it was.

@@ -2,6 +2,7 @@
 
 mod body;
 mod feedback;
+mod lines;
 mod native;
 mod openapi;
 mod problem;
@@ -13,8 +14,7 @@ use axum::routing::{get, post};
 
 use crate::service::Service;
 
-pub use openapi::document as openapi_document;
-pub use problem::Problem;
+pub use problem::{Problem, log};
 
 /// The traffic routes. The layers around them are the process's business.
 pub fn routes(service: Arc<Service>) -> Router {

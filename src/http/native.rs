@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json as Answer;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 
 use super::body::Json;
@@ -15,6 +16,7 @@ use crate::types::{
 
 type Verb<T> = Result<Answer<T>, Problem>;
 type Shared = State<Arc<Service>>;
+type PathId = Result<Path<String>, PathRejection>;
 
 #[utoipa::path(post, path = "/score", request_body = ScoreRequest, responses(
     (status = 200, body = ScoreAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
@@ -39,12 +41,12 @@ pub(super) async fn compare(
 
 #[utoipa::path(get, path = "/users/{id}", params(("id" = String, Path)), responses(
     (status = 200, body = UserView), (status = 404, body = super::problem::ProblemBody<'static>)))]
-pub(super) async fn user(State(service): Shared, Path(id): Path<String>) -> Verb<UserView> {
+pub(super) async fn user(State(service): Shared, id: PathId) -> Verb<UserView> {
     Ok(Answer(service.user(&user_id(id)?).await?))
 }
 
 #[utoipa::path(delete, path = "/users/{id}", params(("id" = String, Path)), responses((status = 200, body = Erased)))]
-pub(super) async fn erase(State(service): Shared, Path(id): Path<String>) -> Verb<Erased> {
+pub(super) async fn erase(State(service): Shared, id: PathId) -> Verb<Erased> {
     Ok(Answer(service.erase(&user_id(id)?).await?))
 }
 
@@ -53,6 +55,7 @@ pub(super) async fn models(State(service): Shared) -> Answer<ModelView> {
     Answer(service.model())
 }
 
-fn user_id(id: String) -> Result<UserId, Error> {
+fn user_id(id: PathId) -> Result<UserId, Error> {
+    let Path(id) = id.map_err(|rejection| Error::invalid_field("id", rejection.body_text()))?;
     UserId::try_from(id).map_err(|error| Error::invalid_field("id", error.to_string()))
 }

@@ -18,12 +18,6 @@ use utoipa::OpenApi;
 )]
 struct Document;
 
-/// The document.
-#[must_use]
-pub fn document() -> utoipa::openapi::OpenApi {
-    Document::openapi()
-}
-
 pub(super) async fn serve() -> Answer<utoipa::openapi::OpenApi> {
-    Answer(document())
+    Answer(Document::openapi())
 }

@@ -6,25 +6,21 @@
 /// Fixed-point units per nat. A ledger counts in 2^-32 nat, so that "equal" means equal bytes.
 pub(super) const UNITS_PER_NAT: f64 = 4_294_967_296.0;
 
-/// No single event moves a head by more than this many nats: the width that keeps 2^20 events from overflow.
-const MAX_NATS_PER_EVENT: f64 = 1024.0;
+/// No head's log-likelihood of one event counts as less than minus this, so that sums stay far from overflow: 2^24
+/// events without forgetting, 2^16 in one epoch with it.
+const MAX_NATS_PER_EVENT: f64 = 64.0;
 
 /// What one feedback adds to a ledger: K fixed-point numbers in units of 2^-32 nat, centred over the heads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Increment(Box<[i64]>);
 
 impl Increment {
-    /// Centres per-head log-likelihoods (nats, finite) and rounds them to fixed point.
+    /// Centres per-head log-likelihoods (nats; less than -64 counts as -64) and rounds them to fixed point.
     #[must_use]
     pub fn new(log_likelihoods: &[f64]) -> Self {
-        let mean = log_likelihoods.iter().sum::<f64>() / log_likelihoods.len() as f64;
-        Self(
-            log_likelihoods
-                .iter()
-                .map(|l| (l - mean).clamp(-MAX_NATS_PER_EVENT, MAX_NATS_PER_EVENT))
-                .map(|nats| (nats * UNITS_PER_NAT).round() as i64)
-                .collect(),
-        )
+        let bounded: Vec<f64> = log_likelihoods.iter().map(|l| l.max(-MAX_NATS_PER_EVENT)).collect();
+        let mean = bounded.iter().sum::<f64>() / bounded.len() as f64;
+        Self(bounded.iter().map(|nats| ((nats - mean) * UNITS_PER_NAT).round() as i64).collect())
     }
 
     /// The K numbers, in units of 2^-32 nat.

@@ -19,7 +19,7 @@ use crate::types::{Embedding, Encode, EncodeError, HeadView, ModelView};
 
 /// Texts of several lengths, so that a graph that depends on the batch shape fails now.
 const WARM_UP: [&str; 3] =
-    ["Hello.", "", "A longer sentence, which pads the batch and is encoded beside two short ones."];
+    ["Hello.", "Why?", "A longer sentence, which pads the batch and is encoded beside two short ones."];
 
 /// A loaded bundle, without its encoder sessions: those belong to the model threads.
 #[derive(Debug)]
@@ -123,10 +123,7 @@ impl Bundle {
     /// How a response is encoded.
     #[must_use]
     pub fn response_text<'a>(&self, prompt: &'a str, response: &'a str) -> Text<'a> {
-        match self.manifest.input.template {
-            Template::Separate => Text::Single(response),
-            Template::Pair => Text::Pair(prompt, response),
-        }
+        self.manifest.input.template.text(prompt, response)
     }
 
     /// Every head's reward for feature rows `[n, D]`, flattened. Blocks.
@@ -215,12 +212,15 @@ pub fn load_encoder(
 ) -> Result<EncoderParts, BundleProblems> {
     let mut problems = Collector { dir, found: Vec::new() };
     let EncoderManifest { encoder: section, input } = problems.manifest()?;
+    for (key, detail) in section.problems().into_iter().chain(input.problems()) {
+        problems.add(MANIFEST, format!("`{key}`: {detail}"));
+    }
     match problems.encoder(runtime, &section, &input, n_encoders) {
-        Some((tokenizer, sessions, n_embedding)) => {
+        Some((tokenizer, sessions, n_embedding)) if problems.found.is_empty() => {
             let sessions = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Encode>).collect();
             Ok(EncoderParts { section, input, tokenizer, sessions, n_embedding })
         }
-        None => Err(BundleProblems(problems.found)),
+        _ => Err(BundleProblems(problems.found)),
     }
 }
 
@@ -304,11 +304,8 @@ impl Collector<'_> {
 }
 
 fn warm_up(encoder: &mut Encoder, tokenizer: &Tokenizer, template: Template) -> Result<usize, EncodeError> {
-    let text = |text| match template {
-        Template::Separate => Text::Single(text),
-        Template::Pair => Text::Pair(WARM_UP[0], text),
-    };
-    let tokens: Result<Vec<_>, _> = WARM_UP.iter().map(|t| tokenizer.tokens(text(t))).collect();
+    let tokens: Result<Vec<_>, _> =
+        WARM_UP.iter().map(|text| tokenizer.tokens(template.text(WARM_UP[0], text))).collect();
     let tokens = tokens.map_err(|error| EncodeError::Runtime(error.to_string().into()))?;
     let embeddings = encoder.encode(&tokens.iter().collect::<Vec<_>>())?;
     embeddings.first().map(|embedding| embedding.len()).ok_or(EncodeError::Gone)

@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::manifest::{EncoderSection, Manifest};
+use super::manifest::{EncoderSection, InputSection, Manifest};
 
 /// The SHA-256 of a file, as 64 hex digits.
 ///
@@ -32,10 +33,11 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 pub fn fingerprint(manifest: &Manifest) -> String {
     let mut hasher = Sha256::new();
     hasher.update(encoder_fingerprint(&manifest.encoder));
-    hasher.update(format!(
-        "{:?} {} {}",
-        manifest.input, manifest.heads_graph.sha256, manifest.router_graph.sha256
-    ));
+    let InputSection { template, features } = &manifest.input;
+    hasher.update(format!("{} {}", name(template), features.iter().map(name).collect::<Vec<_>>().join(" ")));
+    for file in [&manifest.heads_graph, &manifest.router_graph] {
+        hasher.update(file.sha256.to_lowercase());
+    }
     for head in &manifest.heads {
         hasher
             .update(format!("{} {:e} {:e} {:e} {:e}", head.name, head.mean, head.std, head.beta, head.prior));
@@ -51,8 +53,13 @@ pub fn encoder_fingerprint(encoder: &EncoderSection) -> String {
     for file in encoder.files() {
         hasher.update(file.sha256.to_lowercase());
     }
-    hasher.update(format!("{output} {pooling:?} {normalise} {max_tokens}"));
+    hasher.update(format!("{output} {} {normalise} {max_tokens}", name(pooling)));
     short(hasher)
+}
+
+/// A variant as manifests spell it, so that the code may be renamed.
+fn name(variant: &impl Serialize) -> String {
+    serde_json::to_string(variant).unwrap_or_default()
 }
 
 fn short(hasher: Sha256) -> String {

@@ -110,12 +110,6 @@ impl Graph {
         self.n_in
     }
 
-    /// Columns out.
-    #[must_use]
-    pub fn n_out(&self) -> usize {
-        self.n_out
-    }
-
     /// Runs rows `[B, n_in]` to rows `[B, n_out]`, all finite. Blocks; B may be 0.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::tokenizer::Text;
+
 /// The manifest's file name.
 pub const MANIFEST: &str = "bundle.toml";
 
@@ -128,52 +130,82 @@ pub struct Head {
     pub prior: f64,
 }
 
-impl Manifest {
-    /// What is wrong with the values, each as (key, found and expected).
+impl Template {
+    /// How a response to a prompt is encoded.
     #[must_use]
-    pub fn problems(&self) -> Vec<(String, String)> {
+    pub fn text<'a>(self, prompt: &'a str, response: &'a str) -> Text<'a> {
+        match self {
+            Self::Separate => Text::Single(response),
+            Self::Pair => Text::Pair(prompt, response),
+        }
+    }
+}
+
+/// What is wrong with a value: its key, and what was found and expected.
+type ValueProblem = (String, String);
+
+impl EncoderSection {
+    /// What is wrong with the values.
+    #[must_use]
+    pub fn problems(&self) -> Vec<ValueProblem> {
+        let mut problems: Vec<ValueProblem> =
+            self.files().filter_map(|file| file.problem("encoder")).collect();
+        if self.max_tokens < 3 {
+            let detail = format!("found {}, expected at least 3", self.max_tokens);
+            problems.push(("encoder.max_tokens".to_owned(), detail));
+        }
+        problems
+    }
+}
+
+impl InputSection {
+    /// What is wrong with the values.
+    #[must_use]
+    pub fn problems(&self) -> Vec<ValueProblem> {
+        let detail = || ("input.features".to_owned(), "found none, expected at least one".to_owned());
+        self.features.is_empty().then(detail).into_iter().collect()
+    }
+}
+
+impl FileHash {
+    /// A path would reach out of the bundle.
+    fn problem(&self, section: &str) -> Option<ValueProblem> {
+        let is_plain = !self.file.is_empty() && !self.file.contains(['/', '\\']) && self.file != "..";
+        let detail = || format!("found \"{}\", expected a file name inside the bundle", self.file);
+        (!is_plain).then(|| (format!("{section}: file"), detail()))
+    }
+}
+
+impl Head {
+    fn problems(&self, idx: usize) -> Vec<ValueProblem> {
+        let key = |name: &str| format!("heads[{idx}].{name}");
         let mut problems = Vec::new();
-        let mut refuse = |is_bad: bool, key: &str, detail: String| {
-            if is_bad {
-                problems.push((key.to_owned(), detail));
-            }
-        };
-        refuse(self.heads.is_empty(), "heads", "found no head, expected at least one".to_owned());
-        refuse(
-            self.encoder.max_tokens < 3,
-            "encoder.max_tokens",
-            format!("found {}, expected at least 3", self.encoder.max_tokens),
-        );
-        refuse(
-            self.input.features.is_empty(),
-            "input.features",
-            "found none, expected at least one".to_owned(),
-        );
-        // A smaller standard deviation would let calibrated rewards overflow.
-        let is_positive = |x: f64| x.is_finite() && x > 1e-9;
-        for (idx, head) in self.heads.iter().enumerate() {
-            let key = |name: &str| format!("heads[{idx}].{name}");
-            refuse(
-                !head.mean.is_finite(),
-                &key("mean"),
-                format!("found {}, expected a finite number", head.mean),
-            );
-            for (name, value) in [("std", head.std), ("beta", head.beta), ("prior", head.prior)] {
-                refuse(
-                    !is_positive(value),
-                    &key(name),
-                    format!("found {value}, expected a finite number above 1e-9"),
-                );
+        if !self.mean.is_finite() {
+            problems.push((key("mean"), format!("found {}, expected a finite number", self.mean)));
+        }
+        for (name, value) in [("std", self.std), ("beta", self.beta), ("prior", self.prior)] {
+            // A smaller standard deviation would let calibrated rewards overflow.
+            if !(value.is_finite() && value > 1e-9) {
+                let detail = format!("found {value}, expected a finite number above 1e-9");
+                problems.push((key(name), detail));
             }
         }
-        for file in self.encoder.files().chain([&self.heads_graph, &self.router_graph]) {
-            let is_plain = !file.file.is_empty() && !file.file.contains(['/', '\\']) && file.file != "..";
-            refuse(
-                !is_plain,
-                "file",
-                format!("found \"{}\", expected a file name inside the bundle", file.file),
-            );
+        problems
+    }
+}
+
+impl Manifest {
+    /// What is wrong with the values.
+    #[must_use]
+    pub fn problems(&self) -> Vec<ValueProblem> {
+        let mut problems = self.encoder.problems();
+        problems.extend(self.input.problems());
+        problems.extend(self.heads_graph.problem("heads_graph"));
+        problems.extend(self.router_graph.problem("router_graph"));
+        if self.heads.is_empty() {
+            problems.push(("heads".to_owned(), "found no head, expected at least one".to_owned()));
         }
+        problems.extend(self.heads.iter().enumerate().flat_map(|(idx, head)| head.problems(idx)));
         problems
     }
 }

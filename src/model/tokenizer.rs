@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tokenizers::{TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
 
 use crate::types::Tokens;
 
@@ -19,6 +19,7 @@ pub enum Text<'a> {
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    max_tokens: usize,
 }
 
 /// Why a text or a tokeniser can't be used.
@@ -46,14 +47,22 @@ impl Tokenizer {
         let failed = |detail: String| TokenizerError::Load { path: path.to_owned(), detail };
         let mut inner = tokenizers::Tokenizer::from_file(path).map_err(|error| failed(error.to_string()))?;
         inner.with_padding(None);
+        let n_special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
+        if max_tokens <= n_special {
+            return Err(failed(format!(
+                "adds {n_special} special tokens, which leaves no room within {max_tokens}"
+            )));
+        }
         let truncation = TruncationParams {
-            max_length: max_tokens,
+            // Without special tokens the library can stop at exactly this length and not say that it cut: one more
+            // tells the two apart.
+            max_length: max_tokens + usize::from(n_special == 0),
             strategy: TruncationStrategy::LongestFirst,
             stride: 0,
             direction: TruncationDirection::Left,
         };
         inner.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { inner })
+        Ok(Self { inner, max_tokens })
     }
 
     /// The tokens of a text, special tokens included.
@@ -69,10 +78,11 @@ impl Tokenizer {
         if encoding.is_empty() {
             return Err(TokenizerError::Text("found no token in the text, expected at least one".to_owned()));
         }
+        let excess = encoding.len().saturating_sub(self.max_tokens);
         Ok(Tokens {
-            ids: encoding.get_ids().to_vec(),
-            type_ids: encoding.get_type_ids().to_vec(),
-            truncated: !encoding.get_overflowing().is_empty(),
+            ids: encoding.get_ids()[excess..].to_vec(),
+            type_ids: encoding.get_type_ids()[excess..].to_vec(),
+            truncated: excess > 0 || !encoding.get_overflowing().is_empty(),
         })
     }
 }

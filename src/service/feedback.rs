@@ -19,7 +19,7 @@ impl Service {
     /// hinder the others.
     ///
     /// # Errors
-    /// When the encoder or the store can't work now: then no event was applied, and all may be sent again.
+    /// When the encoder or the store can't work now: then no event was applied.
     pub async fn feedback(&self, events: Vec<Event>) -> Result<Vec<Result<Ack, Error>>, Error> {
         let checked: Vec<Checked> = events.into_iter().map(|event| self.check_event(event)).collect();
         let awaiting = || {
@@ -54,7 +54,7 @@ impl Service {
                 )
             }
         });
-        Ok(answers.inspect(count).collect())
+        Ok(answers.collect())
     }
 
     fn check_event(&self, event: Event) -> Checked {
@@ -116,12 +116,15 @@ fn answer(feedback: &Feedback, outcome: Outcome) -> Result<Ack, Error> {
 }
 
 fn ack(feedback: &Feedback, status: AckStatus, version: Option<u64>) -> Ack {
-    Ack { event_id: Some(feedback.event_id.to_string()), status, code: None, detail: None, version }
-}
-
-fn count(answer: &Result<Ack, Error>) {
-    let status = answer.as_ref().map_or(AckStatus::Rejected, |ack| ack.status);
     metrics::counter!(metric::FEEDBACK, "result" => status.label()).increment(1);
+    Ack {
+        event_id: Some(feedback.event_id.to_string()),
+        status,
+        code: None,
+        detail: None,
+        retryable: false,
+        version,
+    }
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -1,14 +1,14 @@
 //! From prompts and responses to every head's reward: tokenise, encode, one matmul.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
 use super::Service;
 use crate::batch::Full;
 use crate::model::{Bundle, GraphError, Rewards, Text, TokenizerError};
-use crate::types::{Embedding, EncodeError, Error, ErrorKind, Tokens, metric};
+use crate::types::{Embedding, EncodeError, Error, ErrorKind, Tokens, metric, routed};
 
 /// A checked prompt with its responses.
 #[derive(Debug)]
@@ -55,7 +55,12 @@ impl Service {
         let items = Arc::new(items);
         let (tokens, plans) = {
             let (bundle, items) = (self.bundle.clone(), items.clone());
-            blocking("tokenize", move || tokenize(&bundle, &items, &route)).await?.map_err(untokenizable)?
+            // A blocking task can't be cancelled: it looks whether this future, the other owner, is still there.
+            let awaited = Arc::new(());
+            let awaits = Arc::downgrade(&awaited);
+            let answer = blocking("tokenize", move || tokenize(&bundle, &items, &route, &awaits)).await;
+            drop(awaited);
+            answer?.map_err(untokenizable)?
         };
         let truncated: Vec<bool> = tokens.iter().map(|text| text.truncated).collect();
         metrics::counter!(metric::TRUNCATED).increment(truncated.iter().filter(|&&cut| cut).count() as u64);
@@ -77,15 +82,17 @@ impl Service {
     }
 }
 
+/// Stops early once nobody waits for it.
 fn tokenize(
     bundle: &Bundle,
     items: &[Item],
     route: &Route,
+    awaited: &Weak<()>,
 ) -> Result<(Vec<Tokens>, Vec<Plan>), TokenizerError> {
     let tokenizer = bundle.tokenizer();
     let mut tokens = Vec::new();
     let mut plans = Vec::new();
-    for item in items {
+    for item in items.iter().take_while(|_| awaited.strong_count() > 0) {
         let mut add = |text: Text<'_>| {
             tokens.push(tokenizer.tokens(text)?);
             Ok(tokens.len() - 1)
@@ -95,10 +102,10 @@ fn tokenize(
         let router = match route {
             Route::No => None,
             Route::By(None) => prompt,
-            Route::By(Some(context)) => Some(add(Text::Single(&format!("{} {context}", item.prompt)))?),
+            Route::By(Some(context)) => Some(add(Text::Single(&routed(&item.prompt, Some(context))))?),
         };
         let start = tokens.len();
-        for response in &item.responses {
+        for response in item.responses.iter().take_while(|_| awaited.strong_count() > 0) {
             tokens.push(tokenizer.tokens(bundle.response_text(&item.prompt, response))?);
         }
         plans.push(Plan { prompt, router, responses: start..tokens.len() });

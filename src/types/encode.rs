@@ -42,6 +42,14 @@ pub enum EncodeError {
     /// The output holds a NaN or an infinity.
     #[error("the encoder returned a value that is not finite")]
     NotFinite,
+    /// The output has another number of embeddings than there were texts.
+    #[error("the encoder returned {found} embeddings for {expected} texts")]
+    Count {
+        /// How many came.
+        found: usize,
+        /// How many texts there were.
+        expected: usize,
+    },
     /// The queue was closed or a model thread died.
     #[error("the encoder is gone")]
     Gone,

@@ -12,7 +12,7 @@ use super::prompt::{self, Message};
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Names this feedback; the same id again counts once.
+    /// Names this feedback: the same id again within the user's next 15 events changes nothing.
     pub event_id: EventId,
     /// Whose opinion it is.
     pub user: UserId,
@@ -185,6 +185,9 @@ pub struct Ack {
     /// Why it was rejected, in a sentence that names the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// Whether a rejected event may be taken if it is sent again as it is: the server was busy or a part of it down.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub retryable: bool,
     /// The version of the user's row after it: the number of events that count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
@@ -200,7 +203,7 @@ pub enum AckStatus {
     Duplicate,
     /// It happened too long ago to tell whether it was applied before; nothing changed.
     Late,
-    /// It can't be taken as it is; nothing changed.
+    /// It was not taken, and nothing changed; `code`, `detail` and `retryable` say why and what to do.
     Rejected,
 }
 

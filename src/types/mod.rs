@@ -17,7 +17,7 @@ pub use encode::{Embedding, Encode, EncodeError, Tokens};
 pub use error::{Error, ErrorKind};
 pub use feedback::{Ack, AckStatus, Event, EventKind, Feedback, Opinion};
 pub use ids::{EventId, UserId};
-pub use prompt::{Message, Role};
+pub use prompt::{Message, Role, routed};
 pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,
     ScoreRequest, ScoredItem,

@@ -38,6 +38,12 @@ impl Role {
     }
 }
 
+/// What the router reads: the prompt, and the criterion after it where there is one.
+#[must_use]
+pub fn routed(prompt: &str, context: Option<&str>) -> String {
+    context.map_or_else(|| prompt.to_owned(), |context| format!("{prompt} {context}"))
+}
+
 /// The one prompt that a request names, as text. `at` is the path of the object that holds the two fields.
 ///
 /// Messages become `Human: ...`, blank line, `Assistant: ...`; a lone user message is its content.

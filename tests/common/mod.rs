@@ -13,8 +13,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use micro_reward::app::App;
+use micro_reward::fit::OnnxGraph;
+use micro_reward::model::{Features, MANIFEST, Manifest, fingerprint, sha256};
 use micro_reward::types::Clock;
 use micro_reward::types::config::{Config, Layers};
+use ndarray::Array2;
 use serde_json::Value;
 
 /// The repository's root.
@@ -78,6 +81,28 @@ pub async fn start(bundle: &Path, settings: &[(&str, &str)]) -> (App, Arc<FakeCl
 /// The toy bundle's directory.
 pub fn toy() -> PathBuf {
     root().join("models/toy")
+}
+
+/// A copy of the toy bundle in `dir`, changed; its heads are padded at the front with copies of their first rows to
+/// the columns that the features now have.
+pub fn toy_with(dir: &Path, change: impl FnOnce(&mut Manifest)) {
+    for entry in std::fs::read_dir(toy()).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(&path, dir.join(path.file_name().unwrap())).unwrap();
+    }
+    let path = dir.join(MANIFEST);
+    let mut manifest: Manifest = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    change(&mut manifest);
+    let n_columns = Features::new(&manifest.input, 8).n_columns();
+    let first = n_columns - 9;
+    let liked = |row: usize, column: usize| row % 8 == column && column < 3 && row + 1 < n_columns;
+    let weights = Array2::from_shape_fn((n_columns, 4), |(row, column)| {
+        if liked(if row < first { row } else { row - first }, column) { 6.0 } else { 0.0 }
+    });
+    std::fs::write(dir.join("heads.onnx"), OnnxGraph::heads(&weights).into_bytes()).unwrap();
+    manifest.heads_graph.sha256 = sha256(&dir.join("heads.onnx")).unwrap();
+    manifest.revision = fingerprint(&manifest);
+    std::fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
 }
 
 /// A client of one server.

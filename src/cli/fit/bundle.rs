@@ -74,10 +74,12 @@ pub(super) fn table(report: &Report) -> Vec<String> {
     let head =
         "test pairs                      n  length  single  routed  best head (of train)  se".to_owned();
     let row = |s: &crate::fit::Slice| {
-        let se = s.standard_error(s.best_head);
+        let best =
+            s.best_head.map_or_else(String::new, |(head, accuracy)| format!("{accuracy:.3} (head {head})"));
+        let se = s.standard_error(s.best_head.map_or(s.routed, |(_, accuracy)| accuracy));
         format!(
-            "{:28} {:>4}    {:.3}   {:.3}   {:.3}   {:.3} (head {})        {se:.3}",
-            s.name, s.n, s.length, s.single, s.routed, s.best_head, s.head
+            "{:28} {:>4}    {:.3}   {:.3}   {:.3}   {best:20} {se:.3}",
+            s.name, s.n, s.length, s.single, s.routed
         )
     };
     std::iter::once(head).chain(report.slices.iter().map(row)).collect()
@@ -97,11 +99,12 @@ fn training(args: &Args, fitted: &Fitted<'_>) -> Table {
             ("length", number(slice.length)),
             ("single", number(slice.single)),
             ("routed", number(slice.routed)),
-            ("head", Value::Integer(slice.head as i64)),
-            ("best_head", number(slice.best_head)),
-            ("standard_error", number(slice.standard_error(slice.best_head))),
         ];
-        Value::Table(row.map(|(key, value)| (key.to_owned(), value)).into_iter().collect())
+        let best = slice.best_head.into_iter().flat_map(|(head, accuracy)| {
+            let se = number(slice.standard_error(accuracy));
+            [("head", Value::Integer(head as i64)), ("best_head", number(accuracy)), ("standard_error", se)]
+        });
+        Value::Table(row.into_iter().chain(best).map(|(key, value)| (key.to_owned(), value)).collect())
     });
     let names =
         args.data.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());

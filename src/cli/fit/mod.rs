@@ -121,7 +121,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// The indices of train rows to learn from and to calibrate on. A user's rows stay together where there are
-/// enough users; too little data serves for both.
+/// enough users; where there are too few rows to hold any out, temperatures stay 1.
 fn partition(rows: &[Preference], seed: u64) -> (Vec<usize>, Vec<usize>) {
     let train: Vec<usize> = (0..rows.len()).filter(|&idx| rows[idx].split == Split::Train).collect();
     let users: HashSet<_> = train.iter().filter_map(|&idx| rows[idx].user.as_ref()).collect();
@@ -132,7 +132,7 @@ fn partition(rows: &[Preference], seed: u64) -> (Vec<usize>, Vec<usize>) {
         let digest = blake3::hash(format!("{seed}/{key}").as_bytes());
         u64::from(digest.as_bytes()[0]) % HELD_OUT != 0
     });
-    if learned.is_empty() || held_out.is_empty() { (train.clone(), train) } else { (learned, held_out) }
+    if learned.is_empty() { (train, Vec::new()) } else { (learned, held_out) }
 }
 
 fn non_negative(text: &str) -> Result<f64, String> {

@@ -120,8 +120,9 @@ impl Config {
     }
 }
 
-/// The process environment, for [`Layers::environment`].
+/// The process environment, for [`Layers::environment`]. What is not UTF-8 is read as far as it is.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars()
+    let text = |raw: std::ffi::OsString| raw.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
 }
