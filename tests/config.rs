@@ -60,3 +60,18 @@ fn a_value_of_the_wrong_type_is_named() {
     let found = problems(Layers::defaults().flag("--tokens", "batch.tokens", Some("many".to_owned())));
     assert!(found.contains("--tokens: `batch.tokens`: found \"many\" (string), expected integer"), "{found}");
 }
+
+#[test]
+fn durations_that_would_never_end_are_refused() {
+    let layers = Layers::defaults().flag("--x", "shutdown.linger", Some("584000000000y".to_owned()));
+    let found = problems(layers.flag("--y", "server.request_timeout", Some("2h".to_owned())));
+    assert!(
+        found.contains("--x: `shutdown.linger`") && found.contains("expected a duration of at most 1h"),
+        "{found}"
+    );
+    assert!(found.contains("--y: `server.request_timeout`"), "{found}");
+    assert!(
+        problems(Layers::defaults().flag("--z", "health.stall_limit", Some("0s".to_owned())))
+            .contains("above 0")
+    );
+}

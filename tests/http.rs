@@ -227,6 +227,15 @@ async fn bad_input_is_answered_by_name_and_the_server_serves_on() {
         for (path, body, status, code, words) in cases {
             refused(&client, path, &body, status, code, &words).await;
         }
+        refused(&client, "/compare", r#"{"a": "1", "b": "2"}"#, 400, "invalid", &["\"field\":\"prompt\""])
+            .await;
+        let long = format!(r#"{{"prompt": "p", "a": "1", "b": "{}"}}"#, "x".repeat(1001));
+        refused(&client, "/compare", &long, 413, "too_large", &["\"field\":\"b\""]).await;
+        refused(&client, "/score", r#"["ann", null, []]"#, 400, "invalid_field", &["expected an object"])
+            .await;
+        let zipped = client.http.post(format!("{}/score", client.base)).header("content-encoding", "gzip");
+        let zipped = zipped.header("content-type", "application/json").body("{}").send().await.unwrap();
+        assert_eq!(zipped.status().as_u16(), 415);
         let (status, problem) = client.post_text("/score", "text/plain", "{}".to_owned()).await;
         assert_eq!((status, &problem["code"]), (415, &json!("unsupported_media")));
         assert_eq!(client.post("/score", &json!({ "items": [item()] })).await.0, 200);

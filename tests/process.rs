@@ -89,6 +89,21 @@ async fn sigterm_finishes_what_is_in_flight_and_exits_cleanly() {
 }
 
 #[tokio::test]
+async fn sigterm_while_starting_ends_cleanly() {
+    for _ in 0..10 {
+        let args = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let mut child = command(&args).env("MICRO_REWARD__LOG__FILTER", "trace").spawn().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+        // The first line is logged once signals are listened for.
+        log.next_line().await.unwrap().unwrap();
+        let id = child.id().unwrap().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
+        while log.next_line().await.unwrap().is_some() {}
+        assert!(child.wait().await.unwrap().success());
+    }
+}
+
+#[tokio::test]
 async fn while_it_lingers_it_is_not_ready_but_serves() {
     let config = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(config.path(), "[shutdown]\nlinger = \"1h\"\n").unwrap();

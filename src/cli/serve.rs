@@ -60,12 +60,16 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(async {
         let mut stop = pin!(shutdown::requested().map_err(Failure::failed)?);
+        tracing::debug!(bundle = %config.model.bundle.display(), "starting");
+        let mut start = pin!(App::start(config, Arc::new(SystemClock)));
         let app = tokio::select! {
+            app = &mut start => app.map_err(Failure::refused)?,
             signal = &mut stop => {
-                tracing::info!(signal, "stopped while starting");
+                tracing::info!(signal, "stopping as soon as it has started");
+                // Leaving while ONNX Runtime is being loaded would tear it down under its own feet.
+                start.await.map_err(Failure::refused)?.stop().await;
                 return Ok(());
             }
-            app = App::start(config, Arc::new(SystemClock)) => app.map_err(Failure::refused)?,
         };
         let signal = stop.await;
         tracing::info!(signal, "stopping");

@@ -36,7 +36,20 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_lowercase()
 }
 
+/// Refuses compressed bodies: they would be read as garbage.
+pub(super) fn require_identity(headers: &HeaderMap) -> Result<(), Error> {
+    match headers.get(header::CONTENT_ENCODING).map(|value| value.as_bytes()) {
+        None | Some(b"identity") => Ok(()),
+        Some(found) => {
+            let found = String::from_utf8_lossy(found);
+            let detail = format!("found the content encoding \"{found}\", expected none");
+            Err(Error::new(ErrorKind::UnsupportedMedia, detail))
+        }
+    }
+}
+
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Error> {
+    require_identity(headers)?;
     match media_type(headers).as_str() {
         "application/json" => Ok(()),
         found => Err(Error::new(
@@ -46,8 +59,12 @@ pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Error> {
     }
 }
 
-/// Reads one JSON document; `at` is its path in what the caller sent.
+/// Reads one JSON object; `at` is its path in what the caller sent.
 pub(super) fn parse<T: DeserializeOwned>(json: &[u8], at: &str) -> Result<T, Error> {
+    // serde would take an array as the object's fields in their order of declaration.
+    if json.trim_ascii_start().starts_with(b"[") {
+        return Err(refusal("found an array, expected an object".to_owned(), "invalid_field", at.to_owned()));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -68,6 +85,10 @@ fn refused(error: &serde_json::Error, path: String) -> Error {
         Category::Data => "invalid_field",
         Category::Syntax | Category::Eof | Category::Io => "malformed_json",
     };
-    let refused = Error::new(ErrorKind::Invalid, error.to_string()).with_code(code);
+    refusal(error.to_string(), code, path)
+}
+
+fn refusal(detail: String, code: &'static str, path: String) -> Error {
+    let refused = Error::new(ErrorKind::Invalid, detail).with_code(code);
     if path.is_empty() { refused } else { refused.with_field(path) }
 }

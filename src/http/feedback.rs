@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
 
-use super::body::{bytes, media_type, parse, require_json};
+use super::body::{bytes, media_type, parse, require_identity, require_json};
 use super::lines::Lines;
 use super::problem::{Problem, log};
 use crate::service::Service;
@@ -40,6 +40,7 @@ pub(super) async fn feedback(
     request: Request,
 ) -> Result<Response, Problem> {
     if media_type(request.headers()) == NDJSON {
+        require_identity(request.headers())?;
         let acks = stream(service, request.into_body()).map(Ok::<_, std::convert::Infallible>);
         return Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(acks)).into_response());
     }

@@ -1,10 +1,9 @@
 //! /rank and /compare: orders and probabilities on top of the routed rewards.
 
 use super::Service;
+use super::judge::Item;
 use crate::mixture::{best_probabilities, preference};
-use crate::types::{
-    CompareAnswer, CompareRequest, Error, RankAnswer, RankRequest, RankedItem, ScoreItem, ScoreRequest,
-};
+use crate::types::{CompareAnswer, CompareRequest, Error, RankAnswer, RankRequest, RankedItem, ScoreItem};
 
 impl Service {
     /// Every item's responses, best first by reward, with the probability that each is the best.
@@ -31,8 +30,13 @@ impl Service {
     /// As [`Service::score`].
     pub async fn compare(&self, request: CompareRequest) -> Result<CompareAnswer, Error> {
         let CompareRequest { user, context, prompt, messages, a, b, detail } = request;
-        let item = ScoreItem { prompt, messages, responses: vec![a, b] };
-        let routed = self.route(ScoreRequest { user, context, items: vec![item], detail }).await?;
+        let prompt = ScoreItem { prompt, messages, responses: Vec::new() }.prompt_text("")?;
+        for (field, text) in [("prompt", &prompt), ("a", &a.text), ("b", &b.text)] {
+            self.check_size(text, || field.to_owned())?;
+        }
+        let ids = vec![vec![a.id, b.id]];
+        let items = vec![Item { prompt, responses: vec![a.text, b.text] }];
+        let routed = self.route_checked(user.as_ref(), context, (items, ids), detail).await?;
         Ok(CompareAnswer {
             revision: self.revision(),
             preference: preference(&routed.weights[0], &routed.judged.rewards.margins(0, 1)),

@@ -3,7 +3,7 @@
 use super::Service;
 use super::judge::{Item, Judged, JudgedItem, Route};
 use crate::mixture::{Weights, disagreement, log_softmax};
-use crate::types::{Error, Response, ScoreAnswer, ScoreItem, ScoreRequest, ScoredItem, metric};
+use crate::types::{Error, Response, ScoreAnswer, ScoreItem, ScoreRequest, ScoredItem, UserId, metric};
 
 /// A judged request with the user's weights for each of its items.
 pub(super) struct Routed {
@@ -26,9 +26,6 @@ impl Service {
 
     pub(super) async fn route(&self, request: ScoreRequest) -> Result<Routed, Error> {
         let ScoreRequest { user, context, items, detail: with_detail } = request;
-        if let Some(context) = &context {
-            self.check_size(context, || "context".to_owned())?;
-        }
         let mut ids = Vec::with_capacity(items.len());
         let mut checked = Vec::with_capacity(items.len());
         for (idx, item) in items.into_iter().enumerate() {
@@ -36,8 +33,22 @@ impl Service {
             checked.push(item);
             ids.push(item_ids);
         }
-        let judged = self.judge(checked, Route::By(context)).await?;
-        let row = self.row(user.as_ref()).await?;
+        self.route_checked(user.as_ref(), context, (checked, ids), with_detail).await
+    }
+
+    /// Routes items whose texts and ids have been checked.
+    pub(super) async fn route_checked(
+        &self,
+        user: Option<&UserId>,
+        context: Option<String>,
+        (items, ids): (Vec<Item>, Vec<Vec<Option<String>>>),
+        with_detail: bool,
+    ) -> Result<Routed, Error> {
+        if let Some(context) = &context {
+            self.check_size(context, || "context".to_owned())?;
+        }
+        let judged = self.judge(items, Route::By(context)).await?;
+        let row = self.row(user).await?;
         let weigh = |item: &JudgedItem| self.weights(&log_softmax(&item.router_logits), row.as_ref());
         let weights: Vec<Weights> = judged.items.iter().map(weigh).collect();
         metrics::counter!(metric::RESPONSES).increment(judged.rewards.n_responses() as u64);

@@ -10,6 +10,11 @@ use super::layers::{Layers, Problems};
 use super::{Batch, Config, Engine, FeedbackWindow, Log, Model, Router, Server, Shutdown, State};
 use crate::mixture::{Decay, Routing};
 
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// More model threads than any machine has cores is a slip of the pen.
+const MAX_THREADS: i64 = 1024;
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Raw {
@@ -110,7 +115,7 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             max_text_bytes: check.count("server.max_text_bytes", raw.server.max_text_bytes),
             max_concurrent_requests: check
                 .count("server.max_concurrent_requests", raw.server.max_concurrent_requests),
-            request_timeout: check.span("server.request_timeout", &raw.server.request_timeout),
+            request_timeout: check.span("server.request_timeout", &raw.server.request_timeout, HOUR),
         },
         model: Model {
             bundle: check.filled("model.bundle", raw.model.bundle).into(),
@@ -121,7 +126,13 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
         batch: Batch {
             threads: match raw.batch.threads {
                 0 => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-                threads => check.count("batch.threads", threads),
+                threads if threads <= MAX_THREADS => check.count("batch.threads", threads),
+                threads => {
+                    check
+                        .layers
+                        .refuse("batch.threads", format!("found {threads}, expected at most {MAX_THREADS}"));
+                    NonZeroUsize::MIN
+                }
             },
             tokens: check.count("batch.tokens", raw.batch.tokens),
             queue_texts: check.count("batch.queue_texts", raw.batch.queue_texts),
@@ -134,18 +145,18 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             decay: check.half_life("router.half_life", &raw.router.half_life),
         },
         feedback: FeedbackWindow {
-            max_age: check.span("feedback.max_age", &raw.feedback.max_age),
-            max_skew: check.duration("feedback.max_skew", &raw.feedback.max_skew),
+            max_age: check.span("feedback.max_age", &raw.feedback.max_age, 8766 * HOUR),
+            max_skew: check.duration("feedback.max_skew", &raw.feedback.max_skew, 8766 * HOUR),
         },
         state: State {
             engine: check.one_of("state.engine", &raw.state.engine, &[("memory", Engine::Memory)]),
             data_dir: (!raw.state.data_dir.is_empty()).then(|| raw.state.data_dir.into()),
             max_users: check.count("state.max_users", raw.state.max_users),
         },
-        stall_limit: check.span("health.stall_limit", &raw.health.stall_limit),
+        stall_limit: check.span("health.stall_limit", &raw.health.stall_limit, HOUR),
         shutdown: Shutdown {
-            linger: check.duration("shutdown.linger", &raw.shutdown.linger),
-            drain_timeout: check.duration("shutdown.drain_timeout", &raw.shutdown.drain_timeout),
+            linger: check.duration("shutdown.linger", &raw.shutdown.linger, HOUR),
+            drain_timeout: check.duration("shutdown.drain_timeout", &raw.shutdown.drain_timeout, HOUR),
         },
         log: Log {
             json: check.one_of("log.format", &raw.log.format, &[("text", false), ("json", true)]),
@@ -190,15 +201,21 @@ impl Check {
         number
     }
 
-    fn duration(&mut self, key: &str, text: &str) -> Duration {
-        humantime::parse_duration(text).unwrap_or_else(|_| {
-            self.layers.refuse(key, format!("found \"{text}\", expected a duration such as \"25s\""));
-            Duration::MAX
-        })
+    fn duration(&mut self, key: &str, text: &str, at_most: Duration) -> Duration {
+        match humantime::parse_duration(text) {
+            Ok(duration) if duration <= at_most => duration,
+            found => {
+                let limit = humantime::format_duration(at_most);
+                let expected =
+                    if found.is_ok() { format!("of at most {limit}") } else { "such as \"25s\"".to_owned() };
+                self.layers.refuse(key, format!("found \"{text}\", expected a duration {expected}"));
+                at_most
+            }
+        }
     }
 
-    fn span(&mut self, key: &str, text: &str) -> Duration {
-        let duration = self.duration(key, text);
+    fn span(&mut self, key: &str, text: &str, at_most: Duration) -> Duration {
+        let duration = self.duration(key, text, at_most);
         if duration.is_zero() {
             self.layers.refuse(key, format!("found \"{text}\", expected a duration above 0"));
         }
