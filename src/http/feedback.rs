@@ -48,13 +48,17 @@ pub(super) async fn feedback(
     let body = bytes(request, &()).await?;
     if body.trim_ascii_start().starts_with(b"[") {
         let texts: Vec<&RawValue> = parse_array(&body)?;
-        let read =
-            texts.iter().enumerate().map(|(idx, text)| read(text.get(), &format!("[{idx}]"))).collect();
-        return Ok(Answer(settle(&service, read).await?).into_response());
+        let read = texts.iter().enumerate().map(|(idx, text)| read(text.get(), &format!("[{idx}]")));
+        let read: Vec<Read> = read.collect();
+        return Ok(Answer(settle(&service, &read).await?).into_response());
     }
-    let answer = service.feedback(vec![parse(&body, "")?]).await?.pop();
-    let ack = answer.unwrap_or_else(|| Err(Error::new(ErrorKind::Internal, "the event was not answered")))?;
+    let ack = one(&service, &body).await.inspect_err(|_| count_rejected())?;
     Ok(Answer(ack).into_response())
+}
+
+async fn one(service: &Service, body: &[u8]) -> Result<Ack, Error> {
+    let answer = service.feedback(vec![parse(body, "")?]).await?.pop();
+    answer.unwrap_or_else(|| Err(missing()))
 }
 
 fn parse_array(body: &[u8]) -> Result<Vec<&RawValue>, Error> {
@@ -83,10 +87,9 @@ async fn ack_lines(service: Arc<Service>, lines: Vec<Result<String, Error>>) -> 
         .into_iter()
         .map(|line| line.map_err(|e| rejected(None, &e)).and_then(|l| read(&l, "")))
         .collect();
-    let ids: Vec<Option<String>> = read.iter().map(id).collect();
-    let acks = settle(&service, read).await.unwrap_or_else(|error| {
+    let acks = settle(&service, &read).await.unwrap_or_else(|error| {
         log(&error);
-        ids.into_iter().map(|id| rejected(id, &error)).collect()
+        read.iter().map(|read| unsettled(read, &error)).collect()
     });
     let mut lines = Vec::new();
     for ack in acks {
@@ -104,24 +107,36 @@ fn read(text: &str, at: &str) -> Read {
     parse(text.as_bytes(), at).map_err(|error| rejected(event_id(text), &error))
 }
 
-fn id(read: &Read) -> Option<String> {
-    read.as_ref().map_or_else(|ack| ack.event_id.clone(), |event| Some(event.event_id.to_string()))
-}
-
 /// Applies the events together; what can't be read or taken is rejected alone.
-async fn settle(service: &Service, read: Vec<Read>) -> Result<Vec<Ack>, Error> {
+async fn settle(service: &Service, read: &[Read]) -> Result<Vec<Ack>, Error> {
     let events: Vec<Event> = read.iter().filter_map(|read| read.as_ref().ok()).cloned().collect();
     let mut answers = service.feedback(events).await?.into_iter();
-    let missing = || Err(Error::new(ErrorKind::Internal, "the event was not answered"));
-    let ack = |read: Read| match &read {
+    let mut next = || answers.next().unwrap_or_else(|| Err(missing()));
+    let ack = |read: &Read| match read {
         Err(ack) => ack.clone(),
-        Ok(_) => answers.next().unwrap_or_else(missing).unwrap_or_else(|error| rejected(id(&read), &error)),
+        Ok(event) => next().unwrap_or_else(|error| rejected(Some(event.event_id.to_string()), &error)),
     };
-    Ok(read.into_iter().map(ack).collect())
+    Ok(read.iter().map(ack).collect())
+}
+
+/// The ack of what was read when nothing could be settled.
+fn unsettled(read: &Read, error: &Error) -> Ack {
+    match read {
+        Err(ack) => ack.clone(),
+        Ok(event) => rejected(Some(event.event_id.to_string()), error),
+    }
+}
+
+fn missing() -> Error {
+    Error::new(ErrorKind::Internal, "the event was not answered")
+}
+
+fn count_rejected() {
+    metrics::counter!(metric::FEEDBACK, "result" => AckStatus::Rejected.label()).increment(1);
 }
 
 fn rejected(event_id: Option<String>, error: &Error) -> Ack {
-    metrics::counter!(metric::FEEDBACK, "result" => AckStatus::Rejected.label()).increment(1);
+    count_rejected();
     let detail = Some(error.to_string());
     Ack {
         event_id,
