@@ -1,7 +1,7 @@
 //! /rank and /compare: orders and probabilities on top of the routed rewards.
 
 use super::Service;
-use super::judge::Item;
+use super::judge::{Item, JudgedItem};
 use crate::mixture::{best_probabilities, preference};
 use crate::types::{CompareAnswer, CompareRequest, Error, RankAnswer, RankRequest, RankedItem, ScoreItem};
 
@@ -12,7 +12,7 @@ impl Service {
     /// As [`Service::score`].
     pub async fn rank(&self, request: RankRequest) -> Result<RankAnswer, Error> {
         let routed = self.route(request).await?;
-        let rank = |(idx, item): (usize, &super::judge::JudgedItem)| {
+        let rank = |(idx, item): (usize, &JudgedItem)| {
             let scored = routed.scored(idx);
             let scaled: Vec<Vec<f64>> =
                 item.rows.clone().map(|row| routed.judged.rewards.log_odds(row)).collect();
