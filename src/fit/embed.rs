@@ -1,8 +1,8 @@
 //! Embeddings on disk, so that a text is encoded once however often one fits.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::fs::OpenOptions;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -14,7 +14,6 @@ use crate::types::{Embedding, Encode, EncodeError, Tokens};
 #[derive(Debug)]
 pub struct EmbeddingCache {
     path: PathBuf,
-    n_embedding: usize,
     known: HashMap<[u8; 32], Embedding>,
 }
 
@@ -56,7 +55,7 @@ impl EmbeddingCache {
             file.set_len(whole as u64).map_err(failed)?;
         }
         let known = bytes[..whole].chunks_exact(size).map(record).collect();
-        Ok(Self { path, n_embedding, known })
+        Ok(Self { path, known })
     }
 
     /// The embeddings of `texts`, encoding what is new with one thread per encoder; `progress` gets (done, of).
@@ -80,13 +79,14 @@ impl EmbeddingCache {
         new.sort_unstable_by_key(|(key, text)| (std::cmp::Reverse(text.ids.len()), *key));
         let failed = |source| EmbedError::Cache { path: self.path.clone(), source };
         let file = OpenOptions::new().append(true).create(true).open(&self.path).map_err(failed)?;
-        let sink = Mutex::new((BufWriter::new(file), Vec::new()));
+        let sink = Mutex::new((file, Vec::new()));
         let next = AtomicUsize::new(0);
         let work = |encoder: &mut Box<dyn Encode>| -> Result<(), EmbedError> {
             while let Some((key, text)) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let embedding = encoder.encode(&[text])?.pop().ok_or(EncodeError::Gone)?;
                 let mut sink = sink.lock();
-                append(&mut sink.0, key, &embedding).map_err(failed)?;
+                // One write per record: two fits that share the cache do not interleave.
+                sink.0.write_all(&bytes(key, &embedding)).map_err(failed)?;
                 sink.1.push((*key, embedding));
                 progress(sink.1.len(), new.len());
             }
@@ -98,16 +98,8 @@ impl EmbeddingCache {
                 .into_iter()
                 .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(EncodeError::Gone.into())))
         })?;
-        let (mut file, encoded) = sink.into_inner();
-        file.flush().map_err(failed)?;
-        self.known.extend(encoded);
+        self.known.extend(sink.into_inner().1);
         keys.iter().map(|key| self.known.get(key).cloned().ok_or_else(|| EncodeError::Gone.into())).collect()
-    }
-
-    /// How many numbers an embedding has: H.
-    #[must_use]
-    pub fn n_embedding(&self) -> usize {
-        self.n_embedding
     }
 }
 
@@ -119,9 +111,8 @@ fn key(text: &Tokens) -> [u8; 32] {
     *hasher.finalize().as_bytes()
 }
 
-fn append(file: &mut BufWriter<File>, key: &[u8; 32], embedding: &Embedding) -> io::Result<()> {
-    file.write_all(key)?;
-    embedding.iter().try_for_each(|x| file.write_all(&x.to_le_bytes()))
+fn bytes(key: &[u8; 32], embedding: &Embedding) -> Vec<u8> {
+    key.iter().copied().chain(embedding.iter().flat_map(|x| x.to_le_bytes())).collect()
 }
 
 fn record(bytes: &[u8]) -> ([u8; 32], Embedding) {
