@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 use micro_reward::mixture::{
-    Decay, Increment, Ledger, Routing, Weights, best_probabilities, disagreement, log_sigmoid, pair,
-    preference, sigmoid, thumb, tie,
+    Decay, Increment, Ledger, Routing, Weights, best_probabilities, disagreement, log_sigmoid,
+    mutual_information, pair, preference, sigmoid, thumb, tie,
 };
 use micro_reward::state::{LedgerEvent, Outcome, Row};
 use proptest::prelude::*;
@@ -63,6 +63,19 @@ fn assert_same(a: &Ledger, b: &Ledger, slack: i64) {
 }
 
 proptest! {
+    #[test]
+    fn a_question_tells_at_most_one_bit_and_nothing_where_heads_agree(
+        margins in prop::collection::vec(-40.0..40.0_f64, K),
+        logits in prop::collection::vec(-5.0..5.0_f64, K),
+    ) {
+        let weights = Weights::posterior(&logits, &[0.0; K], Routing::BAYES);
+        let nats = mutual_information(&weights, &margins);
+        prop_assert!((0.0..=std::f64::consts::LN_2 + 1e-12).contains(&nats));
+        prop_assert!(mutual_information(&weights, &[margins[0]; K]) < 1e-12);
+        let opposite: Vec<f64> = margins.iter().map(|d| -d).collect();
+        prop_assert!((mutual_information(&weights, &opposite) - nats).abs() < 1e-12);
+    }
+
     #[test]
     fn permuted_events_give_equal_ledgers(events in events(), seed: u64) {
         let mut shuffled = events.clone();

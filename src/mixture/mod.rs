@@ -6,12 +6,14 @@
 
 mod decay;
 mod evidence;
+mod information;
 mod ledger;
 mod scores;
 mod weights;
 
 pub use decay::Decay;
 pub use evidence::{Increment, log_sigmoid, pair, sigmoid, thumb, tie};
+pub use information::mutual_information;
 pub use ledger::Ledger;
 pub use scores::{best_probabilities, disagreement, preference};
 pub use weights::{Routing, Weights, log_softmax, log_sum_exp};
