@@ -181,6 +181,71 @@ async fn lines_are_acked_line_by_line() {
 }
 
 #[tokio::test]
+async fn feedback_in_a_context_counts_there_in_full_and_elsewhere_in_part() {
+    serve!(client, _clock, &[], {
+        for id in 0..10 {
+            let (mut formal, mut casual) = (pair("ann", id, EXACT, KIND), pair("ann", id + 10, KIND, EXACT));
+            (formal["context"], casual["context"]) = (json!("formal"), json!("casual"));
+            assert_eq!(client.post("/feedback", &formal).await.1["status"], json!("applied"));
+            assert_eq!(client.post("/feedback", &casual).await.1["version"], json!(2 * id + 2));
+        }
+        let (_, view) = client.get("/users/ann").await;
+        assert_eq!((&view["n"], &view["contexts"]), (&json!(20), &json!(2)), "{view}");
+        for (context, best) in [("formal", 1), ("casual", 0)] {
+            let (_, view) = client.get(&format!("/users/ann?context={context}")).await;
+            assert_eq!((&view["n"], &view["context"]), (&json!(10), &json!(context)), "{view}");
+            assert!(numbers(&view["weights"])[best] > 0.9, "{view}");
+            assert!(numbers(&view["evidence"])[best] > 1.0, "{view}");
+            let rank = json!({ "user": "ann", "context": context, "items": [item()] });
+            assert_eq!(client.post("/rank", &rank).await.1["items"][0]["order"][0], json!(best));
+        }
+        let (_, other) = client.get("/users/ann?context=a+third").await;
+        assert_eq!((&other["n"], &other["last_event"]), (&json!(0), &Value::Null), "{other}");
+        let (kind, exact) = (&numbers(&other["weights"])[0], &numbers(&other["weights"])[1]);
+        assert!((kind - exact).abs() < 0.01, "two contexts of opposite taste balance: {other}");
+    });
+}
+
+#[tokio::test]
+async fn an_empty_context_is_none() {
+    serve!(client, _clock, &[], {
+        let mut event = pair("ann", 1, KIND, EXACT);
+        event["context"] = json!("");
+        client.post("/feedback", &event).await;
+        let (_, view) = client.get("/users/ann?context=").await;
+        assert_eq!((&view["n"], &view["contexts"], &view["context"]), (&json!(1), &json!(0), &Value::Null));
+    });
+}
+
+#[tokio::test]
+async fn ten_thousand_contexts_cost_one_user_no_more_than_thirty_two_ledgers() {
+    serve!(client, _clock, &[("feedback.max_age", "1h")], {
+        let event = |id: usize| {
+            let mut event = pair("ann", id, KIND, EXACT);
+            event["context"] = json!(format!("context {id}"));
+            event
+        };
+        for chunk in (0..10_000).collect::<Vec<_>>().chunks(2_000) {
+            client.post("/feedback", &chunk.iter().map(|id| event(*id)).collect()).await;
+        }
+        let (_, view) = client.get("/users/ann").await;
+        assert_eq!((&view["n"], &view["contexts"]), (&json!(10_000), &json!(32)), "{view}");
+    });
+}
+
+#[tokio::test]
+async fn erasing_takes_no_context() {
+    serve!(client, _clock, &[], {
+        client.post("/feedback", &pair("ann", 1, KIND, EXACT)).await;
+        let (status, problem) = client.delete("/users/ann?context=formal").await;
+        assert_eq!((status, &problem["field"]), (400, &json!("context")), "{problem}");
+        let (status, problem) = client.get("/users/ann?contxt=formal").await;
+        assert_eq!((status, &problem["field"]), (400, &json!("contxt")), "{problem}");
+        assert_eq!(client.get("/users/ann").await.0, 200);
+    });
+}
+
+#[tokio::test]
 async fn an_erased_user_is_a_stranger() {
     serve!(client, _clock, &[], {
         client.post("/feedback", &pair("ann", 1, KIND, EXACT)).await;
@@ -221,6 +286,7 @@ async fn bad_input_is_answered_by_name_and_the_server_serves_on() {
             ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "pair", "prompt": "p", "chosen": "c", "rejected": "r", "up": true}"#.to_owned(), 400, "invalid", vec!["up", "does not belong to a pair"]),
             ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "wave"}"#.to_owned(), 400, "invalid_field", vec!["kind", "wave"]),
             ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "tie", "prompt": "p", "responses": ["x"]}"#.to_owned(), 400, "invalid", vec!["responses", "found 1", "expected 2"]),
+            ("/feedback", format!(r#"{{"event_id": "a", "user": "u", "kind": "tie", "prompt": "p", "responses": ["x", "y"], "context": "{long}"}}"#), 413, "too_large", vec!["context", "1001"]),
             ("/nowhere", "{}".to_owned(), 404, "no_route", vec!["/nowhere"]),
             ("/models", "{}".to_owned(), 405, "method_not_allowed", vec!["/models", "POST"]),
         ];

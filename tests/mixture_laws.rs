@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU64;
 
 use micro_reward::mixture::{
-    Decay, Increment, Ledger, Routing, Weights, best_probabilities, disagreement, log_sigmoid,
-    mutual_information, pair, preference, sigmoid, thumb, tie,
+    Decay, Increment, Ledger, Ledgers, MAX_CONTEXTS, Routing, Weights, best_probabilities, contextual,
+    disagreement, log_sigmoid, mutual_information, pair, preference, sigmoid, thumb, tie,
 };
 use micro_reward::state::{LedgerEvent, Outcome, Row};
 use proptest::prelude::*;
@@ -62,7 +62,147 @@ fn assert_same(a: &Ledger, b: &Ledger, slack: i64) {
     }
 }
 
+/// The ledgers of events that each belong to a context, or to none.
+fn ledgers(events: &[(Option<u64>, Event)], decay: Decay) -> Ledgers {
+    let mut ledgers = Ledgers::new(K);
+    for (context, (increment, at_ms)) in events {
+        ledgers.add(*context, increment, *at_ms, decay);
+    }
+    ledgers
+}
+
+/// Events of more contexts than have ledgers.
+fn contextual_events() -> impl Strategy<Value = Vec<(Option<u64>, Event)>> {
+    let context = prop_oneof![1 => Just(None), 5 => (0..2 * MAX_CONTEXTS as u64).prop_map(Some)];
+    prop::collection::vec((context, (increment(), 0..400 * DAY_MS)), 1..200)
+}
+
+fn shuffle<T>(items: &mut [T], seed: u64) {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    for i in (1..items.len()).rev() {
+        items.swap(i, rng.random_range(0..=i));
+    }
+}
+
+/// Evidence of one head set: a prior, a general ledger and three contexts.
+fn evidence() -> impl Strategy<Value = (Vec<f64>, Vec<f64>, Vec<(u64, Vec<f64>)>)> {
+    let nats = |size: f64| prop::collection::vec(-size..size, K);
+    (nats(5.0), nats(30.0), prop::collection::vec(nats(30.0), 3))
+        .prop_map(|(prior, general, contexts)| (prior, general, (0..).zip(contexts).collect()))
+}
+
+fn assert_close(a: &Weights, b: &Weights, by: f64) {
+    for (x, y) in a.as_slice().iter().zip(b.as_slice()) {
+        assert!((x - y).abs() <= by, "{a:?} {b:?}");
+    }
+}
+
+const ROUTING: Routing = Routing { eta: 0.7, floor: 0.01 };
+
 proptest! {
+    #[test]
+    fn permuted_events_give_equal_ledgers_whatever_their_contexts(events in contextual_events(), seed: u64) {
+        let mut shuffled = events.clone();
+        shuffle(&mut shuffled, seed);
+        let (one, other) = (ledgers(&events, Decay::NONE), ledgers(&shuffled, Decay::NONE));
+        prop_assert_eq!(&one, &other);
+        prop_assert!(one.contexts().len() <= MAX_CONTEXTS);
+        let keys: BTreeSet<u64> = events.iter().filter_map(|(context, _)| *context).collect();
+        prop_assert!(one.contexts().iter().map(|(key, _)| *key).eq(keys.into_iter().take(MAX_CONTEXTS)));
+        let decay = half_life(10 * DAY_MS as u64);
+        let (one, other) = (ledgers(&events, decay), ledgers(&shuffled, decay));
+        let events: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
+        assert_same(one.of(None).unwrap(), other.of(None).unwrap(), 4 * slack(&events));
+        for ((key, a), (_, b)) in one.contexts().iter().zip(other.contexts()) {
+            assert_same(a, b, 4 * slack(&events));
+            prop_assert_eq!(one.of(Some(*key)), Some(a));
+        }
+    }
+
+    #[test]
+    fn replicas_that_saw_other_contexts_merge_into_what_one_would_have(events in contextual_events(), seed: u64) {
+        let mut shuffled = events.clone();
+        shuffle(&mut shuffled, seed);
+        let (left, right) = shuffled.split_at(seed as usize % shuffled.len());
+        let mut merged = ledgers(left, Decay::NONE);
+        merged.merge(&ledgers(right, Decay::NONE), Decay::NONE);
+        prop_assert_eq!(&merged, &ledgers(&events, Decay::NONE));
+    }
+
+    #[test]
+    fn an_event_counts_once_whatever_its_context(events in contextual_events()) {
+        let split = ledgers(&events, Decay::NONE);
+        prop_assert_eq!(split.n_events(), events.len() as u64);
+        let pooled: Vec<Event> = events.into_iter().map(|(_, event)| event).collect();
+        let pooled = ledger(&pooled, Decay::NONE);
+        prop_assert_eq!(split.last_at_ms(), pooled.last_at_ms());
+        let total = split.evidence(0, Decay::NONE).total();
+        for (x, y) in total.iter().zip(pooled.evidence(0, Decay::NONE)) {
+            prop_assert!((x - y).abs() < 1e-6);
+        }
+    }
+
+    #[test]
+    fn full_transfer_pools_all_ledgers((prior, general, contexts) in evidence()) {
+        let mut total = general.clone();
+        contexts.iter().for_each(|(_, nats)| total.iter_mut().zip(nats).for_each(|(sum, x)| *sum += x));
+        let pooled = Weights::posterior(&prior, &total, ROUTING);
+        for asked in [None, Some(1), Some(77)] {
+            assert_close(&contextual(&prior, &general, &contexts, asked, ROUTING, 1.0), &pooled, 1e-9);
+        }
+    }
+
+    #[test]
+    fn no_transfer_isolates_contexts((prior, general, contexts) in evidence()) {
+        let weights = |asked| contextual(&prior, &general, &contexts, asked, ROUTING, 0.0);
+        assert_close(&weights(None), &Weights::posterior(&prior, &general, ROUTING), 1e-9);
+        assert_close(&weights(Some(1)), &Weights::posterior(&prior, &contexts[1].1, ROUTING), 1e-9);
+        assert_close(&weights(Some(77)), &Weights::posterior(&prior, &[0.0; K], ROUTING), 1e-9);
+    }
+
+    #[test]
+    fn context_weights_are_those_of_the_summed_out_model(
+        (prior, general, contexts) in evidence(), transfer in 0.0..=1.0_f64, asked in 0..3_u64,
+    ) {
+        // Every assignment of a head to the user and to each context, one by one.
+        let p = Weights::posterior(&prior, &[0.0; K], Routing::BAYES);
+        let (mut user, mut here) = (vec![0.0; K], vec![0.0; K]);
+        let scale = general.iter().chain(contexts.iter().flat_map(|(_, nats)| nats)).fold(0.0_f64, |a, x| a.max(x.abs()));
+        let heads = |mut code: usize| std::array::from_fn::<usize, 4, _>(|_| { let k = code % K; code /= K; k });
+        for code in 0..K.pow(4) {
+            let [z, rest @ ..] = heads(code);
+            let mut mass = p.as_slice()[z] * (ROUTING.eta * (general[z] - scale)).exp();
+            for (z_c, (_, nats)) in rest.iter().zip(&contexts) {
+                let stays = if *z_c == z { transfer } else { 0.0 };
+                mass *= (stays + (1.0 - transfer) * p.as_slice()[*z_c]) * (ROUTING.eta * (nats[*z_c] - scale)).exp();
+            }
+            user[z] += mass;
+            here[rest[asked as usize]] += mass;
+        }
+        for (sums, asked) in [(user, None), (here, Some(asked))] {
+            let total: f64 = sums.iter().sum();
+            prop_assume!(total > 1e-280);
+            let routing = Routing { floor: 0.0, ..ROUTING };
+            let found = contextual(&prior, &general, &contexts, asked, routing, transfer);
+            for (x, y) in found.as_slice().iter().zip(&sums) {
+                prop_assert!((x - y / total).abs() < 1e-9, "{:?} {:?} {}", found, sums, transfer);
+            }
+        }
+    }
+
+    #[test]
+    fn context_weights_are_a_simplex_point_for_extreme_ledgers(
+        general in prop::collection::vec(-1e6..1e6_f64, K),
+        contexts in prop::collection::vec(prop::collection::vec(-1e6..1e6_f64, K), 0..5),
+        transfer in prop_oneof![Just(0.0), Just(1.0), 0.0..1.0_f64],
+        asked in prop::option::of(0..6_u64),
+    ) {
+        let contexts: Vec<(u64, Vec<f64>)> = (0..).zip(contexts).collect();
+        let weights = contextual(&[-50.0, 0.0, -1.0, -2.0], &general, &contexts, asked, ROUTING, transfer);
+        prop_assert!((weights.as_slice().iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        prop_assert!(weights.as_slice().iter().all(|w| w.is_finite() && *w >= 0.0));
+    }
+
     #[test]
     fn a_question_tells_at_most_one_bit_and_nothing_where_heads_agree(
         margins in prop::collection::vec(-40.0..40.0_f64, K),
@@ -79,10 +219,7 @@ proptest! {
     #[test]
     fn permuted_events_give_equal_ledgers(events in events(), seed: u64) {
         let mut shuffled = events.clone();
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        for i in (1..shuffled.len()).rev() {
-            shuffled.swap(i, rng.random_range(0..=i));
-        }
+        shuffle(&mut shuffled, seed);
         prop_assert_eq!(ledger(&events, Decay::NONE), ledger(&shuffled, Decay::NONE));
         let decay = half_life(10 * DAY_MS as u64);
         assert_same(&ledger(&events, decay), &ledger(&shuffled, decay), slack(&events));
@@ -94,6 +231,7 @@ proptest! {
             user: "u".parse().unwrap(),
             event_id: format!("{idx}").parse().unwrap(),
             at_ms: *at_ms,
+            context: (idx % 3 > 0).then_some(idx as u64 % 3),
             increment: increment.clone(),
         };
         let events: Vec<LedgerEvent> = events.iter().enumerate().map(event).collect();

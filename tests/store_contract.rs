@@ -5,7 +5,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use micro_reward::mixture::{Decay, Ledger, pair};
+use micro_reward::mixture::{Decay, Ledgers, pair};
 use micro_reward::state::{LedgerEvent, MemoryStore, Outcome, RouterStore};
 
 const K: usize = 3;
@@ -21,22 +21,23 @@ fn event(user: usize, id: usize) -> LedgerEvent {
         user: format!("user-{user}").parse().unwrap(),
         event_id: format!("event-{id}").parse().unwrap(),
         at_ms: id as i64,
+        context: (id % 3 > 0).then_some(id as u64 % 3),
         increment: pair(&margins),
     }
 }
 
-async fn ledger(store: &dyn RouterStore, user: usize) -> Option<Ledger> {
-    store.get(&event(user, 0).user).await.unwrap().map(|row| row.ledger)
+async fn ledgers(store: &dyn RouterStore, user: usize) -> Option<Ledgers> {
+    store.get(&event(user, 0).user).await.unwrap().map(|row| row.ledgers)
 }
 
 #[tokio::test]
 async fn feedback_twice_counts_once() {
     for store in engines() {
         assert_eq!(store.apply(vec![event(1, 1)]).await.unwrap(), [Outcome::Applied(1)]);
-        let before = ledger(&*store, 1).await;
+        let before = ledgers(&*store, 1).await;
         let again = store.apply(vec![event(1, 1), event(1, 1)]).await.unwrap();
         assert_eq!(again, [Outcome::Duplicate(1), Outcome::Duplicate(1)]);
-        assert_eq!(ledger(&*store, 1).await, before);
+        assert_eq!(ledgers(&*store, 1).await, before);
     }
 }
 
@@ -51,8 +52,10 @@ async fn one_users_event_id_is_another_users_own() {
 #[tokio::test]
 async fn concurrent_writers_end_in_the_sequential_state() {
     for store in engines() {
-        let mut expected = Ledger::new(K);
-        (0..400).for_each(|id| expected.add(&event(1, id).increment, id as i64, Decay::NONE));
+        let mut expected = Ledgers::new(K);
+        for event in (0..400).map(|id| event(1, id)) {
+            expected.add(event.context, &event.increment, event.at_ms, Decay::NONE);
+        }
         let writers = (0..8).map(|writer| {
             let store = store.clone();
             tokio::spawn(async move {
@@ -64,7 +67,7 @@ async fn concurrent_writers_end_in_the_sequential_state() {
         for writer in writers.collect::<Vec<_>>() {
             writer.await.unwrap();
         }
-        assert_eq!(ledger(&*store, 1).await, Some(expected));
+        assert_eq!(ledgers(&*store, 1).await, Some(expected));
     }
 }
 
@@ -74,8 +77,8 @@ async fn an_erased_user_starts_anew() {
         store.apply(vec![event(1, 1), event(2, 2)]).await.unwrap();
         assert!(store.erase(&event(1, 0).user).await.unwrap().is_some());
         assert!(store.erase(&event(1, 0).user).await.unwrap().is_none());
-        assert_eq!(ledger(&*store, 1).await, None);
-        assert!(ledger(&*store, 2).await.is_some());
+        assert_eq!(ledgers(&*store, 1).await, None);
+        assert!(ledgers(&*store, 2).await.is_some());
         assert_eq!(store.n_users(), 1);
         assert_eq!(store.apply(vec![event(1, 3)]).await.unwrap(), [Outcome::Applied(1)]);
     }
@@ -87,6 +90,6 @@ async fn a_full_store_takes_feedback_of_known_users_only() {
         store.apply((0..MAX_USERS).map(|user| event(user, 1)).collect()).await.unwrap();
         let outcomes = store.apply(vec![event(MAX_USERS, 1), event(0, 2)]).await.unwrap();
         assert_eq!(outcomes, [Outcome::Full { max_users: MAX_USERS }, Outcome::Applied(2)]);
-        assert_eq!(ledger(&*store, MAX_USERS).await, None);
+        assert_eq!(ledgers(&*store, MAX_USERS).await, None);
     }
 }

@@ -6,6 +6,7 @@ mod lines;
 mod native;
 mod openapi;
 mod problem;
+mod query;
 
 use std::sync::Arc;
 

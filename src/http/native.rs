@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 
 use super::body::Json;
 use super::problem::Problem;
+use super::query::Query;
 use crate::service::Service;
 use crate::types::{
     CompareAnswer, CompareRequest, Erased, Error, ModelView, RankAnswer, RankRequest, ScoreAnswer,
@@ -39,14 +40,18 @@ pub(super) async fn compare(
     Ok(Answer(service.compare(request).await?))
 }
 
-#[utoipa::path(get, path = "/users/{id}", params(("id" = String, Path)), responses(
-    (status = 200, body = UserView), (status = 404, body = super::problem::ProblemBody<'static>)))]
-pub(super) async fn user(State(service): Shared, id: PathId) -> Verb<UserView> {
-    Ok(Answer(service.user(&user_id(id)?).await?))
+#[utoipa::path(get, path = "/users/{id}",
+    params(("id" = String, Path), ("context" = Option<String>, Query, description = "the weights in this context")),
+    responses((status = 200, body = UserView), (status = 404, body = super::problem::ProblemBody<'static>)))]
+pub(super) async fn user(State(service): Shared, id: PathId, RawQuery(query): RawQuery) -> Verb<UserView> {
+    let mut query = Query::parse(query.as_deref(), &["context"])?;
+    Ok(Answer(service.user(&user_id(id)?, query.take("context")).await?))
 }
 
+/// Takes no parameter: who would erase one context alone must not lose all of them.
 #[utoipa::path(delete, path = "/users/{id}", params(("id" = String, Path)), responses((status = 200, body = Erased)))]
-pub(super) async fn erase(State(service): Shared, id: PathId) -> Verb<Erased> {
+pub(super) async fn erase(State(service): Shared, id: PathId, RawQuery(query): RawQuery) -> Verb<Erased> {
+    Query::parse(query.as_deref(), &[])?;
     Ok(Answer(service.erase(&user_id(id)?).await?))
 }
 

@@ -4,16 +4,20 @@
 //! in milliseconds since the Unix epoch. The symbols are those of MiCRo (arXiv 2505.24846): `K` reward heads,
 //! `r_k` the reward of head `k`, `pi_k` the router's prior, `w_k` the mixture weights.
 
+mod contexts;
 mod decay;
 mod evidence;
 mod information;
 mod ledger;
+mod ledgers;
 mod scores;
 mod weights;
 
+pub use contexts::contextual;
 pub use decay::Decay;
 pub use evidence::{Increment, log_sigmoid, pair, sigmoid, thumb, tie};
 pub use information::mutual_information;
 pub use ledger::Ledger;
+pub use ledgers::{Evidence, Ledgers, MAX_CONTEXTS};
 pub use scores::{best_probabilities, disagreement, preference};
 pub use weights::{Routing, Weights, log_softmax, log_sum_exp};

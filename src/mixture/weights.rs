@@ -28,8 +28,13 @@ impl Weights {
         debug_assert_eq!(log_prior.len(), evidence.len(), "one prior and one evidence per head");
         let logits: Vec<f64> =
             log_prior.iter().zip(evidence).map(|(prior, nats)| prior + routing.eta * nats).collect();
-        let spread = routing.floor / logits.len() as f64;
-        Self(log_softmax(&logits).iter().map(|log_w| (1.0 - routing.floor) * log_w.exp() + spread).collect())
+        Self::floored(&logits, routing.floor)
+    }
+
+    /// `(1 - floor) softmax(logits) + floor / K`.
+    pub(super) fn floored(logits: &[f64], floor: f64) -> Self {
+        let spread = floor / logits.len() as f64;
+        Self(log_softmax(logits).iter().map(|log_w| (1.0 - floor) * log_w.exp() + spread).collect())
     }
 
     /// The weights, one per head.

@@ -1,9 +1,9 @@
-//! /feedback: from an opinion to an increment of one ledger.
+//! /feedback: from an opinion to an increment of one ledger of its user.
 
 use std::time::Duration;
 
 use super::judge::{Item, Judged, JudgedItem, Route};
-use super::{Service, unavailable};
+use super::{Service, context_key, unavailable};
 use crate::mixture::{Increment, pair, thumb, tie};
 use crate::state::{LedgerEvent, Outcome};
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, Feedback, Opinion, metric};
@@ -33,6 +33,7 @@ impl Service {
             user: feedback.user.clone(),
             event_id: feedback.event_id.clone(),
             at_ms,
+            context: context_key(feedback.context.as_deref()),
             increment: increment(&feedback.opinion, &judged, judged_item),
         };
         let ledger_events = awaiting().zip(&judged.items).map(to_ledger).collect();
@@ -81,7 +82,8 @@ impl Service {
         Checked::Awaits { feedback, at_ms }
     }
 
-    fn check_texts(&self, feedback: Feedback) -> Result<Feedback, Error> {
+    fn check_texts(&self, mut feedback: Feedback) -> Result<Feedback, Error> {
+        feedback.context = self.check_context(feedback.context)?;
         self.check_size(&feedback.prompt, || "prompt".to_owned())?;
         for (field, text) in feedback.opinion.texts() {
             self.check_size(text, || field.to_owned())?;

@@ -12,11 +12,11 @@ mod users;
 use std::sync::Arc;
 
 use crate::batch::Queue;
-use crate::mixture::Weights;
+use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
 use crate::state::{RouterStore, Row, StoreError};
 use crate::types::config::{FeedbackWindow, Router};
-use crate::types::{Clock, Error, ErrorKind, ModelView, UserId};
+use crate::types::{Clock, Error, ErrorKind, ModelView, UserId, key64};
 
 /// Everything a verb needs. One per process, shared by all requests.
 pub struct Service {
@@ -77,12 +77,26 @@ impl Service {
         }
     }
 
-    /// `w(u, x) = softmax(log pi(x) + eta L_u)`, floored; without a row, the prior alone.
-    fn weights(&self, log_prior: &[f64], row: Option<&Row>) -> Weights {
-        let Router { routing, decay } = self.settings.router;
-        let evidence =
-            row.map_or_else(|| vec![0.0; log_prior.len()], |row| row.ledger.evidence(self.now_ms(), decay));
-        Weights::posterior(log_prior, &evidence, routing)
+    /// What a row says as of now; without one, nothing.
+    fn evidence(&self, row: Option<&Row>) -> Evidence {
+        row.map_or_else(
+            || Evidence::none(self.bundle.n_heads()),
+            |row| row.ledgers.evidence(self.now_ms(), self.settings.router.decay),
+        )
+    }
+
+    /// The weights of a user in general or in a context; without evidence, the prior's, floored.
+    fn weights(&self, log_prior: &[f64], evidence: &Evidence, asked: Option<u64>) -> Weights {
+        let Router { routing, transfer, .. } = self.settings.router;
+        evidence.weights(log_prior, asked, routing, transfer)
+    }
+
+    /// A context that can be asked about. An empty one is none: templates send it where there is no criterion.
+    fn check_context(&self, context: Option<String>) -> Result<Option<String>, Error> {
+        if let Some(context) = &context {
+            self.check_size(context, || "context".to_owned())?;
+        }
+        Ok(context.filter(|context| !context.is_empty()))
     }
 
     fn check_size(&self, text: &str, field: impl FnOnce() -> String) -> Result<(), Error> {
@@ -93,6 +107,11 @@ impl Service {
         let detail = format!("found a text of {found} bytes, expected at most {limit}");
         Err(Error::new(ErrorKind::TooLarge, detail).with_field(field()))
     }
+}
+
+/// What ledgers know a context by.
+fn context_key(context: Option<&str>) -> Option<u64> {
+    context.map(|context| key64(context.as_bytes()))
 }
 
 fn unavailable(error: StoreError) -> Error {

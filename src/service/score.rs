@@ -1,7 +1,7 @@
 //! /score: routed rewards.
 
-use super::Service;
 use super::judge::{Item, Judged, JudgedItem, Route};
+use super::{Service, context_key};
 use crate::mixture::{Weights, disagreement, log_softmax};
 use crate::types::{Error, Response, ScoreAnswer, ScoreItem, ScoreRequest, ScoredItem, UserId, metric};
 
@@ -44,12 +44,11 @@ impl Service {
         (items, ids): (Vec<Item>, Vec<Vec<Option<String>>>),
         with_detail: bool,
     ) -> Result<Routed, Error> {
-        if let Some(context) = &context {
-            self.check_size(context, || "context".to_owned())?;
-        }
+        let context = self.check_context(context)?;
+        let asked = context_key(context.as_deref());
         let judged = self.judge(items, Route::By(context)).await?;
-        let row = self.row(user).await?;
-        let weigh = |item: &JudgedItem| self.weights(&log_softmax(&item.router_logits), row.as_ref());
+        let evidence = self.evidence(self.row(user).await?.as_ref());
+        let weigh = |item: &JudgedItem| self.weights(&log_softmax(&item.router_logits), &evidence, asked);
         let weights: Vec<Weights> = judged.items.iter().map(weigh).collect();
         metrics::counter!(metric::RESPONSES).increment(judged.rewards.n_responses() as u64);
         for weights in &weights {

@@ -2,32 +2,49 @@
 
 use jiff::Timestamp;
 
-use super::{Service, unavailable};
+use super::{Service, context_key, unavailable};
+use crate::mixture::Ledger;
 use crate::types::{Erased, Error, ErrorKind, UserId, UserView};
 
 impl Service {
-    /// One user's evidence, and the weights that follow from it under the population prior.
+    /// One user's evidence, and the weights that follow from it under the population prior, in general or in a context.
     ///
     /// # Errors
-    /// `NotFound` for somebody who has given no feedback.
-    pub async fn user(&self, user: &UserId) -> Result<UserView, Error> {
+    /// `NotFound` for somebody who has given no feedback; `TooLarge` for a context that no feedback can have.
+    pub async fn user(&self, user: &UserId, context: Option<String>) -> Result<UserView, Error> {
+        let context = self.check_context(context)?;
+        let asked = context_key(context.as_deref());
         let row = self.row(Some(user)).await?.ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no feedback of `{user}`"))
                 .with_code("unknown_user")
         })?;
-        let weights = self.weights(&self.bundle.log_prior(), Some(&row));
+        let evidence = self.evidence(Some(&row));
+        let weights = self.weights(&self.bundle.log_prior(), &evidence, asked);
+        let decay = self.settings.router.decay;
+        let (nats, n, last_at_ms) = match asked {
+            None => (evidence.total(), row.ledgers.n_events(), row.ledgers.last_at_ms()),
+            Some(_) => {
+                let ledger = row.ledgers.of(asked);
+                let nats = ledger.map(|ledger| ledger.evidence(self.now_ms(), decay));
+                (
+                    nats.unwrap_or_else(|| vec![0.0; self.bundle.n_heads()]),
+                    ledger.map_or(0, Ledger::n_events),
+                    ledger.and_then(Ledger::last_at_ms),
+                )
+            }
+        };
         Ok(UserView {
             user: user.to_string(),
             revision: self.revision(),
+            context,
             effective_heads: weights.effective_heads(),
             weights: weights.as_slice().to_vec(),
-            evidence: row.ledger.evidence(self.now_ms(), self.settings.router.decay),
-            n: row.ledger.n_events(),
-            last_event: row
-                .ledger
-                .last_at_ms()
+            evidence: nats,
+            n,
+            last_event: last_at_ms
                 .and_then(|ms| Timestamp::from_millisecond(ms).ok())
                 .map(|at| at.to_string()),
+            contexts: row.ledgers.contexts().len(),
         })
     }
 
@@ -40,7 +57,7 @@ impl Service {
         Ok(Erased {
             user: user.to_string(),
             existed: row.is_some(),
-            n: row.map_or(0, |row| row.ledger.n_events()),
+            n: row.map_or(0, |row| row.ledgers.n_events()),
             erased_at: self.clock.now().to_string(),
         })
     }

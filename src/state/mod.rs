@@ -1,7 +1,7 @@
 //! Where ledgers live: the store contract and its engines.
 //!
-//! Owns rows and the guard against duplicates. Deliberately knows neither heads nor weights: a row is a ledger
-//! plus the ids it has seen, and `service` turns it into weights. One suite of tests runs on every engine.
+//! Owns rows and the guard against duplicates. Deliberately knows neither heads nor weights: a row is ledgers
+//! plus the ids they have seen, and `service` turns it into weights. One suite of tests runs on every engine.
 
 mod memory;
 mod ring;
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 pub use memory::MemoryStore;
 pub use ring::EventRing;
 
-use crate::mixture::{Decay, Increment, Ledger};
+use crate::mixture::{Decay, Increment, Ledgers};
 use crate::types::{EventId, UserId};
 
 /// Holds one row per user. All methods may be called from any number of tasks at once.
@@ -39,12 +39,14 @@ pub trait RouterStore: Send + Sync {
 /// One feedback as a store sees it.
 #[derive(Debug, Clone)]
 pub struct LedgerEvent {
-    /// Whose ledger.
+    /// Whose ledgers.
     pub user: UserId,
     /// The id that guards against duplicates.
     pub event_id: EventId,
     /// When it happened, in milliseconds since the Unix epoch.
     pub at_ms: i64,
+    /// The key of the context whose ledger it enters; none for the general one.
+    pub context: Option<u64>,
     /// What it adds.
     pub increment: Increment,
 }
@@ -66,8 +68,8 @@ pub enum Outcome {
 /// All that is kept of one user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// The evidence.
-    pub ledger: Ledger,
+    /// The evidence, in general and per context.
+    pub ledgers: Ledgers,
     /// The last event ids.
     pub ring: EventRing,
 }
@@ -76,16 +78,16 @@ impl Row {
     /// The row of somebody who has said nothing yet.
     #[must_use]
     pub fn new(n_heads: usize) -> Self {
-        Self { ledger: Ledger::new(n_heads), ring: EventRing::default() }
+        Self { ledgers: Ledgers::new(n_heads), ring: EventRing::default() }
     }
 
-    /// Adds one event unless its id is in the ring.
+    /// Adds one event unless its id is in the ring; the version is the number of events that count.
     pub fn apply(&mut self, event: &LedgerEvent, decay: Decay) -> Outcome {
         if self.ring.insert(&event.event_id) {
-            self.ledger.add(&event.increment, event.at_ms, decay);
-            Outcome::Applied(self.ledger.n_events())
+            self.ledgers.add(event.context, &event.increment, event.at_ms, decay);
+            Outcome::Applied(self.ledgers.n_events())
         } else {
-            Outcome::Duplicate(self.ledger.n_events())
+            Outcome::Duplicate(self.ledgers.n_events())
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The last event ids of one user: the guard against counting a retry twice.
 
-use crate::types::EventId;
+use crate::types::{EventId, key64};
 
 const CAPACITY: usize = 16;
 
@@ -17,7 +17,7 @@ impl EventRing {
     ///
     /// Ids are compared by 64 bits of BLAKE3: two ids of one user's last 17 collide with probability < 2^-56.
     pub fn insert(&mut self, id: &EventId) -> bool {
-        let hash = hash(id);
+        let hash = key64(id.as_str().as_bytes());
         if self.held().contains(&hash) {
             return false;
         }
@@ -29,13 +29,6 @@ impl EventRing {
     fn held(&self) -> &[u64] {
         &self.hashes[..self.n_seen.min(CAPACITY as u64) as usize]
     }
-}
-
-fn hash(id: &EventId) -> u64 {
-    let digest = blake3::hash(id.as_str().as_bytes());
-    let mut first = [0; 8];
-    first.copy_from_slice(&digest.as_bytes()[..8]);
-    u64::from_le_bytes(first)
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub struct Event {
     #[serde(default)]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub at: Option<Timestamp>,
-    /// The criterion the person had in mind. The ledger is the user's, whatever the context.
+    /// The criterion the person had in mind: it counts in that context, and elsewhere as far as tastes carry over.
     #[serde(default)]
     pub context: Option<String>,
 }
@@ -69,6 +69,8 @@ pub struct Feedback {
     pub user: UserId,
     /// When it happened, if the client knows.
     pub at: Option<Timestamp>,
+    /// The criterion the person had in mind.
+    pub context: Option<String>,
     /// The prompt.
     pub prompt: String,
     /// The opinion.
@@ -158,7 +160,8 @@ impl Event {
                 up: self.up.unwrap_or_default(),
             },
         };
-        Ok(Feedback { event_id: self.event_id, user: self.user, at: self.at, prompt, opinion })
+        let Self { event_id, user, at, context, .. } = self;
+        Ok(Feedback { event_id, user, at, context, prompt, opinion })
     }
 }
 

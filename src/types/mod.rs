@@ -8,6 +8,7 @@ mod encode;
 mod error;
 mod feedback;
 mod ids;
+mod key;
 mod prompt;
 mod score;
 mod user;
@@ -17,6 +18,7 @@ pub use encode::{Embedding, Encode, EncodeError, Tokens};
 pub use error::{Error, ErrorKind};
 pub use feedback::{Ack, AckStatus, Event, EventKind, Feedback, Opinion};
 pub use ids::{EventId, UserId};
+pub use key::key64;
 pub use prompt::{Message, Role, routed};
 pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,

@@ -10,16 +10,22 @@ pub struct UserView {
     pub user: String,
     /// The head set the evidence belongs to.
     pub revision: String,
-    /// Mixture weights, shape `[K]`.
+    /// The context that was asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
+    /// Mixture weights, in general or in the context asked; shape `[K]`.
     pub weights: Vec<f64>,
-    /// Evidence per head in nats as it counts now, centred, shape `[K]`.
+    /// Evidence per head in nats as it counts now, centred, shape `[K]`: of all the user's events, whatever their
+    /// context; with a context asked, of its ledger alone.
     pub evidence: Vec<f64>,
     /// The exponential of the weights' entropy, in [1, K].
     pub effective_heads: f64,
-    /// How many events count.
+    /// How many events count: of all, or in the ledger of the context asked.
     pub n: u64,
-    /// When the last event happened (RFC 3339).
+    /// When the last of them happened (RFC 3339).
     pub last_event: Option<String>,
+    /// How many contexts have a ledger of their own, at most 32.
+    pub contexts: usize,
 }
 
 /// The receipt of an erasure.

@@ -72,6 +72,8 @@ pub struct Batch {
 pub struct Router {
     pub routing: Routing,
     pub decay: Decay,
+    /// How likely a user's head is the same in another context, in [0, 1].
+    pub transfer: f64,
 }
 
 /// Which event times are taken.

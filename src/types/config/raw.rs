@@ -61,6 +61,7 @@ struct RawRouter {
     eta: f64,
     floor: f64,
     half_life: String,
+    transfer: f64,
 }
 
 #[derive(Deserialize)]
@@ -143,6 +144,7 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
                 floor: check.within("router.floor", raw.router.floor, 0.0, 0.5),
             },
             decay: check.half_life("router.half_life", &raw.router.half_life),
+            transfer: check.within("router.transfer", raw.router.transfer, 0.0, 1.0),
         },
         feedback: FeedbackWindow {
             max_age: check.span("feedback.max_age", &raw.feedback.max_age, 8766 * HOUR),

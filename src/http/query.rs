@@ -1,0 +1,63 @@
+//! Reading query strings with errors that name the parameter, as bodies are read.
+
+use percent_encoding::percent_decode_str;
+
+use crate::types::Error;
+
+/// The parameters of a query string, each at most once.
+pub(super) struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads `name=value&...`, percent-encoded, `+` for a space.
+    ///
+    /// # Errors
+    /// For a parameter that is not among `known`, is given twice, or is not UTF-8.
+    pub(super) fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Error> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        for part in text.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let name = decode(name).unwrap_or_else(|| name.to_owned());
+            if !known.contains(&name.as_str()) {
+                let expected =
+                    if known.is_empty() { "none".to_owned() } else { format!("one of {}", known.join(", ")) };
+                return Err(refused(&name, format!("unknown parameter `{name}`, expected {expected}")));
+            }
+            if found.iter().any(|(earlier, _)| *earlier == name) {
+                return Err(refused(&name, "found twice, expected once".to_owned()));
+            }
+            let value = decode(value).ok_or_else(|| refused(&name, "is not UTF-8".to_owned()))?;
+            found.push((name, value));
+        }
+        Ok(Self(found))
+    }
+
+    /// Takes a parameter's value.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        let idx = self.0.iter().position(|(found, _)| found == name)?;
+        Some(self.0.swap_remove(idx).1)
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+}
+
+fn refused(name: &str, detail: String) -> Error {
+    Error::invalid_field(name, detail).with_code("invalid_field")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded_and_named_when_they_are_wrong() {
+        let mut query = Query::parse(Some("context=a+b%26c&user=ann%2Bx"), &["user", "context"]).unwrap();
+        assert_eq!(query.take("context").unwrap(), "a b&c");
+        assert_eq!((query.take("user").as_deref(), query.take("user")), (Some("ann+x"), None));
+        for (text, field) in [("usr=x", "usr"), ("user=a&user=b", "user"), ("user=%FF", "user")] {
+            assert_eq!(Query::parse(Some(text), &["user"]).map(drop).unwrap_err().field(), Some(field));
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! All that one user has said: a general ledger, and one beside it for each context.
+//!
+//! The law: an event enters exactly one ledger, and which one in the end does not depend on the order of events.
+//! A user has ledgers for the [`MAX_CONTEXTS`] contexts with the smallest keys ever seen; what any other context
+//! says is general. A key that is among the smallest of all is among the smallest of any part, so no event of it
+//! was ever general, and whatever gave way to it was merged whole.
+
+use super::contexts::contextual;
+use super::decay::Decay;
+use super::evidence::Increment;
+use super::ledger::Ledger;
+use super::weights::{Routing, Weights};
+
+/// Most contexts of one user that have a ledger of their own: they add at most 4 KiB to a row of 8 heads.
+pub const MAX_CONTEXTS: usize = 32;
+
+/// The ledgers of one user. Contexts are known by 64-bit keys, which should be hashes: no context is special.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledgers {
+    general: Ledger,
+    /// Ascending by key; empty, and then without an allocation, for a user who never named a context.
+    contexts: Vec<(u64, Ledger)>,
+}
+
+/// What the ledgers of one user say at one moment, in nats per head.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Evidence {
+    /// Of the general ledger, shape `[K]`.
+    pub general: Vec<f64>,
+    /// Of every context's, ascending by key, shape `[K]` each.
+    pub contexts: Vec<(u64, Vec<f64>)>,
+}
+
+impl Ledgers {
+    /// The ledgers of somebody who has said nothing yet.
+    #[must_use]
+    pub fn new(n_heads: usize) -> Self {
+        Self { general: Ledger::new(n_heads), contexts: Vec::new() }
+    }
+
+    /// Adds one event that happened at `at_ms`, in general or in the context with this key.
+    pub fn add(&mut self, context: Option<u64>, increment: &Increment, at_ms: i64, decay: Decay) {
+        self.open(context, decay).add(increment, at_ms, decay);
+    }
+
+    /// Adds all that `other` has seen.
+    pub fn merge(&mut self, other: &Self, decay: Decay) {
+        self.general.merge(&other.general, decay);
+        for (key, ledger) in &other.contexts {
+            self.open(Some(*key), decay).merge(ledger, decay);
+        }
+    }
+
+    /// The evidence in nats, as it counts at `now_ms`.
+    #[must_use]
+    pub fn evidence(&self, now_ms: i64, decay: Decay) -> Evidence {
+        let context = |(key, ledger): &(u64, Ledger)| (*key, ledger.evidence(now_ms, decay));
+        Evidence {
+            general: self.general.evidence(now_ms, decay),
+            contexts: self.contexts.iter().map(context).collect(),
+        }
+    }
+
+    /// The ledger that an event of this context has entered: its own, the general one, or none yet.
+    #[must_use]
+    pub fn of(&self, context: Option<u64>) -> Option<&Ledger> {
+        let Some(key) = own_key(context, &self.contexts) else { return Some(&self.general) };
+        self.contexts.binary_search_by_key(&key, |(key, _)| *key).ok().map(|idx| &self.contexts[idx].1)
+    }
+
+    /// The ledgers of the contexts, ascending by key.
+    #[must_use]
+    pub fn contexts(&self) -> &[(u64, Ledger)] {
+        &self.contexts
+    }
+
+    /// How many events have been added, over all ledgers.
+    #[must_use]
+    pub fn n_events(&self) -> u64 {
+        self.all().map(Ledger::n_events).sum()
+    }
+
+    /// When the latest event happened, over all ledgers, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn last_at_ms(&self) -> Option<i64> {
+        self.all().filter_map(Ledger::last_at_ms).max()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Ledger> {
+        std::iter::once(&self.general).chain(self.contexts.iter().map(|(_, ledger)| ledger))
+    }
+
+    /// The ledger that events of this context enter. Making room for it merges the largest key into the general one.
+    fn open(&mut self, context: Option<u64>, decay: Decay) -> &mut Ledger {
+        let Some(key) = own_key(context, &self.contexts) else { return &mut self.general };
+        let idx = self.contexts.binary_search_by_key(&key, |(key, _)| *key).unwrap_or_else(|idx| {
+            if self.contexts.len() == MAX_CONTEXTS
+                && let Some((_, last)) = self.contexts.pop()
+            {
+                self.general.merge(&last, decay);
+            }
+            self.contexts.reserve_exact(1);
+            self.contexts.insert(idx, (key, Ledger::new(self.general.sums().len())));
+            idx
+        });
+        &mut self.contexts[idx].1
+    }
+}
+
+impl Evidence {
+    /// The evidence of somebody who has said nothing yet.
+    #[must_use]
+    pub fn none(n_heads: usize) -> Self {
+        Self { general: vec![0.0; n_heads], contexts: Vec::new() }
+    }
+
+    /// The user's weights in general, or in the context with this key: see [`contextual`].
+    ///
+    /// A context that has no room for a ledger of its own is general to read as it is to write.
+    #[must_use]
+    pub fn weights(&self, log_prior: &[f64], asked: Option<u64>, routing: Routing, transfer: f64) -> Weights {
+        let asked = own_key(asked, &self.contexts);
+        contextual(log_prior, &self.general, &self.contexts, asked, routing, transfer)
+    }
+
+    /// The sum over all ledgers, shape `[K]`: all that the user's events say, whatever their context.
+    #[must_use]
+    pub fn total(&self) -> Vec<f64> {
+        let mut total = self.general.clone();
+        for (_, nats) in &self.contexts {
+            total.iter_mut().zip(nats).for_each(|(sum, x)| *sum += x);
+        }
+        total
+    }
+}
+
+/// The key, unless all places are taken by smaller ones.
+fn own_key<T>(context: Option<u64>, contexts: &[(u64, T)]) -> Option<u64> {
+    let largest_kept = contexts.get(MAX_CONTEXTS - 1).map_or(u64::MAX, |(key, _)| *key);
+    context.filter(|key| *key <= largest_kept)
+}
