@@ -98,6 +98,7 @@ impl App {
         let settings = Settings {
             router: config.router,
             window: config.feedback,
+            population: config.population,
             max_text_bytes: config.server.max_text_bytes.get(),
         };
         let view = bundle.view();

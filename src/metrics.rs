@@ -83,7 +83,7 @@ fn describe() {
     describe_histogram!(
         metric::STAGE_SECONDS,
         Unit::Seconds,
-        "Time per stage: tokenize and heads per request, encode per batch, queue_and_encode per text"
+        "Time per stage: tokenize and heads per request, route per request with much to weigh, population per sample of users, encode per batch, queue_and_encode per text"
     );
     describe_gauge!(metric::QUEUE_DEPTH, "Texts waiting for a model thread now");
     describe_counter!(metric::ABANDONED, "Texts never encoded because their caller had gone");

@@ -7,7 +7,8 @@ use std::num::NonZeroU64;
 
 use micro_reward::mixture::{
     Decay, Increment, Ledger, Ledgers, MAX_CONTEXTS, Routing, Weights, best_probabilities, contextual,
-    disagreement, log_sigmoid, mutual_information, pair, preference, sigmoid, thumb, tie,
+    disagreement, log_sigmoid, maxmin, mutual_information, pair, population, preference, quantile, sigmoid,
+    thumb, tie,
 };
 use micro_reward::state::{LedgerEvent, Outcome, Row};
 use proptest::prelude::*;
@@ -84,8 +85,11 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
     }
 }
 
-/// Evidence of one head set: a prior, a general ledger and three contexts.
-fn evidence() -> impl Strategy<Value = (Vec<f64>, Vec<f64>, Vec<(u64, Vec<f64>)>)> {
+/// A prior, a general ledger and those of contexts.
+type Said = (Vec<f64>, Vec<f64>, Vec<(u64, Vec<f64>)>);
+
+/// What a user of three contexts has said.
+fn evidence() -> impl Strategy<Value = Said> {
     let nats = |size: f64| prop::collection::vec(-size..size, K);
     (nats(5.0), nats(30.0), prop::collection::vec(nats(30.0), 3))
         .prop_map(|(prior, general, contexts)| (prior, general, (0..).zip(contexts).collect()))
@@ -97,9 +101,97 @@ fn assert_close(a: &Weights, b: &Weights, by: f64) {
     }
 }
 
+/// Weights that may be very uneven.
+fn weights() -> impl Strategy<Value = Weights> {
+    prop::collection::vec(-12.0..0.0_f64, K)
+        .prop_map(|prior| Weights::posterior(&prior, &[0.0; K], Routing::BAYES))
+}
+
+fn rewards() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(prop_oneof![-9.0..9.0_f64, Just(1.0), -1e9..1e9_f64], K)
+}
+
+fn least(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::INFINITY, f64::min)
+}
+
+fn greatest(values: &[f64]) -> f64 {
+    values.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
 const ROUTING: Routing = Routing { eta: 0.7, floor: 0.01 };
 
 proptest! {
+    #[test]
+    fn every_objective_is_between_the_worst_and_the_best_head(
+        z in rewards(), own in weights(), users in prop::collection::vec(weights(), 1..20), at in 0.0..=1.0_f64,
+    ) {
+        let values: Vec<f64> = users.iter().map(|user| user.mean_of(&z)).collect();
+        let found = [
+            maxmin(&z, own.as_slice(), at),
+            quantile(&z, own.as_slice(), at),
+            quantile(&values, &vec![1.0; users.len()], at),
+            population(&users).unwrap().mean_of(&z),
+        ];
+        let slack = 1e-9 * greatest(&z).abs().max(least(&z).abs());
+        for reward in found {
+            prop_assert!(reward.is_finite() && reward >= least(&z) - slack && reward <= greatest(&z) + slack, "{:?}", found);
+        }
+    }
+
+    #[test]
+    fn the_worst_head_is_never_better_than_the_mixture(z in rewards(), own in weights()) {
+        let worst = maxmin(&z, own.as_slice(), 0.0);
+        prop_assert_eq!(worst, least(&z));
+        prop_assert!(worst <= own.mean_of(&z) + 1e-9 * worst.abs());
+        let largest = (0..K).max_by(|a, b| own.as_slice()[*a].total_cmp(&own.as_slice()[*b])).unwrap();
+        prop_assert_eq!(maxmin(&z, own.as_slice(), 1.0), z[largest], "where none is large enough, the largest");
+    }
+
+    #[test]
+    fn fewer_eligible_heads_are_never_worse_off(z in rewards(), own in weights(), a in 0.0..=1.0_f64, b in 0.0..=1.0_f64) {
+        let at = |share: f64| maxmin(&z, own.as_slice(), share);
+        prop_assert!(at(a.min(b)) <= at(a.max(b)));
+    }
+
+    #[test]
+    fn quantiles_rise_from_the_least_to_the_greatest(z in rewards(), own in weights(), a in 0.0..=1.0_f64, b in 0.0..=1.0_f64) {
+        let at = |q: f64| quantile(&z, own.as_slice(), q);
+        prop_assert_eq!((at(0.0), at(1.0)), (least(&z), greatest(&z)));
+        prop_assert!(at(a.min(b)) <= at(a.max(b)));
+        let below: f64 = z.iter().zip(own.as_slice()).filter(|(z, _)| **z <= at(a)).map(|(_, share)| share).sum();
+        prop_assert!(below >= a - 1e-8, "at least q of the share is at or below the quantile");
+    }
+
+    #[test]
+    fn a_population_of_equal_users_is_one_of_them(z in rewards(), own in weights(), n in 1..50_usize, q in 0.0..=1.0_f64) {
+        let users = vec![own.clone(); n];
+        assert_close(&population(&users).unwrap(), &own, 1e-12);
+        let values: Vec<f64> = users.iter().map(|user| user.mean_of(&z)).collect();
+        prop_assert_eq!(quantile(&values, &vec![1.0; n], q), own.mean_of(&z));
+    }
+
+    #[test]
+    fn objectives_do_not_depend_on_the_order_of_heads_or_users(
+        z in rewards(), own in weights(), users in prop::collection::vec(weights(), 1..20), at in 0.0..=1.0_f64, seed: u64,
+    ) {
+        let mut pairs: Vec<(f64, f64)> = z.iter().copied().zip(own.as_slice().iter().copied()).collect();
+        shuffle(&mut pairs, seed);
+        let (z2, shares): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+        prop_assert_eq!(maxmin(&z, own.as_slice(), at), maxmin(&z2, &shares, at));
+        prop_assert_eq!(quantile(&z, own.as_slice(), 0.0), quantile(&z2, &shares, 0.0));
+        prop_assert_eq!(quantile(&z, own.as_slice(), 1.0), quantile(&z2, &shares, 1.0));
+        // Heads of equal reward may be summed in another order, which can matter only within the slack.
+        let near = [at - 1e-8, at + 1e-8].map(|q| quantile(&z, own.as_slice(), q.clamp(0.0, 1.0)));
+        prop_assert!((near[0]..=near[1]).contains(&quantile(&z2, &shares, at)));
+        let mut shuffled = users.clone();
+        shuffle(&mut shuffled, seed);
+        assert_close(&population(&users).unwrap(), &population(&shuffled).unwrap(), 1e-12);
+        let values = |users: &[Weights]| users.iter().map(|user| user.mean_of(&z)).collect::<Vec<f64>>();
+        let ones = vec![1.0; users.len()];
+        prop_assert_eq!(quantile(&values(&users), &ones, at), quantile(&values(&shuffled), &ones, at));
+    }
+
     #[test]
     fn permuted_events_give_equal_ledgers_whatever_their_contexts(events in contextual_events(), seed: u64) {
         let mut shuffled = events.clone();
@@ -231,7 +323,7 @@ proptest! {
             user: "u".parse().unwrap(),
             event_id: format!("{idx}").parse().unwrap(),
             at_ms: *at_ms,
-            context: (idx % 3 > 0).then_some(idx as u64 % 3),
+            context: [None, Some(1), Some(2)][idx % 3],
             increment: increment.clone(),
         };
         let events: Vec<LedgerEvent> = events.iter().enumerate().map(event).collect();
@@ -342,6 +434,15 @@ fn regret_against_the_best_head_is_at_most_ln_k() {
         let best = heads.into_iter().fold(f64::INFINITY, f64::min);
         assert!(own - best <= (k as f64).ln() + 1e-6, "{own} {best} {k}");
     }
+}
+
+/// The default share of 0.1 must not exclude ten equal heads, whose weights are a hair off a tenth.
+#[test]
+fn a_share_that_is_a_hair_too_small_has_a_say() {
+    let ten = Weights::posterior(&[0.0; 10], &[0.0; 10], Routing { eta: 1.0, floor: 0.001 });
+    let z: Vec<f64> = (0..10).map(f64::from).collect();
+    assert_eq!((maxmin(&z, ten.as_slice(), 0.1), maxmin(&z, ten.as_slice(), 0.2)), (0.0, 0.0));
+    assert_eq!(quantile(&z, &[0.1; 10], 0.7), 6.0);
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn event(user: usize, id: usize) -> LedgerEvent {
         user: format!("user-{user}").parse().unwrap(),
         event_id: format!("event-{id}").parse().unwrap(),
         at_ms: id as i64,
-        context: (id % 3 > 0).then_some(id as u64 % 3),
+        context: [None, Some(1), Some(2)][id % 3],
         increment: pair(&margins),
     }
 }
@@ -91,5 +91,29 @@ async fn a_full_store_takes_feedback_of_known_users_only() {
         let outcomes = store.apply(vec![event(MAX_USERS, 1), event(0, 2)]).await.unwrap();
         assert_eq!(outcomes, [Outcome::Full { max_users: MAX_USERS }, Outcome::Applied(2)]);
         assert_eq!(ledgers(&*store, MAX_USERS).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_sample_of_users_does_not_depend_on_the_order_of_arrival() {
+    for (store, other) in engines().into_iter().zip(engines()) {
+        store.apply((0..MAX_USERS).map(|user| event(user, 1)).collect()).await.unwrap();
+        other.apply((0..MAX_USERS).rev().map(|user| event(user, 1)).collect()).await.unwrap();
+        let sample = store.sample(10).await.unwrap();
+        assert_eq!((sample.len(), &sample), (10, &other.sample(10).await.unwrap()));
+        // A smaller sample is the beginning of a larger one, so that it changes little when it grows.
+        assert_eq!(store.sample(3).await.unwrap(), sample[..3]);
+        assert_eq!(store.sample(MAX_USERS * 2).await.unwrap().len(), MAX_USERS);
+        assert!(store.sample(0).await.unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn an_erased_user_is_in_no_sample() {
+    for store in engines() {
+        store.apply(vec![event(1, 1), event(2, 2)]).await.unwrap();
+        store.erase(&event(1, 0).user).await.unwrap();
+        let left = store.get(&event(2, 0).user).await.unwrap().unwrap();
+        assert_eq!(store.sample(5).await.unwrap(), [left]);
     }
 }

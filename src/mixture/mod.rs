@@ -10,6 +10,7 @@ mod evidence;
 mod information;
 mod ledger;
 mod ledgers;
+mod objective;
 mod scores;
 mod weights;
 
@@ -19,5 +20,6 @@ pub use evidence::{Increment, log_sigmoid, pair, sigmoid, thumb, tie};
 pub use information::mutual_information;
 pub use ledger::Ledger;
 pub use ledgers::{Evidence, Ledgers, MAX_CONTEXTS};
+pub use objective::{maxmin, population, quantile};
 pub use scores::{best_probabilities, disagreement, preference};
 pub use weights::{Routing, Weights, log_softmax, log_sum_exp};

@@ -37,6 +37,15 @@ impl Weights {
         Self(log_softmax(logits).iter().map(|log_w| (1.0 - floor) * log_w.exp() + spread).collect())
     }
 
+    /// The mean of weights over the same heads; none of none.
+    pub(super) fn mean(of: &[Self]) -> Option<Self> {
+        let mut sums = vec![0.0; of.first()?.0.len()];
+        for weights in of {
+            sums.iter_mut().zip(&weights.0).for_each(|(sum, w)| *sum += w);
+        }
+        Some(Self(sums.into_iter().map(|sum| sum / of.len() as f64).collect()))
+    }
+
     /// The weights, one per head.
     #[must_use]
     pub fn as_slice(&self) -> &[f64] {

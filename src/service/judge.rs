@@ -146,7 +146,7 @@ fn score(
 }
 
 /// Runs work that takes longer than a moment off the async threads, and times it.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     stage: &'static str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {

@@ -5,7 +5,9 @@
 
 mod feedback;
 mod judge;
+mod population;
 mod rank;
+mod route;
 mod score;
 mod users;
 
@@ -15,7 +17,7 @@ use crate::batch::Queue;
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
 use crate::state::{RouterStore, Row, StoreError};
-use crate::types::config::{FeedbackWindow, Router};
+use crate::types::config::{FeedbackWindow, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, UserId, key64};
 
 /// Everything a verb needs. One per process, shared by all requests.
@@ -25,6 +27,7 @@ pub struct Service {
     store: Arc<dyn RouterStore>,
     clock: Arc<dyn Clock>,
     settings: Settings,
+    population: population::Population,
 }
 
 /// What the configuration says about verbs.
@@ -34,6 +37,8 @@ pub struct Settings {
     pub router: Router,
     /// Which event times are taken.
     pub window: FeedbackWindow,
+    /// The sample of the users.
+    pub population: Population,
     /// The longest prompt or response, in bytes.
     pub max_text_bytes: usize,
 }
@@ -47,7 +52,7 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
-        Self { bundle, queue, store, clock, settings }
+        Self { bundle, queue, store, clock, settings, population: population::Population::default() }
     }
 
     /// The bundle that is served.

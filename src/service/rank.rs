@@ -2,26 +2,33 @@
 
 use super::Service;
 use super::judge::{Item, JudgedItem};
+use super::route::Ask;
 use crate::mixture::{best_probabilities, preference};
 use crate::types::{CompareAnswer, CompareRequest, Error, RankAnswer, RankRequest, RankedItem, ScoreItem};
 
 impl Service {
-    /// Every item's responses, best first by reward, with the probability that each is the best.
+    /// Every item's responses, best first by the objective's reward, with the probability that each is the best.
     ///
     /// # Errors
     /// As [`Service::score`].
     pub async fn rank(&self, request: RankRequest) -> Result<RankAnswer, Error> {
-        let routed = self.route(request).await?;
+        let (objective, routed) = self.route_request(request).await?;
         let rank = |(idx, item): (usize, &JudgedItem)| {
             let scored = routed.scored(idx);
             let scaled: Vec<Vec<f64>> =
                 item.rows.clone().map(|row| routed.judged.rewards.log_odds(row)).collect();
             let mut order: Vec<usize> = (0..scored.rewards.len()).collect();
             order.sort_by(|&a, &b| scored.rewards[b].total_cmp(&scored.rewards[a]));
-            RankedItem { order, best: best_probabilities(&routed.weights[idx], &scaled), scored }
+            let item = &routed.items[idx];
+            let weights = item.population.as_ref().unwrap_or(&item.weights);
+            RankedItem { order, best: best_probabilities(weights, &scaled), scored }
         };
-        let items = routed.judged.items.iter().enumerate().map(rank).collect();
-        Ok(RankAnswer { revision: self.revision(), items })
+        Ok(RankAnswer {
+            revision: self.revision(),
+            objective: objective.kind(),
+            users: routed.n_users,
+            items: routed.judged.items.iter().enumerate().map(rank).collect(),
+        })
     }
 
     /// The probability that the user prefers `a` to `b`.
@@ -29,17 +36,17 @@ impl Service {
     /// # Errors
     /// As [`Service::score`].
     pub async fn compare(&self, request: CompareRequest) -> Result<CompareAnswer, Error> {
-        let CompareRequest { user, context, prompt, messages, a, b, detail } = request;
+        let CompareRequest { user, context, prompt, messages, a, b, detail: with_detail } = request;
         let prompt = ScoreItem { prompt, messages, responses: Vec::new() }.prompt_text("")?;
         for (field, text) in [("prompt", &prompt), ("a", &a.text), ("b", &b.text)] {
             self.check_size(text, || field.to_owned())?;
         }
         let ids = vec![vec![a.id, b.id]];
         let items = vec![Item { prompt, responses: vec![a.text, b.text] }];
-        let routed = self.route_checked(user.as_ref(), context, (items, ids), detail).await?;
+        let routed = self.route(Ask { user, context, with_detail, ..Ask::default() }, (items, ids)).await?;
         Ok(CompareAnswer {
             revision: self.revision(),
-            preference: preference(&routed.weights[0], &routed.judged.rewards.margins(0, 1)),
+            preference: preference(&routed.items[0].weights, &routed.judged.rewards.margins(0, 1)),
             scored: routed.scored(0),
         })
     }

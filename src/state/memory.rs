@@ -1,6 +1,8 @@
 //! The memory engine: a sharded map in this process, gone with it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
@@ -8,12 +10,12 @@ use dashmap::{DashMap, Entry};
 
 use super::{LedgerEvent, Outcome, RouterStore, Row, StoreError};
 use crate::mixture::Decay;
-use crate::types::UserId;
+use crate::types::{UserId, key64};
 
 /// Rows in memory. No guard of the map leaves a method.
 #[derive(Debug)]
 pub struct MemoryStore {
-    rows: DashMap<UserId, Row>,
+    rows: Arc<DashMap<UserId, Row>>,
     /// Counted apart: `DashMap::len` takes every shard's lock.
     n_users: AtomicUsize,
     n_heads: usize,
@@ -26,7 +28,7 @@ impl MemoryStore {
     #[must_use]
     pub fn new(n_heads: usize, max_users: NonZeroUsize, decay: Decay) -> Self {
         let max_users = max_users.get();
-        Self { rows: DashMap::new(), n_users: AtomicUsize::new(0), n_heads, max_users, decay }
+        Self { rows: Arc::default(), n_users: AtomicUsize::new(0), n_heads, max_users, decay }
     }
 
     fn apply_one(&self, event: LedgerEvent) -> Outcome {
@@ -66,7 +68,29 @@ impl RouterStore for MemoryStore {
         Ok(row)
     }
 
+    async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
+        let rows = self.rows.clone();
+        let sample = tokio::task::spawn_blocking(move || smallest(&rows, n));
+        sample.await.map_err(|_| StoreError::Unreachable { engine: "memory" })
+    }
+
     fn n_users(&self) -> usize {
         self.n_users.load(Ordering::Relaxed)
     }
+}
+
+/// The `n` rows with the smallest keys, of all that are there. Holds one shard's lock at a time, and n rows.
+fn smallest(rows: &DashMap<UserId, Row>, n: usize) -> Vec<Row> {
+    let mut kept: BTreeMap<(u64, UserId), Row> = BTreeMap::new();
+    for entry in rows {
+        let key = key64(entry.key().as_str().as_bytes());
+        if kept.len() == n && kept.last_key_value().is_none_or(|((largest, _), _)| key > *largest) {
+            continue;
+        }
+        kept.insert((key, entry.key().clone()), entry.value().clone());
+        if kept.len() > n {
+            kept.pop_last();
+        }
+    }
+    kept.into_values().collect()
 }

@@ -32,6 +32,12 @@ pub trait RouterStore: Send + Sync {
     /// Forgets a user; the row there was, if any.
     async fn erase(&self, user: &UserId) -> Result<Option<Row>, StoreError>;
 
+    /// The rows of the `n` users whose ids have the smallest [`key64`](crate::types::key64), ascending by it; fewer if there are fewer.
+    ///
+    /// A sample that knows nothing of what users have said, and the same on every replica that holds the same
+    /// users, in whatever order they came. It may take long, and does so off the async threads.
+    async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError>;
+
     /// How many users there are.
     fn n_users(&self) -> usize;
 }

@@ -9,6 +9,7 @@ mod error;
 mod feedback;
 mod ids;
 mod key;
+mod objective;
 mod prompt;
 mod score;
 mod user;
@@ -19,6 +20,7 @@ pub use error::{Error, ErrorKind};
 pub use feedback::{Ack, AckStatus, Event, EventKind, Feedback, Opinion};
 pub use ids::{EventId, UserId};
 pub use key::key64;
+pub use objective::{Objective, ObjectiveKind, Over, ShareOf};
 pub use prompt::{Message, Role, routed};
 pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use super::error::Error;
 use super::ids::UserId;
+use super::objective::{Objective, ObjectiveKind, Over, Parameters, ShareOf};
 use super::prompt::{self, Message};
 
 /// What to score, for whom.
@@ -23,6 +24,34 @@ pub struct ScoreRequest {
     /// Whether to return the weights and every head's calibrated reward.
     #[serde(default)]
     pub detail: bool,
+    /// What the rewards are for; without it, the user's own taste.
+    #[serde(default)]
+    pub objective: ObjectiveKind,
+    /// `maxmin`: the share a head needs to have a say, 0.1 without it. Where none has it, the largest alone counts.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1)]
+    pub min_share: Option<f64>,
+    /// `maxmin`, and `quantile` over heads: which share of a head counts; without it, `weights`.
+    #[serde(default)]
+    pub share_of: Option<ShareOf>,
+    /// `quantile`: the share of heads or users who may find it worse. 0 is the worst case, 1 the best.
+    #[serde(default)]
+    #[schema(minimum = 0, maximum = 1)]
+    pub q: Option<f64>,
+    /// `quantile`: whose rewards; without it, `heads`.
+    #[serde(default)]
+    pub over: Option<Over>,
+}
+
+impl ScoreRequest {
+    /// The objective with its parameters.
+    ///
+    /// # Errors
+    /// Names the parameter that is missing, out of range, or does not belong to the objective.
+    pub fn objective(&self) -> Result<Objective, Error> {
+        let Self { min_share, share_of, q, over, .. } = *self;
+        Objective::new(self.objective, Parameters { min_share, share_of, q, over })
+    }
 }
 
 /// The same input as /score.
@@ -102,6 +131,12 @@ impl<'de> Visitor<'de> for ResponseVisitor {
 pub struct ScoreAnswer {
     /// The bundle that scored.
     pub revision: String,
+    /// What the rewards are for; left out for `mixture`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub objective: ObjectiveKind,
+    /// How many users the objective was over, where it is over users; with 0 of them, everybody is like a stranger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<usize>,
     /// One per item of the request, in its order.
     pub items: Vec<ScoredItem>,
 }
@@ -109,15 +144,17 @@ pub struct ScoreAnswer {
 /// The rewards of one prompt's n responses, in the request's order.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ScoredItem {
-    /// `sum_k w_k z_k`, shape `[n]`, finite; a unit is one standard deviation of a head over its training data.
+    /// The objective's rewards, `sum_k w_k z_k` unless it is another; shape `[n]`, finite. A unit is one standard
+    /// deviation of a head over its training data.
     pub rewards: Vec<f64>,
     /// Whether a response was longer than the encoder reads, so that only its end was scored; shape `[n]`.
     pub truncated: Vec<bool>,
     /// Whether the prompt was longer than the encoder reads, so that only its end was routed on.
     pub prompt_truncated: bool,
-    /// The weighted standard deviation of the heads' rewards, shape `[n]`, >= 0: high where tastes differ.
+    /// The weighted standard deviation of the heads' rewards, shape `[n]`, >= 0: high where tastes differ. Under the
+    /// user's mixture weights, whatever the objective.
     pub disagreement: Vec<f64>,
-    /// The mixture weights, shape `[K]`; with `detail`.
+    /// The user's mixture weights, shape `[K]`, whatever the objective; with `detail`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<Vec<f64>>,
     /// Every head's calibrated reward `z`, shape `[n][K]`; with `detail`.
@@ -133,6 +170,12 @@ pub struct ScoredItem {
 pub struct RankAnswer {
     /// The bundle that ranked.
     pub revision: String,
+    /// What the rewards are for; left out for `mixture`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub objective: ObjectiveKind,
+    /// How many users the objective was over, where it is over users; with 0 of them, everybody is like a stranger.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<usize>,
     /// One per item of the request, in its order.
     pub items: Vec<RankedItem>,
 }
@@ -140,9 +183,10 @@ pub struct RankAnswer {
 /// The order of one prompt's n responses.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RankedItem {
-    /// Indices into the request's responses, best first by reward; a tie keeps the request's order.
+    /// Indices into the request's responses, best first by the objective's reward; a tie keeps the request's order.
     pub order: Vec<usize>,
-    /// `sum_k w_k softmax(beta_k r_k)` of each response in the request's order; sums to 1.
+    /// `sum_k w_k softmax(beta_k r_k)` of each response in the request's order; sums to 1. The user's probability that
+    /// it is the best; with the objective `population`, that of a user drawn at random.
     pub best: Vec<f64>,
     /// What /score would have answered.
     #[serde(flatten)]
@@ -184,4 +228,8 @@ pub struct CompareAnswer {
     /// What /score would have answered for `[a, b]`.
     #[serde(flatten)]
     pub scored: ScoredItem,
+}
+
+fn is_default(objective: &ObjectiveKind) -> bool {
+    *objective == ObjectiveKind::default()
 }

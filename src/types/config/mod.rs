@@ -29,6 +29,8 @@ pub struct Config {
     pub batch: Batch,
     /// `[router]`
     pub router: Router,
+    /// `[population]`
+    pub population: Population,
     /// `[feedback]`
     pub feedback: FeedbackWindow,
     /// `[state]`
@@ -74,6 +76,13 @@ pub struct Router {
     pub decay: Decay,
     /// How likely a user's head is the same in another context, in [0, 1].
     pub transfer: f64,
+}
+
+/// The sample of users that stands for all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Population {
+    pub users: NonZeroUsize,
+    pub refresh: Duration,
 }
 
 /// Which event times are taken.

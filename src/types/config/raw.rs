@@ -7,13 +7,16 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::layers::{Layers, Problems};
-use super::{Batch, Config, Engine, FeedbackWindow, Log, Model, Router, Server, Shutdown, State};
+use super::{Batch, Config, Engine, FeedbackWindow, Log, Model, Population, Router, Server, Shutdown, State};
 use crate::mixture::{Decay, Routing};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// More model threads than any machine has cores is a slip of the pen.
 const MAX_THREADS: i64 = 1024;
+
+/// A larger sample of users would be more exact than anybody can tell, and every item is routed for each of them.
+const MAX_SAMPLE: i64 = 16_384;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +25,7 @@ struct Raw {
     model: RawModel,
     batch: RawBatch,
     router: RawRouter,
+    population: RawPopulation,
     feedback: RawFeedback,
     state: RawState,
     health: RawHealth,
@@ -62,6 +66,13 @@ struct RawRouter {
     floor: f64,
     half_life: String,
     transfer: f64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPopulation {
+    users: i64,
+    refresh: String,
 }
 
 #[derive(Deserialize)]
@@ -127,13 +138,7 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
         batch: Batch {
             threads: match raw.batch.threads {
                 0 => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-                threads if threads <= MAX_THREADS => check.count("batch.threads", threads),
-                threads => {
-                    check
-                        .layers
-                        .refuse("batch.threads", format!("found {threads}, expected at most {MAX_THREADS}"));
-                    NonZeroUsize::MIN
-                }
+                threads => check.count_up_to("batch.threads", threads, MAX_THREADS),
             },
             tokens: check.count("batch.tokens", raw.batch.tokens),
             queue_texts: check.count("batch.queue_texts", raw.batch.queue_texts),
@@ -145,6 +150,10 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             },
             decay: check.half_life("router.half_life", &raw.router.half_life),
             transfer: check.within("router.transfer", raw.router.transfer, 0.0, 1.0),
+        },
+        population: Population {
+            users: check.count_up_to("population.users", raw.population.users, MAX_SAMPLE),
+            refresh: check.span("population.refresh", &raw.population.refresh, HOUR),
         },
         feedback: FeedbackWindow {
             max_age: check.span("feedback.max_age", &raw.feedback.max_age, 8766 * HOUR),
@@ -193,6 +202,14 @@ impl Check {
             self.layers.refuse(key, format!("found {number}, expected a whole number above 0"));
             NonZeroUsize::MIN
         })
+    }
+
+    fn count_up_to(&mut self, key: &str, number: i64, at_most: i64) -> NonZeroUsize {
+        if number > at_most {
+            self.layers.refuse(key, format!("found {number}, expected at most {at_most}"));
+            return NonZeroUsize::MIN;
+        }
+        self.count(key, number)
     }
 
     fn within(&mut self, key: &str, number: f64, low: f64, high: f64) -> f64 {

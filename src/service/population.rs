@@ -1,0 +1,37 @@
+//! A sample of the users, for the objectives that serve all of them.
+
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::judge::blocking;
+use super::{Service, unavailable};
+use crate::mixture::Evidence;
+use crate::types::Error;
+
+/// The sample as it was taken last. It is as old as `population.refresh` at most when it is read.
+#[derive(Default)]
+pub(super) struct Population(Mutex<Option<(Instant, Arc<[Evidence]>)>>);
+
+impl Service {
+    /// What each user of the sample has said, as it counted when the sample was taken; nobody before the first feedback.
+    ///
+    /// One request takes the sample and the others wait for it. An erased user is in it until it is taken anew.
+    pub(super) async fn population(&self) -> Result<Arc<[Evidence]>, Error> {
+        let settings = self.settings.population;
+        let mut sample = self.population.0.lock().await;
+        if let Some((taken, users)) = &*sample
+            && taken.elapsed() < settings.refresh
+        {
+            return Ok(users.clone());
+        }
+        let taken = Instant::now();
+        let rows = self.store.sample(settings.users.get()).await.map_err(unavailable)?;
+        let (now_ms, decay) = (self.now_ms(), self.settings.router.decay);
+        let read = move || rows.iter().map(|row| row.ledgers.evidence(now_ms, decay)).collect();
+        let users: Arc<[Evidence]> = blocking("population", read).await?;
+        *sample = Some((taken, users.clone()));
+        Ok(users)
+    }
+}

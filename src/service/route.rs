@@ -1,0 +1,165 @@
+//! From checked items to routed rewards: judge, weigh for the user, apply the objective.
+
+use std::sync::Arc;
+
+use super::judge::{Item, Judged, JudgedItem, Route, blocking};
+use super::{Service, context_key};
+use crate::mixture::{Evidence, Weights, disagreement, log_softmax, maxmin, population, quantile};
+use crate::model::Rewards;
+use crate::types::config::Router;
+use crate::types::{Error, Objective, ScoredItem, ShareOf, UserId, metric};
+
+/// Weights computed on an async thread at most, at about 0.3 us each; more go to the blocking pool.
+const WEIGHTS_AT_ONCE: usize = 1000;
+
+/// For whom to route, and what the rewards are for.
+#[derive(Default)]
+pub(super) struct Ask {
+    pub(super) user: Option<UserId>,
+    pub(super) context: Option<String>,
+    pub(super) objective: Objective,
+    pub(super) with_detail: bool,
+}
+
+/// A judged request with the rewards of its objective.
+pub(super) struct Routed {
+    pub(super) judged: Judged,
+    pub(super) items: Vec<RoutedItem>,
+    /// How many users the objective was over; none where it is over none.
+    pub(super) n_users: Option<usize>,
+    ids: Vec<Vec<Option<String>>>,
+    with_detail: bool,
+}
+
+pub(super) struct RoutedItem {
+    /// The user's mixture weights.
+    pub(super) weights: Weights,
+    /// The mean weights of the population, where that is the objective.
+    pub(super) population: Option<Weights>,
+    /// The objective's reward of each response.
+    rewards: Vec<f64>,
+    /// Every head's calibrated reward `z`, shape `[n][K]`.
+    heads: Vec<Vec<f64>>,
+}
+
+impl Service {
+    /// Routes items whose texts and ids have been checked.
+    pub(super) async fn route(
+        &self,
+        ask: Ask,
+        (items, ids): (Vec<Item>, Vec<Vec<Option<String>>>),
+    ) -> Result<Routed, Error> {
+        let Ask { user, context, objective, with_detail } = ask;
+        let context = self.check_context(context)?;
+        let asked = context_key(context.as_deref());
+        let judged = self.judge(items, Route::By(context)).await?;
+        let own = self.evidence(self.row(user.as_ref()).await?.as_ref());
+        let users = if objective.is_over_users() { Some(self.population().await?) } else { None };
+        let n_users = users.as_ref().map(|users| users.len());
+        let stranger = || Arc::from([Evidence::none(self.bundle.n_heads())]);
+        let lens = Lens {
+            router: self.settings.router,
+            objective,
+            shares: log_softmax(&self.bundle.log_prior()).into_iter().map(f64::exp).collect(),
+            asked,
+            // Where nobody has said anything, everybody is like a stranger.
+            users: users.filter(|users| !users.is_empty()).unwrap_or_else(stranger),
+            own,
+        };
+        metrics::counter!(metric::RESPONSES).increment(judged.rewards.n_responses() as u64);
+        let (judged, items) = if lens.n_weights(&judged) > WEIGHTS_AT_ONCE {
+            // A blocking task can't be cancelled: it looks whether this future, the other owner, is still there.
+            let awaited = Arc::new(());
+            let awaits = Arc::downgrade(&awaited);
+            let look = move || {
+                let awaited = judged.items.iter().take_while(|_| awaits.strong_count() > 0);
+                let items: Vec<RoutedItem> = awaited.map(|item| lens.route(&judged.rewards, item)).collect();
+                (judged, items)
+            };
+            let routed = blocking("route", look).await;
+            drop(awaited);
+            routed?
+        } else {
+            let items = judged.items.iter().map(|item| lens.route(&judged.rewards, item)).collect();
+            (judged, items)
+        };
+        for item in &items {
+            metrics::histogram!(metric::EFFECTIVE_HEADS).record(item.weights.effective_heads());
+        }
+        Ok(Routed { judged, items, n_users, ids, with_detail })
+    }
+}
+
+/// How one request looks at the rewards of heads.
+struct Lens {
+    router: Router,
+    objective: Objective,
+    /// Every head's share of the population, from the bundle; sums to 1.
+    shares: Vec<f64>,
+    asked: Option<u64>,
+    own: Evidence,
+    /// At least one; read only by the objectives over users.
+    users: Arc<[Evidence]>,
+}
+
+impl Lens {
+    fn route(&self, rewards: &Rewards, item: &JudgedItem) -> RoutedItem {
+        let log_prior = log_softmax(&item.router_logits);
+        let Router { routing, transfer, .. } = self.router;
+        let weigh = |evidence: &Evidence| evidence.weights(&log_prior, self.asked, routing, transfer);
+        let of_users = || self.users.iter().map(weigh).collect::<Vec<Weights>>();
+        let weights = weigh(&self.own);
+        let heads: Vec<Vec<f64>> = item.rows.clone().map(|row| rewards.calibrated(row)).collect();
+        let each = |reward: &dyn Fn(&[f64]) -> f64| heads.iter().map(|z| reward(z)).collect();
+        let mut mean = None;
+        let rewards: Vec<f64> = match self.objective {
+            Objective::Mixture => each(&|z| weights.mean_of(z)),
+            Objective::Maxmin { min_share, share_of } => {
+                each(&|z| maxmin(z, self.shares_of(share_of, &weights), min_share))
+            }
+            Objective::QuantileOfHeads { q, share_of } => {
+                each(&|z| quantile(z, self.shares_of(share_of, &weights), q))
+            }
+            Objective::QuantileOfUsers { q } => {
+                let (users, shares) = (of_users(), vec![1.0; self.users.len()]);
+                each(&|z| quantile(&users.iter().map(|w| w.mean_of(z)).collect::<Vec<_>>(), &shares, q))
+            }
+            Objective::Population => {
+                mean = population(&of_users());
+                each(&|z| mean.as_ref().unwrap_or(&weights).mean_of(z))
+            }
+        };
+        RoutedItem { weights, population: mean, rewards, heads }
+    }
+
+    fn shares_of<'a>(&'a self, share_of: ShareOf, weights: &'a Weights) -> &'a [f64] {
+        match share_of {
+            ShareOf::Weights => weights.as_slice(),
+            ShareOf::Population => &self.shares,
+        }
+    }
+
+    /// About how many weights are to be computed.
+    fn n_weights(&self, judged: &Judged) -> usize {
+        let n_items = judged.items.len();
+        let n_users = if self.objective.is_over_users() { self.users.len() } else { 0 };
+        n_items * (1 + self.own.contexts.len()) + n_users * (n_items + judged.rewards.n_responses())
+    }
+}
+
+impl Routed {
+    /// The answer for one item.
+    pub(super) fn scored(&self, idx: usize) -> ScoredItem {
+        let (item, routed, ids) = (&self.judged.items[idx], &self.items[idx], &self.ids[idx]);
+        let RoutedItem { weights, heads, rewards, .. } = routed;
+        ScoredItem {
+            rewards: rewards.clone(),
+            truncated: item.truncated.clone(),
+            prompt_truncated: item.prompt_truncated,
+            disagreement: heads.iter().map(|z| disagreement(weights, z)).collect(),
+            weights: self.with_detail.then(|| weights.as_slice().to_vec()),
+            heads: self.with_detail.then(|| heads.clone()),
+            ids: ids.iter().any(Option::is_some).then(|| ids.clone()),
+        }
+    }
+}
