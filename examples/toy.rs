@@ -2,7 +2,7 @@
 //!
 //! Every word of the vocabulary has an embedding of 8 numbers; a text's embedding is the mean. The first three
 //! columns say how kind, how exact and how playful a word is, and a head reads one of them; the fourth head likes
-//! short responses. Run it with `cargo run --example toy`; a test compares its bytes with the committed ones.
+//! short responses. Six questions tell them apart. Run it with `cargo run --example toy`; a test compares its bytes with the committed ones.
 
 use std::fs;
 use std::path::Path;
@@ -82,12 +82,30 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         },
         heads_graph: file("heads.onnx", OnnxGraph::heads(&heads).into_bytes())?,
         router_graph: file("router.onnx", router.into_bytes())?,
+        questions: Some(file("questions.jsonl", questions().into_bytes())?),
         heads: NAMES.into_iter().enumerate().map(head).collect(),
         report: toml::Table::new(),
     };
     manifest.revision = fingerprint(&manifest);
     fs::write(dir.join("bundle.toml"), toml::to_string(&manifest)?)?;
     Ok(())
+}
+
+/// Each of the heads against each other one, the plain three at about equal length.
+fn questions() -> String {
+    let rows = [
+        ("kind-or-exact", "tell me about tea", "thanks friend glad", "exactly seven percent"),
+        ("kind-or-playful", "how is the weather", "sorry friend welcome", "haha silly pirate"),
+        ("exact-or-playful", "what is it", "because seven measured proof", "wow banana dance silly pirate"),
+        ("brief-or-long", "tell me about tea", "tea", "the tea is about the weather you tell me"),
+        ("brief-or-kind", "how is it", "it is", "thanks friend please welcome glad friend sorry"),
+        ("brief-or-exact", "what is the weather", "weather", "exactly seven percent because measured proof"),
+    ];
+    // The words need no escapes, and a reader wants the fields in this order.
+    let line = |(id, prompt, a, b)| {
+        format!("{{\"id\": \"{id}\", \"prompt\": \"{prompt}\", \"a\": \"{a}\", \"b\": \"{b}\"}}\n")
+    };
+    rows.into_iter().map(line).collect()
 }
 
 /// `tanh(table[input_ids])`: the attention mask is an input, as every encoder has it, but no token sees another.

@@ -30,6 +30,7 @@ fn load(change: impl FnOnce(&Path, &mut Manifest)) -> Result<Bundle, BundleProbl
     fix(&mut manifest.encoder.graph);
     fix(&mut manifest.heads_graph);
     fix(&mut manifest.router_graph);
+    manifest.questions.as_mut().map(fix);
     manifest.revision = fingerprint(&manifest);
     fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
     open(dir.path())
@@ -122,6 +123,66 @@ fn all_problems_of_a_bundle_are_reported_at_once() {
     ] {
         assert!(found.contains(expected), "{expected} is missing in\n{found}");
     }
+}
+
+#[test]
+fn every_bad_question_is_named_by_its_line() {
+    let lines = [
+        r#"{"id": "1", "prompt": "p", "a": "x", "b": "y"}"#,
+        "",
+        r#"{"id": "1", "prompt": "p", "a": "x", "b": "z"}"#,
+        r#"{"id": "2", "prompt": "p", "a": "y", "b": "x"}"#,
+        r#"{"id": "3", "prompt": " ", "a": "x", "b": "y"}"#,
+        r#"{"id": "4", "prompt": "q", "a": "x", "b": "x"}"#,
+        r#"{"id": "5", "prompt": "q", "a": "x"}"#,
+        r#"{"id": "6", "prompt": "q", "a": "x", "b": "y", "c": "z"}"#,
+        r#"["7", "q", "x", "z"]"#,
+        "not json",
+        &format!(r#"{{"id": "8", "prompt": "q", "a": "x", "b": "{}"}}"#, "y".repeat(20_000)),
+    ];
+    check(
+        |dir, _| fs::write(dir.join("questions.jsonl"), lines.join("\n")).unwrap(),
+        &[
+            "questions.jsonl:3: `id`: found \"1\" as in line 1",
+            "questions.jsonl:4: asks the question of line 1 again",
+            "questions.jsonl:5: `prompt`: found no text",
+            "questions.jsonl:6: `b`: found the text of `a`",
+            "questions.jsonl:7: missing field `b`",
+            "questions.jsonl:8: unknown field `c`",
+            "questions.jsonl:9: found no object",
+            "questions.jsonl:10: found no object",
+            "questions.jsonl:11: `b`: found 20000 bytes, expected at most 16384",
+        ],
+    );
+    let many = |n: usize| {
+        let line =
+            |i: usize| format!("{{\"id\": \"{i}\", \"prompt\": \"{i}\", \"a\": \"x\", \"b\": \"y\"}}\n");
+        move |dir: &Path, _: &mut Manifest| {
+            fs::write(dir.join("questions.jsonl"), (0..n).map(line).collect::<String>()).unwrap();
+        }
+    };
+    check(many(0), &["questions.jsonl: found 0 questions, expected 1 to 64"]);
+    check(many(65), &["questions.jsonl: found 65 questions, expected 1 to 64"]);
+    assert_eq!(load(many(64)).unwrap().questions().len(), 64);
+}
+
+#[test]
+fn questions_are_no_part_of_the_revision_and_yet_hashed() {
+    let dir = tempfile::tempdir().unwrap();
+    program::write(dir.path()).unwrap();
+    let path = dir.path().join(MANIFEST);
+    let mut manifest: Manifest = toml::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let revision = fingerprint(&manifest);
+    fs::write(dir.path().join("questions.jsonl"), "changed").unwrap();
+    let found = open(dir.path()).unwrap_err().to_string();
+    assert!(found.contains("questions.jsonl: found sha256") && found.lines().count() == 1, "{found}");
+    manifest.questions.as_mut().unwrap().file = "../x".to_owned();
+    fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
+    assert!(open(dir.path()).unwrap_err().to_string().contains("`questions: file`"));
+    manifest.questions = None;
+    assert_eq!(fingerprint(&manifest), revision);
+    fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
+    assert!(open(dir.path()).unwrap().questions().is_empty());
 }
 
 #[test]

@@ -466,7 +466,7 @@ async fn request_ids_go_in_and_out() {
 async fn the_openapi_document_names_every_route() {
     serve!(client, _clock, &[], {
         let (_, document) = client.get("/openapi.json").await;
-        for path in ["/score", "/rank", "/compare", "/feedback", "/users/{id}", "/models"] {
+        for path in ["/score", "/rank", "/compare", "/elicit", "/feedback", "/users/{id}", "/models"] {
             assert!(document["paths"][path].is_object(), "{path}");
         }
     });

@@ -324,6 +324,7 @@ proptest! {
             event_id: format!("{idx}").parse().unwrap(),
             at_ms: *at_ms,
             context: [None, Some(1), Some(2)][idx % 3],
+            question: [None, Some(idx as u64 % 7)][idx % 2],
             increment: increment.clone(),
         };
         let events: Vec<LedgerEvent> = events.iter().enumerate().map(event).collect();

@@ -22,6 +22,7 @@ fn event(user: usize, id: usize) -> LedgerEvent {
         event_id: format!("event-{id}").parse().unwrap(),
         at_ms: id as i64,
         context: [None, Some(1), Some(2)][id % 3],
+        question: [None, Some(id as u64 % 7)][id % 2],
         increment: pair(&margins),
     }
 }

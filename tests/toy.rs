@@ -10,7 +10,9 @@ mod common;
 fn the_toy_bundle_is_what_its_program_writes() {
     let dir = tempfile::tempdir().unwrap();
     program::write(dir.path()).unwrap();
-    for name in ["bundle.toml", "encoder.onnx", "heads.onnx", "router.onnx", "tokenizer.json"] {
+    for name in
+        ["bundle.toml", "encoder.onnx", "heads.onnx", "router.onnx", "tokenizer.json", "questions.jsonl"]
+    {
         let (fresh, committed) =
             (std::fs::read(dir.path().join(name)), std::fs::read(common::toy().join(name)));
         assert_eq!(fresh.unwrap(), committed.unwrap(), "{name}: run `cargo run --example toy`");

@@ -23,6 +23,7 @@ pub fn routes(service: Arc<Service>) -> Router {
         .route("/score", post(native::score))
         .route("/rank", post(native::rank))
         .route("/compare", post(native::compare))
+        .route("/elicit", get(native::next_question).post(native::elicit))
         .route("/feedback", post(feedback::feedback))
         .route("/users/{id}", get(native::user).delete(native::erase))
         .route("/models", get(native::models))

@@ -11,8 +11,8 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::service::Service;
 use crate::types::{
-    CompareAnswer, CompareRequest, Erased, Error, ModelView, RankAnswer, RankRequest, ScoreAnswer,
-    ScoreRequest, UserId, UserView,
+    CompareAnswer, CompareRequest, ElicitAnswer, ElicitRequest, Erased, Error, ModelView, NextQuestion,
+    RankAnswer, RankRequest, ScoreAnswer, ScoreRequest, UserId, UserView,
 };
 
 type Verb<T> = Result<Answer<T>, Problem>;
@@ -38,6 +38,21 @@ pub(super) async fn compare(
     Json(request): Json<CompareRequest>,
 ) -> Verb<CompareAnswer> {
     Ok(Answer(service.compare(request).await?))
+}
+
+#[utoipa::path(post, path = "/elicit", request_body = ElicitRequest, responses(
+    (status = 200, body = ElicitAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
+pub(super) async fn elicit(State(service): Shared, Json(request): Json<ElicitRequest>) -> Verb<ElicitAnswer> {
+    Ok(Answer(service.elicit(request).await?))
+}
+
+#[utoipa::path(get, path = "/elicit",
+    params(("user" = String, Query), ("context" = Option<String>, Query, description = "the criterion to ask about")),
+    responses((status = 200, body = NextQuestion),
+    (status = "4XX", body = super::problem::ProblemBody<'static>, description = "`no_questions`: the bundle has none")))]
+pub(super) async fn next_question(State(service): Shared, RawQuery(query): RawQuery) -> Verb<NextQuestion> {
+    let mut query = Query::parse(query.as_deref(), &["user", "context"])?;
+    Ok(Answer(service.next_question(&query.user()?, query.take("context")).await?))
 }
 
 #[utoipa::path(get, path = "/users/{id}",

@@ -10,6 +10,8 @@ use utoipa::OpenApi;
         super::native::score,
         super::native::rank,
         super::native::compare,
+        super::native::elicit,
+        super::native::next_question,
         super::feedback::feedback,
         super::native::user,
         super::native::erase,

@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::types::Error;
+use crate::types::{Error, UserId};
 
 /// The parameters of a query string, each at most once.
 pub(super) struct Query(Vec<(String, String)>);
@@ -36,6 +36,15 @@ impl Query {
         let idx = self.0.iter().position(|(found, _)| found == name)?;
         Some(self.0.swap_remove(idx).1)
     }
+
+    /// The parameter `user`.
+    ///
+    /// # Errors
+    /// When it is missing or no user id.
+    pub(super) fn user(&mut self) -> Result<UserId, Error> {
+        let text = self.take("user").ok_or_else(|| refused("user", "missing".to_owned()))?;
+        UserId::try_from(text).map_err(|error| refused("user", error.to_string()))
+    }
 }
 
 fn decode(text: &str) -> Option<String> {
@@ -55,7 +64,8 @@ mod tests {
     fn parameters_are_decoded_and_named_when_they_are_wrong() {
         let mut query = Query::parse(Some("context=a+b%26c&user=ann%2Bx"), &["user", "context"]).unwrap();
         assert_eq!(query.take("context").unwrap(), "a b&c");
-        assert_eq!((query.take("user").as_deref(), query.take("user")), (Some("ann+x"), None));
+        assert_eq!(query.user().unwrap().as_str(), "ann+x");
+        assert_eq!(query.user().unwrap_err().field(), Some("user"));
         for (text, field) in [("usr=x", "usr"), ("user=a&user=b", "user"), ("user=%FF", "user")] {
             assert_eq!(Query::parse(Some(text), &["user"]).map(drop).unwrap_err().field(), Some(field));
         }

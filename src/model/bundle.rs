@@ -13,6 +13,7 @@ use super::features::{Features, Rewards, Scale};
 use super::fingerprint::{encoder_fingerprint, fingerprint, sha256};
 use super::graph::{Graph, GraphError};
 use super::manifest::{EncoderSection, FileHash, InputSection, MANIFEST, Manifest, Template};
+use super::questions::{self, Question};
 use super::runtime::Runtime;
 use super::tokenizer::{Text, Tokenizer};
 use crate::types::{Embedding, Encode, EncodeError, HeadView, ModelView};
@@ -29,6 +30,7 @@ pub struct Bundle {
     features: Features,
     heads: Graph,
     router: Graph,
+    questions: Vec<Question>,
 }
 
 /// One thing that is wrong with a bundle.
@@ -75,11 +77,17 @@ impl Bundle {
         }
         let has_heads = problems.file(&manifest.heads_graph);
         let has_router = problems.file(&manifest.router_graph);
+        let questions = manifest.questions.as_ref().map(|file| (file, problems.questions(file)));
         let parts = problems.encoder(runtime, &manifest.encoder, &manifest.input, n_encoders);
 
         let Some((tokenizer, encoders, n_embedding)) = parts else {
             return Err(BundleProblems(problems.found));
         };
+        for (file, (line, question)) in
+            questions.iter().flat_map(|(file, q)| q.iter().map(move |q| (file, q)))
+        {
+            problems.tokenizable(file, *line, question, &tokenizer);
+        }
         let features = Features::new(&manifest.input, n_embedding);
         let n_heads = manifest.heads.len();
         let n_columns = features.n_columns();
@@ -90,7 +98,9 @@ impl Bundle {
         let router = problems.graph(runtime, has_router, &manifest.router_graph, h, k);
         match (heads, router) {
             (Some(heads), Some(router)) if problems.found.is_empty() => {
-                Ok((Self { manifest, tokenizer, features, heads, router }, encoders))
+                let questions = questions.into_iter().flat_map(|(_, questions)| questions);
+                let questions = questions.map(|(_, question)| question).collect();
+                Ok((Self { manifest, tokenizer, features, heads, router, questions }, encoders))
             }
             _ => Err(BundleProblems(problems.found)),
         }
@@ -156,6 +166,12 @@ impl Bundle {
         self.manifest.heads.iter().map(|head| head.prior.ln()).collect()
     }
 
+    /// The questions for somebody who is not known yet; none in a bundle without.
+    #[must_use]
+    pub fn questions(&self) -> &[Question] {
+        &self.questions
+    }
+
     /// What the server tells about it.
     #[must_use]
     pub fn view(&self) -> ModelView {
@@ -168,6 +184,7 @@ impl Bundle {
                 .map(|head| HeadView { name: head.name.clone(), prior: head.prior, beta: head.beta })
                 .collect(),
             max_tokens: encoder.max_tokens,
+            questions: self.questions.len(),
         }
     }
 }
@@ -256,6 +273,33 @@ impl Collector<'_> {
         false
     }
 
+    /// The questions of a file with their lines.
+    fn questions(&mut self, file: &FileHash) -> Vec<(usize, Question)> {
+        if !self.file(file) {
+            return Vec::new();
+        }
+        let text = match std::fs::read_to_string(self.dir.join(&file.file)) {
+            Ok(text) => text,
+            Err(error) => {
+                self.add(&file.file, format!("can't be read: {error}"));
+                return Vec::new();
+            }
+        };
+        let (questions, problems) = questions::read(&text);
+        for (line, detail) in problems {
+            self.add(&at_line(file, line), detail);
+        }
+        questions
+    }
+
+    fn tokenizable(&mut self, file: &FileHash, line: usize, question: &Question, tokenizer: &Tokenizer) {
+        for (field, text) in question.texts() {
+            if let Err(error) = tokenizer.tokens(Text::Single(text)) {
+                self.add(&at_line(file, line), format!("`{field}`: {error}"));
+            }
+        }
+    }
+
     fn encoder(
         &mut self,
         runtime: &Runtime,
@@ -301,6 +345,11 @@ impl Collector<'_> {
             .map_err(|error| self.add(&file.file, error.to_string()))
             .ok()
     }
+}
+
+/// `file:line`; line 0 is the file as a whole.
+fn at_line(file: &FileHash, line: usize) -> String {
+    if line == 0 { file.file.clone() } else { format!("{}:{line}", file.file) }
 }
 
 fn warm_up(encoder: &mut Encoder, tokenizer: &Tokenizer, template: Template) -> Result<usize, EncodeError> {

@@ -28,7 +28,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 
 /// The revision of a bundle: 16 hex digits over its files' hashes, its input and its calibration.
 ///
-/// Name, licence, report and the revision itself do not count: they change no score.
+/// Name, licence, questions, report and the revision itself do not count: they change no score.
 #[must_use]
 pub fn fingerprint(manifest: &Manifest) -> String {
     let mut hasher = Sha256::new();

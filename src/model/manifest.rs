@@ -25,6 +25,9 @@ pub struct Manifest {
     pub heads_graph: FileHash,
     /// `router.onnx`: prompt embedding `[B, H]` -> logits `[B, K]`.
     pub router_graph: FileHash,
+    /// `questions.jsonl`: pairs that tell the heads apart, for GET /elicit; a bundle may do without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<FileHash>,
     /// One per head, in the order of the graphs' columns.
     pub heads: Vec<Head>,
     /// How the bundle was made and what it reached; for people, not read by the server.
@@ -202,6 +205,7 @@ impl Manifest {
         problems.extend(self.input.problems());
         problems.extend(self.heads_graph.problem("heads_graph"));
         problems.extend(self.router_graph.problem("router_graph"));
+        problems.extend(self.questions.iter().filter_map(|file| file.problem("questions")));
         if self.heads.is_empty() {
             problems.push(("heads".to_owned(), "found no head, expected at least one".to_owned()));
         }

@@ -9,6 +9,7 @@ mod features;
 mod fingerprint;
 mod graph;
 mod manifest;
+mod questions;
 mod runtime;
 mod tokenizer;
 
@@ -20,5 +21,6 @@ pub use graph::{Graph, GraphError};
 pub use manifest::{
     EncoderSection, Feature, FileHash, Head, InputSection, MANIFEST, Manifest, Pooling, Template,
 };
+pub use questions::Question;
 pub use runtime::{Runtime, RuntimeError};
 pub use tokenizer::{Text, Tokenizer, TokenizerError};

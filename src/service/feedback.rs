@@ -29,12 +29,16 @@ impl Service {
             })
         };
         let judged = self.judge(awaiting().map(|(feedback, _)| item(feedback)).collect(), Route::No).await?;
-        let to_ledger = |((feedback, at_ms), judged_item): ((&Feedback, i64), &JudgedItem)| LedgerEvent {
-            user: feedback.user.clone(),
-            event_id: feedback.event_id.clone(),
-            at_ms,
-            context: context_key(feedback.context.as_deref()),
-            increment: increment(&feedback.opinion, &judged, judged_item),
+        let to_ledger = |((feedback, at_ms), judged_item): ((&Feedback, i64), &JudgedItem)| {
+            let context = context_key(feedback.context.as_deref());
+            LedgerEvent {
+                user: feedback.user.clone(),
+                event_id: feedback.event_id.clone(),
+                at_ms,
+                context,
+                question: self.questions.answered(self.bundle.questions(), feedback, context),
+                increment: increment(&feedback.opinion, &judged, judged_item),
+            }
         };
         let ledger_events = awaiting().zip(&judged.items).map(to_ledger).collect();
         let mut outcomes = self.store.apply(ledger_events).await.map_err(unavailable)?.into_iter();

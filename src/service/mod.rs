@@ -3,9 +3,11 @@
 //! Owns the path of a request: check, tokenise, encode, score every head, route. Deliberately knows no status
 //! code, no header and no socket.
 
+mod elicit;
 mod feedback;
 mod judge;
 mod population;
+mod questions;
 mod rank;
 mod route;
 mod score;
@@ -28,6 +30,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     settings: Settings,
     population: population::Population,
+    questions: questions::Questions,
 }
 
 /// What the configuration says about verbs.
@@ -52,7 +55,9 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
-        Self { bundle, queue, store, clock, settings, population: population::Population::default() }
+        let questions = questions::Questions::new(bundle.questions());
+        let population = population::Population::default();
+        Self { bundle, queue, store, clock, settings, population, questions }
     }
 
     /// The bundle that is served.

@@ -3,11 +3,13 @@
 //! Owns rows and the guard against duplicates. Deliberately knows neither heads nor weights: a row is ledgers
 //! plus the ids they have seen, and `service` turns it into weights. One suite of tests runs on every engine.
 
+mod answered;
 mod memory;
 mod ring;
 
 use async_trait::async_trait;
 
+pub use answered::Answered;
 pub use memory::MemoryStore;
 pub use ring::EventRing;
 
@@ -53,6 +55,8 @@ pub struct LedgerEvent {
     pub at_ms: i64,
     /// The key of the context whose ledger it enters; none for the general one.
     pub context: Option<u64>,
+    /// The key of the question that it answers, if it answers one.
+    pub question: Option<u64>,
     /// What it adds.
     pub increment: Increment,
 }
@@ -76,6 +80,8 @@ pub enum Outcome {
 pub struct Row {
     /// The evidence, in general and per context.
     pub ledgers: Ledgers,
+    /// The questions that have been answered.
+    pub answered: Answered,
     /// The last event ids.
     pub ring: EventRing,
 }
@@ -84,12 +90,15 @@ impl Row {
     /// The row of somebody who has said nothing yet.
     #[must_use]
     pub fn new(n_heads: usize) -> Self {
-        Self { ledgers: Ledgers::new(n_heads), ring: EventRing::default() }
+        Self { ledgers: Ledgers::new(n_heads), answered: Answered::default(), ring: EventRing::default() }
     }
 
     /// Adds one event unless its id is in the ring; the version is the number of events that count.
     pub fn apply(&mut self, event: &LedgerEvent, decay: Decay) -> Outcome {
         if self.ring.insert(&event.event_id) {
+            if let Some(key) = event.question {
+                self.answered.insert(key);
+            }
             self.ledgers.add(event.context, &event.increment, event.at_ms, decay);
             Outcome::Applied(self.ledgers.n_events())
         } else {

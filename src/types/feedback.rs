@@ -9,6 +9,8 @@ use super::ids::{EventId, UserId};
 use super::prompt::{self, Message};
 
 /// One feedback as clients send it. Which fields belong depends on `kind`; [`Event::check`] says.
+///
+/// A pair or tie with the texts of a question of GET /elicit answers that question.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Event {

@@ -4,6 +4,7 @@ pub mod config;
 pub mod metric;
 
 mod clock;
+mod elicit;
 mod encode;
 mod error;
 mod feedback;
@@ -15,6 +16,7 @@ mod score;
 mod user;
 
 pub use clock::{Clock, SystemClock};
+pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuestion, RankedCandidate};
 pub use encode::{Embedding, Encode, EncodeError, Tokens};
 pub use error::{Error, ErrorKind};
 pub use feedback::{Ack, AckStatus, Event, EventKind, Feedback, Opinion};

@@ -52,6 +52,8 @@ pub struct ModelView {
     pub heads: Vec<HeadView>,
     /// Longer texts keep their last `max_tokens` tokens.
     pub max_tokens: usize,
+    /// How many questions GET /elicit has.
+    pub questions: usize,
 }
 
 /// One reward head.

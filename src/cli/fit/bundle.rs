@@ -59,6 +59,7 @@ pub(super) fn write(
         input,
         heads_graph: file(HEADS, OnnxGraph::heads(heads).into_bytes())?,
         router_graph: file(ROUTER, router.into_bytes())?,
+        questions: None,
         heads: fitted.calibration.iter().enumerate().map(head).collect(),
         report: training(args, fitted),
     };

@@ -1,0 +1,104 @@
+//! `questions.jsonl`: pairs that tell the heads apart, for somebody the server does not know yet.
+//!
+//! One JSON object of `id`, `prompt`, `a` and `b` a line. They change no score, so they are no part of the revision.
+
+use std::collections::HashMap;
+
+use serde::Deserialize;
+
+/// More questions than anybody answers; the server goes through all of them for every answer.
+const MAX_QUESTIONS: usize = 64;
+
+/// A question is read by a person.
+const MAX_TEXT_BYTES: usize = 16 << 10;
+
+/// Which of two responses to a prompt is better?
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Its name, unique in its bundle.
+    pub id: String,
+    /// The prompt.
+    pub prompt: String,
+    /// One response.
+    pub a: String,
+    /// The other; never the same text.
+    pub b: String,
+}
+
+impl Question {
+    /// Whether this is the question about these two responses, either way round.
+    #[must_use]
+    pub fn is_about(&self, prompt: &str, [x, y]: [&str; 2]) -> bool {
+        let (a, b) = (self.a.as_str(), self.b.as_str());
+        self.prompt == prompt && ((a, b) == (x, y) || (a, b) == (y, x))
+    }
+
+    /// Its texts, each with its field.
+    pub(super) fn texts(&self) -> [(&'static str, &str); 3] {
+        [("prompt", &self.prompt), ("a", &self.a), ("b", &self.b)]
+    }
+
+    fn problem(&self) -> Option<String> {
+        let named = std::iter::once(("id", self.id.as_str())).chain(self.texts());
+        for (field, text) in named {
+            if text.trim().is_empty() {
+                return Some(format!("`{field}`: found no text, expected some"));
+            }
+            if text.len() > MAX_TEXT_BYTES {
+                let found = text.len();
+                return Some(format!("`{field}`: found {found} bytes, expected at most {MAX_TEXT_BYTES}"));
+            }
+        }
+        (self.a == self.b).then(|| "`b`: found the text of `a`, expected another".to_owned())
+    }
+}
+
+/// Something wrong with a line; line 0 is the file as a whole.
+pub(super) type LineProblem = (usize, String);
+
+/// The questions of a file, each with its line, and all that is wrong. Blank lines are skipped.
+pub(super) fn read(text: &str) -> (Vec<(usize, Question)>, Vec<LineProblem>) {
+    let (mut questions, mut problems) = (Vec::<(usize, Question)>::new(), Vec::new());
+    // The line that had an id, or a question, first.
+    let (mut ids, mut asked) = (HashMap::new(), HashMap::new());
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+    let mut n_lines = 0;
+    for (line, json) in lines {
+        n_lines += 1;
+        let question = match parse(json) {
+            Ok(question) => question,
+            Err(problem) => {
+                problems.push((line, problem));
+                continue;
+            }
+        };
+        problems.extend(question.problem().map(|problem| (line, problem)));
+        let first = *ids.entry(question.id.clone()).or_insert(line);
+        if first != line {
+            problems.push((
+                line,
+                format!("`id`: found \"{}\" as in line {first}, expected another", question.id),
+            ));
+        }
+        let mut pair = [question.a.clone(), question.b.clone()];
+        pair.sort();
+        let first = *asked.entry((question.prompt.clone(), pair)).or_insert(line);
+        if first != line {
+            problems.push((line, format!("asks the question of line {first} again")));
+        }
+        questions.push((line, question));
+    }
+    if n_lines == 0 || n_lines > MAX_QUESTIONS {
+        problems.push((0, format!("found {n_lines} questions, expected 1 to {MAX_QUESTIONS}")));
+    }
+    (questions, problems)
+}
+
+fn parse(json: &str) -> Result<Question, String> {
+    // serde would take an array as the object's fields in their order of declaration.
+    if !json.trim_start().starts_with('{') {
+        return Err("found no object, expected one of id, prompt, a and b".to_owned());
+    }
+    serde_json::from_str(json).map_err(|error| error.to_string())
+}

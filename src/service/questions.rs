@@ -1,0 +1,64 @@
+//! The bundle's questions as the service keeps them: their keys, and what every head says of them.
+
+use std::future::Future;
+
+use tokio::sync::OnceCell;
+
+use crate::model::Question;
+use crate::types::{Error, Feedback, Opinion, key64};
+
+/// Keys and margins, in the bundle's order.
+pub(super) struct Questions {
+    keys: Vec<u64>,
+    /// Shape `[n][K]`; computed by the first request that needs them, so that a start takes no longer for them.
+    margins: OnceCell<Vec<Vec<f64>>>,
+}
+
+impl Questions {
+    pub(super) fn new(questions: &[Question]) -> Self {
+        Self { keys: questions.iter().map(text_key).collect(), margins: OnceCell::new() }
+    }
+
+    /// What a row remembers an answered question by. An answer in a context answers it there alone, as its evidence
+    /// is of that context.
+    pub(super) fn key(&self, idx: usize, context: Option<u64>) -> u64 {
+        let key = self.keys[idx];
+        context.map_or(key, |context| key64(&[key.to_le_bytes(), context.to_le_bytes()].concat()))
+    }
+
+    /// The key of the question that a feedback answers, if it is one of `questions`.
+    pub(super) fn answered(
+        &self,
+        questions: &[Question],
+        feedback: &Feedback,
+        context: Option<u64>,
+    ) -> Option<u64> {
+        let pair = match &feedback.opinion {
+            Opinion::Pair { chosen, rejected } => [chosen.as_str(), rejected],
+            Opinion::Tie([a, b]) => [a.as_str(), b],
+            Opinion::Thumb { .. } => return None,
+        };
+        let idx = questions.iter().position(|question| question.is_about(&feedback.prompt, pair))?;
+        Some(self.key(idx, context))
+    }
+
+    /// The margins, by `compute` if there are none yet. A failure is that call's alone: the next one tries again.
+    pub(super) async fn margins<F>(&self, compute: impl FnOnce() -> F) -> Result<&[Vec<f64>], Error>
+    where
+        F: Future<Output = Result<Vec<Vec<f64>>, Error>>,
+    {
+        self.margins.get_or_try_init(compute).await.map(Vec::as_slice)
+    }
+}
+
+/// The key of a question's texts, the same whichever response comes first, in every bundle that asks it.
+fn text_key(question: &Question) -> u64 {
+    let mut pair = [&question.a, &question.b];
+    pair.sort();
+    let parts = [&question.prompt, pair[0], pair[1]];
+    let framed = parts.iter().flat_map(|text| {
+        let length = (text.len() as u64).to_le_bytes();
+        length.into_iter().chain(text.bytes())
+    });
+    key64(&framed.collect::<Vec<u8>>())
+}
