@@ -29,11 +29,11 @@ fn later_layers_win() {
 }
 
 #[test]
-fn a_config_with_five_faults_has_five_problems() {
+fn a_config_with_eight_faults_has_eight_problems() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.toml");
     let text = "[server]\nlisten = \"nowhere\"\nmax_body_bytes = -1\nlisten_on = 1\n\
-                [router]\nfloor = 2.0\n[stat]\nengine = \"memory\"\n";
+                [router]\nfloor = 2.0\ntransfer = -0.5\n[population]\nusers = 1_000_000\nrefresh = \"0s\"\n[stat]\nengine = \"memory\"\n";
     fs::write(&file, text).unwrap();
     let found = problems(Layers::defaults().file(&file));
     for expected in [
@@ -41,11 +41,14 @@ fn a_config_with_five_faults_has_five_problems() {
         "`server.max_body_bytes`: found -1, expected a whole number above 0",
         "`server.listen_on`: unknown key `listen_on`",
         "`router.floor`: found 2, expected a number from 0 to 0.5",
+        "`router.transfer`: found -0.5, expected a number from 0 to 1",
+        "`population.users`: found 1000000, expected at most 16384",
+        "`population.refresh`: found \"0s\", expected a duration above 0",
         "`stat`: unknown section `stat`",
     ] {
         assert!(found.contains(expected), "{expected} is missing in\n{found}");
     }
-    assert_eq!(found.lines().count(), 5, "{found}");
+    assert_eq!(found.lines().count(), 8, "{found}");
     assert!(found.lines().all(|line| line.contains("bad.toml")), "{found}");
 }
 

@@ -10,7 +10,7 @@ use super::{Service, unavailable};
 use crate::mixture::Evidence;
 use crate::types::Error;
 
-/// The sample as it was taken last. It is as old as `population.refresh` at most when it is read.
+/// The sample as it was taken last. It is at most as old as `population.refresh`, and the time taking it took.
 #[derive(Default)]
 pub(super) struct Population(Mutex<Option<(Instant, Arc<[Evidence]>)>>);
 
@@ -26,12 +26,12 @@ impl Service {
         {
             return Ok(users.clone());
         }
-        let taken = Instant::now();
         let rows = self.store.sample(settings.users.get()).await.map_err(unavailable)?;
         let (now_ms, decay) = (self.now_ms(), self.settings.router.decay);
         let read = move || rows.iter().map(|row| row.ledgers.evidence(now_ms, decay)).collect();
         let users: Arc<[Evidence]> = blocking("population", read).await?;
-        *sample = Some((taken, users.clone()));
+        // After the work: a sample that takes longer than `refresh` must not be taken by every request anew.
+        *sample = Some((Instant::now(), users.clone()));
         Ok(users)
     }
 }

@@ -9,7 +9,7 @@ use crate::model::Rewards;
 use crate::types::config::Router;
 use crate::types::{Error, Objective, ScoredItem, ShareOf, UserId, metric};
 
-/// Weights computed on an async thread at most, at about 0.3 us each; more go to the blocking pool.
+/// Weights computed on an async thread at most, at about 0.2 us each; more go to the blocking pool.
 const WEIGHTS_AT_ONCE: usize = 1000;
 
 /// For whom to route, and what the rewards are for.
