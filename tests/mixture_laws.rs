@@ -447,6 +447,18 @@ fn a_share_that_is_a_hair_too_small_has_a_say() {
 }
 
 #[test]
+fn a_context_without_room_is_general_to_read_as_to_write() {
+    let mut full = Ledgers::new(K);
+    (0..MAX_CONTEXTS as u64).for_each(|key| full.add(Some(key), &tie(&[1.0, 0.5, 0.0, 0.0]), 0, Decay::NONE));
+    full.add(Some(99), &pair(&[3.0, -3.0, 0.0, 0.0]), 0, Decay::NONE);
+    assert_eq!((full.of(Some(99)), full.of(None).unwrap().n_events()), (full.of(None), 1));
+    let evidence = full.evidence(0, Decay::NONE);
+    let weights = |asked| evidence.weights(&[0.0; K], asked, ROUTING, 0.5);
+    assert_eq!(weights(Some(99)), weights(None));
+    assert_ne!(weights(Some(7)), weights(None));
+}
+
+#[test]
 fn a_head_that_is_right_gains_and_an_indifferent_one_gains_by_a_tie() {
     assert!(pair(&[2.0, -2.0]).units()[0] > 0);
     assert!(tie(&[0.0, 5.0]).units()[0] > 0);
