@@ -7,7 +7,7 @@
 //!
 //! - [`mixture`]: the mathematics. Pure.
 //! - [`types`]: the vocabulary and the configuration.
-//! - [`model`], [`batch`], [`state`], [`fit`]: the engines. They do not know one another.
+//! - [`model`], [`batch`], [`state`], [`fit`], [`page`]: the engines. They do not know one another.
 //! - [`service`]: one function per verb, free of any transport.
 //! - [`http`]: routes and handlers.
 //! - [`app`] and its neighbours: the process. [`cli`]: the commands.
@@ -19,6 +19,7 @@ pub mod types;
 pub mod batch;
 pub mod fit;
 pub mod model;
+pub mod page;
 pub mod state;
 
 pub mod service;
