@@ -7,7 +7,7 @@
 //!
 //! - [`mixture`]: the mathematics. Pure.
 //! - [`types`]: the vocabulary and the configuration.
-//! - [`model`], [`batch`], [`state`], [`fit`], [`page`]: the engines. They do not know one another.
+//! - [`model`], [`batch`], [`state`], [`fit`], [`replay`], [`page`]: the engines. They do not know one another.
 //! - [`service`]: one function per verb, free of any transport.
 //! - [`http`]: routes and handlers.
 //! - [`app`] and its neighbours: the process. [`cli`]: the commands.
@@ -20,6 +20,7 @@ pub mod batch;
 pub mod fit;
 pub mod model;
 pub mod page;
+pub mod replay;
 pub mod state;
 
 pub mod service;

@@ -8,7 +8,16 @@ use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use micro_reward::fit::{Dataset, Split};
+use micro_reward::fit::{DataError, Dataset, Fields, Split};
+
+/// Reads files whose fields have their usual names.
+fn read(data: &[PathBuf], responses: &[PathBuf]) -> Result<Dataset, DataError> {
+    Dataset::read(data, responses, &Fields::default())
+}
+
+fn text(dataset: &Dataset, idx: usize) -> String {
+    dataset.texts.get(idx).unwrap()
+}
 
 fn file(dir: &tempfile::TempDir, name: &str, lines: &[&str]) -> PathBuf {
     let path = dir.path().join(name);
@@ -36,8 +45,9 @@ fn plain_and_gzip_rows_share_their_texts() {
         "b.jsonl.gz",
         &[r#"{"prompt": "p", "context": "c", "chosen": "y", "rejected": "x", "user": "u", "split": "test"}"#],
     );
-    let dataset = Dataset::read(&[a, b], &[]).unwrap();
-    assert_eq!(dataset.texts, ["x", "y", "p", "p c"]);
+    let dataset = read(&[a, b], &[]).unwrap();
+    let texts: Vec<String> = (0..dataset.texts.len()).map(|idx| text(&dataset, idx)).collect();
+    assert_eq!(texts, ["x", "y", "p", "p c"]);
     let [first, second] = &dataset.pairs[..] else { panic!("two pairs") };
     assert_eq!((first.chosen, second.rejected, second.split), (0, 0, Split::Test));
     assert_eq!((first.routed, second.routed), (2, 3));
@@ -53,10 +63,10 @@ fn ids_are_looked_up_in_the_files_own_responses() {
         file(&dir, "a.responses.jsonl", &[r#"{"id": "1", "text": "a1"}"#, r#"{"id": "2", "text": "a2"}"#]);
     let b =
         file(&dir, "b.responses.jsonl", &[r#"{"id": "1", "text": "b1"}"#, r#"{"id": "2", "text": "b2"}"#]);
-    let dataset = Dataset::read(&votes[..2], &[a.clone(), b.clone()]).unwrap();
-    let chosen: Vec<&str> = dataset.pairs.iter().map(|pair| dataset.texts[pair.chosen].as_str()).collect();
+    let dataset = read(&votes[..2], &[a.clone(), b.clone()]).unwrap();
+    let chosen: Vec<String> = dataset.pairs.iter().map(|pair| text(&dataset, pair.chosen)).collect();
     assert_eq!(chosen, ["a1", "b1"]);
-    let ambiguous = Dataset::read(&votes, &[a, b]).unwrap_err().to_string();
+    let ambiguous = read(&votes, &[a, b]).unwrap_err().to_string();
     assert!(
         ambiguous.contains("c.votes.jsonl:1: `chosen_id`") && ambiguous.contains("other texts"),
         "{ambiguous}"
@@ -69,7 +79,7 @@ fn a_bad_row_is_named_by_file_and_line() {
     let good = r#"{"prompt": "p", "chosen": "x", "rejected": "y"}"#;
     let check = |line: &str, words: &str| {
         let path = file(&dir, "a.jsonl", &[good, "", line]);
-        let said = Dataset::read(&[path], &[]).unwrap_err().to_string();
+        let said = read(&[path], &[]).unwrap_err().to_string();
         assert!(said.contains("a.jsonl:3: ") && said.contains(words), "{said}");
     };
     check("{", "EOF");
@@ -80,6 +90,95 @@ fn a_bad_row_is_named_by_file_and_line() {
         "found both `chosen` and `chosen_id`",
     );
     check(r#"{"prompt": "p", "chosen": "x", "rejected": "y", "split": "valid"}"#, "valid");
+    check(r#"{"prompt": "p", "chosen": "x", "rejected": "y", "split": "candidate"}"#, "candidate");
+}
+
+#[test]
+fn a_label_that_is_neither_text_nor_number_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let check = |label: &str, words: &str| {
+        let line = format!(r#"{{"prompt": "p", "chosen": "x", "rejected": "y", {label}}}"#);
+        let path = file(&dir, "a.jsonl", &[&line]);
+        let said = read(&[path], &[]).unwrap_err().to_string();
+        assert!(said.contains("a.jsonl:1: ") && said.contains(words), "{said}");
+    };
+    check(r#""group": ["z"]"#, "`group`: found [\"z\"], expected a text or a number");
+    check(r#""context": {"a": 1}"#, "`context`: found {\"a\":1}, expected a text or a number");
+    check(r#""group": true"#, "`group`: found true");
+    check(r#""user": 7"#, "expected a string");
+}
+
+#[test]
+fn a_label_may_be_a_number_and_null_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = r#"{"prompt": "p", "chosen": "x", "rejected": "y", "group": 3, "context": null}"#;
+    let dataset = read(&[file(&dir, "a.jsonl", &[row])], &[]).unwrap();
+    assert_eq!(dataset.groups.items(), ["3"]);
+    assert_eq!((dataset.pairs[0].group, dataset.pairs[0].context), (Some(0), None));
+    assert_eq!(dataset.pairs[0].routed, dataset.pairs[0].prompt);
+}
+
+#[test]
+fn a_context_field_by_another_name_is_what_the_router_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let row =
+        r#"{"prompt": "p", "chosen": "x", "rejected": "y", "context": "c", "criterion": "z", "topic": "t"}"#;
+    let path = file(&dir, "a.jsonl", &[row]);
+    let fields = Fields { context: "criterion".to_owned(), group: "topic".to_owned() };
+    let dataset = Dataset::read(std::slice::from_ref(&path), &[], &fields).unwrap();
+    let pair = &dataset.pairs[0];
+    assert_eq!(
+        (text(&dataset, pair.prompt), text(&dataset, pair.routed)),
+        ("p".to_owned(), "p z".to_owned())
+    );
+    assert_eq!(
+        (dataset.contexts.items(), dataset.groups.items()),
+        (&["z".to_owned()][..], &["t".to_owned()][..])
+    );
+    let usual = read(&[path], &[]).unwrap();
+    assert_eq!(text(&usual, usual.pairs[0].routed), "p c");
+    assert!(usual.groups.is_empty(), "a field that is not named is left alone");
+}
+
+#[test]
+fn candidates_are_nobodys_choice() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = file(
+        &dir,
+        "a.votes.jsonl",
+        &[r#"{"prompt": "p", "chosen_id": "1", "rejected_id": "2", "user": "u", "split": "test"}"#],
+    );
+    let responses =
+        file(&dir, "a.responses.jsonl", &[r#"{"id": "1", "text": "x"}"#, r#"{"id": "2", "text": "y"}"#]);
+    let candidates = file(
+        &dir,
+        "candidates.jsonl",
+        &[
+            r#"{"prompt": "p", "a": "v", "b": "w"}"#,
+            r#"{"prompt": "p", "chosen_id": "2", "rejected_id": "1", "split": "train"}"#,
+        ],
+    );
+    let files = [data];
+    let read = Dataset::read_with_candidates(&files, Some(&candidates), &[responses], &Fields::default());
+    let dataset = read.unwrap();
+    let splits: Vec<Split> = dataset.pairs.iter().map(|pair| pair.split).collect();
+    assert_eq!(splits, [Split::Test, Split::Candidate, Split::Candidate]);
+    assert_eq!(dataset.split(Split::Candidate, &files).unwrap(), [1, 2]);
+    assert_eq!(dataset.split(Split::Test, &files).unwrap(), [0]);
+    assert!(dataset.split(Split::Train, &files).is_err(), "a candidate is not learned from");
+    assert_eq!(
+        (text(&dataset, dataset.pairs[1].chosen), text(&dataset, dataset.pairs[2].chosen)),
+        ("v".into(), "y".into())
+    );
+}
+
+#[test]
+fn two_files_of_one_name_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = r#"{"prompt": "p", "chosen": "x", "rejected": "y", "user": "u"}"#;
+    let data = ["a.jsonl", "a.votes.jsonl"].map(|name| file(&dir, name, &[row]));
+    let said = read(&data, &[]).unwrap_err().to_string();
+    assert!(said.contains("a.votes.jsonl: another file of the same name"), "{said}");
 }
 
 #[test]
@@ -87,5 +186,9 @@ fn data_without_a_train_row_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let path =
         file(&dir, "a.jsonl", &[r#"{"prompt": "p", "chosen": "x", "rejected": "y", "split": "test"}"#]);
-    assert!(Dataset::read(&[path], &[]).unwrap_err().to_string().contains("train split"));
+    let files = [path];
+    let dataset = read(&files, &[]).unwrap();
+    let said = dataset.split(Split::Train, &files).unwrap_err().to_string();
+    assert!(said.contains("Train split") && said.contains("a.jsonl"), "{said}");
+    assert_eq!(dataset.split(Split::Test, &files).unwrap(), [0]);
 }

@@ -43,7 +43,7 @@ fn floor(module: &str) -> u8 {
     match module {
         "mixture" => 0,
         "types" => 1,
-        "model" | "batch" | "state" | "fit" | "page" => 2,
+        "model" | "batch" | "state" | "fit" | "replay" | "page" => 2,
         "service" => 3,
         "http" => 4,
         "admin" | "admission" | "app" | "health" | "metrics" | "observe" | "shutdown" | "telemetry" => 5,

@@ -1,7 +1,15 @@
 //! The commands. Each reads flags, calls one engine or the app, and says what happened.
 
 mod check;
+mod encode;
+mod files;
 mod fit;
+mod judged;
+mod liked;
+mod numbers;
+mod progress;
+mod replay;
+mod route;
 mod serve;
 
 use std::process::ExitCode;
@@ -25,6 +33,10 @@ enum Command {
     Serve(serve::Args),
     /// Learn reward heads and a router from preference pairs, and write a bundle.
     Fit(fit::Args),
+    /// Teach a bundle's router criteria in words, from few labelled pairs.
+    Route(route::Args),
+    /// Run recorded choices through the router: accuracy after n labels, beside other rules.
+    Replay(replay::Args),
     /// Say everything that is wrong with a bundle or a config.
     Check(check::Args),
 }
@@ -36,6 +48,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Fit(args) => fit::run(&args),
+        Command::Route(args) => route::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Check(args) => check::run(args),
     };
     match done {

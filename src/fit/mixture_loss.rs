@@ -11,8 +11,9 @@
 //! `alpha` keeps every head alive for every prompt; `sparse` and `balance` let heads specialise by prompt while
 //! the batch as a whole uses them all.
 
-use ndarray::{Array1, Array2, ArrayView2, Axis, Zip};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 
+use super::router::Router;
 use crate::mixture::{log_sigmoid, log_sum_exp, sigmoid};
 
 /// Heads and router.
@@ -20,14 +21,8 @@ use crate::mixture::{log_sigmoid, log_sum_exp, sigmoid};
 pub struct Parameters {
     /// `[D, K]`
     pub heads: Array2<f32>,
-    /// `V [H, 128]`
-    pub hidden: Array2<f32>,
-    /// `a [1, 128]`
-    pub hidden_bias: Array2<f32>,
-    /// `U [128, K]`
-    pub output: Array2<f32>,
-    /// `b [1, K]`
-    pub output_bias: Array2<f32>,
+    /// What weighs them.
+    pub router: Router,
 }
 
 /// How strongly each term pulls; all >= 0.
@@ -53,31 +48,16 @@ pub(super) struct Batch<'a> {
 
 impl Parameters {
     /// The arrays, in a fixed order.
-    pub(super) fn arrays(&mut self) -> [&mut Array2<f32>; 5] {
-        [&mut self.heads, &mut self.hidden, &mut self.hidden_bias, &mut self.output, &mut self.output_bias]
-    }
-
-    /// The router's log-weights of prompts `[B, H]`, `[B, K]`.
-    #[must_use]
-    pub fn log_weights(&self, prompts: ArrayView2<'_, f32>) -> Array2<f64> {
-        self.forward(prompts).1
-    }
-
-    fn forward(&self, prompts: ArrayView2<'_, f32>) -> (Array2<f32>, Array2<f64>) {
-        let active = (prompts.dot(&self.hidden) + &self.hidden_bias).mapv_into(|x| x.max(0.0));
-        let mut log_weights = (active.dot(&self.output) + &self.output_bias).mapv(f64::from);
-        for mut row in log_weights.outer_iter_mut() {
-            let total = log_sum_exp(&row.to_vec());
-            row -= total;
-        }
-        (active, log_weights)
+    pub(super) fn arrays(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
+        std::iter::once(&mut self.heads).chain(self.router.arrays())
     }
 
     /// The loss of a batch and its gradient.
     pub(super) fn gradient(&self, batch: &Batch<'_>, regularisers: Regularisers) -> (f64, Self) {
         let n = batch.differences.nrows() as f64;
         let margins = batch.differences.dot(&self.heads).mapv(f64::from);
-        let (active, log_pi) = self.forward(batch.prompts);
+        let forward = self.router.forward(batch.prompts);
+        let log_pi = &forward.log_weights;
         let pi = log_pi.mapv(f64::exp);
         let mean_pi = pi.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(pi.ncols()));
         let log_mean = mean_pi.mapv(|p| p.max(f64::MIN_POSITIVE).ln());
@@ -104,15 +84,9 @@ impl Parameters {
         }
         loss += 0.5 * l2 * self.heads.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>();
 
-        let mut d_active = d_logits.dot(&self.output.t());
-        Zip::from(&mut d_active).and(&active).for_each(|d, &a| *d = if a > 0.0 { *d } else { 0.0 });
-        let column_sums = |matrix: &Array2<f32>| matrix.sum_axis(Axis(0)).insert_axis(Axis(0));
         let gradient = Self {
             heads: batch.differences.t().dot(&d_margins) + &self.heads * (l2 as f32),
-            hidden: batch.prompts.t().dot(&d_active),
-            hidden_bias: column_sums(&d_active),
-            output: active.t().dot(&d_logits),
-            output_bias: column_sums(&d_logits),
+            router: self.router.backward(batch.prompts, &forward, &d_logits),
         };
         (loss, gradient)
     }
@@ -134,20 +108,24 @@ mod tests {
     fn the_gradient_is_the_slope_of_the_loss() {
         let parameters = Parameters {
             heads: matrix(4, 3, 1),
-            hidden: matrix(5, 6, 2),
-            hidden_bias: matrix(1, 6, 3),
-            output: matrix(6, 3, 4),
-            output_bias: matrix(1, 3, 5),
+            router: Router {
+                hidden: matrix(5, 6, 2),
+                hidden_bias: matrix(1, 6, 3),
+                output: matrix(6, 3, 4),
+                output_bias: matrix(1, 3, 5),
+            },
         };
         let (differences, prompts) = (matrix(7, 4, 6), matrix(7, 5, 7));
         let batch = Batch { differences: differences.view(), prompts: prompts.view() };
         let regularisers = Regularisers { entropy: 0.5, sparse: 0.1, balance: 0.7, l2: 0.3 };
         let (_, mut gradient) = parameters.gradient(&batch, regularisers);
-        for (part, slopes) in gradient.arrays().into_iter().enumerate() {
+        for (part, slopes) in gradient.arrays().enumerate() {
             for (idx, &slope) in slopes.indexed_iter() {
                 let at = |step: f32| {
                     let mut moved = parameters.clone();
-                    moved.arrays()[part][idx] += step;
+                    if let Some(array) = moved.arrays().nth(part) {
+                        array[idx] += step;
+                    }
                     moved.gradient(&batch, regularisers).0
                 };
                 let measured = (at(1e-2) - at(-1e-2)) / 2e-2;

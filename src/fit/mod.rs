@@ -1,22 +1,44 @@
-//! Stage 1: K reward heads and a router from plain binary preferences, on frozen embeddings.
+//! Stage 1: K reward heads and a router from plain binary preferences, on frozen embeddings. Stage 2: the router from
+//! few pairs that name a criterion.
 //!
-//! Owns reading preference data, the mixture loss and its gradient, the optimiser, calibration, the report and
-//! writing ONNX graphs. Deliberately knows no bundle and no tokeniser: it is given tokens, an encoder and feature
-//! rows. The law: the same data, options and seed give the same bytes.
+//! Owns preference data, the mixtures and their gradients, the optimiser, calibration, the report and writing ONNX
+//! graphs. Deliberately knows no bundle and no tokeniser: it is given tokens and an encoder. The law: the same data,
+//! options and seed give the same bytes, whatever the number of threads.
 
 mod calibrate;
-mod dataset;
-mod embed;
+mod choose_k;
+mod data;
+mod differences;
+mod graphs;
+mod merge;
 mod mixture_loss;
 mod onnx;
 mod optimizer;
+mod prompt_mixture;
+mod questions;
 mod report;
-mod train;
+mod router;
+mod router_tuning;
+mod scales;
+mod stage1;
+mod stage2;
+mod user_mixture;
+mod votes;
 
-pub use calibrate::{Calibration, calibrate};
-pub use dataset::{DataError, Dataset, Preference, Split};
-pub use embed::{EmbedError, EmbeddingCache};
-pub use mixture_loss::{Parameters, Regularisers};
+pub use calibrate::Calibration;
+pub use choose_k::Candidate;
+pub use data::{
+    Block, DataError, Dataset, EmbedError, EmbeddingCache, Examples, Fields, Interner, Layout, Pair,
+    Preference, Row, Split, Texts,
+};
+pub use differences::RowsError;
+pub use graphs::{heads_graph, read_router, router_graph};
+pub use merge::correlation;
 pub use onnx::{Graph as OnnxGraph, Operation};
+pub use prompt_mixture::PromptOptions;
+pub use questions::{CandidateQuestion, choose_questions};
 pub use report::{Report, Slice, report};
-pub use train::{Examples, Options, Pair, train};
+pub use router::Router;
+pub use router_tuning::{Lesson, Teaching, teach};
+pub use stage1::{HeadCount, HeldOut, Learned, Mixture, Options, PerFile, Single, learn, n_steps, single};
+pub use stage2::{Labelled, Rule, mean_log_weights, pooled, tune};

@@ -3,6 +3,8 @@
 //! The messages are the part of `onnx.proto` that is used, with its field numbers. Weights are stored as raw
 //! little-endian bytes and nothing depends on time, so equal graphs are equal bytes.
 
+use std::collections::HashMap;
+
 use ndarray::Array2;
 use prost::Message;
 
@@ -38,6 +40,14 @@ pub enum Operation {
     Gather,
     /// The maximum over the second axis.
     ReduceMax,
+    /// The sum over the axes of the second input, which stay.
+    ReduceSum,
+    /// Elementwise product.
+    Mul,
+    /// Matrices side by side.
+    Concat,
+    /// Columns `[starts, ends)` of the axis `axes`.
+    Slice,
 }
 
 impl Operation {
@@ -52,7 +62,15 @@ impl Operation {
         };
         match self {
             Self::ReduceMax => vec![ints("axes", vec![1]), int("keepdims", 0)],
-            Self::MatMul | Self::Add | Self::Relu | Self::Tanh | Self::Gather => Vec::new(),
+            Self::Concat => vec![int("axis", 1)],
+            Self::MatMul
+            | Self::Add
+            | Self::Relu
+            | Self::Tanh
+            | Self::Gather
+            | Self::Mul
+            | Self::ReduceSum
+            | Self::Slice => Vec::new(),
         }
     }
 }
@@ -124,6 +142,18 @@ impl Graph {
         self
     }
 
+    /// Adds a constant whole number, as a vector of one.
+    #[must_use]
+    pub fn index(mut self, name: &str, index: usize) -> Self {
+        self.inner.initializer.push(TensorProto {
+            dims: vec![1],
+            data_type: INT64,
+            name: name.to_owned(),
+            raw_data: (index as i64).to_le_bytes().to_vec(),
+        });
+        self
+    }
+
     /// Adds an operator with one output.
     #[must_use]
     pub fn node(mut self, operation: Operation, inputs: &[&str], output: &str) -> Self {
@@ -148,6 +178,24 @@ impl Graph {
         };
         model.encode_to_vec()
     }
+}
+
+/// The constant matrices of an `.onnx` file that this module wrote, by name; none where it is no such file.
+#[must_use]
+pub fn constants(bytes: &[u8]) -> Option<HashMap<String, Array2<f32>>> {
+    let graph = ModelProto::decode(bytes).ok()?.graph?;
+    let matrix = |tensor: TensorProto| {
+        let &[n_rows, n_columns] = &tensor.dims[..] else { return None };
+        let numbers = tensor
+            .raw_data
+            .chunks_exact(4)
+            .filter_map(|four| Some(f32::from_le_bytes(four.try_into().ok()?)));
+        let shape = (usize::try_from(n_rows).ok()?, usize::try_from(n_columns).ok()?);
+        Some((tensor.name, Array2::from_shape_vec(shape, numbers.collect()).ok()?))
+    };
+    Some(
+        graph.initializer.into_iter().filter(|tensor| tensor.data_type == FLOAT).filter_map(matrix).collect(),
+    )
 }
 
 fn value(name: &str, elem_type: i32, shape: &[Option<usize>]) -> ValueInfo {

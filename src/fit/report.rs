@@ -1,17 +1,20 @@
-//! What a fit reached, beside what it must beat: length alone and a single Bradley-Terry head.
+//! What a fit reached on test pairs, beside what it must beat: length alone and a single Bradley-Terry head.
 
 use std::collections::BTreeMap;
 
-use super::dataset::{Dataset, Split};
-use super::mixture_loss::Parameters;
-use super::train::Examples;
+use super::data::{Dataset, Examples, Split};
+use super::differences::RowsError;
+use super::merge::correlation;
+use super::stage1::{Learned, Single};
 use crate::mixture::{Routing, Weights, preference};
 
-/// Accuracies on test pairs, by slice.
+/// Accuracies on test pairs by slice, and what the heads are like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// Every file, and every group of a file.
     pub slices: Vec<Slice>,
+    /// The correlation of every head's reward with the log length over all responses, shape `[K]`.
+    pub length_correlation: Vec<f64>,
 }
 
 /// Accuracies on one set of test pairs. A tie counts one half.
@@ -23,10 +26,12 @@ pub struct Slice {
     pub n: usize,
     /// The longer response is preferred.
     pub length: f64,
-    /// The single head.
+    /// A single head, learned from the file's train pairs.
     pub single: f64,
     /// The mixture routed by the prompt, knowing nothing of the user.
     pub routed: f64,
+    /// Every head on its own, shape `[K]`.
+    pub heads: Vec<f64>,
     /// The head that is best on the slice's train pairs and its accuracy on the test pairs; none without train pairs.
     pub best_head: Option<(usize, f64)>,
 }
@@ -39,46 +44,59 @@ impl Slice {
     }
 }
 
-/// Measures `mixture` (with one temperature per head) and `single` on the test split.
-#[must_use]
+/// Measures what was learned; `singles` has one head for each file.
+///
+/// # Errors
+/// When the embeddings can't be read.
 pub fn report(
     dataset: &Dataset,
     examples: &Examples,
-    mixture: &Parameters,
-    betas: &[f64],
-    single: &Parameters,
-) -> Report {
-    let rewards = examples.features.dot(&mixture.heads).mapv(f64::from);
-    let single = examples.features.dot(&single.heads).mapv(f64::from);
-    let log_weights = mixture.log_weights(examples.prompts.view());
+    learned: &Learned,
+    singles: &[Single],
+) -> Result<Report, RowsError> {
+    let rewards = examples.rewards(&learned.heads)?;
+    let single = examples.rewards(
+        &ndarray::concatenate(
+            ndarray::Axis(1),
+            &singles.iter().map(|single| single.head.view()).collect::<Vec<_>>(),
+        )
+        .map_err(std::io::Error::other)?,
+    )?;
+    let blocks = examples.map_prompts(|prompts| learned.router.log_weights(prompts))?;
+    let log_weights = super::data::stack(&blocks, learned.heads.ncols());
+    let n_heads = learned.heads.ncols();
     let mut slices: BTreeMap<String, Tally> = BTreeMap::new();
     for (row, pair) in dataset.pairs.iter().zip(&examples.pairs) {
-        let margins: Vec<f64> = (0..betas.len())
-            .map(|k| betas[k] * (rewards[[pair.chosen, k]] - rewards[[pair.rejected, k]]))
+        let margins: Vec<f64> = (0..n_heads)
+            .map(|k| learned.calibration[k].beta * (rewards[[pair.chosen, k]] - rewards[[pair.rejected, k]]))
             .collect();
-        let prior = log_weights.row(pair.prompt).to_vec();
-        let weights = Weights::posterior(&prior, &vec![0.0; prior.len()], Routing::BAYES);
-        let longer = dataset.texts[row.chosen].chars().count() as f64
-            - dataset.texts[row.rejected].chars().count() as f64;
+        let longer = examples.rows[pair.chosen].log_length - examples.rows[pair.rejected].log_length;
+        if row.split == Split::Candidate {
+            continue;
+        }
         let file = &dataset.files[row.file];
-        let names = [Some(file.clone()), row.group.as_ref().map(|group| format!("{file}/{group}"))];
-        for name in names.into_iter().flatten() {
-            let tally = slices.entry(name).or_insert_with(|| Tally::new(betas.len()));
+        let group = row.group.map(|group| format!("{file}/{}", dataset.groups.items()[group]));
+        for name in std::iter::once(file.clone()).chain(group) {
+            let tally = slices.entry(name).or_insert_with(|| Tally::new(n_heads));
             if row.split == Split::Train {
                 tally.n_train += 1;
                 tally.train.iter_mut().zip(&margins).for_each(|(sum, d)| *sum += win(*d));
                 continue;
             }
+            let prior = log_weights.row(pair.prompt).to_vec();
+            let weights = Weights::posterior(&prior, &vec![0.0; prior.len()], Routing::BAYES);
             tally.n += 1;
-            tally.length += win(longer);
-            tally.single += win(single[[pair.chosen, 0]] - single[[pair.rejected, 0]]);
+            tally.length += win(f64::from(longer));
+            tally.single += win(single[[pair.chosen, row.file]] - single[[pair.rejected, row.file]]);
             tally.routed += win(preference(&weights, &margins) - 0.5);
             tally.test.iter_mut().zip(&margins).for_each(|(sum, d)| *sum += win(*d));
         }
     }
     let slices =
         slices.into_iter().filter(|(_, tally)| tally.n > 0).map(|(name, tally)| tally.into_slice(name));
-    Report { slices: slices.collect() }
+    let lengths: Vec<f64> = examples.rows.iter().map(|row| f64::from(row.log_length)).collect();
+    let of_head = |k: usize| correlation(rewards.column(k).iter(), lengths.iter());
+    Ok(Report { slices: slices.collect(), length_correlation: (0..n_heads).map(of_head).collect() })
 }
 
 struct Tally {
@@ -93,15 +111,8 @@ struct Tally {
 
 impl Tally {
     fn new(n_heads: usize) -> Self {
-        Self {
-            n_train: 0,
-            n: 0,
-            length: 0.0,
-            single: 0.0,
-            routed: 0.0,
-            train: vec![0.0; n_heads],
-            test: vec![0.0; n_heads],
-        }
+        let (train, test) = (vec![0.0; n_heads], vec![0.0; n_heads]);
+        Self { n_train: 0, n: 0, length: 0.0, single: 0.0, routed: 0.0, train, test }
     }
 
     fn into_slice(self, name: String) -> Slice {
@@ -116,14 +127,12 @@ impl Tally {
             single: self.single / n,
             routed: self.routed / n,
             best_head: (self.n_train > 0).then(|| (best, self.test[best] / n)),
+            heads: self.test.iter().map(|wins| wins / n).collect(),
         }
     }
 }
 
+/// 1 for a win, one half for a tie.
 fn win(margin: f64) -> f64 {
-    match margin.total_cmp(&0.0) {
-        _ if margin == 0.0 => 0.5,
-        std::cmp::Ordering::Greater => 1.0,
-        _ => 0.0,
-    }
+    if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) }
 }

@@ -1,6 +1,6 @@
 //! What the heads read of a prompt and a response, and what they answer.
 
-use ndarray::Array2;
+use ndarray::{Array2, Axis};
 
 use super::manifest::{Feature, Head, InputSection};
 
@@ -72,6 +72,14 @@ impl Rewards {
     pub fn new(raw: Array2<f32>, scales: Vec<Scale>) -> Self {
         debug_assert_eq!(raw.ncols(), scales.len(), "one scale per head");
         Self { raw, scales }
+    }
+
+    /// All rewards of one bundle, one after another; empty if there are none.
+    #[must_use]
+    pub fn stack(parts: Vec<Self>) -> Self {
+        let views: Vec<_> = parts.iter().map(|part| part.raw.view()).collect();
+        let raw = ndarray::concatenate(Axis(0), &views).unwrap_or_else(|_| Array2::zeros((0, 0)));
+        Self { raw, scales: parts.into_iter().next().map_or_else(Vec::new, |part| part.scales) }
     }
 
     /// `z_k = (r_k - mean_k) / std_k` of one response, shape `[K]`.

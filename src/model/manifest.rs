@@ -129,7 +129,7 @@ pub struct Head {
     pub std: f64,
     /// Its temperature, > 0: `beta (r(a) - r(b))` are the log-odds of preferring `a`.
     pub beta: f64,
-    /// Its share of the population: the router's mean weight over the training prompts, > 0.
+    /// Its share of the population, > 0: every file of the training data weighs the same.
     pub prior: f64,
 }
 

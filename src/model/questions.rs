@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// More questions than anybody answers; the server goes through all of them for every answer.
 const MAX_QUESTIONS: usize = 64;
@@ -13,7 +13,7 @@ const MAX_QUESTIONS: usize = 64;
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
 /// Which of two responses to a prompt is better?
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// Its name, unique in its bundle.
@@ -39,7 +39,9 @@ impl Question {
         [("prompt", &self.prompt), ("a", &self.a), ("b", &self.b)]
     }
 
-    fn problem(&self) -> Option<String> {
+    /// What is wrong with it: its field, what was found and what was expected.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
         let named = std::iter::once(("id", self.id.as_str())).chain(self.texts());
         for (field, text) in named {
             if text.trim().is_empty() {

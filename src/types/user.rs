@@ -61,7 +61,7 @@ pub struct ModelView {
 pub struct HeadView {
     /// Its name.
     pub name: String,
-    /// Its share of the population: the router's mean weight over the training prompts.
+    /// Its share of the population.
     pub prior: f64,
     /// Its temperature: `beta (r(a) - r(b))` are the log-odds of preferring `a`.
     pub beta: f64,

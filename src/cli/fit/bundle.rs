@@ -1,35 +1,38 @@
 //! From what was learned to a bundle on disk.
 
 use std::fs;
-use std::path::Path;
 
 use toml::{Table, Value};
 
 use super::Args;
 use crate::cli::Failure;
-use crate::fit::{Calibration, OnnxGraph, Parameters, Report};
-use crate::model::{EncoderSection, FileHash, Head, InputSection, MANIFEST, Manifest, fingerprint, sha256};
+use crate::cli::files::{at, bring};
+use crate::fit::{
+    Calibration, Dataset, HeadCount, Layout, Learned, Report, Slice, heads_graph, router_graph,
+};
+use crate::model::{
+    EncoderSection, FileHash, Head, InputSection, MANIFEST, Manifest, Question, fingerprint, sha256,
+};
 
 const HEADS: &str = "heads.onnx";
 const ROUTER: &str = "router.onnx";
+const QUESTIONS: &str = "questions.jsonl";
 
 /// What a fit ends in.
 pub(super) struct Fitted<'a> {
-    pub(super) heads: &'a Parameters,
-    pub(super) calibration: &'a [Calibration],
+    pub(super) learned: &'a Learned,
+    pub(super) layout: &'a Layout,
     pub(super) report: &'a Report,
-    pub(super) rows: Rows,
-}
-
-/// How many train rows were used for what.
-pub(super) struct Rows {
-    pub(super) learned: usize,
-    pub(super) held_out: usize,
+    /// The lines of the questionnaire; none without one.
+    pub(super) questions: &'a [Question],
+    /// How many train pairs were learned from.
+    pub(super) n_pairs: usize,
 }
 
 /// Writes heads, router and manifest beside the encoder's files; the manifest last. Returns the revision.
 pub(super) fn write(
     args: &Args,
+    dataset: &Dataset,
     encoder: EncoderSection,
     input: InputSection,
     fitted: &Fitted<'_>,
@@ -39,8 +42,7 @@ pub(super) fn write(
     for file in encoder.files() {
         bring(&args.encoder.join(&file.file), &out.join(&file.file))?;
     }
-    let Parameters { heads, hidden, hidden_bias, output, output_bias } = fitted.heads;
-    let router = OnnxGraph::router([hidden, hidden_bias], [output, output_bias]);
+    let Learned { heads, router, calibration, .. } = fitted.learned;
     let file = |name: &str, bytes: Vec<u8>| {
         let path = out.join(name);
         fs::write(&path, bytes).map_err(|error| at(&path, &error))?;
@@ -57,10 +59,10 @@ pub(super) fn write(
         licence: args.licence.clone(),
         encoder,
         input,
-        heads_graph: file(HEADS, OnnxGraph::heads(heads).into_bytes())?,
-        router_graph: file(ROUTER, router.into_bytes())?,
-        questions: None,
-        heads: fitted.calibration.iter().enumerate().map(head).collect(),
+        heads_graph: file(HEADS, heads_graph(fitted.layout, heads).into_bytes())?,
+        router_graph: file(ROUTER, router_graph(router).into_bytes())?,
+        questions: questions(fitted.questions, &file)?,
+        heads: names(dataset, fitted.learned).into_iter().zip(calibration).map(head).collect(),
         report: training(args, fitted),
     };
     manifest.revision = fingerprint(&manifest);
@@ -71,10 +73,29 @@ pub(super) fn write(
 }
 
 /// The report as lines of a table for people.
-pub(super) fn table(report: &Report) -> Vec<String> {
-    let head =
+pub(super) fn table(dataset: &Dataset, learned: &Learned, report: &Report) -> Vec<String> {
+    let tried =
+        learned.candidates.iter().enumerate().filter(|(_, tried)| !tried.is_empty()).map(|(file, tried)| {
+            let each =
+                tried.iter().map(|c| format!("{} {:.4} ({:.4})", c.n_heads, c.log_loss, c.standard_error));
+            format!(
+                "{}: held-out log loss by K (se of the difference): {}",
+                dataset.files[file],
+                each.collect::<Vec<_>>().join(", ")
+            )
+        });
+    let names = names(dataset, learned);
+    let head = |(k, calibration): (usize, &Calibration)| {
+        let name = &names[k];
+        let correlation = report.length_correlation[k];
+        let Calibration { beta, prior, .. } = calibration;
+        format!(
+            "head {k}, {name}: share {prior:.3}, temperature {beta:.3}, correlation with length {correlation:.3}"
+        )
+    };
+    let columns =
         "test pairs                      n  length  single  routed  best head (of train)  se".to_owned();
-    let row = |s: &crate::fit::Slice| {
+    let row = |s: &Slice| {
         let best =
             s.best_head.map_or_else(String::new, |(head, accuracy)| format!("{accuracy:.3} (head {head})"));
         let se = s.standard_error(s.best_head.map_or(s.routed, |(_, accuracy)| accuracy));
@@ -83,12 +104,44 @@ pub(super) fn table(report: &Report) -> Vec<String> {
             s.name, s.n, s.length, s.single, s.routed
         )
     };
-    std::iter::once(head).chain(report.slices.iter().map(row)).collect()
+    tried
+        .chain(learned.calibration.iter().enumerate().map(head))
+        .chain(std::iter::once(columns))
+        .chain(report.slices.iter().map(row))
+        .collect()
 }
 
-fn head((idx, calibration): (usize, &Calibration)) -> Head {
+/// The questionnaire as a file of the bundle, if there is one.
+fn questions(
+    questions: &[Question],
+    file: &impl Fn(&str, Vec<u8>) -> Result<FileHash, Failure>,
+) -> Result<Option<FileHash>, Failure> {
+    if questions.is_empty() {
+        return Ok(None);
+    }
+    let mut lines = String::new();
+    for question in questions {
+        lines += &serde_json::to_string(question).map_err(Failure::failed)?;
+        lines.push('\n');
+    }
+    Ok(Some(file(QUESTIONS, lines.into_bytes())?))
+}
+
+/// A name for every head: the file it is from and its number there.
+pub(super) fn names(dataset: &Dataset, learned: &Learned) -> Vec<String> {
+    let name = |(k, origin): (usize, &Option<usize>)| match origin {
+        Some(file) => {
+            let before = learned.origins[..k].iter().filter(|other| *other == origin).count();
+            format!("{}-{before}", dataset.files[*file])
+        }
+        None => format!("head-{k}"),
+    };
+    learned.origins.iter().enumerate().map(name).collect()
+}
+
+fn head((name, calibration): (String, &Calibration)) -> Head {
     let Calibration { mean, std, beta, prior } = *calibration;
-    Head { name: format!("head-{idx}"), mean, std, beta, prior }
+    Head { name, mean, std, beta, prior }
 }
 
 fn training(args: &Args, fitted: &Fitted<'_>) -> Table {
@@ -111,30 +164,33 @@ fn training(args: &Args, fitted: &Fitted<'_>) -> Table {
         args.data.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
     let rows = [
         ("data", Value::Array(names.map(Value::String).collect())),
-        ("pairs_learned", Value::Integer(fitted.rows.learned as i64)),
-        ("pairs_held_out", Value::Integer(fitted.rows.held_out as i64)),
+        ("pairs", Value::Integer(fitted.n_pairs as i64)),
+        ("mixture", Value::String(format!("{:?}", args.mixture).to_lowercase())),
+        (
+            "k",
+            Value::String(match &args.k {
+                HeadCount::Auto => "auto".to_owned(),
+                HeadCount::Given(counts) => list(&counts.0),
+            }),
+        ),
+        ("ridge", Value::String(list(&args.ridge.0))),
+        ("deviation", Value::String(list(&args.deviation.0))),
+        ("scalars", Value::Float(args.scalars)),
+        ("follow", Value::Float(args.follow)),
+        ("features", Value::String(format!("{:?}", args.features).to_lowercase())),
+        ("restarts", Value::Integer(args.restarts.into())),
+        ("merged", Value::Integer(fitted.learned.n_merged as i64)),
+        ("length_free", Value::Boolean(args.debias.is_some())),
         ("seed", Value::Integer(args.seed as i64)),
-        ("epochs", Value::Integer(args.epochs.into())),
-        ("batch", Value::Integer(args.batch.into())),
-        ("rate", Value::Float(args.rate)),
-        ("entropy", Value::Float(args.entropy)),
-        ("sparse", Value::Float(args.sparse)),
-        ("balance", Value::Float(args.balance)),
-        ("l2", Value::Float(args.l2)),
+        (
+            "length_correlation",
+            Value::Array(fitted.report.length_correlation.iter().map(|&r| number(r)).collect()),
+        ),
         ("test", Value::Array(slices.collect())),
     ];
     rows.map(|(key, value)| (key.to_owned(), value)).into_iter().collect()
 }
 
-/// Copies a file of the encoder, unless the bundle is written where the encoder is.
-fn bring(from: &Path, to: &Path) -> Result<(), Failure> {
-    let is_same = fs::canonicalize(from).ok().is_some_and(|from| fs::canonicalize(to).ok() == Some(from));
-    if !is_same {
-        fs::copy(from, to).map_err(|error| at(to, &error))?;
-    }
-    Ok(())
-}
-
-fn at(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::failed(format!("{}: {error}", path.display()))
+fn list(values: &[impl ToString]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }

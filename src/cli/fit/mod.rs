@@ -1,20 +1,24 @@
 //! `micro-reward fit`: data and an encoder in, a bundle out.
 
 mod bundle;
-mod examples;
+mod page;
+mod questions;
 
-use std::collections::HashSet;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::encode::{encode, input};
+use super::files::at;
+use super::liked::liked;
+use super::numbers::{non_negative, unit};
+use super::progress::bar;
 use super::{Failure, say};
-use crate::fit::{Dataset, Options, Preference, Regularisers, Split, calibrate, report, train};
+use crate::fit::{
+    Block, Dataset, Fields, HeadCount, Layout, Mixture, Options, PerFile, PromptOptions, Split, learn,
+    n_steps, report, single,
+};
 use crate::model::{Bundle, MANIFEST, Runtime, load_encoder};
-
-/// One train row in ten, by user where there are users, calibrates the temperatures and is not learned from.
-const HELD_OUT: u64 = 10;
 
 /// Rows are JSON objects: {prompt, chosen, rejected, user?, context?, group?, split?}, or chosen_id and
 /// rejected_id with --responses. `split` is "train" (default) or "test".
@@ -29,9 +33,32 @@ pub(super) struct Args {
     /// {id, text} rows for data that names responses by id.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     responses: Vec<PathBuf>,
-    /// How many heads.
-    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=64))]
-    k: u64,
+    /// How many heads every file gives: a number, one for each file (2,4,1), or "auto", which chooses by the log loss
+    /// on people that the heads have not seen. A mixture by prompt has this many in all; of several
+    /// numbers the one with the least held-out log loss.
+    #[arg(long, default_value = "auto", value_parser = head_count)]
+    k: HeadCount,
+    /// What shares a latent head: all pairs of a user, or nothing but what the prompt tells of a pair (the paper).
+    #[arg(long, value_enum, default_value = "auto")]
+    mixture: Mixture,
+    /// The columns that heads read.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "response,similarity,length")]
+    features: Vec<FeatureName>,
+    /// What is taken out of the rewards after learning: its regression on the log length.
+    #[arg(long, value_enum)]
+    debias: Option<Bias>,
+    /// The field that holds the context, which the router reads after the prompt.
+    #[arg(long, value_name = "NAME", default_value = "context")]
+    context_field: String,
+    /// The field that holds the group, a label for the report.
+    #[arg(long, value_name = "NAME", default_value = "group")]
+    group_field: String,
+    /// How many questions the bundle asks newcomers, from --candidates; all of them, if there are fewer.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "candidates", value_parser = clap::value_parser!(u64).range(0..=64))]
+    questions: u64,
+    /// What questions are chosen from, as JSON lines: {prompt, a, b}, or rows of any data.
+    #[arg(long, value_name = "FILE")]
+    candidates: Option<PathBuf>,
     /// Where the bundle is written; may be the encoder's directory.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -44,27 +71,47 @@ pub(super) struct Args {
     /// The same seed gives the same bytes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Passes over as many pairs as there are.
+    /// `ridge / 2 |w|^2` of every head is taken off the log-likelihood: strong where people are few. One number, or one for
+    /// each file.
+    #[arg(long, default_value = "1000", value_parser = per_file)]
+    ridge: PerFile<f64>,
+    /// By user, where above 0: `deviation / 2 |w - w_0|^2` draws every head to the single head w_0 of its file, which has the
+    /// ridge, instead of to 0. One number, or one for each file.
+    #[arg(long, default_value = "0", value_parser = per_file)]
+    deviation: PerFile<f64>,
+    /// How much larger than the columns of embeddings those of length and similarity are: the ridge draws them less.
+    #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
+    scalars: f64,
+    /// By user: how far the router follows the users' own heads, from 0 (it tells files apart and no more) to 1.
+    #[arg(long, default_value_t = 1.0, value_parser = unit)]
+    follow: f64,
+    /// Starts of which the likeliest is kept; by user.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
+    restarts: u32,
+    /// Heads whose rewards on held-out pairs correlate above this are merged.
+    #[arg(long, default_value_t = 0.95, value_parser = non_negative)]
+    merge: f64,
+    /// By prompt: passes over as many pairs as there are.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..))]
     epochs: u32,
-    /// Pairs per step.
+    /// By prompt: pairs per step.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Peak learning rate of AdamW, with 5 % warm-up and a cosine.
+    /// By prompt: peak learning rate of AdamW, with 5 % warm-up and a cosine.
     #[arg(long, default_value_t = 2e-3, value_parser = non_negative)]
     rate: f64,
-    /// The paper's regulariser (alpha): keeps every head alive for every prompt. The paper uses 0.5.
+    /// By prompt, the paper's regulariser (alpha): keeps every head alive for every prompt. The paper uses 0.5.
     #[arg(long, default_value_t = 0.0, value_parser = non_negative)]
     entropy: f64,
-    /// Sparse local: punishes entropy of every prompt's weights.
+    /// By prompt, sparse local: punishes entropy of every prompt's weights.
     #[arg(long, default_value_t = 0.1, value_parser = non_negative)]
     sparse: f64,
-    /// Balanced global: rewards entropy of the mean weights.
+    /// By prompt, balanced global: rewards entropy of the mean weights.
     #[arg(long, default_value_t = 0.5, value_parser = non_negative)]
     balance: f64,
-    /// Shrinks the heads.
-    #[arg(long, default_value_t = 0.1, value_parser = non_negative)]
-    l2: f64,
+    /// Where the report is written: one file that needs no other.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Where embeddings are kept between runs.
     #[arg(long, value_name = "DIR", default_value = ".cache/embeddings")]
     cache: PathBuf,
@@ -73,83 +120,158 @@ pub(super) struct Args {
     onnxruntime_library: PathBuf,
 }
 
+/// The columns that heads can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum FeatureName {
+    /// The embedding of the response.
+    Response,
+    /// The embedding of the prompt.
+    Prompt,
+    /// The product of the two, element by element.
+    Product,
+    /// Their scalar product: how much the response is about the prompt.
+    Similarity,
+    /// `ln(1 + characters of the response)`.
+    Length,
+}
+
+/// What can be taken out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Bias {
+    /// The length of the response.
+    Length,
+}
+
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let dataset = Dataset::read(&args.data, &args.responses).map_err(Failure::refused)?;
+    let fields = Fields { context: args.context_field.clone(), group: args.group_field.clone() };
+    let dataset =
+        Dataset::read_with_candidates(&args.data, args.candidates.as_ref(), &args.responses, &fields)
+            .map_err(Failure::refused)?;
+    let train = dataset.split(Split::Train, &args.data).map_err(Failure::refused)?;
+    if let Some(file) =
+        (0..args.data.len()).find(|&file| train.iter().all(|&idx| dataset.pairs[idx].file != file))
+    {
+        return Err(Failure::refused(format!(
+            "--data: found no row of the train split in {}, expected some in every file",
+            args.data[file].display()
+        )));
+    }
+    questions::check(args, &dataset)?;
     let runtime = Runtime::load(&args.onnxruntime_library).map_err(Failure::refused)?;
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut encoder = load_encoder(&runtime, &args.encoder, n_threads).map_err(Failure::refused)?;
-    let examples = examples::encode(&dataset, &mut encoder, &args.cache, &bar("encoding"))?;
+    let layout = layout(args, encoder.n_embedding)?;
+    let input = input(encoder.input.template, &layout);
+    let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.cache, &bar("encoding"))?;
 
-    let (learned, held_out) = partition(&dataset.pairs, args.seed);
-    let options = |n_heads| Options {
-        n_heads,
-        epochs: args.epochs as usize,
-        batch: args.batch as usize,
-        rate: args.rate,
-        regularisers: Regularisers {
-            entropy: args.entropy,
-            sparse: args.sparse,
-            balance: args.balance,
-            l2: args.l2,
-        },
-        seed: args.seed,
+    let options = options(args);
+    if options.mixture.resolve(&examples, &train) == Mixture::User {
+        refuse_nobody(&dataset, &train)?;
+    }
+    let bar = bar("learning");
+    bar.set_length(n_steps(&examples, &train, &options) as u64);
+    let learned = learn(&examples, &train, &options, &|| bar.inc(1)).map_err(Failure::failed)?;
+    bar.finish_and_clear();
+    let of_file = |file: usize| {
+        train.iter().copied().filter(|&idx| dataset.pairs[idx].file == file).collect::<Vec<_>>()
     };
-    let learn = |what: &'static str, n_heads| {
-        let bar = bar(what);
-        let parameters = train(&examples, &learned, options(n_heads), |step, of, loss| {
-            bar.set_length(of as u64);
-            bar.set_position(step as u64);
-            bar.set_message(format!("loss {loss:.4}"));
-        });
-        bar.finish();
-        parameters
+    let singles: Result<Vec<_>, _> = (0..args.data.len())
+        .map(|file| single(&examples, &of_file(file), args.ridge.of(file), args.scalars))
+        .collect();
+    let singles = singles.map_err(Failure::failed)?;
+    let report = report(&dataset, &examples, &learned, &singles).map_err(Failure::failed)?;
+    let questions = questions::choose(args, &dataset, &examples, &learned)?;
+    let fitted = bundle::Fitted {
+        questions: &questions,
+        learned: &learned,
+        layout: &examples.layout,
+        report: &report,
+        n_pairs: train.len(),
     };
-    let single = learn("a single head", 1);
-    let mixture = learn("heads and router", args.k as usize);
-    let calibration = calibrate(&examples, &mixture, &learned, &held_out);
-    let betas: Vec<f64> = calibration.iter().map(|head| head.beta).collect();
-    let report = report(&dataset, &examples, &mixture, &betas, &single);
-    let rows = bundle::Rows { learned: learned.len(), held_out: held_out.len() };
-    let fitted = bundle::Fitted { heads: &mixture, calibration: &calibration, report: &report, rows };
-    let revision = bundle::write(args, encoder.section, encoder.input, &fitted)?;
+    let revision = bundle::write(args, &dataset, encoder.section, input, &fitted)?;
     Bundle::load(&runtime, &args.out, 1).map_err(Failure::failed)?;
-    for line in bundle::table(&report) {
+    if let Some(path) = &args.html {
+        let heads: Vec<String> = bundle::names(&dataset, &learned);
+        let rewards = examples.rewards(&learned.heads).map_err(Failure::failed)?;
+        let z = |row: usize, k: usize| {
+            (rewards[[row, k]] - learned.calibration[k].mean) / learned.calibration[k].std
+        };
+        let liked = liked(&dataset, &examples, &train, &heads, z)?;
+        let page = page::page(args, &dataset, (&learned, &report), &heads, liked, &revision);
+        std::fs::write(path, page.html()).map_err(|error| at(path, &error))?;
+    }
+    for line in bundle::table(&dataset, &learned, &report) {
         say(&mut std::io::stdout(), &line);
     }
     say(&mut std::io::stdout(), &format!("{}: revision {revision}", args.out.join(MANIFEST).display()));
     Ok(())
 }
 
-/// The indices of train rows to learn from and to calibrate on. A user's rows stay together where there are
-/// enough users; where there are too few rows to hold any out, temperatures stay 1.
-fn partition(rows: &[Preference], seed: u64) -> (Vec<usize>, Vec<usize>) {
-    let train: Vec<usize> = (0..rows.len()).filter(|&idx| rows[idx].split == Split::Train).collect();
-    let users: HashSet<_> = train.iter().filter_map(|&idx| rows[idx].user.as_ref()).collect();
-    let is_by_user = users.len() as u64 >= 2 * HELD_OUT;
-    let (learned, held_out): (Vec<usize>, Vec<usize>) = train.iter().partition(|&&idx| {
-        let user = rows[idx].user.clone().filter(|_| is_by_user);
-        let key = user.unwrap_or_else(|| idx.to_string());
-        let digest = blake3::hash(format!("{seed}/{key}").as_bytes());
-        u64::from(digest.as_bytes()[0]) % HELD_OUT != 0
-    });
-    if learned.is_empty() { (train, Vec::new()) } else { (learned, held_out) }
-}
-
-fn non_negative(text: &str) -> Result<f64, String> {
-    let number = text.parse().map_err(|_| format!("found \"{text}\", expected a number"))?;
-    if (0.0..f64::INFINITY).contains(&number) {
-        Ok(number)
-    } else {
-        Err(format!("found {text}, expected a number >= 0"))
+fn options(args: &Args) -> Options {
+    Options {
+        mixture: args.mixture,
+        n_heads: args.k.clone(),
+        ridge: args.ridge.clone(),
+        restarts: args.restarts as usize,
+        follow: args.follow,
+        deviation: args.deviation.clone(),
+        scalars: args.scalars,
+        merge_above: args.merge,
+        is_length_free: args.debias.is_some(),
+        prompt: PromptOptions {
+            epochs: args.epochs as usize,
+            batch: args.batch as usize,
+            rate: args.rate,
+            entropy: args.entropy,
+            sparse: args.sparse,
+            balance: args.balance,
+        },
+        seed: args.seed,
     }
 }
 
-fn bar(what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta} {msg}");
-    let bar = ProgressBar::new(0).with_prefix(what);
-    // A template that does not parse leaves the default style.
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
+fn layout(args: &Args, n_embedding: usize) -> Result<Layout, Failure> {
+    let block = |feature: &FeatureName| match feature {
+        FeatureName::Response => Block::Response,
+        FeatureName::Prompt => Block::Prompt,
+        FeatureName::Product => Block::Product,
+        FeatureName::Similarity => Block::Similarity,
+        FeatureName::Length => Block::LogLength,
+    };
+    let blocks: Vec<Block> = args.features.iter().map(block).collect();
+    if let Some(twice) = (1..blocks.len()).find(|&idx| blocks[..idx].contains(&blocks[idx])) {
+        return Err(Failure::refused(format!("--features: found {:?} twice", blocks[twice])));
     }
+    if args.debias.is_some() && !blocks.contains(&Block::LogLength) {
+        return Err(Failure::refused(
+            "--debias length: found no length among the features to take it out by",
+        ));
+    }
+    Ok(Layout { blocks, n_embedding })
+}
+
+/// A mixture of users needs to know who chose.
+fn refuse_nobody(dataset: &Dataset, train: &[usize]) -> Result<(), Failure> {
+    match train.iter().find(|&&idx| dataset.pairs[idx].user.is_none()) {
+        None => Ok(()),
+        Some(&idx) => Err(Failure::refused(format!(
+            "--mixture user: found a train row without `user` in {}, expected one in every train row",
+            dataset.files[dataset.pairs[idx].file]
+        ))),
+    }
+}
+
+fn head_count(text: &str) -> Result<HeadCount, String> {
+    if text == "auto" {
+        return Ok(HeadCount::Auto);
+    }
+    let count = |text: &str| match text.trim().parse() {
+        Ok(count @ 1..=64) => Ok(count),
+        _ => Err(format!("found \"{text}\", expected \"auto\" or whole numbers from 1 to 64")),
+    };
+    Ok(HeadCount::Given(PerFile(text.split(',').map(count).collect::<Result<_, _>>()?)))
+}
+
+fn per_file(text: &str) -> Result<PerFile<f64>, String> {
+    Ok(PerFile(text.split(',').map(non_negative).collect::<Result<_, _>>()?))
 }

@@ -2,37 +2,60 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
+use super::interner::Interner;
+use super::texts::Texts;
 use crate::types::routed;
 
 /// Preference pairs over interned texts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Dataset {
-    /// Every text once; the other numbers are indices into it.
-    pub texts: Vec<String>,
+    /// Every text once.
+    pub texts: Texts,
     /// In the order of the files.
     pub pairs: Vec<Preference>,
     /// The names of the files, without directory and suffixes.
     pub files: Vec<String>,
-    interned: HashMap<String, usize>,
+    /// The names of the people, unique over all files: `file/user`.
+    pub users: Interner<String>,
+    /// The names of the groups, as they are in the rows.
+    pub groups: Interner<String>,
+    /// The contexts, as they are in the rows.
+    pub contexts: Interner<String>,
+}
+
+/// Which fields of a row hold what.
+#[derive(Debug, Clone)]
+pub struct Fields {
+    /// What the router reads after the prompt.
+    pub context: String,
+    /// A label for reports.
+    pub group: String,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self { context: "context".to_owned(), group: "group".to_owned() }
+    }
 }
 
 /// Response ids to texts.
 type Ids = HashMap<String, usize>;
 
-/// One choice of one person.
+/// One choice of one person: positions in a [`Dataset`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preference {
     /// Which file it comes from.
     pub file: usize,
-    /// Who chose, unique over all files.
-    pub user: Option<String>,
+    /// Who chose.
+    pub user: Option<usize>,
     /// What the heads may read.
     pub prompt: usize,
     /// What the router reads: the prompt, and the context after it.
@@ -41,14 +64,16 @@ pub struct Preference {
     pub chosen: usize,
     /// The other response.
     pub rejected: usize,
+    /// What the person had in mind; it is in `routed` too.
+    pub context: Option<usize>,
     /// A label for the report only.
-    pub group: Option<String>,
+    pub group: Option<usize>,
     /// Train unless the row says otherwise.
     pub split: Split,
 }
 
 /// What a row is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
     /// To learn from.
@@ -56,6 +81,10 @@ pub enum Split {
     Train,
     /// To report on.
     Test,
+    /// To choose questions from: nobody's choice.
+    #[serde(skip)]
+    #[value(skip)]
+    Candidate,
 }
 
 /// Why data can't be used. Lines count from 1.
@@ -79,27 +108,37 @@ pub enum DataError {
         /// What was found and what was expected.
         detail: String,
     },
+    /// Texts are kept in a temporary file while they are needed.
+    #[error("the temporary file for texts: {0}")]
+    Texts(#[from] io::Error),
     /// Users and the report are kept apart by file name.
     #[error("{0}: another file of the same name up to the first dot was given before")]
     SameName(PathBuf),
     /// There is nothing to learn from.
-    #[error("found no row of the train split in {0:?}")]
-    Empty(Vec<PathBuf>),
+    #[error("found no row of the {split:?} split in {files:?}")]
+    Empty {
+        /// What was looked for.
+        split: Split,
+        /// Where.
+        files: Vec<PathBuf>,
+    },
 }
 
-/// Other fields of a row, such as a criterion, are left alone.
 #[derive(Deserialize)]
 struct PairRow {
     prompt: String,
+    #[serde(alias = "a")]
     chosen: Option<String>,
+    #[serde(alias = "b")]
     rejected: Option<String>,
     chosen_id: Option<String>,
     rejected_id: Option<String>,
     user: Option<String>,
-    context: Option<String>,
-    group: Option<String>,
     #[serde(default)]
     split: Split,
+    /// Where [`Fields`] are looked up; what they do not name is left alone.
+    #[serde(flatten)]
+    others: HashMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -114,8 +153,29 @@ impl Dataset {
     ///
     /// # Errors
     /// The first row that can't be used, by file and line.
-    pub fn read(data: &[PathBuf], responses: &[PathBuf]) -> Result<Self, DataError> {
-        let mut dataset = Self::default();
+    pub fn read(data: &[PathBuf], responses: &[PathBuf], fields: &Fields) -> Result<Self, DataError> {
+        Self::read_with_candidates(data, None, responses, fields)
+    }
+
+    /// As [`Dataset::read`], with a file of candidates for questions: rows of {prompt, a, b}, or rows of any data, whose
+    /// choices and split do not count.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    pub fn read_with_candidates(
+        data: &[PathBuf],
+        candidates: Option<&PathBuf>,
+        responses: &[PathBuf],
+        fields: &Fields,
+    ) -> Result<Self, DataError> {
+        let mut dataset = Self {
+            texts: Texts::new()?,
+            pairs: Vec::new(),
+            files: Vec::new(),
+            users: Interner::default(),
+            groups: Interner::default(),
+            contexts: Interner::default(),
+        };
         let mut by_stem: BTreeMap<String, Ids> = BTreeMap::new();
         for path in responses {
             dataset.read_responses(path, by_stem.entry(stem(path)).or_default())?;
@@ -126,17 +186,32 @@ impl Dataset {
             }
             let own = by_stem.get(&stem(path));
             let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
-            dataset.read_pairs(path, &lookup)?;
+            dataset.read_pairs(path, &lookup, fields)?;
         }
-        match dataset.pairs.iter().any(|pair| pair.split == Split::Train) {
-            true => Ok(dataset),
-            false => Err(DataError::Empty(data.to_vec())),
+        if let Some(path) = candidates {
+            let own = by_stem.get(&stem(path));
+            let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
+            let first = dataset.pairs.len();
+            dataset.read_pairs(path, &lookup, fields)?;
+            for pair in &mut dataset.pairs[first..] {
+                pair.split = Split::Candidate;
+            }
         }
+        Ok(dataset)
+    }
+
+    /// The positions of a split's pairs.
+    ///
+    /// # Errors
+    /// When there is none; `files` are named.
+    pub fn split(&self, split: Split, files: &[PathBuf]) -> Result<Vec<usize>, DataError> {
+        let pairs: Vec<usize> = (0..self.pairs.len()).filter(|&idx| self.pairs[idx].split == split).collect();
+        if pairs.is_empty() { Err(DataError::Empty { split, files: files.to_vec() }) } else { Ok(pairs) }
     }
 
     fn read_responses(&mut self, path: &Path, by_id: &mut Ids) -> Result<(), DataError> {
         for_each_row(path, |row: ResponseRow| {
-            let text = self.intern(row.text);
+            let text = self.texts.intern(&row.text).map_err(|error| error.to_string())?;
             match by_id.insert(row.id.clone(), text) {
                 Some(other) if other != text => {
                     Err(format!("`id`: found \"{}\" again with another text", row.id))
@@ -146,18 +221,32 @@ impl Dataset {
         })
     }
 
-    fn read_pairs(&mut self, path: &Path, lookup: &[&Ids]) -> Result<(), DataError> {
+    fn read_pairs(&mut self, path: &Path, lookup: &[&Ids], fields: &Fields) -> Result<(), DataError> {
         let file = self.files.len();
         let name = stem(path);
         self.files.push(name.clone());
         for_each_row(path, |row: PairRow| {
             let chosen = self.response(row.chosen, row.chosen_id, lookup, "chosen")?;
             let rejected = self.response(row.rejected, row.rejected_id, lookup, "rejected")?;
-            let routed = self.intern(routed(&row.prompt, row.context.as_deref()));
-            let prompt = self.intern(row.prompt);
-            let user = row.user.map(|user| format!("{name}/{user}"));
-            let (group, split) = (row.group, row.split);
-            self.pairs.push(Preference { file, user, prompt, routed, chosen, rejected, group, split });
+            let context = label(&row.others, &fields.context)?;
+            let mut intern = |text: &str| self.texts.intern(text).map_err(|error| error.to_string());
+            let routed = intern(&routed(&row.prompt, context.as_deref()))?;
+            let prompt = intern(&row.prompt)?;
+            let user = row.user.map(|user| self.users.index(format!("{name}/{user}")));
+            let context = context.map(|context| self.contexts.index(context));
+            let group = label(&row.others, &fields.group)?.map(|group| self.groups.index(group));
+            let split = row.split;
+            self.pairs.push(Preference {
+                file,
+                user,
+                prompt,
+                routed,
+                chosen,
+                rejected,
+                context,
+                group,
+                split,
+            });
             Ok(())
         })
     }
@@ -170,7 +259,7 @@ impl Dataset {
         field: &str,
     ) -> Result<usize, String> {
         let id = match (text, id) {
-            (Some(text), None) => return Ok(self.intern(text)),
+            (Some(text), None) => return self.texts.intern(&text).map_err(|error| error.to_string()),
             (None, Some(id)) => id,
             (Some(_), Some(_)) => {
                 return Err(format!("found both `{field}` and `{field}_id`, expected one of them"));
@@ -186,14 +275,14 @@ impl Dataset {
             )),
         }
     }
+}
 
-    fn intern(&mut self, text: String) -> usize {
-        if let Some(&idx) = self.interned.get(&text) {
-            return idx;
-        }
-        self.texts.push(text.clone());
-        self.interned.insert(text, self.texts.len() - 1);
-        self.texts.len() - 1
+fn label(others: &HashMap<String, Value>, field: &str) -> Result<Option<String>, String> {
+    match others.get(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Number(number)) => Ok(Some(number.to_string())),
+        Some(other) => Err(format!("`{field}`: found {other}, expected a text or a number")),
     }
 }
 

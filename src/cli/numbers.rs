@@ -1,0 +1,27 @@
+//! Numbers in flags.
+
+use std::ops::RangeInclusive;
+
+/// A number >= 0.
+pub(super) fn non_negative(text: &str) -> Result<f64, String> {
+    within(text, 0.0..=f64::MAX, ">= 0")
+}
+
+/// A number from 0 to 1.
+pub(super) fn unit(text: &str) -> Result<f64, String> {
+    within(text, 0.0..=1.0, "from 0 to 1")
+}
+
+/// A share that leaves something.
+pub(super) fn share(text: &str) -> Result<f64, String> {
+    within(text, 0.0..=0.9, "from 0 to 0.9")
+}
+
+fn within(text: &str, range: RangeInclusive<f64>, expected: &str) -> Result<f64, String> {
+    let number = text.trim().parse().map_err(|_| format!("found \"{text}\", expected a number"))?;
+    if range.contains(&number) {
+        Ok(number)
+    } else {
+        Err(format!("found {text}, expected a number {expected}"))
+    }
+}

@@ -1,0 +1,14 @@
+//! Progress on the terminal; nothing where there is none.
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// A bar of unknown length.
+pub(super) fn bar(what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta} {msg}");
+    let bar = ProgressBar::new(0).with_prefix(what);
+    // A template that does not parse leaves the default style.
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

@@ -1,0 +1,237 @@
+//! From a bundle and a data set to the figures of a replay.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use serde::Serialize;
+
+use super::Args;
+use crate::cli::Failure;
+use crate::cli::encode::{encode, layout, learnable};
+use crate::cli::judged::Judged;
+use crate::cli::liked::liked;
+use crate::cli::progress::bar;
+use crate::fit::{Dataset, Examples, Fields, Preference, Split, correlation, single};
+use crate::model::{Bundle, Question, Runtime, load_encoder};
+use crate::page::TextGroup;
+use crate::replay::{
+    Bin, Curve, ObjectiveRow, Person, Reference, Rule, Served, Setting, Trial, calibration,
+    compare_objectives, replay, weights_over_time,
+};
+use crate::types::config::{Config, Layers};
+use crate::types::key64;
+
+/// What a replay came to.
+pub(super) struct Measured {
+    pub(super) figures: Figures,
+    /// The weights of a few people over time, by name.
+    pub(super) walks: Vec<(String, Vec<Vec<f64>>)>,
+    /// Bins of confidence, by rule.
+    pub(super) calibration: Vec<(&'static str, Vec<Bin>)>,
+    /// What each head likes.
+    pub(super) liked: Vec<TextGroup>,
+}
+
+/// What goes into the JSON file.
+#[derive(Debug, Serialize)]
+pub(super) struct Figures {
+    /// The bundle that was replayed.
+    pub(super) revision: String,
+    /// The names of the heads.
+    pub(super) heads: Vec<String>,
+    /// Labels of choices.
+    pub(super) groups: Vec<String>,
+    /// Accuracy of every head on every group's replayed choices, `[K][groups]`; the last column is all of them.
+    pub(super) accuracy: Vec<Vec<f64>>,
+    /// How many choices every column has.
+    pub(super) n: Vec<usize>,
+    /// The correlation of every head's reward with the log length of the response, shape `[K]`.
+    pub(super) length_correlation: Vec<f64>,
+    /// The head that is best on all train pairs.
+    pub(super) best_head: usize,
+    /// One policy for everybody: accuracy by objective.
+    pub(super) objectives: Vec<ObjectiveRow>,
+    /// Curves of every rule, and of the ledger for every group.
+    pub(super) curves: Vec<Curve>,
+}
+
+pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
+    let fields = Fields { context: args.context_field.clone(), group: args.group_field.clone() };
+    let mut dataset = Dataset::read(&args.data, &args.responses, &fields).map_err(Failure::refused)?;
+    let replayed = dataset.split(args.split, &args.data).map_err(Failure::refused)?;
+    let train = dataset.split(Split::Train, &args.data).map_err(Failure::refused)?;
+    let runtime = Runtime::load(&args.onnxruntime_library).map_err(Failure::refused)?;
+    let (bundle, _) = Bundle::load(&runtime, &args.bundle, 1).map_err(Failure::refused)?;
+    let questions = asked(&mut dataset, bundle.questions()).map_err(Failure::failed)?;
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut encoder = load_encoder(&runtime, &args.bundle, n_threads).map_err(Failure::refused)?;
+    let layout = layout(&encoder.input, encoder.n_embedding);
+    let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.cache, &bar("encoding"))?;
+
+    let judged = Judged::new(&bundle, &examples)?;
+    let examples = Examples { layout: learnable(&examples.layout), ..examples };
+    let single = single(&examples, &train, args.ridge, args.scalars).map_err(Failure::failed)?;
+    let single_rewards = examples.rewards(&single.head).map_err(Failure::failed)?;
+    let trial = |idx: usize| {
+        let (choice, pair) = (&dataset.pairs[idx], examples.pairs[idx]);
+        Trial {
+            margins: judged.rewards.margins(pair.chosen, pair.rejected),
+            chosen: judged.rewards.calibrated(pair.chosen),
+            rejected: judged.rewards.calibrated(pair.rejected),
+            log_prior: judged.log_priors.row(pair.prompt).to_vec(),
+            longer: f64::from(
+                examples.rows[pair.chosen].log_length - examples.rows[pair.rejected].log_length,
+            ),
+            single: single.beta * (single_rewards[[pair.chosen, 0]] - single_rewards[[pair.rejected, 0]]),
+            context: choice.context.map(|context| key64(dataset.contexts.items()[context].as_bytes())),
+            group: choice.group,
+            question: questions.get(&about(choice)).copied(),
+        }
+    };
+    let people_of = |pairs: &[usize]| {
+        let mut people: BTreeMap<usize, Vec<Trial>> = BTreeMap::new();
+        for &idx in pairs {
+            if let Some(user) = dataset.pairs[idx].user {
+                people.entry(user).or_default().push(trial(idx));
+            }
+        }
+        let name = |user: usize| dataset.users.items()[user].clone();
+        people.into_iter().map(|(user, trials)| Person { name: name(user), trials }).collect::<Vec<_>>()
+    };
+    if let Some(&idx) = replayed.iter().find(|&&idx| dataset.pairs[idx].user.is_none()) {
+        return Err(nobody(&dataset, &dataset.pairs[idx]));
+    }
+    let (people, others) = (people_of(&replayed), people_of(&train));
+    let n_questions = |person: &Person| person.trials.iter().filter(|trial| trial.question.is_some()).count();
+    let people: Vec<Person> =
+        people.into_iter().filter(|person| n_questions(person) >= args.answers).collect();
+    if people.is_empty() {
+        let answers = args.answers;
+        return Err(Failure::refused(format!(
+            "--answers: found nobody with {answers} answers to questions of the bundle"
+        )));
+    }
+    let groups = dataset.groups.items().to_vec();
+    let (accuracy, n) = accuracies(&people, bundle.n_heads(), groups.len());
+    let best_head = best_head(&judged, &examples, &train, bundle.n_heads());
+    let top = |column: usize| {
+        (0..accuracy.len())
+            .max_by(|&a, &b| accuracy[a][column].total_cmp(&accuracy[b][column]))
+            .unwrap_or_default()
+    };
+    let reference = Reference {
+        log_shares: bundle.log_prior(),
+        best_head,
+        oracle: (0..groups.len()).map(top).collect(),
+        oracle_of_all: top(groups.len()),
+    };
+    let router = Config::new(Layers::defaults()).map_err(Failure::failed)?.router;
+    let served = Served { routing: router.routing, transfer: args.transfer.unwrap_or(router.transfer) };
+    let mut after = args.after.clone();
+    after.sort_unstable();
+    after.dedup();
+    let setting = Setting { order: args.order, n_seeds: args.seeds, served, after, reserve: args.reserve };
+    let curves = replay(&people, &reference, groups.len(), &setting);
+    let view = bundle.view();
+    let heads: Vec<String> = view.heads.into_iter().map(|head| head.name).collect();
+    let liked = liked(&dataset, &examples, &replayed, &heads, |row, k| judged.rewards.calibrated(row)[k])?;
+    let rules = [Rule::Bayes, Rule::Single];
+    Ok(Measured {
+        walks: shown(&people)
+            .into_iter()
+            .map(|person| (person.name.clone(), weights_over_time(person, &reference, served)))
+            .collect(),
+        calibration: rules.map(|rule| (rule.label(), calibration(&people, rule, &reference, served))).into(),
+        liked,
+        figures: Figures {
+            revision: view.revision,
+            heads,
+            length_correlation: length_correlation(&judged, &examples, &replayed, bundle.n_heads()),
+            accuracy,
+            n,
+            best_head,
+            objectives: compare_objectives(&people, &others, groups.len(), served),
+            curves,
+            groups,
+        },
+    })
+}
+
+/// The people with the most choices, of as many groups as there are up to three.
+fn shown(people: &[Person]) -> Vec<&Person> {
+    let mut most: Vec<&Person> = people.iter().collect();
+    most.sort_by_key(|person| std::cmp::Reverse(person.trials.len()));
+    let group = |person: &Person| person.trials.first().and_then(|trial| trial.group);
+    let mut shown: Vec<&Person> = Vec::new();
+    for person in &most {
+        if shown.len() < 3 && shown.iter().all(|other| group(other) != group(person)) {
+            shown.push(person);
+        }
+    }
+    let rest = most.into_iter().filter(|person| !shown.iter().any(|other| other.name == person.name));
+    let rest: Vec<&Person> = rest.take(3 - shown.len()).collect();
+    shown.into_iter().chain(rest).collect()
+}
+
+fn length_correlation(judged: &Judged, examples: &Examples, pairs: &[usize], n_heads: usize) -> Vec<f64> {
+    let rows = pairs.iter().flat_map(|&idx| [examples.pairs[idx].chosen, examples.pairs[idx].rejected]);
+    let rows: BTreeSet<usize> = rows.collect();
+    let lengths: Vec<f64> = rows.iter().map(|&row| f64::from(examples.rows[row].log_length)).collect();
+    let rewards: Vec<Vec<f64>> = rows.iter().map(|&row| judged.rewards.calibrated(row)).collect();
+    let of_head = |k: usize| {
+        let column: Vec<f64> = rewards.iter().map(|z| z[k]).collect();
+        correlation(column.iter(), lengths.iter())
+    };
+    (0..n_heads).map(of_head).collect()
+}
+
+/// The accuracy of every head on every group, and on all in the last column; and how many choices each has.
+fn accuracies(people: &[Person], n_heads: usize, n_groups: usize) -> (Vec<Vec<f64>>, Vec<usize>) {
+    let mut wins = vec![vec![0.0; n_groups + 1]; n_heads];
+    let mut n = vec![0; n_groups + 1];
+    for trial in people.iter().flat_map(|person| &person.trials) {
+        for column in trial.group.into_iter().chain(std::iter::once(n_groups)) {
+            n[column] += 1;
+            for (wins, &margin) in wins.iter_mut().zip(&trial.margins) {
+                wins[column] += if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) };
+            }
+        }
+    }
+    for row in &mut wins {
+        row.iter_mut().zip(&n).for_each(|(wins, &n)| *wins /= f64::from(n as u32).max(1.0));
+    }
+    (wins, n)
+}
+
+/// What a pair is about, whichever way round: prompt and responses.
+fn about(choice: &Preference) -> [usize; 3] {
+    [choice.prompt, choice.chosen.min(choice.rejected), choice.chosen.max(choice.rejected)]
+}
+
+/// The place of every question in the questionnaire, by what it is about.
+fn asked(dataset: &mut Dataset, questions: &[Question]) -> std::io::Result<HashMap<[usize; 3], usize>> {
+    let mut asked = HashMap::new();
+    for (idx, question) in questions.iter().enumerate() {
+        let [prompt, a, b] =
+            [&question.prompt, &question.a, &question.b].map(|text| dataset.texts.intern(text));
+        let (a, b) = (a?, b?);
+        asked.insert([prompt?, a.min(b), a.max(b)], idx);
+    }
+    Ok(asked)
+}
+
+fn best_head(judged: &Judged, examples: &Examples, train: &[usize], n_heads: usize) -> usize {
+    let mut wins = vec![0_usize; n_heads];
+    for pair in train.iter().map(|&idx| examples.pairs[idx]) {
+        for (wins, margin) in wins.iter_mut().zip(judged.rewards.margins(pair.chosen, pair.rejected)) {
+            *wins += usize::from(margin > 0.0);
+        }
+    }
+    (0..n_heads).max_by_key(|&k| wins[k]).unwrap_or_default()
+}
+
+fn nobody(dataset: &Dataset, choice: &Preference) -> Failure {
+    let file = &dataset.files[choice.file];
+    Failure::refused(format!(
+        "found a row without `user` in {file}, expected one in every row that is replayed"
+    ))
+}

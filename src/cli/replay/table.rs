@@ -1,0 +1,31 @@
+//! The figures of a replay as lines for people.
+
+use super::measure::Measured;
+
+pub(super) fn lines(measured: &Measured) -> Vec<String> {
+    let figures = &measured.figures;
+    let mut lines = vec![
+        "accuracy after n labels on each person's other choices, mean over people (standard error)"
+            .to_owned(),
+    ];
+    let Some(longest) = figures.curves.first() else { return lines };
+    let columns: Vec<String> = longest.points.iter().map(|point| format!("{:>12}", point.n)).collect();
+    lines.push(format!("{:24}{}", "n", columns.concat()));
+    let people: Vec<String> = longest.points.iter().map(|point| format!("{:>12}", point.people)).collect();
+    lines.push(format!("{:24}{}", "people", people.concat()));
+    for curve in &figures.curves {
+        let name = curve.group.map_or_else(
+            || curve.rule.to_owned(),
+            |group| format!("{}: {}", curve.rule, figures.groups[group]),
+        );
+        let cell = |point: &crate::replay::Point| {
+            format!(" {:.3} ({:.3})", point.accuracy.mean, point.accuracy.standard_error)
+        };
+        lines.push(format!("{name:23} {}", curve.points.iter().map(cell).collect::<String>()));
+    }
+    lines.push("one policy for everybody: accuracy by objective, mean of groups and worst group".to_owned());
+    for row in &figures.objectives {
+        lines.push(format!("{:32} mean {:.3}  worst {:.3}", row.objective, row.mean, row.worst));
+    }
+    lines
+}

@@ -1,0 +1,348 @@
+//! From a bundle and labelled pairs to tuned routers and what they reach.
+
+use ndarray::{Array2, ArrayView1};
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use super::Args;
+use crate::cli::Failure;
+use crate::cli::encode::{encode, layout, learnable};
+use crate::cli::judged::Judged;
+use crate::cli::progress::bar;
+use crate::fit::{
+    Dataset, Examples, Fields, Labelled, Router, Rule, Split, mean_log_weights, pooled, read_router, single,
+    tune,
+};
+use crate::mixture::{Routing, Weights, log_sigmoid, preference};
+use crate::model::{Bundle, Runtime, load_encoder};
+use crate::replay::{Estimate, estimate_columns};
+use crate::types::config::{Config, Layers};
+use crate::types::routed;
+
+/// What a run came to.
+pub(super) struct Measured {
+    pub(super) figures: Figures,
+    /// The router of the largest budget, first seed, given rule.
+    pub(super) router: Router,
+    /// What those labels say, `[criteria][K]`.
+    pub(super) targets: Vec<Vec<f64>>,
+}
+
+/// What goes into the JSON file.
+#[derive(Debug, Serialize)]
+pub(super) struct Figures {
+    /// The criteria, in the order of every list.
+    pub(super) criteria: Vec<String>,
+    /// How many test pairs each has.
+    pub(super) n: Vec<f64>,
+    /// How many people made them.
+    pub(super) people: usize,
+    /// What is compared.
+    pub(super) rows: Vec<Row>,
+}
+
+/// One way to choose, on all test pairs.
+#[derive(Debug, Serialize)]
+pub(super) struct Row {
+    pub(super) name: String,
+    /// Labelled pairs per criterion; none for what is not tuned.
+    pub(super) budget: Option<u32>,
+    /// Accuracy by criterion, averaged over seeds.
+    pub(super) accuracy: Vec<f64>,
+    /// Their mean, with intervals over people.
+    pub(super) mean: Estimate,
+    /// The mean minus that of the heads fitted on every criterion's own labels, on the same pairs.
+    pub(super) over_labels: Estimate,
+    /// The mean minus that of the paper's rule with as many labels.
+    pub(super) over_paper: Option<Estimate>,
+}
+
+/// Wins and counts, `[people][criteria]`.
+type Tally = Vec<Vec<(f64, f64)>>;
+
+pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
+    let task = Task::read(args)?;
+    let (n_heads, beta_margins) = (task.n_heads, &task.margins);
+    let mut rows: Vec<(String, Option<u32>, Tally)> = Vec::new();
+    let by_labels = task.by_labels(args.ridge, args.scalars)?;
+    rows.push(("head of the criterion's labels".to_owned(), None, by_labels));
+    let length = |idx: usize| {
+        let pair = task.examples.pairs[idx];
+        f64::from(task.examples.rows[pair.chosen].log_length - task.examples.rows[pair.rejected].log_length)
+    };
+    rows.push(("length only".to_owned(), None, task.tally(length)));
+    let everybody = single(&task.examples, &task.train, args.ridge, args.scalars).map_err(Failure::failed)?;
+    let rewards = task.examples.rewards(&everybody.head).map_err(Failure::failed)?;
+    let by_single = |idx: usize| {
+        let pair = task.examples.pairs[idx];
+        rewards[[pair.chosen, 0]] - rewards[[pair.rejected, 0]]
+    };
+    rows.push(("single head".to_owned(), None, task.tally(by_single)));
+    let wins = |k: usize| task.train.iter().filter(|&&idx| beta_margins[[idx, k]] > 0.0).count();
+    let best = (0..n_heads).max_by_key(|&k| wins(k)).unwrap_or_default();
+    rows.push((format!("best head ({best})"), None, task.tally(|idx| beta_margins[[idx, best]])));
+    rows.push(("router before".to_owned(), None, task.routed(&task.router)?));
+
+    let mut kept = None;
+    let mut budgets = args.budget.clone();
+    budgets.sort_unstable();
+    budgets.dedup();
+    let bar = bar("tuning");
+    bar.set_length(2 * args.seeds * budgets.len() as u64);
+    for rule in [Rule::Paper, Rule::Bayes] {
+        for &budget in &budgets {
+            let mut total: Option<Tally> = None;
+            for seed in 0..args.seeds {
+                let labelled = task.draw(budget as usize, seed);
+                let prior = task.prior(&labelled)?;
+                let router = tune(&task.router, &task.examples, &labelled, &prior, rule, seed)
+                    .map_err(Failure::failed)?;
+                let tally = task.routed(&router)?;
+                total = Some(total.map_or_else(|| tally.clone(), |total| added(total, &tally)));
+                if rule == args.rule && seed == 0 {
+                    kept = Some(router);
+                }
+                bar.inc(1);
+            }
+            rows.extend(total.map(|tally| (rule_name(rule).to_owned(), Some(budget), tally)));
+        }
+    }
+    bar.finish_and_clear();
+    let router = kept.ok_or_else(|| Failure::refused("--budget: found none, expected at least one"))?;
+    let most = budgets.last().copied().unwrap_or_default();
+    let labelled = task.draw(most as usize, 0);
+    let prior = task.prior(&labelled)?;
+    let targets = pooled(&labelled, &prior);
+    Ok(Measured { figures: task.figures(&rows)?, router, targets })
+}
+
+/// The data, and what the bundle says of it.
+struct Task {
+    dataset: Dataset,
+    examples: Examples,
+    train: Vec<usize>,
+    test: Vec<usize>,
+    n_heads: usize,
+    router: Router,
+    /// `beta_k (r_k(chosen) - r_k(rejected))`, `[pairs, K]`.
+    margins: Array2<f64>,
+    /// Where the router reads the prompt of a train pair with a criterion: `[pairs][criteria]`, empty for test pairs.
+    prompts: Vec<Vec<usize>>,
+    /// A number below the number of people for every pair.
+    people: Vec<usize>,
+    /// From logits to weights, as `serve` has it.
+    routing: Routing,
+}
+
+impl Task {
+    fn read(args: &Args) -> Result<Self, Failure> {
+        let fields = Fields { context: args.criterion_field.clone(), group: args.criterion_field.clone() };
+        let mut dataset = Dataset::read(&args.data, &args.responses, &fields).map_err(Failure::refused)?;
+        let train = dataset.split(Split::Train, &args.data).map_err(Failure::refused)?;
+        let test = dataset.split(Split::Test, &args.data).map_err(Failure::refused)?;
+        if let Some(row) = dataset.pairs.iter().find(|row| row.context.is_none()) {
+            let (field, file) = (&args.criterion_field, &dataset.files[row.file]);
+            return Err(Failure::refused(format!(
+                "--criterion-field: found a row without `{field}` in {file}, expected it in every row"
+            )));
+        }
+        for criterion in 0..dataset.contexts.len() {
+            let is_there =
+                |rows: &[usize]| rows.iter().any(|&idx| dataset.pairs[idx].context == Some(criterion));
+            if !is_there(&train) || !is_there(&test) {
+                return Err(Failure::refused(format!(
+                    "--criterion-field: found \"{}\" in one split alone, expected every criterion in train and test",
+                    dataset.contexts.items()[criterion]
+                )));
+            }
+        }
+        let runtime = Runtime::load(&args.onnxruntime_library).map_err(Failure::refused)?;
+        let (bundle, _) = Bundle::load(&runtime, &args.bundle, 1).map_err(Failure::refused)?;
+        let path = args.bundle.join(&bundle.manifest().router_graph.file);
+        let onnx = std::fs::read(&path).map_err(Failure::failed)?;
+        let router = read_router(&onnx).filter(|router| router.output.ncols() == bundle.n_heads());
+        let router = router.ok_or_else(|| {
+            Failure::refused(format!(
+                "{}: found a router that `fit` did not write, expected one that it wrote",
+                path.display()
+            ))
+        })?;
+
+        let criteria = dataset.contexts.items().to_vec();
+        let mut texts = Vec::with_capacity(train.len() * criteria.len());
+        for &idx in &train {
+            let prompt = dataset.texts.get(dataset.pairs[idx].prompt).map_err(Failure::failed)?;
+            for criterion in &criteria {
+                texts.push(dataset.texts.intern(&routed(&prompt, Some(criterion))).map_err(Failure::failed)?);
+            }
+        }
+        let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut encoder = load_encoder(&runtime, &args.bundle, n_threads).map_err(Failure::refused)?;
+        let layout = layout(&encoder.input, encoder.n_embedding);
+        let (examples, positions) =
+            encode(&dataset, &texts, layout, &mut encoder, &args.cache, &bar("encoding"))?;
+        let judged = Judged::new(&bundle, &examples)?;
+        let mut margins = Array2::zeros((0, bundle.n_heads()));
+        for pair in &examples.pairs {
+            let row = judged.rewards.margins(pair.chosen, pair.rejected);
+            margins.push_row(ArrayView1::from(&row)).map_err(Failure::failed)?;
+        }
+        let mut prompts = vec![Vec::new(); dataset.pairs.len()];
+        for (&idx, positions) in train.iter().zip(positions.chunks(criteria.len())) {
+            prompts[idx] = positions.to_vec();
+        }
+        let examples = Examples { layout: learnable(&examples.layout), ..examples };
+        let mut names = crate::fit::Interner::default();
+        let person = |(idx, row): (usize, &crate::fit::Preference)| names.index(row.user.ok_or(idx));
+        let people = dataset.pairs.iter().enumerate().map(person).collect();
+        let routing = Config::new(Layers::defaults()).map_err(Failure::failed)?.router.routing;
+        let n_heads = bundle.n_heads();
+        Ok(Self { dataset, examples, train, test, n_heads, router, margins, prompts, people, routing })
+    }
+
+    fn criterion(&self, idx: usize) -> usize {
+        self.dataset.pairs[idx].context.unwrap_or_default()
+    }
+
+    /// `budget` random train pairs of every criterion; all of them, where there are fewer.
+    fn draw(&self, budget: usize, seed: u64) -> Vec<Labelled> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut labelled = Vec::new();
+        for criterion in 0..self.dataset.contexts.len() {
+            let own: Vec<usize> =
+                self.train.iter().copied().filter(|&idx| self.criterion(idx) == criterion).collect();
+            for position in sample(&mut rng, own.len(), budget.min(own.len())) {
+                let margins = self.margins.row(own[position]);
+                labelled.push(Labelled {
+                    criterion,
+                    prompts: self.prompts[own[position]].clone(),
+                    log_likelihoods: margins.iter().map(|&d| log_sigmoid(d)).collect(),
+                });
+            }
+        }
+        labelled
+    }
+
+    /// What the router says before it is tuned.
+    fn prior(&self, labelled: &[Labelled]) -> Result<Vec<f64>, Failure> {
+        mean_log_weights(&self.router, &self.examples, labelled).map_err(Failure::failed)
+    }
+
+    /// Wins of a margin on test pairs; a tie counts one half.
+    fn tally(&self, margin: impl Fn(usize) -> f64) -> Tally {
+        let n_people = self.people.iter().max().map_or(0, |most| most + 1);
+        let mut tally = vec![vec![(0.0, 0.0); self.dataset.contexts.len()]; n_people];
+        for &idx in &self.test {
+            let cell = &mut tally[self.people[idx]][self.criterion(idx)];
+            let margin = margin(idx);
+            cell.0 += if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) };
+            cell.1 += 1.0;
+        }
+        tally.retain(|row| row.iter().any(|cell| cell.1 > 0.0));
+        tally
+    }
+
+    fn routed(&self, router: &Router) -> Result<Tally, Failure> {
+        let blocks = self.examples.map_prompts(|rows| router.log_weights(rows)).map_err(Failure::failed)?;
+        let rows: Vec<Vec<f64>> = blocks
+            .iter()
+            .flat_map(|block| block.outer_iter().map(|row| row.to_vec()).collect::<Vec<_>>())
+            .collect();
+        let nothing = vec![0.0; self.n_heads];
+        Ok(self.tally(|idx| {
+            let weights = Weights::posterior(&rows[self.examples.pairs[idx].prompt], &nothing, self.routing);
+            preference(&weights, &self.margins.row(idx).to_vec()) - 0.5
+        }))
+    }
+
+    /// For every criterion a head fitted on all its train pairs.
+    fn by_labels(&self, ridge: f64, scalars: f64) -> Result<Tally, Failure> {
+        let mut rewards = Vec::new();
+        for criterion in 0..self.dataset.contexts.len() {
+            let own: Vec<usize> =
+                self.train.iter().copied().filter(|&idx| self.criterion(idx) == criterion).collect();
+            let head = single(&self.examples, &own, ridge, scalars).map_err(Failure::failed)?.head;
+            rewards.push(self.examples.rewards(&head).map_err(Failure::failed)?);
+        }
+        Ok(self.tally(|idx| {
+            let (pair, rewards) = (self.examples.pairs[idx], &rewards[self.criterion(idx)]);
+            rewards[[pair.chosen, 0]] - rewards[[pair.rejected, 0]]
+        }))
+    }
+
+    fn figures(&self, rows: &[(String, Option<u32>, Tally)]) -> Result<Figures, Failure> {
+        let nobody = || Failure::refused("found nobody in the test split");
+        let (_, _, labels) = rows.first().ok_or_else(nobody)?;
+        let row = |(name, budget, tally): &(String, Option<u32>, Tally)| {
+            let columns =
+                |c: usize| tally.iter().fold((0.0, 0.0), |sum, row| (sum.0 + row[c].0, sum.1 + row[c].1));
+            let over = |other: &Tally| -> Tally {
+                tally.iter().zip(other).map(|(a, b)| a.iter().zip(b).map(difference).collect()).collect()
+            };
+            let papers = rows.iter().find(|(name, b, _)| b == budget && name == rule_name(Rule::Paper));
+            Ok(Row {
+                name: name.clone(),
+                budget: *budget,
+                accuracy: (0..self.dataset.contexts.len())
+                    .map(|c| columns(c).0 / columns(c).1.max(1.0))
+                    .collect(),
+                mean: estimate_columns(tally).ok_or_else(nobody)?,
+                over_labels: estimate_columns(&over(labels)).ok_or_else(nobody)?,
+                over_paper: papers.and_then(|(_, _, paper)| estimate_columns(&over(paper))),
+            })
+        };
+        Ok(Figures {
+            criteria: self.dataset.contexts.items().to_vec(),
+            n: (0..self.dataset.contexts.len()).map(|c| labels.iter().map(|row| row[c].1).sum()).collect(),
+            people: labels.len(),
+            rows: rows.iter().map(row).collect::<Result<_, Failure>>()?,
+        })
+    }
+}
+
+/// What `a` wins over `b` on b's pairs; either may have been counted several times over.
+fn difference((a, b): (&(f64, f64), &(f64, f64))) -> (f64, f64) {
+    if b.1 > 0.0 { (a.0 * b.1 / a.1 - b.0, b.1) } else { (0.0, 0.0) }
+}
+
+fn added(mut a: Tally, b: &Tally) -> Tally {
+    for (x, y) in a.iter_mut().flatten().zip(b.iter().flatten()) {
+        *x = (x.0 + y.0, x.1 + y.1);
+    }
+    a
+}
+
+fn rule_name(rule: Rule) -> &'static str {
+    match rule {
+        Rule::Paper => "paper's rule",
+        Rule::Bayes => "Bayes",
+    }
+}
+
+/// The figures as lines for people.
+pub(super) fn lines(figures: &Figures) -> Vec<String> {
+    let n: f64 = figures.n.iter().sum();
+    let mut lines = vec![format!(
+        "accuracy on {n} test pairs of {} people, mean of {} criteria (standard error over people)",
+        figures.people,
+        figures.criteria.len()
+    )];
+    lines.push(format!(
+        "{:32} labels   accuracy         minus the head of labels  minus the paper's rule",
+        ""
+    ));
+    for row in &figures.rows {
+        let budget = row.budget.map_or_else(String::new, |budget| budget.to_string());
+        let (mean, over) = (row.mean, row.over_labels);
+        let paper = row
+            .over_paper
+            .map_or_else(String::new, |over| format!("   {:+.4} ({:.4})", over.mean, over.standard_error));
+        lines.push(format!(
+            "{:32} {budget:>6}   {:.4} ({:.4})  {:+.4} ({:.4}){paper}",
+            row.name, mean.mean, mean.standard_error, over.mean, over.standard_error
+        ));
+    }
+    lines
+}

@@ -1,0 +1,80 @@
+//! `micro-reward route`: stage 2. A bundle and pairs with criteria in, a bundle whose router reads criteria out.
+
+mod bundle;
+mod measure;
+mod page;
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::files::at;
+use super::numbers::non_negative;
+use super::{Failure, say};
+use crate::fit::Rule;
+
+/// Rows are those of `fit`, each with a criterion. Labels are drawn from the train split, accuracies are those of the test
+/// split, averaged over criteria. All budgets are measured under both rules.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// The bundle whose router is tuned; its router must be one that `fit` or `route` wrote.
+    #[arg(long, value_name = "DIR")]
+    bundle: PathBuf,
+    /// Labelled pairs as JSON lines, plain or .gz.
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// {id, text} rows for data that names responses by id.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    responses: Vec<PathBuf>,
+    /// The field that holds the criterion: the router reads it after the prompt, as a request's `context`.
+    #[arg(long, value_name = "NAME", default_value = "criterion")]
+    criterion_field: String,
+    /// Labelled pairs per criterion; the largest makes the bundle.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "5,10,20,50", value_parser = clap::value_parser!(u32).range(1..))]
+    budget: Vec<u32>,
+    /// How labels become what the router of the bundle is taught.
+    #[arg(long, value_enum, default_value = "bayes")]
+    rule: Rule,
+    /// How many draws of labels are measured; the first makes the bundle.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
+    seeds: u64,
+    /// Where the bundle is written.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// The ridge of the heads that are fitted to all labels of a criterion, to compare with.
+    #[arg(long, default_value_t = 100.0, value_parser = non_negative)]
+    ridge: f64,
+    /// How much larger their columns of length and similarity are than those of embeddings.
+    #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
+    scalars: f64,
+    /// Where the figures are written as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the report is written: one file that needs no other.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Where embeddings are kept between runs.
+    #[arg(long, value_name = "DIR", default_value = ".cache/embeddings")]
+    cache: PathBuf,
+    /// The ONNX Runtime library.
+    #[arg(long, value_name = "FILE", default_value = "vendor/onnxruntime/libonnxruntime.so")]
+    onnxruntime_library: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let measured = measure::measure(args)?;
+    for line in measure::lines(&measured.figures) {
+        say(&mut std::io::stdout(), &line);
+    }
+    let revision = bundle::write(args, &measured.router)?;
+    if let Some(path) = &args.json {
+        let json = serde_json::to_string_pretty(&measured.figures).map_err(Failure::failed)?;
+        fs::write(path, json).map_err(|error| at(path, &error))?;
+    }
+    if let Some(path) = &args.html {
+        fs::write(path, page::page(args, &measured, &revision).html()).map_err(|error| at(path, &error))?;
+    }
+    say(&mut std::io::stdout(), &format!("{}: revision {revision}", args.out.display()));
+    Ok(())
+}

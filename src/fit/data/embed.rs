@@ -1,0 +1,144 @@
+//! Embeddings on disk, so that a text is encoded once however often one fits.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::types::{Encode, EncodeError, Tokens};
+
+/// What a record has beside its H floats.
+const KEY: usize = 32;
+
+/// The embeddings of one encoder: a file of (hash of the tokens, H floats), to which only one process writes.
+#[derive(Debug)]
+pub struct EmbeddingCache {
+    path: PathBuf,
+    file: File,
+    /// The row of every text that has been encoded.
+    rows: HashMap<[u8; KEY], u32>,
+    n_embedding: usize,
+}
+
+/// Why texts have no embeddings.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbedError {
+    /// The cache can't be read or written.
+    #[error("{path}: {source}")]
+    Cache {
+        /// The cache's file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Another process writes to it.
+    #[error("{0}: in use by another process; wait for it, or name another directory by --cache")]
+    InUse(PathBuf),
+    /// The encoder failed.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+}
+
+impl EmbeddingCache {
+    /// Opens the cache of the encoder whose revision is `encoder` in `dir`.
+    ///
+    /// # Errors
+    /// When the directory or the file can't be read, or another process has it open.
+    pub fn open(dir: &Path, encoder: &str, n_embedding: usize) -> Result<Self, EmbedError> {
+        let path = dir.join(format!("{encoder}.embeddings"));
+        let failed = |source| EmbedError::Cache { path: path.clone(), source };
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        if file.try_lock().is_err() {
+            return Err(EmbedError::InUse(path));
+        }
+        let mut record = vec![0; KEY + 4 * n_embedding];
+        let n_rows = file.metadata().map_err(failed)?.len() / record.len() as u64;
+        // An interrupted run left half a record; what is written next must start at a whole one.
+        file.set_len(n_rows * record.len() as u64).map_err(failed)?;
+        let mut rows = HashMap::new();
+        let mut reader = BufReader::with_capacity(1 << 20, &file);
+        for row in 0..n_rows as u32 {
+            reader.read_exact(&mut record).map_err(failed)?;
+            let mut key = [0; KEY];
+            key.copy_from_slice(&record[..KEY]);
+            rows.insert(key, row);
+        }
+        drop(reader);
+        Ok(Self { path, file, rows, n_embedding })
+    }
+
+    /// The rows of the texts' embeddings, encoding what is new with one thread per encoder; `progress` gets how
+    /// many more are done.
+    ///
+    /// Texts are encoded one by one, so that an embedding does not depend on what else is new.
+    ///
+    /// # Errors
+    /// When the encoder fails or the cache can't be written.
+    pub fn embed(
+        &mut self,
+        texts: &[Tokens],
+        encoders: &mut [Box<dyn Encode>],
+        progress: impl Fn(u64) + Sync,
+    ) -> Result<Vec<u32>, EmbedError> {
+        let keys: Vec<[u8; KEY]> = texts.iter().map(key).collect();
+        let mut new: HashMap<[u8; KEY], &Tokens> = HashMap::new();
+        for (key, text) in keys.iter().zip(texts).filter(|(key, _)| !self.rows.contains_key(*key)) {
+            new.insert(*key, text);
+        }
+        let mut new: Vec<([u8; KEY], &Tokens)> = new.into_iter().collect();
+        new.sort_unstable_by_key(|(key, text)| (std::cmp::Reverse(text.ids.len()), *key));
+        progress((texts.len() - new.len()) as u64);
+        let size = (KEY + 4 * self.n_embedding) as u64;
+        let failed = |source| EmbedError::Cache { path: self.path.clone(), source };
+        let (file, rows, next) = (&self.file, Mutex::new(&mut self.rows), AtomicUsize::new(0));
+        let work = |encoder: &mut Box<dyn Encode>| -> Result<(), EmbedError> {
+            while let Some((key, text)) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
+                let embedding = encoder.encode(&[text])?.pop().ok_or(EncodeError::Gone)?;
+                let mut record = key.to_vec();
+                record.extend(embedding.iter().flat_map(|x| x.to_le_bytes()));
+                let mut rows = rows.lock();
+                let row = rows.len() as u32;
+                file.write_all_at(&record, u64::from(row) * size).map_err(failed)?;
+                rows.insert(*key, row);
+                progress(1);
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = encoders.iter_mut().map(|encoder| scope.spawn(|| work(encoder))).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|_| Err(EncodeError::Gone.into())))
+        })?;
+        keys.iter().map(|key| self.rows.get(key).copied().ok_or_else(|| EncodeError::Gone.into())).collect()
+    }
+
+    /// Reads one embedding, shape `[H]`.
+    pub(super) fn read(&self, row: u32, embedding: &mut [f32]) -> Result<(), EmbedError> {
+        let mut bytes = vec![0; 4 * self.n_embedding];
+        let offset = u64::from(row) * (KEY + bytes.len()) as u64 + KEY as u64;
+        self.file
+            .read_exact_at(&mut bytes, offset)
+            .map_err(|source| EmbedError::Cache { path: self.path.clone(), source })?;
+        let mut number = [0; 4];
+        for (x, four) in embedding.iter_mut().zip(bytes.chunks_exact(4)) {
+            number.copy_from_slice(four);
+            *x = f32::from_le_bytes(number);
+        }
+        Ok(())
+    }
+}
+
+fn key(text: &Tokens) -> [u8; KEY] {
+    let mut hasher = blake3::Hasher::new();
+    for id in text.ids.iter().chain(&text.type_ids) {
+        hasher.update(&id.to_le_bytes());
+    }
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,131 @@
+//! What there is to learn from: pairs of feature rows, read from disk as they are needed.
+
+use ndarray::{Array2, ArrayView2};
+use rayon::prelude::*;
+
+use super::embed::{EmbedError, EmbeddingCache};
+use super::layout::Layout;
+
+/// Rows that are read and worked on at once.
+const BLOCK: usize = 2048;
+
+/// Preference pairs over embeddings.
+#[derive(Debug)]
+pub struct Examples {
+    /// The columns of a feature row.
+    pub layout: Layout,
+    /// Where the embeddings are.
+    pub cache: EmbeddingCache,
+    /// Every response (with its prompt where the layout reads it) once.
+    pub rows: Vec<Row>,
+    /// What the router reads, once each: rows of the cache.
+    pub prompts: Vec<u32>,
+    /// Every choice.
+    pub pairs: Vec<Pair>,
+}
+
+/// What one feature row is made of: rows of the cache.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Row {
+    /// None where the row does not depend on the prompt.
+    pub prompt: Option<u32>,
+    /// The response, or the pair.
+    pub response: u32,
+    /// `ln(1 + characters of the response)`.
+    pub log_length: f32,
+}
+
+/// One choice: positions in [`Examples`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// Which file it comes from.
+    pub file: usize,
+    /// Who chose.
+    pub user: Option<usize>,
+    /// A position in `prompts`.
+    pub prompt: usize,
+    /// A position in `rows`.
+    pub chosen: usize,
+    /// A position in `rows`.
+    pub rejected: usize,
+}
+
+impl Examples {
+    /// Feature rows, shape `[n, D]`.
+    ///
+    /// # Errors
+    /// When the cache can't be read.
+    pub fn features(&self, rows: &[usize]) -> Result<Array2<f32>, EmbedError> {
+        let n_embedding = self.layout.n_embedding;
+        let mut matrix = Array2::zeros((rows.len(), self.layout.n_columns()));
+        let (mut prompt, mut response) = (vec![0.0; n_embedding], vec![0.0; n_embedding]);
+        for (mut columns, &row) in matrix.outer_iter_mut().zip(rows) {
+            let Row { prompt: prompt_row, response: response_row, log_length } = self.rows[row];
+            self.cache.read(response_row, &mut response)?;
+            if let Some(prompt_row) = prompt_row {
+                self.cache.read(prompt_row, &mut prompt)?;
+            }
+            if let Some(columns) = columns.as_slice_mut() {
+                self.layout.write(columns, &prompt, &response, log_length);
+            }
+        }
+        Ok(matrix)
+    }
+
+    /// Embeddings of what the router reads, shape `[n, H]`.
+    ///
+    /// # Errors
+    /// When the cache can't be read.
+    pub fn prompts(&self, prompts: &[usize]) -> Result<Array2<f32>, EmbedError> {
+        let mut matrix = Array2::zeros((prompts.len(), self.layout.n_embedding));
+        for (mut columns, &prompt) in matrix.outer_iter_mut().zip(prompts) {
+            if let Some(columns) = columns.as_slice_mut() {
+                self.cache.read(self.prompts[prompt], columns)?;
+            }
+        }
+        Ok(matrix)
+    }
+
+    /// What `f` makes of all feature rows, block by block, in order.
+    ///
+    /// # Errors
+    /// When the cache can't be read.
+    pub fn map_rows<T: Send>(
+        &self,
+        f: impl Fn(ArrayView2<'_, f32>) -> T + Sync,
+    ) -> Result<Vec<T>, EmbedError> {
+        blocks(self.rows.len()).map(|block| Ok(f(self.features(&block)?.view()))).collect()
+    }
+
+    /// What `f` makes of all that the router reads, block by block, in order.
+    ///
+    /// # Errors
+    /// When the cache can't be read.
+    pub fn map_prompts<T: Send>(
+        &self,
+        f: impl Fn(ArrayView2<'_, f32>) -> T + Sync,
+    ) -> Result<Vec<T>, EmbedError> {
+        blocks(self.prompts.len()).map(|block| Ok(f(self.prompts(&block)?.view()))).collect()
+    }
+
+    /// Every row's reward by every head `[D, K]`, shape `[rows, K]`.
+    ///
+    /// # Errors
+    /// When the cache can't be read.
+    pub fn rewards(&self, heads: &Array2<f32>) -> Result<Array2<f64>, EmbedError> {
+        let blocks = self.map_rows(|rows| rows.dot(heads).mapv(f64::from))?;
+        Ok(stack(&blocks, heads.ncols()))
+    }
+}
+
+/// Blocks of rows one below the other, shape `[sum, n_columns]`.
+pub(in crate::fit) fn stack(blocks: &[Array2<f64>], n_columns: usize) -> Array2<f64> {
+    let views: Vec<_> = blocks.iter().map(|block| block.view()).collect();
+    ndarray::concatenate(ndarray::Axis(0), &views).unwrap_or_else(|_| Array2::zeros((0, n_columns)))
+}
+
+fn blocks(n: usize) -> impl IndexedParallelIterator<Item = Vec<usize>> {
+    (0..n.div_ceil(BLOCK))
+        .into_par_iter()
+        .map(move |block| (block * BLOCK..n.min((block + 1) * BLOCK)).collect())
+}

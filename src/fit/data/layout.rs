@@ -1,0 +1,93 @@
+//! The columns that heads learn from.
+
+/// What is known of a prompt and a response, as columns of the heads' input, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// The blocks, in order.
+    pub blocks: Vec<Block>,
+    /// How many numbers an embedding has: H.
+    pub n_embedding: usize,
+}
+
+/// A block of columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Block {
+    /// The embedding of the response, or of prompt and response as one pair: H columns.
+    Response,
+    /// The embedding of the prompt: H columns.
+    Prompt,
+    /// The elementwise product of the two: H columns.
+    Product,
+    /// Their scalar product, which is the cosine where embeddings have length 1: 1 column.
+    Similarity,
+    /// `ln(1 + characters of the response)`: 1 column.
+    LogLength,
+}
+
+impl Layout {
+    /// How many columns: D.
+    #[must_use]
+    pub fn n_columns(&self) -> usize {
+        self.blocks.iter().map(|&block| self.width(block)).sum()
+    }
+
+    /// How many columns a block has.
+    #[must_use]
+    pub fn width(&self, block: Block) -> usize {
+        match block {
+            Block::Similarity | Block::LogLength => 1,
+            Block::Response | Block::Prompt | Block::Product => self.n_embedding,
+        }
+    }
+
+    /// Whether a row depends on the prompt's own embedding.
+    #[must_use]
+    pub fn reads_the_prompt(&self) -> bool {
+        self.blocks.iter().any(|block| matches!(block, Block::Prompt | Block::Product | Block::Similarity))
+    }
+
+    /// The columns that a bundle has to feed: products are made inside the heads' graph.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<Block> {
+        let mut inputs: Vec<Block> = Vec::new();
+        for &block in &self.blocks {
+            let parts: &[Block] = match block {
+                Block::Product | Block::Similarity => &[Block::Response, Block::Prompt],
+                _ => &[block],
+            };
+            for part in parts {
+                if !inputs.contains(part) {
+                    inputs.push(*part);
+                }
+            }
+        }
+        inputs
+    }
+
+    /// The first column of the log length, if it is there.
+    #[must_use]
+    pub fn log_length(&self) -> Option<usize> {
+        let position = self.blocks.iter().position(|&block| block == Block::LogLength)?;
+        Some(self.blocks[..position].iter().map(|&block| self.width(block)).sum())
+    }
+
+    /// Writes one row of D columns; `prompt` is read only where [`Self::reads_the_prompt`].
+    pub(super) fn write(&self, row: &mut [f32], prompt: &[f32], response: &[f32], log_length: f32) {
+        let mut rest = row;
+        for &block in &self.blocks {
+            let (columns, after) = rest.split_at_mut(self.width(block));
+            match block {
+                Block::Response => columns.copy_from_slice(response),
+                Block::Prompt => columns.copy_from_slice(prompt),
+                Block::Product => {
+                    for ((column, p), r) in columns.iter_mut().zip(prompt).zip(response) {
+                        *column = p * r;
+                    }
+                }
+                Block::Similarity => columns.fill(prompt.iter().zip(response).map(|(p, r)| p * r).sum()),
+                Block::LogLength => columns.fill(log_length),
+            }
+            rest = after;
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Preference data as numbers, without holding it in memory.
+//!
+//! Texts and embeddings live in files; memory holds where each is found: some 50 bytes per text and 60 per pair,
+//! whatever their length. The law: what was read in the same order has the same numbers.
+
+mod dataset;
+mod embed;
+mod examples;
+mod interner;
+mod layout;
+mod texts;
+
+pub use dataset::{DataError, Dataset, Fields, Preference, Split};
+pub use embed::{EmbedError, EmbeddingCache};
+pub(in crate::fit) use examples::stack;
+pub use examples::{Examples, Pair, Row};
+pub use interner::Interner;
+pub use layout::{Block, Layout};
+pub use texts::Texts;

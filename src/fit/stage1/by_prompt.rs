@@ -1,0 +1,170 @@
+//! A mixture of single pairs: heads and the prompt router learned together.
+
+use ndarray::Array2;
+use rand::Rng;
+
+use super::{Calibration, HeadCount, HeldOut, Learned, Options, responses};
+use crate::fit::choose_k::{CANDIDATES, Candidate};
+use crate::fit::data::{EmbedError, Examples, stack};
+use crate::fit::differences::RowsError;
+use crate::fit::merge::alike;
+use crate::fit::prompt_mixture::{self, by_file, unscaled};
+use crate::fit::router::Router;
+use crate::fit::router_tuning::{Lesson, Teaching, teach};
+use crate::fit::scales::scales;
+use crate::mixture::{log_sigmoid, log_sum_exp};
+
+/// One train pair in ten is not learned from: it calibrates temperatures, and chooses K.
+const HELD_OUT: usize = 10;
+
+/// How the router learns the weights of merged heads.
+const TEACHING: Teaching = Teaching { steps: 400, rate: 2e-3, noise: 0.0, seed: 0 };
+
+/// Lessons per step.
+const BATCH: usize = 256;
+
+/// Learns from single pairs.
+pub(super) fn learn(
+    examples: &Examples,
+    pairs: &[usize],
+    options: &Options,
+    progress: &(impl Fn() + Sync),
+) -> Result<Learned, RowsError> {
+    let (learned, held_out) = partition(pairs, options.seed);
+    let tried: &[usize] = match &options.n_heads {
+        HeadCount::Auto => &CANDIDATES,
+        HeadCount::Given(counts) => &counts.0,
+    };
+    let scales = scales(examples, &responses(examples, &learned), options.scalars)?;
+    let mut best: Option<(f64, Mixture)> = None;
+    let mut candidates = Vec::new();
+    for &n_heads in tried {
+        let how = (n_heads, options.ridge.of(0), options.seed);
+        let found = prompt_mixture::learn(examples, &learned, &scales, how, options.prompt, progress)?;
+        let heads = unscaled(&found.heads, &scales);
+        let mixture = Mixture::new(examples, heads, found.router, &held_out)?;
+        let (log_loss, standard_error) = mixture.log_loss(examples, &held_out);
+        candidates.push(Candidate { n_heads, log_loss, standard_error });
+        if best.as_ref().is_none_or(|(least, _)| log_loss < *least) {
+            best = Some((log_loss, mixture));
+        }
+    }
+    let Some((_, mut mixture)) = best else {
+        return Err(std::io::Error::other("no number of heads was given").into());
+    };
+    let groups = alike(mixture.margins.view(), options.merge_above);
+    let n_merged = mixture.heads.ncols() - groups.len();
+    if n_merged > 0 {
+        mixture = mixture.merged(examples, &learned, &held_out, &groups, options.seed)?;
+    }
+    let files = by_file(examples, &learned);
+    let prior = |k: usize| {
+        let weight = |&idx: &usize| mixture.weights[[examples.pairs[idx].prompt, k]];
+        let of_file = |pairs: &Vec<usize>| pairs.iter().map(weight).sum::<f64>() / pairs.len() as f64;
+        files.iter().map(of_file).sum::<f64>() / files.len() as f64
+    };
+    let of_head = |k: usize| {
+        let of_pair = |(i, &pair): (usize, &usize)| HeldOut {
+            pair,
+            margin: mixture.margins[[i, k]],
+            weight: mixture.weights[[examples.pairs[pair].prompt, k]],
+        };
+        held_out.iter().enumerate().map(of_pair).collect()
+    };
+    Ok(Learned {
+        calibration: (0..groups.len()).map(|k| Calibration::uncalibrated(prior(k))).collect(),
+        origins: vec![None; groups.len()],
+        n_merged,
+        candidates: vec![candidates],
+        held_out: (0..groups.len()).map(of_head).collect(),
+        heads: mixture.heads,
+        router: mixture.router,
+    })
+}
+
+/// Heads and router with what they say of held-out pairs and of all prompts.
+struct Mixture {
+    /// `[D, K]`, for feature rows as they are.
+    heads: Array2<f32>,
+    router: Router,
+    /// `[held-out pairs, K]`
+    margins: Array2<f64>,
+    /// `[prompts, K]`
+    weights: Array2<f64>,
+}
+
+impl Mixture {
+    fn new(
+        examples: &Examples,
+        heads: Array2<f32>,
+        router: Router,
+        held_out: &[usize],
+    ) -> Result<Self, EmbedError> {
+        let rewards = examples.rewards(&heads)?;
+        let mut margins = Array2::zeros((held_out.len(), heads.ncols()));
+        for (mut row, pair) in margins.outer_iter_mut().zip(held_out.iter().map(|&idx| examples.pairs[idx])) {
+            row.assign(&(&rewards.row(pair.chosen) - &rewards.row(pair.rejected)));
+        }
+        let blocks = examples.map_prompts(|prompts| router.log_weights(prompts).mapv_into(f64::exp))?;
+        let weights = stack(&blocks, heads.ncols());
+        Ok(Self { heads, router, margins, weights })
+    }
+
+    /// Mean and standard error of the held-out log loss, in nats.
+    fn log_loss(&self, examples: &Examples, held_out: &[usize]) -> (f64, f64) {
+        let loss = |(i, &pair): (usize, &usize)| {
+            let weights = self.weights.row(examples.pairs[pair].prompt);
+            let joint = weights.iter().zip(self.margins.row(i)).map(|(w, &d)| w.ln() + log_sigmoid(d));
+            -log_sum_exp(&joint.collect::<Vec<_>>())
+        };
+        let losses: Vec<f64> = held_out.iter().enumerate().map(loss).collect();
+        let n = losses.len().max(1) as f64;
+        let mean = losses.iter().sum::<f64>() / n;
+        (mean, (losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / n / n).sqrt())
+    }
+
+    /// One head for each group, the mean of its members by their weight in the train pairs; the router is taught
+    /// the groups' sums.
+    fn merged(
+        &self,
+        examples: &Examples,
+        learned: &[usize],
+        held_out: &[usize],
+        groups: &[Vec<usize>],
+        seed: u64,
+    ) -> Result<Self, EmbedError> {
+        let share = |k: usize| {
+            learned.iter().map(|&idx| self.weights[[examples.pairs[idx].prompt, k]]).sum::<f64>() + 1e-9
+        };
+        let mut heads = Array2::zeros((self.heads.nrows(), groups.len()));
+        let mut targets = vec![vec![0.0; groups.len()]; examples.prompts.len()];
+        for (group, members) in groups.iter().enumerate() {
+            let total: f64 = members.iter().map(|&k| share(k)).sum();
+            let mut head = heads.column_mut(group);
+            for &k in members {
+                head.scaled_add((share(k) / total) as f32, &self.heads.column(k));
+                for (target, weights) in targets.iter_mut().zip(self.weights.outer_iter()) {
+                    target[group] += weights[k];
+                }
+            }
+        }
+        let uniform = vec![0.0; groups.len()];
+        let mut router = Router::constant(examples.layout.n_embedding, &uniform, seed);
+        teach(&mut router, examples, Teaching { seed, ..TEACHING }, |_, _, rng| {
+            let draw = |_| examples.pairs[learned[rng.random_range(0..learned.len())]].prompt;
+            let prompts = (0..BATCH).map(draw);
+            Ok(prompts.map(|prompt| Lesson { prompt, target: targets[prompt].clone() }).collect())
+        })?;
+        Self::new(examples, heads, router, held_out)
+    }
+}
+
+/// Positions to learn from and positions to hold out; with too few pairs, none is held out.
+fn partition(pairs: &[usize], seed: u64) -> (Vec<usize>, Vec<usize>) {
+    let is_held_out = |idx: usize| {
+        let digest = blake3::hash(format!("{seed}/{idx}").as_bytes());
+        usize::from(digest.as_bytes()[0]).is_multiple_of(HELD_OUT)
+    };
+    let (held_out, learned): (Vec<usize>, Vec<usize>) = pairs.iter().partition(|&&idx| is_held_out(idx));
+    if learned.is_empty() { (held_out, learned) } else { (learned, held_out) }
+}

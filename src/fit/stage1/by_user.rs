@@ -1,0 +1,150 @@
+//! A mixture of users for every file, and a router that tells the files apart.
+
+use ndarray::{Array2, Axis};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Calibration, HeadCount, HeldOut, Learned, Options, responses};
+use crate::fit::choose_k::{Candidate, choose};
+use crate::fit::data::Examples;
+use crate::fit::differences::RowsError;
+use crate::fit::merge::alike;
+use crate::fit::prompt_mixture::{by_file, unscaled};
+use crate::fit::router::Router;
+use crate::fit::router_tuning::{Lesson, Teaching, teach};
+use crate::fit::scales::scales;
+use crate::fit::user_mixture::{self, Pull, Ridges, UserMixture, Votes};
+
+/// How the router is taught whose head a prompt calls for.
+const TEACHING: Teaching = Teaching { steps: 400, rate: 2e-3, noise: 0.6, seed: 0 };
+
+/// Lessons per step.
+const BATCH: usize = 256;
+
+/// Heads of every file's own people, and a router that tells the files apart.
+pub(super) fn learn(
+    examples: &Examples,
+    pairs: &[usize],
+    options: &Options,
+    progress: &(impl Fn() + Sync),
+) -> Result<Learned, RowsError> {
+    let files = by_file(examples, pairs);
+    let parts: Vec<Part> = files
+        .iter()
+        .map(|pairs| Part::learn(examples, pairs, options, progress))
+        .collect::<Result<_, _>>()?;
+    let n_heads = parts.iter().map(|part| part.shares.len()).sum();
+    let mut heads = Array2::zeros((examples.layout.n_columns(), 0));
+    let mut targets: Vec<Vec<f64>> = vec![Vec::new(); examples.pairs.len()];
+    let mut calibration = Vec::with_capacity(n_heads);
+    for part in &parts {
+        let first = heads.ncols();
+        let (Some(some), own) = (part.held_out.first(), options.follow) else { continue };
+        for (i, held_out) in some.iter().enumerate() {
+            let mut target = vec![0.0; n_heads];
+            for (k, share) in part.shares.iter().enumerate() {
+                target[first + k] = own * part.held_out[k][i].weight + (1.0 - own) * share;
+            }
+            targets[held_out.pair] = target;
+        }
+        let prior = |share: &f64| Calibration::uncalibrated(share / parts.len() as f64);
+        calibration.extend(part.shares.iter().map(prior));
+        heads = ndarray::concatenate![Axis(1), heads, part.heads];
+    }
+    let log_priors: Vec<f64> = calibration.iter().map(|c| c.prior.ln()).collect();
+    let mut router = Router::constant(examples.layout.n_embedding, &log_priors, options.seed);
+    if files.len() > 1 || options.follow > 0.0 {
+        let lesson = |rng: &mut ChaCha8Rng| {
+            let file = rng.random_range(0..files.len());
+            let pair = files[file][rng.random_range(0..files[file].len())];
+            Lesson { prompt: examples.pairs[pair].prompt, target: targets[pair].clone() }
+        };
+        teach(&mut router, examples, Teaching { seed: options.seed, ..TEACHING }, |_, _, rng| {
+            Ok((0..BATCH).map(|_| lesson(rng)).collect())
+        })?;
+    }
+    Ok(Learned {
+        heads,
+        router,
+        calibration,
+        origins: parts.iter().flat_map(|part| vec![Some(part.file); part.shares.len()]).collect(),
+        n_merged: parts.iter().map(|part| part.n_merged).sum(),
+        held_out: parts.iter().flat_map(|part| part.held_out.clone()).collect(),
+        candidates: parts.into_iter().map(|part| part.candidates).collect(),
+    })
+}
+
+/// What one file's people gave.
+struct Part {
+    /// `[D, K of this file]`, for feature rows as they are.
+    heads: Array2<f32>,
+    shares: Vec<f64>,
+    held_out: Vec<Vec<HeldOut>>,
+    n_merged: usize,
+    candidates: Vec<Candidate>,
+    file: usize,
+}
+
+impl Part {
+    fn learn(
+        examples: &Examples,
+        pairs: &[usize],
+        options: &Options,
+        progress: &(impl Fn() + Sync),
+    ) -> Result<Self, RowsError> {
+        let Options { restarts, seed, .. } = *options;
+        let file = examples.pairs[pairs[0]].file;
+        let ridges = Ridges { ridge: options.ridge.of(file), deviation: options.deviation.of(file) };
+        let scales = scales(examples, &responses(examples, pairs), options.scalars)?;
+        let votes = Votes::new(examples, pairs, &scales)?;
+        let everybody = vec![1.0; votes.n_users];
+        let pull = ridges.pull(&votes, &everybody)?;
+        let (n_heads, candidates) = match &options.n_heads {
+            HeadCount::Auto => choose(&votes, ridges, (restarts, seed), progress)?,
+            HeadCount::Given(counts) => (counts.of(file), Vec::new()),
+        };
+        let mut mixture = votes.best_of(&everybody, n_heads, &pull, (restarts, seed), progress)?;
+        let mut margins = votes.out_of_fold(&mixture, ridges, seed)?;
+        let groups = alike(margins.view(), options.merge_above);
+        if groups.len() < n_heads {
+            mixture = merged(&votes, &mixture, &groups, &pull)?;
+            margins = votes.out_of_fold(&mixture, ridges, seed)?;
+        }
+        let held_out = |k: usize| {
+            let of_vote = |(vote, &pair): (usize, &usize)| HeldOut {
+                pair,
+                margin: margins[[vote, k]],
+                weight: mixture.responsibilities[[votes.users[vote] as usize, k]],
+            };
+            pairs.iter().enumerate().map(of_vote).collect()
+        };
+        Ok(Self {
+            heads: unscaled(&mixture.heads, &scales),
+            shares: mixture.log_shares.iter().map(|share| share.exp()).collect(),
+            held_out: (0..groups.len()).map(held_out).collect(),
+            n_merged: n_heads - groups.len(),
+            candidates,
+            file,
+        })
+    }
+}
+
+/// One head for each group: its members' users, learned from anew.
+fn merged(
+    votes: &Votes,
+    mixture: &UserMixture,
+    groups: &[Vec<usize>],
+    pull: &Pull,
+) -> Result<UserMixture, RowsError> {
+    let mut q = Array2::zeros((votes.n_users, groups.len()));
+    for (mut column, members) in q.columns_mut().into_iter().zip(groups) {
+        members.iter().for_each(|&k| column += &mixture.responsibilities.column(k));
+    }
+    let heads = user_mixture::learn_given(votes, &q, user_mixture::STEPS, pull)?;
+    Ok(UserMixture {
+        heads,
+        log_shares: user_mixture::log_shares(&q),
+        responsibilities: q,
+        objective: mixture.objective,
+    })
+}

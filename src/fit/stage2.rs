@@ -1,0 +1,145 @@
+//! Stage 2: the router from few pairs that name a criterion, heads left alone.
+//!
+//! ```text
+//! paper:  w_ik = pi_k(x_i, c_i) exp(-L_ik / tau), normalised; recomputed once per epoch            (equation 5)
+//! bayes:  w_ck = m_k exp(-sum_{i of c} L_ik), normalised                                           tau = 1, pooled
+//! L_ik = -log sigma(beta_k d_ik)
+//! ```
+//!
+//! The paper's tau of 0.001 makes a label's weights one-hot on the head with the largest margin for that single pair;
+//! what the labels of a criterion say together is never asked. The Bayes rule adds them up first. Its target does not depend
+//! on the prompt, so that every labelled prompt teaches every criterion.
+
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+use super::data::{EmbedError, Examples};
+use super::router::Router;
+use super::router_tuning::{Lesson, Teaching, teach};
+use crate::mixture::log_softmax;
+
+/// The paper's temperature on HelpSteer2 and across data sets.
+const TAU: f64 = 1e-3;
+
+/// Passes over the labelled pairs (paper, section 4).
+const EPOCHS: usize = 10;
+
+/// Lessons per step (paper, section 4).
+const BATCH: usize = 32;
+
+/// Lessons per step of the Bayes rule, where a lesson costs no label.
+const BAYES_BATCH: usize = 128;
+
+/// Steps at the least: a few labels are seen more often than in ten epochs.
+const MIN_STEPS: usize = 200;
+
+/// Peak learning rate.
+const RATE: f64 = 2e-3;
+
+/// How a label becomes what the router is taught.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Rule {
+    /// Soft labels of single pairs at tau = 0.001, from the router's own weights.
+    Paper,
+    /// The posterior of all labels of the criterion at tau = 1.
+    Bayes,
+}
+
+/// One labelled pair.
+#[derive(Debug, Clone)]
+pub struct Labelled {
+    /// A number below the number of criteria.
+    pub criterion: usize,
+    /// What the router reads for every criterion with this pair's prompt: positions in [`Examples::prompts`].
+    pub prompts: Vec<usize>,
+    /// `log sigma(beta_k d_k)`, shape `[K]`.
+    pub log_likelihoods: Vec<f64>,
+}
+
+/// Tunes a router; `log_prior`, shape `[K]`, is what is known of the heads before any label.
+///
+/// # Errors
+/// When the embeddings can't be read.
+pub fn tune(
+    router: &Router,
+    examples: &Examples,
+    labelled: &[Labelled],
+    log_prior: &[f64],
+    rule: Rule,
+    seed: u64,
+) -> Result<Router, EmbedError> {
+    let mut tuned = router.clone();
+    if labelled.is_empty() {
+        return Ok(tuned);
+    }
+    let epoch = labelled.len().div_ceil(BATCH);
+    match rule {
+        Rule::Paper => {
+            let teaching = Teaching { steps: EPOCHS * epoch, rate: RATE, noise: 0.0, seed };
+            let own: Vec<usize> = labelled.iter().map(|label| label.prompts[label.criterion]).collect();
+            let mut targets: Vec<Vec<f64>> = Vec::new();
+            let mut order: Vec<usize> = (0..labelled.len()).collect();
+            teach(&mut tuned, examples, teaching, |step, router, rng| {
+                if step.is_multiple_of(epoch) {
+                    let log_weights = router.log_weights(examples.prompts(&own)?.view());
+                    let sharpened = |(label, log_weights): (&Labelled, ndarray::ArrayView1<'_, f64>)| {
+                        normalised(log_weights.iter().zip(&label.log_likelihoods).map(|(w, l)| w + l / TAU))
+                    };
+                    targets = labelled.iter().zip(log_weights.outer_iter()).map(sharpened).collect();
+                    shuffle(&mut order, rng);
+                }
+                let batch = order.iter().skip(step % epoch * BATCH).take(BATCH);
+                Ok(batch.map(|&i| Lesson { prompt: own[i], target: targets[i].clone() }).collect())
+            })?;
+        }
+        Rule::Bayes => {
+            let teaching = Teaching { steps: (EPOCHS * epoch).max(MIN_STEPS), rate: RATE, noise: 0.0, seed };
+            let targets = pooled(labelled, log_prior);
+            teach(&mut tuned, examples, teaching, |_, _, rng| {
+                let lesson = |_| {
+                    let label = &labelled[rng.random_range(0..labelled.len())];
+                    let criterion = rng.random_range(0..targets.len());
+                    Lesson { prompt: label.prompts[criterion], target: targets[criterion].clone() }
+                };
+                Ok((0..BAYES_BATCH).map(lesson).collect())
+            })?;
+        }
+    }
+    Ok(tuned)
+}
+
+/// What a router says of the labelled prompts with their criteria, in the mean: log, shape `[K]`.
+///
+/// # Errors
+/// When the embeddings can't be read.
+pub fn mean_log_weights(
+    router: &Router,
+    examples: &Examples,
+    labelled: &[Labelled],
+) -> Result<Vec<f64>, EmbedError> {
+    let own: Vec<usize> = labelled.iter().map(|label| label.prompts[label.criterion]).collect();
+    let weights = router.log_weights(examples.prompts(&own)?.view()).mapv_into(f64::exp);
+    let mean = weights.sum_axis(ndarray::Axis(0)) / labelled.len().max(1) as f64;
+    Ok(mean.iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect())
+}
+
+/// Every criterion's posterior over heads under `log_prior`, `[criteria][K]`: all its labels are of one head.
+#[must_use]
+pub fn pooled(labelled: &[Labelled], log_prior: &[f64]) -> Vec<Vec<f64>> {
+    let n_criteria = labelled.first().map_or(0, |label| label.prompts.len());
+    let mut sums = vec![log_prior.to_vec(); n_criteria];
+    for label in labelled {
+        sums[label.criterion].iter_mut().zip(&label.log_likelihoods).for_each(|(sum, l)| *sum += l);
+    }
+    sums.into_iter().map(|sum| normalised(sum.into_iter())).collect()
+}
+
+fn normalised(logits: impl Iterator<Item = f64>) -> Vec<f64> {
+    log_softmax(&logits.collect::<Vec<_>>()).into_iter().map(f64::exp).collect()
+}
+
+fn shuffle(order: &mut [usize], rng: &mut ChaCha8Rng) {
+    for i in (1..order.len()).rev() {
+        order.swap(i, rng.random_range(0..=i));
+    }
+}

@@ -1,0 +1,233 @@
+//! Stage 1 where people are known: all pairs of one user share their latent head.
+//!
+//! ```text
+//! P(pairs of u) = sum_k rho_k prod_{i of u} sigma(w_k . x_i)            x_i = phi(chosen) - phi(rejected)
+//! J = sum_u log P(pairs of u) - ridge/2 sum_k |w_k - c|^2             c = 0, or the head of everybody
+//! ```
+//!
+//! A mixture of logistic regressions with a group's likelihood inside the sum. Two people who disagree end in different
+//! heads although nobody labelled them; a mixture of single pairs (`prompt_mixture`) can't see that. J is climbed by
+//! its gradient, `sum_u q_uk sum_i sigma(-w_k . x_i) x_i - ridge (w_k - c)`, where `q_uk` is the posterior of u's head.
+
+use ndarray::{Array2, ArrayView2, Axis};
+use rand::Rng;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::differences::{Differences, RowsError};
+use super::optimizer::AdamW;
+use crate::mixture::{log_sigmoid, log_sum_exp, sigmoid};
+
+/// Steps of Adam on all pairs.
+pub(super) const STEPS: usize = 200;
+
+/// Steps before responsibilities follow the heads: until then they are the random ones that heads start from.
+const HOLD: usize = 20;
+
+/// The peak learning rate.
+const RATE: f64 = 0.05;
+
+/// The votes of people: which of the distinct pairs each is about, and whose it is.
+#[derive(Debug)]
+pub(super) struct Votes {
+    pub(super) differences: Differences,
+    /// A row of `differences` per vote.
+    pub(super) rows: Vec<u32>,
+    /// A user per vote, below `n_users`.
+    pub(super) users: Vec<u32>,
+    pub(super) n_users: usize,
+}
+
+/// Heads that were learned from votes.
+#[derive(Debug, Clone)]
+pub(super) struct UserMixture {
+    /// `[D, K]`, for scaled columns.
+    pub(super) heads: Array2<f32>,
+    /// `ln rho`, shape `[K]`.
+    pub(super) log_shares: Vec<f64>,
+    /// `q`, shape `[users, K]`.
+    pub(super) responsibilities: Array2<f64>,
+    /// J, larger is better.
+    pub(super) objective: f64,
+}
+
+impl Votes {
+    /// The log-likelihood of every user's votes by every head, shape `[users, K]`; `margins` are `[n, K]`.
+    pub(super) fn log_likelihoods(&self, margins: &Array2<f64>) -> Array2<f64> {
+        let log_chances = margins.mapv(log_sigmoid);
+        let mut sums = Array2::zeros((self.n_users, margins.ncols()));
+        for (&row, &user) in self.rows.iter().zip(&self.users) {
+            let mut sum = sums.row_mut(user as usize);
+            sum += &log_chances.row(row as usize);
+        }
+        sums
+    }
+
+    /// `w_k . x` of every distinct pair, shape `[n, K]`.
+    pub(super) fn margins(&self, heads: &Array2<f32>) -> Result<Array2<f64>, RowsError> {
+        let blocks = self.differences.map(|_, rows| rows.dot(heads).mapv(f64::from))?;
+        Ok(super::data::stack(&blocks, heads.ncols()))
+    }
+
+    /// How much each distinct pair counts for each head, shape `[n, K]`: the sum of its voters' rows of `q`.
+    fn weights(&self, q: &Array2<f64>) -> Array2<f64> {
+        let mut weights = Array2::zeros((self.differences.n_rows(), q.ncols()));
+        for (&row, &user) in self.rows.iter().zip(&self.users) {
+            let mut weight = weights.row_mut(row as usize);
+            weight += &q.row(user as usize);
+        }
+        weights
+    }
+}
+
+/// How heads are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ridges {
+    /// What draws the single head to 0, and all heads where there is no deviation.
+    pub(super) ridge: f64,
+    /// If above 0, what draws heads to the single head of the same people.
+    pub(super) deviation: f64,
+}
+
+impl Ridges {
+    /// What the heads of the users in `include` are drawn to: nobody else has a say in it.
+    pub(super) fn pull(self, votes: &Votes, include: &[f64]) -> Result<Pull, RowsError> {
+        let plain = Pull { centre: None, ridge: self.ridge };
+        if self.deviation == 0.0 {
+            return Ok(plain);
+        }
+        let single = learn(votes, include, 1, &plain, 0, &|| ())?;
+        Ok(Pull { centre: Some(single.heads), ridge: self.deviation })
+    }
+}
+
+/// What heads are drawn to, and how strongly: `ridge / 2 |w_k - centre|^2` is taken off the log-likelihood.
+#[derive(Debug, Clone)]
+pub(super) struct Pull {
+    /// Shape `[D, 1]`; 0, if there is none. Heads start from it.
+    centre: Option<Array2<f32>>,
+    ridge: f64,
+}
+
+impl Pull {
+    /// `centre` for K heads, `[D, K]`.
+    fn centres(&self, shape: (usize, usize)) -> Array2<f32> {
+        let zero = || Array2::zeros(shape);
+        self.centre.as_ref().and_then(|centre| centre.broadcast(shape)).map_or_else(zero, |c| c.to_owned())
+    }
+}
+
+/// Learns K heads from the votes of users whose `include` is 1 (others: 0), shape `[users]`.
+pub(super) fn learn(
+    votes: &Votes,
+    include: &[f64],
+    n_heads: usize,
+    pull: &Pull,
+    seed: u64,
+    progress: &(impl Fn() + Sync),
+) -> Result<UserMixture, RowsError> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut q = Array2::from_shape_simple_fn((votes.n_users, n_heads), || spread(&mut rng));
+    normalise(&mut q, include);
+    let n: f64 = votes.users.iter().map(|&user| include[user as usize]).sum();
+    let mut climb = Climb::new(votes, n_heads, STEPS, pull, n);
+    let mut found = UserMixture {
+        heads: climb.heads.clone(),
+        log_shares: log_shares(&q),
+        responsibilities: q.clone(),
+        objective: 0.0,
+    };
+    let mut weights = votes.weights(&q);
+    for step in 0..STEPS {
+        let margins = votes.margins(&climb.heads)?;
+        if step >= HOLD {
+            let mut joint = votes.log_likelihoods(&margins);
+            joint +=
+                &ArrayView2::from_shape((1, n_heads), &found.log_shares).map_err(std::io::Error::other)?;
+            found.objective = -0.5 * pull.ridge * climb.distance();
+            for ((mut row, mut q), include) in joint.outer_iter_mut().zip(q.outer_iter_mut()).zip(include) {
+                let total = log_sum_exp(&row.to_vec());
+                found.objective += include * total;
+                row.mapv_inplace(|x| include * (x - total).exp());
+                q.assign(&row);
+            }
+            found.log_shares = log_shares(&q);
+            weights = votes.weights(&q);
+        }
+        climb.step(&margins, &weights)?;
+        progress();
+    }
+    Ok(UserMixture { heads: climb.heads, responsibilities: q, ..found })
+}
+
+/// Learns one head per column of `weights` `[users, K]`, which stay as they are: a convex problem.
+pub(super) fn learn_given(
+    votes: &Votes,
+    q: &Array2<f64>,
+    steps: usize,
+    pull: &Pull,
+) -> Result<Array2<f32>, RowsError> {
+    let n = votes.users.iter().map(|&user| q.row(user as usize).sum()).sum();
+    let mut climb = Climb::new(votes, q.ncols(), steps, pull, n);
+    let weights = votes.weights(q);
+    for _ in 0..steps {
+        let margins = votes.margins(&climb.heads)?;
+        climb.step(&margins, &weights)?;
+    }
+    Ok(climb.heads)
+}
+
+/// Gradient steps on the heads.
+struct Climb<'a> {
+    votes: &'a Votes,
+    heads: Array2<f32>,
+    centres: Array2<f32>,
+    optimizer: AdamW,
+    ridge: f64,
+    n: f64,
+}
+
+impl<'a> Climb<'a> {
+    fn new(votes: &'a Votes, n_heads: usize, steps: usize, pull: &Pull, n: f64) -> Self {
+        let shape = (votes.differences.n_columns(), n_heads);
+        let optimizer = AdamW::new(&[shape], steps, RATE, 0.0);
+        let centres = pull.centres(shape);
+        Self { votes, heads: centres.clone(), centres, optimizer, ridge: pull.ridge, n: n.max(1.0) }
+    }
+
+    fn distance(&self) -> f64 {
+        (&self.heads - &self.centres).iter().map(|&w| f64::from(w).powi(2)).sum()
+    }
+
+    fn step(&mut self, margins: &Array2<f64>, weights: &Array2<f64>) -> Result<(), RowsError> {
+        let pull = (weights * &margins.mapv(|d| sigmoid(-d))).mapv(|x| (x / self.n) as f32);
+        let parts = self.votes.differences.map(|first, rows| {
+            let pull = pull.slice_axis(Axis(0), (first..first + rows.nrows()).into());
+            rows.t().dot(&pull)
+        })?;
+        let mut gradient = (&self.heads - &self.centres) * ((self.ridge / self.n) as f32);
+        for part in parts {
+            gradient -= &part;
+        }
+        self.optimizer.step([&mut self.heads], [&mut gradient]);
+        Ok(())
+    }
+}
+
+/// Shares of the heads with one user more for each, so that none dies.
+pub(super) fn log_shares(q: &Array2<f64>) -> Vec<f64> {
+    let total = q.sum() + q.ncols() as f64;
+    q.sum_axis(Axis(0)).iter().map(|sum| ((sum + 1.0) / total).ln()).collect()
+}
+
+/// Draws that, normalised, are mostly near a corner of the simplex.
+fn spread(rng: &mut ChaCha8Rng) -> f64 {
+    rng.random_range(1e-3..1.0_f64).powi(4)
+}
+
+fn normalise(q: &mut Array2<f64>, include: &[f64]) {
+    for (mut row, include) in q.outer_iter_mut().zip(include) {
+        let total = row.sum();
+        row.mapv_inplace(|x| include * x / total);
+    }
+}

@@ -1,0 +1,135 @@
+//! From pairs of one file to votes, and what folds of their users tell.
+
+use std::collections::HashMap;
+
+use ndarray::{Array1, Array2, Axis};
+
+use super::data::{Examples, Interner};
+use super::differences::{Differences, RowsError};
+use super::user_mixture::{self, Pull, Ridges, UserMixture, Votes};
+use crate::mixture::log_sum_exp;
+
+/// Users are dealt into this many folds.
+pub(super) const FOLDS: usize = 5;
+
+/// Steps from nothing to heads of a fold whose responsibilities are known: the problem is convex.
+const FOLD_STEPS: usize = 60;
+
+impl Votes {
+    /// The votes of `pairs` (positions), all of which have a user.
+    pub(super) fn new(examples: &Examples, pairs: &[usize], scales: &Array1<f32>) -> Result<Self, RowsError> {
+        let mut distinct = Interner::default();
+        let mut people = Interner::default();
+        let (mut rows, mut users) = (Vec::with_capacity(pairs.len()), Vec::with_capacity(pairs.len()));
+        for pair in pairs.iter().map(|&idx| examples.pairs[idx]) {
+            rows.push(distinct.index((pair.chosen, pair.rejected)) as u32);
+            users.push(people.index(pair.user) as u32);
+        }
+        let differences = Differences::new(examples, distinct.items(), scales)?;
+        Ok(Self { differences, rows, users, n_users: people.len() })
+    }
+
+    /// How many votes every user has, shape `[users]`.
+    pub(super) fn counts(&self) -> Vec<f64> {
+        let mut counts = vec![0.0; self.n_users];
+        for &user in &self.users {
+            counts[user as usize] += 1.0;
+        }
+        counts
+    }
+
+    /// The fold of a user.
+    fn fold(user: usize, seed: u64) -> usize {
+        let digest = blake3::hash(format!("{seed}/{user}").as_bytes());
+        usize::from(digest.as_bytes()[0]) % FOLDS
+    }
+
+    /// 1 for users outside of `fold`, 0 for those in it.
+    fn without(&self, fold: usize, seed: u64) -> Vec<f64> {
+        (0..self.n_users).map(|user| f64::from(u8::from(Self::fold(user, seed) != fold))).collect()
+    }
+
+    /// Every vote's margins by heads that were learned without its user, shape `[votes, K]`; whose head is whose stays as
+    /// it was with all users.
+    pub(super) fn out_of_fold(
+        &self,
+        mixture: &UserMixture,
+        ridges: Ridges,
+        seed: u64,
+    ) -> Result<Array2<f64>, RowsError> {
+        let mut margins = Array2::zeros((self.rows.len(), mixture.heads.ncols()));
+        for fold in 0..FOLDS {
+            let include = self.without(fold, seed);
+            let pull = ridges.pull(self, &include)?;
+            let include = Array1::from(include).insert_axis(Axis(1));
+            let q = &mixture.responsibilities * &include;
+            let heads = user_mixture::learn_given(self, &q, FOLD_STEPS, &pull)?;
+            let of_fold = self.margins(&heads)?;
+            for (mut row, (&distinct, &user)) in
+                margins.outer_iter_mut().zip(self.rows.iter().zip(&self.users))
+            {
+                if include[[user as usize, 0]] == 0.0 {
+                    row.assign(&of_fold.row(distinct as usize));
+                }
+            }
+        }
+        Ok(margins)
+    }
+
+    /// Every user's log-likelihood per vote under K heads learned without them: higher is better. Shape `[users]`.
+    pub(super) fn held_out(
+        &self,
+        n_heads: usize,
+        ridges: Ridges,
+        (restarts, seed): (usize, u64),
+        progress: &(impl Fn() + Sync),
+    ) -> Result<Vec<f64>, RowsError> {
+        let counts = self.counts();
+        let mut found = vec![0.0; self.n_users];
+        for fold in 0..FOLDS {
+            let include = self.without(fold, seed);
+            let pull = ridges.pull(self, &include)?;
+            let mixture = self.best_of(&include, n_heads, &pull, (restarts, seed), progress)?;
+            let log_likelihoods = self.log_likelihoods(&self.margins(&mixture.heads)?);
+            for user in (0..self.n_users).filter(|&user| include[user] == 0.0) {
+                let of_user = log_likelihoods.row(user);
+                let joint: Vec<f64> = of_user.iter().zip(&mixture.log_shares).map(|(l, p)| l + p).collect();
+                found[user] = log_sum_exp(&joint) / counts[user];
+            }
+        }
+        Ok(found)
+    }
+
+    /// The best of several starts.
+    pub(super) fn best_of(
+        &self,
+        include: &[f64],
+        n_heads: usize,
+        pull: &Pull,
+        (restarts, seed): (usize, u64),
+        progress: &(impl Fn() + Sync),
+    ) -> Result<UserMixture, RowsError> {
+        let restarts = if n_heads == 1 { 1 } else { restarts.max(1) };
+        let start = |restart: usize| {
+            let seed = seed.wrapping_mul(1000).wrapping_add(restart as u64);
+            user_mixture::learn(self, include, n_heads, pull, seed, progress)
+        };
+        let mut best = start(0)?;
+        for restart in 1..restarts {
+            let other = start(restart)?;
+            if other.objective > best.objective {
+                best = other;
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// Votes per user where there are users at all; used to tell whether people can be told apart.
+pub(super) fn votes_per_user(examples: &Examples, pairs: &[usize]) -> Option<f64> {
+    let mut counts: HashMap<usize, usize> = HashMap::new();
+    for &idx in pairs {
+        *counts.entry(examples.pairs[idx].user?).or_default() += 1;
+    }
+    (!counts.is_empty()).then(|| pairs.len() as f64 / counts.len() as f64)
+}

@@ -1,0 +1,160 @@
+//! Accuracy and log loss after n labels, averaged over people.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::interval::{Estimate, estimate};
+use super::order::{Order, ask, shuffle};
+use super::rules::{Reference, Rule, Seen, Served};
+use super::{Person, Trial};
+
+/// How to replay.
+#[derive(Debug, Clone)]
+pub struct Setting {
+    /// Which choice is asked for next.
+    pub order: Order,
+    /// How many orders are drawn for each person.
+    pub n_seeds: u64,
+    /// From ledgers to weights.
+    pub served: Served,
+    /// After how many labels to measure, ascending.
+    pub after: Vec<usize>,
+    /// The share of each person's choices, drawn anew for each order, that is never asked for and measured on alone. 0:
+    /// what has not been asked for yet is measured on.
+    ///
+    /// An order that picks what tells heads apart leaves what does not, on which every rule is worse: only a reserve
+    /// compares it with another order. Questions of the bundle are never reserved.
+    pub reserve: f64,
+}
+
+/// One rule's accuracy as labels come in.
+#[derive(Debug, Clone, Serialize)]
+pub struct Curve {
+    /// The rule.
+    pub rule: &'static str,
+    /// The number of the group whose choices are counted; all, if none.
+    pub group: Option<usize>,
+    /// One per number of labels after which somebody has choices left.
+    pub points: Vec<Point>,
+}
+
+/// After n labels, on each person's remaining choices.
+#[derive(Debug, Clone, Serialize)]
+pub struct Point {
+    /// How many labels were given.
+    pub n: usize,
+    /// How many people have choices left.
+    pub people: usize,
+    /// How many choices are left, on average over the orders.
+    pub pairs: f64,
+    /// The share of choices that are predicted.
+    pub accuracy: Estimate,
+    /// In nats; a coin has ln 2.
+    pub log_loss: Estimate,
+    /// Accuracy minus that of the single head on the same choices.
+    pub over_single: Estimate,
+}
+
+/// What one curve is drawn of.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    rule: Rule,
+    group: Option<usize>,
+}
+
+/// Per line and checkpoint: sums over orders of accuracy, log loss and accuracy over single; how many orders; and the
+/// choices that were left in them.
+type Sums = Vec<Vec<[f64; 5]>>;
+
+/// Replays everybody under every rule, and under the ledger for each of `n_groups` groups.
+#[must_use]
+pub fn replay(people: &[Person], reference: &Reference, n_groups: usize, setting: &Setting) -> Vec<Curve> {
+    let groups = (0..n_groups).map(|group| Line { rule: Rule::Bayes, group: Some(group) });
+    let lines: Vec<Line> =
+        Rule::ALL.into_iter().map(|rule| Line { rule, group: None }).chain(groups).collect();
+    let is_random = setting.order.is_random() || setting.reserve > 0.0;
+    let n_seeds = if is_random { setting.n_seeds.max(1) } else { 1 };
+    let of_person = |(idx, person): (usize, &Person)| {
+        let runs = (0..n_seeds).map(|seed| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(idx as u64));
+            one(person, reference, &lines, setting, &mut rng)
+        });
+        runs.reduce(added)
+    };
+    let people: Vec<Sums> = people.par_iter().enumerate().filter_map(of_person).collect();
+    let curve = |(l, line): (usize, &Line)| {
+        let point = |(c, &n): (usize, &usize)| {
+            let left: Vec<&[f64; 5]> =
+                people.iter().map(|sums| &sums[l][c]).filter(|sums| sums[3] > 0.0).collect();
+            let of = |value: usize| left.iter().map(|sums| sums[value] / sums[3]).collect::<Vec<_>>();
+            Some(Point {
+                n,
+                people: left.len(),
+                pairs: of(4).iter().sum(),
+                accuracy: estimate(&of(0))?,
+                log_loss: estimate(&of(1))?,
+                over_single: estimate(&of(2))?,
+            })
+        };
+        let points = setting.after.iter().enumerate().filter_map(point).collect();
+        Curve { rule: line.rule.label(), group: line.group, points }
+    };
+    lines.iter().enumerate().map(curve).collect()
+}
+
+/// One person in one order: means over the remaining choices, by line and checkpoint.
+fn one(
+    person: &Person,
+    reference: &Reference,
+    lines: &[Line],
+    setting: &Setting,
+    rng: &mut ChaCha8Rng,
+) -> Sums {
+    let most = setting.after.last().copied().unwrap_or_default();
+    let is_question = |position: &usize| person.trials[*position].question.is_some();
+    let (mut positions, mut others): (Vec<usize>, Vec<usize>) =
+        (0..person.trials.len()).partition(is_question);
+    let n_reserved = (setting.reserve * others.len() as f64).round() as usize;
+    if n_reserved > 0 {
+        shuffle(&mut others, rng);
+    }
+    let reserved = others.split_off(others.len() - n_reserved);
+    positions.extend(others);
+    positions.sort_unstable();
+    let start = Seen::nothing(reference.log_shares.len(), setting.served);
+    let order = ask(&person.trials, positions, setting.order, most, &start, rng);
+    let trials: Vec<&Trial> = order.iter().map(|&position| &person.trials[position]).collect();
+    let reserved: Vec<&Trial> = reserved.iter().map(|&position| &person.trials[position]).collect();
+    let mut seen = start;
+    let mut found = vec![vec![[0.0; 5]; setting.after.len()]; lines.len()];
+    for (c, &n) in setting.after.iter().enumerate().filter(|(_, n)| **n < trials.len() + n_reserved.min(1)) {
+        while seen.n() < n {
+            seen.learn(trials[seen.n()]);
+        }
+        for (line, found) in lines.iter().zip(&mut found) {
+            let is_counted = |trial: &&&Trial| line.group.is_none_or(|group| trial.group == Some(group));
+            let measured = if n_reserved > 0 { &reserved } else { &trials[n..] };
+            let rest: Vec<&Trial> = measured.iter().filter(is_counted).copied().collect();
+            if rest.is_empty() {
+                continue;
+            }
+            let mean = |rule: Rule| {
+                let predicted = rule.predict(&seen, &rest, reference);
+                let (right, loss) = predicted.iter().fold((0.0, 0.0), |(a, b), (x, y)| (a + x, b + y));
+                (right / rest.len() as f64, loss / rest.len() as f64)
+            };
+            let ((accuracy, log_loss), (single, _)) = (mean(line.rule), mean(Rule::Single));
+            found[c] = [accuracy, log_loss, accuracy - single, 1.0, rest.len() as f64];
+        }
+    }
+    found
+}
+
+fn added(mut a: Sums, b: Sums) -> Sums {
+    for (x, y) in a.iter_mut().flatten().flatten().zip(b.iter().flatten().flatten()) {
+        *x += y;
+    }
+    a
+}

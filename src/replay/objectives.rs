@@ -1,0 +1,102 @@
+//! What one policy for everybody would be trained on: how often each objective prefers what people chose.
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::rules::{Seen, Served};
+use super::{Person, Trial, win};
+use crate::mixture::{Weights, maxmin, population, quantile};
+
+/// The share that a head needs to be heard by `maxmin`.
+const MIN_SHARE: f64 = 0.1;
+
+/// The quantile that is shown.
+const Q: f64 = 0.25;
+
+/// People whose ledgers stand for the population.
+const SAMPLE: usize = 64;
+
+/// Accuracy of one objective, nobody's own ledger being known.
+#[derive(Debug, Clone, Serialize)]
+pub struct ObjectiveRow {
+    /// The objective with its parameters.
+    pub objective: String,
+    /// By group, none for a group without choices; of all, where no choice has a group.
+    pub by_group: Vec<Option<f64>>,
+    /// The mean of those that are there.
+    pub mean: f64,
+    /// The least of them.
+    pub worst: f64,
+}
+
+/// Every objective on all choices of `people`. `population` and the quantile over users see the full ledgers of up to 64 of
+/// `others`, among whom nobody of `people` should be: without a person, the rest leans to the other side.
+#[must_use]
+pub fn compare_objectives(
+    people: &[Person],
+    others: &[Person],
+    n_groups: usize,
+    served: Served,
+) -> Vec<ObjectiveRow> {
+    let mut trials = people.iter().flat_map(|person| &person.trials).peekable();
+    let n_heads = trials.peek().map_or(0, |trial| trial.margins.len());
+    let has_groups = trials.any(|trial| trial.group.is_some());
+    let stranger = Seen::nothing(n_heads, served);
+    let step = others.len().div_ceil(SAMPLE).max(1);
+    let mut known: Vec<Seen<'_>> = Vec::new();
+    for person in others.iter().step_by(step) {
+        let mut seen = stranger.clone();
+        person.trials.iter().for_each(|trial| seen.learn(trial));
+        known.push(seen);
+    }
+    let names = [
+        "mixture".to_owned(),
+        format!("maxmin, min_share {MIN_SHARE}"),
+        format!("quantile {Q} over heads"),
+        format!("quantile {Q} over users"),
+        "population".to_owned(),
+    ];
+    let judge = |trial: &Trial| -> [f64; 5] {
+        let weights = stranger.posterior(trial);
+        let others: Vec<Weights> = known.iter().map(|seen| seen.posterior(trial)).collect();
+        let mean = population(&others).unwrap_or_else(|| weights.clone());
+        let even = vec![1.0; others.len()];
+        let reward = |z: &[f64]| {
+            let of_users: Vec<f64> = others.iter().map(|weights| weights.mean_of(z)).collect();
+            let mixture = weights.mean_of(z);
+            let over_users = if of_users.is_empty() { mixture } else { quantile(&of_users, &even, Q) };
+            let shares = weights.as_slice();
+            [mixture, maxmin(z, shares, MIN_SHARE), quantile(z, shares, Q), over_users, mean.mean_of(z)]
+        };
+        let (chosen, rejected) = (reward(&trial.chosen), reward(&trial.rejected));
+        std::array::from_fn(|objective| win(chosen[objective] - rejected[objective]))
+    };
+    let n_columns = if has_groups { n_groups } else { 1 };
+    let tallies: Vec<Vec<([f64; 5], f64)>> = people
+        .par_iter()
+        .map(|person| {
+            let mut tally = vec![([0.0; 5], 0.0); n_columns];
+            for trial in person.trials.iter().filter(|trial| !has_groups || trial.group.is_some()) {
+                let cell = &mut tally[trial.group.unwrap_or_default()];
+                cell.0.iter_mut().zip(judge(trial)).for_each(|(sum, win)| *sum += win);
+                cell.1 += 1.0;
+            }
+            tally
+        })
+        .collect();
+    let row = |(objective, name): (usize, &String)| {
+        let column = |c: usize| {
+            let (wins, n) = tallies.iter().fold((0.0, 0.0), |a, t| (a.0 + t[c].0[objective], a.1 + t[c].1));
+            (n > 0.0).then(|| wins / n)
+        };
+        let by_group: Vec<Option<f64>> = (0..n_columns).map(column).collect();
+        let there = || by_group.iter().flatten().copied();
+        ObjectiveRow {
+            objective: name.clone(),
+            mean: there().sum::<f64>() / there().count().max(1) as f64,
+            worst: there().reduce(f64::min).unwrap_or_default(),
+            by_group,
+        }
+    };
+    names.iter().enumerate().map(row).collect()
+}

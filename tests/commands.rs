@@ -1,0 +1,341 @@
+//! The commands as a user has them, on the toy bundle: fit, check, replay, route.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{library, root, toy};
+use micro_reward::model::{MANIFEST, Manifest};
+use serde_json::{Value, json};
+
+/// A directory with data, and what the commands leave there.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    /// With `data.jsonl`.
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().unwrap());
+        place.write("data.jsonl", &data());
+        place
+    }
+
+    fn at(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    fn write(&self, name: &str, rows: &[Value]) -> String {
+        self.write_text(name, &rows.iter().map(|row| format!("{row}\n")).collect::<String>())
+    }
+
+    fn write_text(&self, name: &str, text: &str) -> String {
+        fs::write(self.at(name), text).unwrap();
+        self.at(name)
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.at(name)).unwrap()
+    }
+
+    fn manifest(&self, bundle: &str) -> Manifest {
+        let path = Path::new(&self.at(bundle)).join(MANIFEST);
+        toml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    }
+
+    /// Every file of a directory with its bytes.
+    fn files(&self, bundle: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        let entries = fs::read_dir(self.at(bundle)).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> =
+            entries.map(|path| (path.file_name().unwrap().into(), fs::read(path).unwrap())).collect();
+        files.sort();
+        files
+    }
+
+    /// Runs `command`, with the cache in this place and the library where it is.
+    fn run(&self, command: &str, args: &[&str]) -> Output {
+        let mut line = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
+        line.current_dir(root()).arg(command).args(args);
+        line.env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
+        if command != "check" {
+            line.args(["--cache", &self.at("cache")]).arg("--onnxruntime-library").arg(library());
+        }
+        line.output().unwrap()
+    }
+
+    /// What it says when it succeeds.
+    #[track_caller]
+    fn succeeds(&self, command: &str, args: &[&str]) -> String {
+        let output = self.run(command, args);
+        assert!(output.status.success(), "{command} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// It ends with this code, names all of `words` and leaves no bundle behind.
+    #[track_caller]
+    fn refuses(&self, code: i32, command: &str, args: &[&str], words: &[&str]) {
+        let output = self.run(command, args);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{command} {args:?}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{words:?} not in {said}");
+        assert!(!Path::new(&self.at("refused")).exists(), "{command} {args:?} wrote a bundle");
+    }
+
+    #[track_caller]
+    fn fit(&self, out: &str, more: &[&str]) -> String {
+        let (toy, data, out) = (toy(), self.at("data.jsonl"), self.at(out));
+        let args = ["--encoder", toy.to_str().unwrap(), "--data", &data, "--out", &out, "--name", "fitted"];
+        self.succeeds("fit", &[&args[..], &["--ridge", "1"], more].concat())
+    }
+
+    #[track_caller]
+    fn fit_refuses(&self, code: i32, more: &[&str], words: &[&str]) {
+        let (toy, data, out) = (toy(), self.at("data.jsonl"), self.at("refused"));
+        let args = ["--encoder", toy.to_str().unwrap(), "--data", &data, "--out", &out];
+        self.refuses(code, "fit", &[&args[..], more].concat(), words);
+    }
+
+    #[track_caller]
+    fn replay(&self, json: &str, more: &[&str]) -> String {
+        let (bundle, data, json) = (self.at("bundle"), self.at("data.jsonl"), self.at(json));
+        let args =
+            ["--bundle", &bundle, "--data", &data, "--json", &json, "--seeds", "3", "--after", "0,1,4"];
+        self.succeeds("replay", &[&args[..], more].concat())
+    }
+
+    #[track_caller]
+    fn route(&self, out: &str, more: &[&str]) -> String {
+        let (bundle, data, out) = (self.at("bundle"), self.at("data.jsonl"), self.at(out));
+        let args = ["--bundle", &bundle, "--data", &data, "--out", &out, "--seeds", "2", "--budget", "2,8"];
+        self.succeeds("route", &[&args[..], more].concat())
+    }
+}
+
+/// Twelve people who like it kind or exact, and say so by the criterion they have in mind; four are not learned from.
+fn data() -> Vec<Value> {
+    let prompts = ["tell me about tea", "how is the weather", "what is it", "how is the tea"];
+    let row = |i: usize| {
+        let (user, vote) = (i / 10, i % 10);
+        let kind = format!("{}thanks friend{}", "the tea ".repeat(vote % 3), " glad".repeat(1 + vote / 3));
+        let exact = format!("{}exactly seven{}", "it is ".repeat(vote % 4), " percent".repeat(1 + vote / 4));
+        let (group, chosen, rejected) = match user % 2 {
+            0 => ("kind", kind, exact),
+            _ => ("exact", exact, kind),
+        };
+        json!({
+            "user": format!("u{user}"), "prompt": prompts[(user + vote) % prompts.len()], "group": group,
+            "criterion": if group == "kind" { "please be a friend" } else { "proof because measured" },
+            "chosen": chosen, "rejected": rejected, "split": if user < 8 { "train" } else { "test" },
+        })
+    };
+    (0..120).map(row).collect()
+}
+
+fn without(field: &str) -> Vec<Value> {
+    let mut rows = data();
+    rows.iter_mut().for_each(|row| drop(row.as_object_mut().unwrap().remove(field)));
+    rows
+}
+
+/// A table without its last line, which names where the bundle is.
+fn table(said: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = said.lines().collect();
+    lines.pop();
+    lines
+}
+
+#[test]
+fn what_fit_writes_is_fit_to_serve_and_the_same_twice() {
+    let place = Place::new();
+    let first = place.fit("bundle", &["--k", "2"]);
+    let said = place.succeeds("check", &["--bundle", &place.at("bundle")]);
+    let manifest = place.manifest("bundle");
+    assert!(said.contains(&format!("revision {}, 2 heads", manifest.revision)), "{said}");
+    assert!(first.contains("data/kind") && first.contains(&manifest.revision), "{first}");
+    // Nothing is left of the first run but the embeddings; then not even those.
+    let again = place.fit("again", &["--k", "2"]);
+    fs::remove_dir_all(place.at("cache")).unwrap();
+    let anew = place.fit("anew", &["--k", "2"]);
+    assert_eq!([table(&first), table(&first)], [table(&again), table(&anew)]);
+    assert_eq!(place.files("bundle"), place.files("again"));
+    assert_eq!(place.files("bundle"), place.files("anew"));
+}
+
+#[test]
+fn every_kind_of_columns_and_mixture_gives_a_bundle_that_is_fit_to_serve() {
+    let place = Place::new();
+    let runs: [&[&str]; 5] = [
+        &["--k", "auto"],
+        &["--k", "2", "--mixture", "prompt", "--epochs", "2", "--batch", "16"],
+        &["--k", "1", "--features", "response"],
+        &["--k", "2", "--features", "length,product,prompt", "--debias", "length"],
+        &["--k", "2", "--deviation", "3", "--follow", "0", "--context-field", "criterion"],
+    ];
+    for (idx, more) in runs.into_iter().enumerate() {
+        let out = format!("bundle{idx}");
+        place.fit(&out, more);
+        place.succeeds("check", &["--bundle", &place.at(&out)]);
+    }
+    let prompts_too = place.manifest("bundle3").input.features;
+    assert_eq!(serde_json::to_value(prompts_too).unwrap(), json!(["log_length", "response", "prompt"]));
+}
+
+#[test]
+fn questions_that_fit_chooses_are_fit_to_serve() {
+    let place = Place::new();
+    let question = |i: usize| {
+        let a = format!("thanks{}", " friend".repeat(i % 4));
+        json!({ "prompt": "what is it", "a": a, "b": format!("exactly{}", " seven".repeat(i % 5)) })
+    };
+    // Turned round and again: a question is asked once.
+    let mut rows: Vec<Value> = (0..6).map(question).collect();
+    rows.push(json!({ "prompt": "what is it", "a": rows[0]["b"], "b": rows[0]["a"] }));
+    rows.push(rows[1].clone());
+    rows.push(json!({ "prompt": "what is it", "a": "tea", "b": "tea" }));
+    let candidates = place.write("candidates.jsonl", &rows);
+    for (out, n, expected) in [("bundle", "3", 3), ("all", "64", 6)] {
+        place.fit(out, &["--k", "2", "--questions", n, "--candidates", &candidates]);
+        place.succeeds("check", &["--bundle", &place.at(out)]);
+        let text = String::from_utf8(place.read(&format!("{out}/questions.jsonl"))).unwrap();
+        let questions: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let ids: Vec<&str> = questions.iter().map(|question| question["id"].as_str().unwrap()).collect();
+        assert_eq!(ids, ["q01", "q02", "q03", "q04", "q05", "q06"][..expected]);
+        assert!(place.manifest(out).questions.is_some());
+    }
+    place.fit("none", &["--k", "2"]);
+    assert!(place.manifest("none").questions.is_none());
+    let (none, some) = (place.manifest("none"), place.manifest("bundle"));
+    assert_eq!(none.revision, some.revision, "questions change no score");
+    assert_eq!(none.heads, some.heads, "candidates are not learned from");
+}
+
+#[test]
+fn replay_of_what_fit_wrote_finds_the_groups_and_is_the_same_twice() {
+    let place = Place::new();
+    place.fit("bundle", &["--k", "2"]);
+    for (order, reserve) in [("random", "0"), ("given", "0"), ("informative", "0.5")] {
+        let more = ["--order", order, "--reserve", reserve];
+        let first = place.replay("a.json", &more);
+        assert_eq!(first, place.replay("b.json", &more));
+        let (a, b) = (place.read("a.json"), place.read("b.json"));
+        assert_eq!(a, b, "{order}");
+        let figures: Value = serde_json::from_slice(&a).unwrap();
+        assert_eq!(figures["revision"], place.manifest("bundle").revision);
+        assert_eq!(figures["groups"], json!(["kind", "exact"]));
+        assert_eq!(figures["n"], json!([20, 20, 40]));
+        let curves = figures["curves"].as_array().unwrap();
+        let ledger = curves.iter().find(|curve| curve["rule"] == "Bayes ledger" && curve["group"].is_null());
+        let points = ledger.unwrap()["points"].as_array().unwrap();
+        let accuracy = |idx: usize| points[idx]["accuracy"]["mean"].as_f64().unwrap();
+        assert_eq!(points[0]["people"], 4);
+        assert!(accuracy(2) > 0.9 && accuracy(2) > accuracy(0), "{order}: {points:?}");
+        assert!(first.contains("Bayes ledger: exact") && first.contains("oracle head"), "{first}");
+    }
+}
+
+#[test]
+fn route_changes_the_router_alone_and_is_the_same_twice() {
+    let place = Place::new();
+    place.fit("bundle", &["--k", "2", "--context-field", "nothing"]);
+    let before = place.files("bundle");
+    let first = place.route("routed", &["--json", &place.at("a.json")]);
+    let again = place.route("again", &["--json", &place.at("b.json")]);
+    assert_eq!(table(&first), table(&again));
+    assert_eq!(place.files("routed"), place.files("again"));
+    assert_eq!(place.files("bundle"), before, "what is read is not written");
+    place.succeeds("check", &["--bundle", &place.at("routed")]);
+    for ((name, old), (same, new)) in before.iter().zip(&place.files("routed")) {
+        assert_eq!(name, same);
+        let is_changed = name == Path::new("router.onnx") || name == Path::new(MANIFEST);
+        assert_eq!(old != new, is_changed, "{}", name.display());
+    }
+    assert_ne!(place.manifest("bundle").revision, place.manifest("routed").revision);
+    // A tuned router is one that can be tuned.
+    let paper = place.route("paper", &["--rule", "paper"]);
+    assert_eq!(table(&paper), table(&first), "both rules are measured, whichever makes the bundle");
+    assert_ne!(place.manifest("paper").revision, place.manifest("routed").revision);
+}
+
+#[test]
+fn flags_that_make_no_sense_are_named() {
+    let place = Place::new();
+    place.fit_refuses(2, &["--k", "0"], &["--k", "\"0\"", "from 1 to 64"]);
+    place.fit_refuses(2, &["--k", "2,x"], &["--k", "\"x\""]);
+    place.fit_refuses(2, &["--merge=-1"], &["--merge", "found -1"]);
+    place.fit_refuses(2, &["--ridge", "1,nan"], &["--ridge", "nan", "a number >= 0"]);
+    place.fit_refuses(2, &["--questions", "3"], &["--candidates"]);
+    place.fit_refuses(2, &["--features", "size"], &["--features", "size"]);
+    place.fit_refuses(64, &["--features", "length,length"], &["--features", "Length twice"]);
+    let debias = ["--features", "response", "--debias", "length"];
+    place.fit_refuses(64, &debias, &["--debias length", "found no length"]);
+    let data = place.at("data.jsonl");
+    place.refuses(2, "replay", &["--data", &data, "--reserve", "0.95"], &["--reserve", "0.95"]);
+    place.refuses(2, "replay", &["--data", &data, "--transfer", "2"], &["--transfer", "found 2"]);
+    place.refuses(2, "replay", &["--data", &data, "--seeds", "0"], &["--seeds"]);
+    let out = place.at("refused");
+    let route = ["--bundle", "models/toy", "--data", &data, "--out", &out, "--budget", "0"];
+    place.refuses(2, "route", &route, &["--budget"]);
+}
+
+#[test]
+fn data_that_lack_a_field_are_named() {
+    let place = Place::new();
+    let nobody = place.write("nobody.jsonl", &without("user"));
+    let words = ["`user`", "nobody"];
+    place.refuses(64, "replay", &["--bundle", "models/toy", "--data", &nobody], &words);
+    let by_user = ["--mixture", "user", "--encoder", "models/toy", "--data", &nobody, "--out"];
+    place.refuses(
+        64,
+        "fit",
+        &[&by_user[..], &[&place.at("refused")]].concat(),
+        &["--mixture user", "`user`", "nobody"],
+    );
+
+    let (data, out) = (place.at("data.jsonl"), place.at("refused"));
+    let route = ["--bundle", "models/toy", "--data", &data, "--out", &out, "--criterion-field", "aspect"];
+    place.refuses(64, "route", &route, &["--criterion-field", "`aspect`", "in data"]);
+
+    let mut rows = data_of("train");
+    let train = place.write("train.jsonl", &rows);
+    place.refuses(
+        64,
+        "replay",
+        &["--bundle", "models/toy", "--data", &train],
+        &["Test split", "train.jsonl"],
+    );
+    rows = data_of("test");
+    let test = place.write("test.jsonl", &rows);
+    let fit = ["--encoder", "models/toy", "--data", &test, "--out", &out];
+    place.refuses(64, "fit", &fit, &["Train split", "test.jsonl"]);
+}
+
+fn data_of(split: &str) -> Vec<Value> {
+    data().into_iter().filter(|row| row["split"] == split).collect()
+}
+
+#[test]
+fn a_line_that_can_not_be_read_is_named_by_every_command() {
+    let place = Place::new();
+    let good = data()[0].to_string();
+    let bad = place.write_text("bad.jsonl", &format!("{good}\n{good}\n{{\"prompt\": \n"));
+    let (data, out) = (place.at("data.jsonl"), place.at("refused"));
+    let words = ["bad.jsonl:3: "];
+    place.refuses(64, "fit", &["--encoder", "models/toy", "--out", &out, "--data", &data, &bad], &words);
+    place.refuses(64, "replay", &["--bundle", "models/toy", "--data", &data, &bad], &words);
+    place.refuses(64, "route", &["--bundle", "models/toy", "--out", &out, "--data", &data, &bad], &words);
+    place.fit_refuses(64, &["--candidates", &bad, "--questions", "2"], &words);
+    place.fit_refuses(64, &["--responses", &bad], &["bad.jsonl:1: ", "missing field `id`"]);
+    place.refuses(64, "replay", &["--data", &place.at("nowhere.jsonl")], &["nowhere.jsonl: can't be read"]);
+}
+
+#[test]
+fn a_bundle_that_is_not_there_is_named() {
+    let place = Place::new();
+    let (data, nowhere, out) = (place.at("data.jsonl"), place.at("nowhere"), place.at("refused"));
+    let words = ["nowhere", "bundle.toml", "can't be read"];
+    place.refuses(64, "fit", &["--encoder", &nowhere, "--data", &data, "--out", &out], &words);
+    place.refuses(64, "replay", &["--bundle", &nowhere, "--data", &data], &words);
+    place.refuses(64, "route", &["--bundle", &nowhere, "--data", &data, "--out", &out], &words);
+}

@@ -1,0 +1,448 @@
+//! The laws of replaying choices, on made-up people.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+
+use micro_reward::mixture::{Routing, Weights, log_sigmoid, sigmoid};
+use micro_reward::replay::{
+    Curve, Estimate, Order, Person, Reference, Rule, Seen, Served, Setting, Trial, compare_objectives,
+    estimate, estimate_columns, replay,
+};
+use proptest::prelude::*;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const K: usize = 4;
+
+const SERVED: Served = Served { routing: Routing { eta: 1.0, floor: 1e-3 }, transfer: 0.5 };
+
+const ORDERS: [Order; 4] = [Order::Given, Order::Random, Order::Informative, Order::Questions];
+
+/// A choice between two responses with these rewards by head.
+fn trial(chosen: &[f64], rejected: &[f64]) -> Trial {
+    let margins: Vec<f64> = chosen.iter().zip(rejected).map(|(a, b)| a - b).collect();
+    Trial {
+        single: margins.iter().sum::<f64>() / margins.len() as f64,
+        longer: margins[0] - margins[1],
+        log_prior: vec![-(margins.len() as f64).ln(); margins.len()],
+        chosen: chosen.to_vec(),
+        rejected: rejected.to_vec(),
+        context: None,
+        group: None,
+        question: None,
+        margins,
+    }
+}
+
+/// The same pair, chosen the other way round.
+fn flipped(trial: &Trial) -> Trial {
+    let negated = trial.margins.iter().map(|d| -d).collect();
+    Trial {
+        margins: negated,
+        chosen: trial.rejected.clone(),
+        rejected: trial.chosen.clone(),
+        longer: -trial.longer,
+        single: -trial.single,
+        ..trial.clone()
+    }
+}
+
+/// People who each answer as one head says; the head is the group, contexts take turns. All but every `telling`-th pair tell
+/// the heads apart by a tenth only; the telling ones are the questions.
+fn people(n_people: usize, n_trials: usize, telling: usize) -> Vec<Person> {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let person = |idx: usize| {
+        let head = idx % K;
+        let choice = |i: usize| {
+            let common = rng.random_range(-3.0..3.0_f64);
+            let own = if i.is_multiple_of(telling) { 1.0 } else { 0.1 };
+            let mut rewards = || (0..K).map(|_| own * rng.random_range(-3.0..3.0_f64)).collect::<Vec<_>>();
+            let (mut a, b) = (rewards(), rewards());
+            a.iter_mut().for_each(|reward| *reward += (1.0 - own) * common);
+            let is_a = rng.random::<f64>() < sigmoid(a[head] - b[head]);
+            let mut trial = if is_a { trial(&a, &b) } else { trial(&b, &a) };
+            trial.group = Some(head);
+            trial.context = [None, Some(7), Some(8)][i % 3];
+            trial.question = i.is_multiple_of(telling).then_some(i / telling);
+            trial
+        };
+        Person { name: idx.to_string(), trials: (0..n_trials).map(choice).collect() }
+    };
+    (0..n_people).map(person).collect()
+}
+
+fn reference() -> Reference {
+    Reference {
+        log_shares: [0.4_f64, 0.3, 0.2, 0.1].map(f64::ln).to_vec(),
+        best_head: 0,
+        oracle: (0..K).collect(),
+        oracle_of_all: 1,
+    }
+}
+
+fn setting(order: Order, reserve: f64, after: &[usize]) -> Setting {
+    Setting { order, n_seeds: 3, served: SERVED, after: after.to_vec(), reserve }
+}
+
+fn curves(people: &[Person], setting: &Setting) -> Vec<Curve> {
+    replay(people, &reference(), K, setting)
+}
+
+fn of_rule(curves: &[Curve], rule: Rule) -> &Curve {
+    curves.iter().find(|curve| curve.rule == rule.label() && curve.group.is_none()).unwrap()
+}
+
+fn mapped(people: &[Person], of: impl Fn(usize, &Trial) -> Trial) -> Vec<Person> {
+    let person = |person: &Person| Person {
+        name: person.name.clone(),
+        trials: person.trials.iter().enumerate().map(|(i, trial)| of(i, trial)).collect(),
+    };
+    people.iter().map(person).collect()
+}
+
+#[track_caller]
+fn assert_near(a: f64, b: f64, what: &str) {
+    assert!((a - b).abs() < 1e-9, "{what}: {a} {b}");
+}
+
+#[test]
+fn a_rule_sees_no_label_before_it_predicts() {
+    let people = people(8, 12, 2);
+    let n_given = 5;
+    let setting = setting(Order::Given, 0.0, &[0, 1, 3, n_given]);
+    let before = curves(&people, &setting);
+    // Had people chosen the other way round from then on, every prediction would have been as wrong as it was right.
+    let other = mapped(&people, |i, trial| if i < n_given { trial.clone() } else { flipped(trial) });
+    let after = curves(&other, &setting);
+    for (before, after) in before.iter().zip(&after) {
+        let at = |curve: &Curve| curve.points.last().unwrap().accuracy.mean;
+        assert_near(at(before), 1.0 - at(after), before.rule);
+    }
+    // Nor does what is asked later matter to what is known by then.
+    let permuted = |person: &Person| {
+        let mut trials = person.trials.clone();
+        trials[n_given..].reverse();
+        Person { trials, ..person.clone() }
+    };
+    let permuted: Vec<Person> = people.iter().map(permuted).collect();
+    for (before, after) in before.iter().zip(curves(&permuted, &setting)) {
+        for (a, b) in before.points.iter().zip(&after.points) {
+            assert_near(a.accuracy.mean, b.accuracy.mean, before.rule);
+            assert_near(a.log_loss.mean, b.log_loss.mean, before.rule);
+        }
+    }
+}
+
+#[test]
+fn before_the_first_answer_no_order_has_seen_a_label() {
+    let people = people(8, 12, 2);
+    let others = mapped(&people, |_, trial| flipped(trial));
+    for order in ORDERS {
+        for reserve in [0.0, 0.5] {
+            let setting = setting(order, reserve, &[0, 2]);
+            let (one, other) = (curves(&people, &setting), curves(&others, &setting));
+            for (one, other) in one.iter().zip(&other) {
+                let at = |curve: &Curve| curve.points.first().map(|point| point.accuracy.mean);
+                match (at(one), at(other)) {
+                    (Some(a), Some(b)) => assert_near(a, 1.0 - b, one.rule),
+                    (a, b) => assert_eq!(a, b),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn everybody_is_measured_on_the_same_choices_by_every_rule() {
+    let people = people(9, 15, 2);
+    for order in ORDERS {
+        for reserve in [0.0, 0.3] {
+            let curves = curves(&people, &setting(order, reserve, &[0, 1, 4, 9]));
+            let single = of_rule(&curves, Rule::Single);
+            assert!(!single.points.is_empty());
+            for rule in Rule::ALL {
+                let curve = of_rule(&curves, rule);
+                assert_eq!(curve.points.len(), single.points.len());
+                for (point, single) in curve.points.iter().zip(&single.points) {
+                    assert_eq!((point.n, point.people), (single.n, single.people));
+                    assert_near(point.pairs, single.pairs, curve.rule);
+                    let over = point.accuracy.mean - single.accuracy.mean;
+                    assert_near(point.over_single.mean, over, curve.rule);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_left_is_what_was_not_asked() {
+    let people = people(6, 10, 1);
+    for order in [Order::Given, Order::Random, Order::Informative] {
+        let curves = curves(&people, &setting(order, 0.0, &[0, 3, 9, 10, 11]));
+        let left: Vec<(usize, f64)> =
+            of_rule(&curves, Rule::Bayes).points.iter().map(|point| (point.n, point.pairs)).collect();
+        assert_eq!(left, [(0, 60.0), (3, 42.0), (9, 6.0)], "{order:?}");
+    }
+}
+
+/// Trials of one person, none a question, each its own group, so that a group's curve says whether the trial is measured.
+fn one_by_one() -> Person {
+    let mut person = people(1, 8, 2).remove(0);
+    for (i, trial) in person.trials.iter_mut().enumerate() {
+        (trial.group, trial.question) = (Some(i), None);
+    }
+    person
+}
+
+#[test]
+fn a_reserve_is_never_asked() {
+    let person = one_by_one();
+    let n_groups = person.trials.len();
+    let reference = Reference { oracle: vec![0; n_groups], ..reference() };
+    for order in [Order::Given, Order::Random, Order::Informative] {
+        let setting = Setting { n_seeds: 1, ..setting(order, 0.5, &[0, 1, 2, 3, 4, 5]) };
+        let run = |person: &Person| replay(std::slice::from_ref(person), &reference, n_groups, &setting);
+        let curves = run(&person);
+        let reserved: BTreeSet<usize> =
+            curves.iter().filter(|curve| !curve.points.is_empty()).filter_map(|curve| curve.group).collect();
+        assert_eq!(reserved.len(), 4);
+        for curve in curves.iter().filter(|curve| !curve.points.is_empty()) {
+            let after: Vec<usize> = curve.points.iter().map(|point| point.n).collect();
+            assert_eq!(after, [0, 1, 2, 3, 4], "no more than the other four can be asked");
+            assert!(curve.points.iter().all(|point| point.pairs == curve.points[0].pairs));
+        }
+        // Had the reserve been learned from, its own reversal would not leave the predictions as they are.
+        let other = mapped(std::slice::from_ref(&person), |i, trial| {
+            if reserved.contains(&i) { flipped(trial) } else { trial.clone() }
+        });
+        for (one, other) in curves.iter().zip(&run(&other[0])) {
+            assert_eq!(one.points.len(), other.points.len());
+            for (one, other) in one.points.iter().zip(&other.points) {
+                assert_near(one.accuracy.mean, 1.0 - other.accuracy.mean, "the reserve was asked");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_order_is_measured_on_the_same_reserve() {
+    let people = people(8, 20, 2);
+    let at_nothing = |order: Order| {
+        let curves = curves(&people, &setting(order, 0.4, &[0]));
+        let of = |curve: &Curve| curve.points.iter().map(|p| (p.accuracy, p.log_loss, p.pairs)).collect();
+        curves.iter().map(of).collect::<Vec<Vec<_>>>()
+    };
+    let given = at_nothing(Order::Given);
+    assert_eq!(given, at_nothing(Order::Random));
+    assert_eq!(given, at_nothing(Order::Informative));
+}
+
+#[test]
+fn an_informative_order_needs_fewer_answers_than_a_random_one() {
+    // One pair in five tells people apart.
+    let people = people(80, 40, 5);
+    let n_answers = [0, 2, 4, 8];
+    let ledger = |order: Order| {
+        let curves = curves(&people, &setting(order, 0.5, &n_answers));
+        of_rule(&curves, Rule::Bayes).points.iter().map(|point| point.log_loss.mean).collect::<Vec<f64>>()
+    };
+    let (informative, random) = (ledger(Order::Informative), ledger(Order::Random));
+    assert_eq!(informative[0], random[0]);
+    assert!(informative[1] < random[2], "two answers that tell are worth four: {informative:?} {random:?}");
+    assert!(informative[2] < random[3], "four are worth eight: {informative:?} {random:?}");
+}
+
+#[test]
+fn the_ledger_learns_what_people_like() {
+    let people = people(80, 40, 1);
+    let curves = curves(&people, &setting(Order::Random, 0.5, &[0, 5, 20]));
+    let losses: Vec<f64> =
+        of_rule(&curves, Rule::Bayes).points.iter().map(|point| point.log_loss.mean).collect();
+    assert!(losses.is_sorted_by(|a, b| a > b), "{losses:?}");
+    // People answer as one head says, so that no rule can know more than the head that is theirs.
+    let oracle = of_rule(&curves, Rule::Oracle).points[2].log_loss.mean;
+    let gained = (losses[0] - losses[2]) / (losses[0] - oracle);
+    assert!(gained > 0.8, "twenty answers are most of the way to the own head: {gained}");
+}
+
+#[test]
+fn questions_of_the_bundle_are_never_reserved() {
+    // Every second of 30 trials is a question.
+    let people = people(6, 30, 2);
+    for order in [Order::Questions, Order::Random, Order::Informative] {
+        let curves = curves(&people, &setting(order, 0.4, &[0, 5, 24]));
+        let left: Vec<f64> = of_rule(&curves, Rule::Bayes).points.iter().map(|point| point.pairs).collect();
+        assert_eq!(left, [36.0; 3], "{order:?}: 40 % of the other 15 of each person");
+    }
+}
+
+#[test]
+fn the_questions_of_the_bundle_are_asked_first_and_in_their_order() {
+    let mut person = one_by_one();
+    let n_groups = person.trials.len();
+    // Trial 7 asks question 0, trial 6 question 1, and so on to trial 3.
+    for (i, trial) in person.trials.iter_mut().enumerate() {
+        trial.question = (i > 2).then(|| 7 - i);
+    }
+    let reference = Reference { oracle: vec![0; n_groups], ..reference() };
+    let curves =
+        replay(&[person], &reference, n_groups, &setting(Order::Questions, 0.0, &[0, 1, 2, 3, 4, 5]));
+    for curve in curves.iter().filter(|curve| curve.rule == Rule::Bayes.label()) {
+        let Some(group) = curve.group else { continue };
+        // A trial is measured until it is asked.
+        let last = curve.points.last().unwrap().n;
+        assert_eq!(last, if group > 2 { 7 - group } else { 5 }, "trial {group}");
+    }
+}
+
+/// What a rule makes of a pair, as a chance.
+fn chance(rule: Rule, labels: &[Trial], asked: &Trial) -> f64 {
+    let mut seen = Seen::nothing(asked.margins.len(), SERVED);
+    labels.iter().for_each(|label| seen.learn(label));
+    let log_shares = vec![0.0; asked.margins.len()];
+    let reference = Reference { log_shares, best_head: 0, oracle: Vec::new(), oracle_of_all: 0 };
+    (-rule.predict(&seen, &[asked], &reference)[0].1).exp()
+}
+
+fn label(margins: &[f64]) -> Trial {
+    trial(margins, &vec![0.0; margins.len()])
+}
+
+#[test]
+fn with_tau_near_zero_a_label_votes_for_the_largest_margin() {
+    let asked = label(&[-1.0, 0.5, 2.0]);
+    let head = |k: usize| sigmoid(asked.margins[k]);
+    let votes = [label(&[0.3, 0.1, -2.0]), label(&[-0.5, -0.2, -0.6]), label(&[1.0, 1.5, 2.0])];
+    for (k, vote) in votes.iter().enumerate() {
+        let found = chance(Rule::Paper, std::slice::from_ref(vote), &asked);
+        assert_near(found, head(k), "one label makes its head the only one");
+    }
+    let found = chance(Rule::Paper, &votes, &asked);
+    assert_near(found, (head(0) + head(1) + head(2)) / 3.0, "a vote each");
+    // However sure the first head is of it, a label has one vote.
+    let two_to_one = [label(&[5.0, -5.0, -5.0]), label(&[0.1, 0.2, 0.0]), label(&[0.1, 0.2, 0.0])];
+    let found = chance(Rule::Paper, &two_to_one, &asked);
+    assert_near(found, (head(0) + 2.0 * head(1)) / 3.0, "two votes against one");
+    assert!(
+        (chance(Rule::Bayes, &two_to_one, &asked) - head(0)).abs() < 0.01,
+        "a ledger adds up what is said"
+    );
+}
+
+#[test]
+fn without_labels_a_rule_is_its_prior() {
+    let asked = label(&[-1.0, 0.5, 2.0]);
+    let even = asked.margins.iter().map(|&d| sigmoid(d)).sum::<f64>() / 3.0;
+    for rule in [Rule::Static, Rule::Paper, Rule::HyRe, Rule::Bayes] {
+        assert_near(chance(rule, &[], &asked), even, rule.label());
+    }
+}
+
+#[test]
+fn the_ledger_of_one_context_is_the_posterior() {
+    let labels = [label(&[1.0, -0.3, 0.2]), label(&[0.5, 0.1, -2.0])];
+    let asked = label(&[-1.0, 0.5, 2.0]);
+    let nats: Vec<f64> =
+        (0..3).map(|k| labels.iter().map(|label| log_sigmoid(label.margins[k])).sum()).collect();
+    let weights = Weights::posterior(&asked.log_prior, &nats, SERVED.routing);
+    let expected = weights.mean_of(&asked.margins.iter().map(|&d| sigmoid(d)).collect::<Vec<_>>());
+    assert_near(chance(Rule::Bayes, &labels, &asked), expected, "Bayes");
+}
+
+#[test]
+fn maxmin_does_not_give_up_the_minority_of_two_opposed_groups() {
+    // 70 % like what 30 % dislike; the two responses differ in how far they go.
+    let opposed = |x: f64, y: f64, group: usize| {
+        let sign = if group == 0 { 1.0 } else { -1.0 };
+        let (chosen, rejected) = if sign * x > sign * y { (x, y) } else { (y, x) };
+        let mut trial = trial(&[chosen, -chosen], &[rejected, -rejected]);
+        trial.log_prior = vec![0.7_f64.ln(), 0.3_f64.ln()];
+        trial.group = Some(group);
+        trial
+    };
+    let person = |group: usize| Person {
+        name: group.to_string(),
+        trials: vec![opposed(2.0, -1.0, group), opposed(1.0, -2.0, group)],
+    };
+    // A third group is named, and nobody who is replayed has it.
+    let people = [person(0), person(1)];
+    let rows = compare_objectives(&people, &people, 3, SERVED);
+    let row = |name: &str| rows.iter().find(|row| row.objective.starts_with(name)).unwrap();
+    assert_eq!(row("mixture").by_group, [Some(1.0), Some(0.0), None]);
+    assert_eq!(row("maxmin").by_group, [Some(0.5), Some(0.5), None]);
+    assert!(row("maxmin").worst > row("mixture").worst);
+    for row in &rows {
+        let there: Vec<f64> = row.by_group.iter().flatten().copied().collect();
+        assert_near(row.mean, (there[0] + there[1]) / 2.0, &row.objective);
+        assert_eq!(row.worst, there[0].min(there[1]));
+    }
+}
+
+#[test]
+fn a_replay_does_not_depend_on_the_number_of_threads() {
+    let people = people(20, 15, 2);
+    let json = |n_threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+        let setting = setting(Order::Random, 0.3, &[0, 1, 5]);
+        let run = || (curves(&people, &setting), compare_objectives(&people, &people, K, SERVED));
+        serde_json::to_string(&pool.install(run)).unwrap()
+    };
+    assert_eq!(json(1), json(4));
+}
+
+#[test]
+fn intervals_shrink_with_people() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let values: Vec<f64> = (0..1600).map(|_| rng.random_range(0.0..1.0)).collect();
+    let of = |n: usize| estimate(&values[..n]).unwrap();
+    let (few, many) = (of(100), of(1600));
+    let ratio = |width: fn(Estimate) -> f64| width(few) / width(many);
+    // The square root of 16.
+    for ratio in [ratio(|e| e.standard_error), ratio(|e| e.high - e.low)] {
+        assert!((3.0..5.0).contains(&ratio), "{ratio}");
+    }
+    let expected = (1.0 / 12.0 / 1600.0_f64).sqrt();
+    assert!((many.standard_error / expected - 1.0).abs() < 0.15, "{many:?}");
+}
+
+#[test]
+fn nobody_has_no_mean() {
+    assert_eq!((estimate(&[]), estimate_columns(&[])), (None, None));
+    let one = estimate(&[0.25]).unwrap();
+    assert_eq!((one.mean, one.low, one.high, one.standard_error), (0.25, 0.25, 0.25, 0.0));
+}
+
+#[test]
+fn a_column_counts_like_any_other_however_full_it_is() {
+    // Column 0: 3 of 4; column 1: 10 of 40; column 2 is empty.
+    let people = [vec![(1.0, 1.0), (4.0, 20.0), (0.0, 0.0)], vec![(2.0, 3.0), (6.0, 20.0), (0.0, 0.0)]];
+    assert_near(estimate_columns(&people).unwrap().mean, 0.5, "mean of 0.75 and 0.25");
+}
+
+proptest! {
+    #[test]
+    fn an_interval_contains_the_mean(values in prop::collection::vec(0.0..1.0_f64, 1..60)) {
+        let Estimate { mean, low, high, standard_error } = estimate(&values).unwrap();
+        prop_assert!(low - 1e-12 <= mean && mean <= high + 1e-12, "{low} {mean} {high}");
+        prop_assert!(standard_error >= 0.0);
+        let (least, most) = values.iter().fold((1.0_f64, 0.0_f64), |(a, b), &x| (a.min(x), b.max(x)));
+        prop_assert!(least - 1e-12 <= low && high <= most + 1e-12);
+        let columns: Vec<Vec<(f64, f64)>> = values.iter().map(|&x| vec![(x, 1.0)]).collect();
+        let pooled = estimate_columns(&columns).unwrap();
+        prop_assert!((pooled.mean - mean).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_paper_counts_votes(winners in prop::collection::vec(0..K, 1..12)) {
+        let vote = |&winner: &usize| {
+            let margins: Vec<f64> = (0..K).map(|k| if k == winner { 0.5 } else { -0.5 }).collect();
+            label(&margins)
+        };
+        let votes: Vec<Trial> = winners.iter().map(vote).collect();
+        let asked = label(&[-2.0, -0.5, 0.7, 1.5]);
+        let share = |k: usize| winners.iter().filter(|&&w| w == k).count() as f64 / winners.len() as f64;
+        let expected: f64 = (0..K).map(|k| share(k) * sigmoid(asked.margins[k])).sum();
+        prop_assert!((chance(Rule::Paper, &votes, &asked) - expected).abs() < 1e-6);
+    }
+}
