@@ -188,7 +188,7 @@ fn people_who_disagree_end_in_different_heads() {
     let found = learn(&examples, &train, &options(2), &|| ()).unwrap();
     assert_eq!(found.heads.ncols(), 2);
     let margins_of_heads = margins(&examples, &found.heads);
-    let margins_of_single = margins(&examples, &single(&examples, &train, 1.0, 1.0).unwrap().head);
+    let margins_of_single = margins(&examples, &single(&examples, &train, 1.0, 1.0).unwrap());
     let (mut heads, mut by_single) = (BTreeSet::new(), Vec::new());
     for group in 0..2 {
         let people: Vec<usize> = (n_known..n_people).filter(|user| user % 2 == group).collect();
@@ -419,10 +419,8 @@ fn without_people_the_prompt_tells_the_groups_apart() {
     assert_eq!(found.origins, [None, None]);
     let prompts: Vec<usize> = (0..examples.prompts.len()).collect();
     let log_weights = found.router.log_weights(examples.prompts(&prompts).unwrap().view());
-    let (of_heads, of_single) = (
-        margins(&examples, &found.heads),
-        margins(&examples, &single(&examples, &train, 1.0, 1.0).unwrap().head),
-    );
+    let (of_heads, of_single) =
+        (margins(&examples, &found.heads), margins(&examples, &single(&examples, &train, 1.0, 1.0).unwrap()));
     let is_routed_right = |&idx: &usize| {
         let log_weights = log_weights.row(examples.pairs[idx].prompt).to_vec();
         let weights = Weights::posterior(&log_weights, &[0.0; 2], Routing::BAYES);

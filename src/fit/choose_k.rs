@@ -13,7 +13,8 @@ pub struct Candidate {
     pub n_heads: usize,
     /// Mean log loss per vote of held-out users, in nats.
     pub log_loss: f64,
-    /// The standard error, over users, of its difference to the best candidate's; 0 for the best.
+    /// By user: the standard error, over users, of its difference to the best candidate's, 0 for the best. By prompt: that
+    /// of the loss itself, over held-out pairs.
     pub standard_error: f64,
 }
 

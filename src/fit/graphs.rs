@@ -61,7 +61,7 @@ pub fn read_router(onnx: &[u8]) -> Option<Router> {
     let fits = router.hidden.ncols() == router.output.nrows()
         && router.hidden_bias.dim() == (1, router.hidden.ncols())
         && router.output_bias.dim() == (1, router.output.ncols());
-    fits.then_some(router)
+    (fits && router_graph(&router).into_bytes() == onnx).then_some(router)
 }
 
 fn name(block: Block) -> &'static str {

@@ -40,5 +40,7 @@ pub use questions::{CandidateQuestion, choose_questions};
 pub use report::{Report, Slice, report};
 pub use router::Router;
 pub use router_tuning::{Lesson, Teaching, teach};
-pub use stage1::{HeadCount, HeldOut, Learned, Mixture, Options, PerFile, Single, learn, n_steps, single};
+pub use stage1::{
+    HeadCount, HeldOut, Learned, Mixture, Options, PerFile, calibrated_single, learn, n_steps, single,
+};
 pub use stage2::{Labelled, Rule, mean_log_weights, pooled, tune};

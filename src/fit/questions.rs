@@ -20,7 +20,7 @@ pub struct CandidateQuestion {
     pub n_chars: usize,
 }
 
-/// The positions of at most `n` candidates, the most telling first.
+/// The positions of at most `n` candidates, the most telling first; what tells nothing is not asked.
 ///
 /// Each is the one with the most information about the head of somebody from the population (`log_shares`, shape `[K]`),
 /// in the mean over the likely answers to those before it, weighed down by its length. The likely answers are those
@@ -36,7 +36,8 @@ pub fn choose_questions(
     let prior = Weights::posterior(log_shares, &vec![0.0; log_shares.len()], Routing::BAYES);
     let mut people: Vec<(usize, Vec<f64>)> =
         (0..PEOPLE).map(|_| (draw(&prior, &mut rng), vec![0.0; log_shares.len()])).collect();
-    let mut left: Vec<usize> = (0..candidates.len()).collect();
+    let tells = |idx: &usize| mutual_information(&prior, &candidates[*idx].margins) > 0.0;
+    let mut left: Vec<usize> = (0..candidates.len()).filter(tells).collect();
     let mut chosen = Vec::new();
     while chosen.len() < n && !left.is_empty() {
         let posteriors: Vec<Weights> = people
@@ -49,7 +50,7 @@ pub fn choose_questions(
         };
         let worths: Vec<f64> = left.iter().map(|&idx| worth(&candidates[idx])).collect();
         let best = (0..left.len()).fold(0, |best, i| if worths[i] > worths[best] { i } else { best });
-        let question = left.swap_remove(best);
+        let question = left.remove(best);
         for (head, evidence) in &mut people {
             let is_a = rng.random::<f64>() < sigmoid(candidates[question].margins[*head]);
             let sign = if is_a { 1.0 } else { -1.0 };

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ndarray::Array2;
+
 use super::data::{Dataset, Examples, Split};
 use super::differences::RowsError;
 use super::merge::correlation;
-use super::stage1::{Learned, Single};
-use crate::mixture::{Routing, Weights, preference};
+use super::stage1::Learned;
+use crate::mixture::{Routing, Weights, preference, win};
 
 /// Accuracies on test pairs by slice, and what the heads are like.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,13 +54,13 @@ pub fn report(
     dataset: &Dataset,
     examples: &Examples,
     learned: &Learned,
-    singles: &[Single],
+    singles: &[Array2<f32>],
 ) -> Result<Report, RowsError> {
     let rewards = examples.rewards(&learned.heads)?;
     let single = examples.rewards(
         &ndarray::concatenate(
             ndarray::Axis(1),
-            &singles.iter().map(|single| single.head.view()).collect::<Vec<_>>(),
+            &singles.iter().map(|single| single.view()).collect::<Vec<_>>(),
         )
         .map_err(std::io::Error::other)?,
     )?;
@@ -130,9 +132,4 @@ impl Tally {
             heads: self.test.iter().map(|wins| wins / n).collect(),
         }
     }
-}
-
-/// 1 for a win, one half for a tie.
-fn win(margin: f64) -> f64 {
-    if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) }
 }

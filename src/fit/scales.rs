@@ -28,10 +28,10 @@ pub(super) fn scales(examples: &Examples, rows: &[usize], scalars: f64) -> Resul
         let width = layout.width(block);
         let first = scales.len();
         let mean = variances.iter().skip(first).take(width).sum::<f64>() / width as f64;
-        scales.extend(std::iter::repeat_n(
-            ((if width == 1 { scalars } else { 1.0 }) / mean.max(1e-12).sqrt()) as f32,
-            width,
-        ));
+        let size = if width == 1 { scalars } else { 1.0 };
+        // A column that does not vary tells nothing; scaled up, it would make huge weights of rounding.
+        let scale = if mean > 1e-12 { size / mean.sqrt() } else { 0.0 };
+        scales.extend(std::iter::repeat_n(scale as f32, width));
     }
     Ok(scales.into())
 }

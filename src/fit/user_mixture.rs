@@ -9,7 +9,7 @@
 //! heads although nobody labelled them; a mixture of single pairs (`prompt_mixture`) can't see that. J is climbed by
 //! its gradient, `sum_u q_uk sum_i sigma(-w_k . x_i) x_i - ridge (w_k - c)`, where `q_uk` is the posterior of u's head.
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, ArrayView2, Axis, Zip};
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -54,11 +54,11 @@ pub(super) struct UserMixture {
 impl Votes {
     /// The log-likelihood of every user's votes by every head, shape `[users, K]`; `margins` are `[n, K]`.
     pub(super) fn log_likelihoods(&self, margins: &Array2<f64>) -> Array2<f64> {
-        let log_chances = margins.mapv(log_sigmoid);
         let mut sums = Array2::zeros((self.n_users, margins.ncols()));
         for (&row, &user) in self.rows.iter().zip(&self.users) {
-            let mut sum = sums.row_mut(user as usize);
-            sum += &log_chances.row(row as usize);
+            Zip::from(sums.row_mut(user as usize))
+                .and(margins.row(row as usize))
+                .for_each(|sum, &d| *sum += log_sigmoid(d));
         }
         sums
     }
@@ -160,7 +160,7 @@ pub(super) fn learn(
     Ok(UserMixture { heads: climb.heads, responsibilities: q, ..found })
 }
 
-/// Learns one head per column of `weights` `[users, K]`, which stay as they are: a convex problem.
+/// Learns one head per column of `q` `[users, K]`, which stays as it is: a convex problem.
 pub(super) fn learn_given(
     votes: &Votes,
     q: &Array2<f64>,
@@ -200,9 +200,13 @@ impl<'a> Climb<'a> {
     }
 
     fn step(&mut self, margins: &Array2<f64>, weights: &Array2<f64>) -> Result<(), RowsError> {
-        let pull = (weights * &margins.mapv(|d| sigmoid(-d))).mapv(|x| (x / self.n) as f32);
         let parts = self.votes.differences.map(|first, rows| {
-            let pull = pull.slice_axis(Axis(0), (first..first + rows.nrows()).into());
+            let block = (first..first + rows.nrows()).into();
+            let mut pull = Array2::zeros((rows.nrows(), margins.ncols()));
+            Zip::from(&mut pull)
+                .and(margins.slice_axis(Axis(0), block))
+                .and(weights.slice_axis(Axis(0), block))
+                .for_each(|pull, &d, &weight| *pull = (weight * sigmoid(-d) / self.n) as f32);
             rows.t().dot(&pull)
         })?;
         let mut gradient = (&self.heads - &self.centres) * ((self.ridge / self.n) as f32);

@@ -16,14 +16,15 @@ pub(super) const FOLDS: usize = 5;
 const FOLD_STEPS: usize = 60;
 
 impl Votes {
-    /// The votes of `pairs` (positions), all of which have a user.
+    /// The votes of `pairs` (positions); a pair without a user is a person of its own.
     pub(super) fn new(examples: &Examples, pairs: &[usize], scales: &Array1<f32>) -> Result<Self, RowsError> {
         let mut distinct = Interner::default();
         let mut people = Interner::default();
         let (mut rows, mut users) = (Vec::with_capacity(pairs.len()), Vec::with_capacity(pairs.len()));
-        for pair in pairs.iter().map(|&idx| examples.pairs[idx]) {
+        for &idx in pairs {
+            let pair = examples.pairs[idx];
             rows.push(distinct.index((pair.chosen, pair.rejected)) as u32);
-            users.push(people.index(pair.user) as u32);
+            users.push(people.index(pair.user.ok_or(idx)) as u32);
         }
         let differences = Differences::new(examples, distinct.items(), scales)?;
         Ok(Self { differences, rows, users, n_users: people.len() })

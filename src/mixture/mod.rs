@@ -21,5 +21,5 @@ pub use information::mutual_information;
 pub use ledger::Ledger;
 pub use ledgers::{Evidence, Ledgers, MAX_CONTEXTS};
 pub use objective::{maxmin, population, quantile};
-pub use scores::{best_probabilities, disagreement, preference};
+pub use scores::{best_probabilities, disagreement, preference, win};
 pub use weights::{Routing, Weights, log_softmax, log_sum_exp};

@@ -17,6 +17,12 @@ pub fn preference(weights: &Weights, margins: &[f64]) -> f64 {
     weights.mean_of(&margins.iter().map(|&d| sigmoid(d)).collect::<Vec<_>>()).clamp(0.0, 1.0)
 }
 
+/// Whether a margin is won: 1, 0, or one half for a tie, which rounding of a mixture does not decide.
+#[must_use]
+pub fn win(margin: f64) -> f64 {
+    if margin.abs() < 1e-12 { 0.5 } else { f64::from(u8::from(margin > 0.0)) }
+}
+
 /// The probability that each of n responses is the best, summing to 1.
 ///
 /// `scaled[i][k]` is `beta_k r_k(y_i)`. Each head chooses by a softmax over the responses (Plackett-Luce's

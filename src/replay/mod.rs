@@ -49,8 +49,3 @@ pub struct Person {
     /// At least one.
     pub trials: Vec<Trial>,
 }
-
-/// 1 for a win, one half for a tie.
-fn win(margin: f64) -> f64 {
-    if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) }
-}

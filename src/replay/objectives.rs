@@ -4,8 +4,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::rules::{Seen, Served};
-use super::{Person, Trial, win};
-use crate::mixture::{Weights, maxmin, population, quantile};
+use super::{Person, Trial};
+use crate::mixture::{Weights, maxmin, population, quantile, win};
 
 /// The share that a head needs to be heard by `maxmin`.
 const MIN_SHARE: f64 = 0.1;

@@ -1,7 +1,7 @@
 //! The rules that are compared: from the labels a person has given to the chance of the next choice.
 
-use super::{Trial, win};
-use crate::mixture::{Routing, Weights, contextual, log_sigmoid, log_softmax, preference, sigmoid};
+use super::Trial;
+use crate::mixture::{Routing, Weights, contextual, log_sigmoid, log_softmax, preference, sigmoid, win};
 
 /// The paper's temperature on HelpSteer2 and across data sets.
 const TAU: f64 = 1e-3;
@@ -20,13 +20,13 @@ pub enum Rule {
     BestHead,
     /// The population's shares, for every prompt and person.
     Static,
-    /// The paper's rule at its fixed point in one context: soft labels of single pairs at tau = 0.001, averaged.
+    /// The paper's rule in one context, after its ten epochs: soft labels of single pairs at tau = 0.001, averaged.
     Paper,
     /// Softmax of summed losses under a uniform prior (HyRe, arXiv 2412.08812).
     HyRe,
-    /// The ledger: router's prior times likelihood. What `serve` does.
+    /// The ledgers: router's prior times likelihood. What `serve` does, in floating point and for any number of contexts.
     Bayes,
-    /// The head that is best on the test pairs of the choice's group: no rule that picks one head can do better.
+    /// The head that wins most of the replayed choices of the group: what one head for everybody of a group can reach.
     Oracle,
 }
 
@@ -37,9 +37,9 @@ pub struct Reference {
     pub log_shares: Vec<f64>,
     /// The head that is best on all train pairs.
     pub best_head: usize,
-    /// The head that is best on the test pairs of each group; of all, where a choice has no group.
+    /// The head that wins most of the replayed choices of each group.
     pub oracle: Vec<usize>,
-    /// The same for choices without a group.
+    /// The same for all choices, for those without a group.
     pub oracle_of_all: usize,
 }
 
@@ -184,7 +184,7 @@ impl Rule {
     }
 }
 
-/// The paper's Algorithm 1 in one context with a router that can take any value: every epoch, weights become the mean over
+/// Ten epochs of the paper's Algorithm 1 in one context with a router that can take any value: every epoch, weights become the mean over
 /// labels of `softmax_k(ln w_k - L_ik / tau)`.
 fn fixed_point(seen: &Seen<'_>, log_shares: &[f64]) -> Vec<f64> {
     let mut log_weights = log_shares.to_vec();

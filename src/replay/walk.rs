@@ -10,7 +10,7 @@ const BINS: usize = 10;
 /// A bin of predictions: mean confidence, share that came true, how many.
 pub type Bin = (f64, f64, usize);
 
-/// The weights of a person's general ledger under the population's shares before the first label and after each,
+/// The weights of all a person's labels, whatever their context, under the population's shares before the first label and after each,
 /// shape `[n + 1][K]`.
 #[must_use]
 pub fn weights_over_time(person: &Person, reference: &Reference, served: Served) -> Vec<Vec<f64>> {

@@ -156,6 +156,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             args.data[file].display()
         )));
     }
+    if args.mixture == Mixture::User {
+        refuse_nobody(&dataset, &train)?;
+    }
+    refuse_lists(args)?;
     questions::check(args, &dataset)?;
     let runtime = Runtime::load(&args.onnxruntime_library).map_err(Failure::refused)?;
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -165,9 +169,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.cache, &bar("encoding"))?;
 
     let options = options(args);
-    if options.mixture.resolve(&examples, &train) == Mixture::User {
-        refuse_nobody(&dataset, &train)?;
-    }
     let bar = bar("learning");
     bar.set_length(n_steps(&examples, &train, &options) as u64);
     let learned = learn(&examples, &train, &options, &|| bar.inc(1)).map_err(Failure::failed)?;
@@ -248,6 +249,22 @@ fn layout(args: &Args, n_embedding: usize) -> Result<Layout, Failure> {
         ));
     }
     Ok(Layout { blocks, n_embedding })
+}
+
+/// A list has one value for all files or one for each.
+fn refuse_lists(args: &Args) -> Result<(), Failure> {
+    let n_k = match &args.k {
+        HeadCount::Given(counts) if args.mixture != Mixture::Prompt => counts.0.len(),
+        _ => 1,
+    };
+    let lists = [("--k", n_k), ("--ridge", args.ridge.0.len()), ("--deviation", args.deviation.0.len())];
+    let n_files = args.data.len();
+    match lists.into_iter().find(|(_, n)| *n != 1 && *n != n_files) {
+        None => Ok(()),
+        Some((flag, n)) => Err(Failure::refused(format!(
+            "{flag}: found {n} values for {n_files} files, expected one, or one for each"
+        ))),
+    }
 }
 
 /// A mixture of users needs to know who chose.

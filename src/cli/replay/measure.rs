@@ -1,6 +1,6 @@
 //! From a bundle and a data set to the figures of a replay.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde::Serialize;
 
@@ -10,7 +10,8 @@ use crate::cli::encode::{encode, layout, learnable};
 use crate::cli::judged::Judged;
 use crate::cli::liked::liked;
 use crate::cli::progress::bar;
-use crate::fit::{Dataset, Examples, Fields, Preference, Split, correlation, single};
+use crate::fit::{Dataset, Examples, Fields, Preference, Split, calibrated_single, correlation};
+use crate::mixture::win;
 use crate::model::{Bundle, Question, Runtime, load_encoder};
 use crate::page::TextGroup;
 use crate::replay::{
@@ -40,8 +41,10 @@ pub(super) struct Figures {
     pub(super) heads: Vec<String>,
     /// Labels of choices.
     pub(super) groups: Vec<String>,
-    /// Accuracy of every head on every group's replayed choices, `[K][groups]`; the last column is all of them.
-    pub(super) accuracy: Vec<Vec<f64>>,
+    /// Accuracy of every head on every group's replayed choices, `[K][groups]`, none without any; the last column is all.
+    pub(super) accuracy: Vec<Vec<Option<f64>>>,
+    /// How many of the people have train rows as well: the heads may have been learned from them.
+    pub(super) known: usize,
     /// How many choices every column has.
     pub(super) n: Vec<usize>,
     /// The correlation of every head's reward with the log length of the response, shape `[K]`.
@@ -69,8 +72,9 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
 
     let judged = Judged::new(&bundle, &examples)?;
     let examples = Examples { layout: learnable(&examples.layout), ..examples };
-    let single = single(&examples, &train, args.ridge, args.scalars).map_err(Failure::failed)?;
-    let single_rewards = examples.rewards(&single.head).map_err(Failure::failed)?;
+    let (single, beta) =
+        calibrated_single(&examples, &train, args.ridge, args.scalars).map_err(Failure::failed)?;
+    let single_rewards = examples.rewards(&single).map_err(Failure::failed)?;
     let trial = |idx: usize| {
         let (choice, pair) = (&dataset.pairs[idx], examples.pairs[idx]);
         Trial {
@@ -81,7 +85,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
             longer: f64::from(
                 examples.rows[pair.chosen].log_length - examples.rows[pair.rejected].log_length,
             ),
-            single: single.beta * (single_rewards[[pair.chosen, 0]] - single_rewards[[pair.rejected, 0]]),
+            single: beta * (single_rewards[[pair.chosen, 0]] - single_rewards[[pair.rejected, 0]]),
             context: choice.context.map(|context| key64(dataset.contexts.items()[context].as_bytes())),
             group: choice.group,
             question: questions.get(&about(choice)).copied(),
@@ -100,7 +104,12 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     if let Some(&idx) = replayed.iter().find(|&&idx| dataset.pairs[idx].user.is_none()) {
         return Err(nobody(&dataset, &dataset.pairs[idx]));
     }
-    let (people, others) = (people_of(&replayed), people_of(&train));
+    let people = people_of(&replayed);
+    let is_replayed: HashSet<&str> = people.iter().map(|person| person.name.as_str()).collect();
+    let mut others = people_of(&train);
+    let n_known = others.len();
+    others.retain(|person| !is_replayed.contains(person.name.as_str()));
+    let n_known = n_known - others.len();
     let n_questions = |person: &Person| person.trials.iter().filter(|trial| trial.question.is_some()).count();
     let people: Vec<Person> =
         people.into_iter().filter(|person| n_questions(person) >= args.answers).collect();
@@ -113,10 +122,9 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let groups = dataset.groups.items().to_vec();
     let (accuracy, n) = accuracies(&people, bundle.n_heads(), groups.len());
     let best_head = best_head(&judged, &examples, &train, bundle.n_heads());
+    let share = |k: usize, column: usize| -> f64 { accuracy[k][column].unwrap_or_default() };
     let top = |column: usize| {
-        (0..accuracy.len())
-            .max_by(|&a, &b| accuracy[a][column].total_cmp(&accuracy[b][column]))
-            .unwrap_or_default()
+        (0..accuracy.len()).max_by(|&a, &b| share(a, column).total_cmp(&share(b, column))).unwrap_or_default()
     };
     let reference = Reference {
         log_shares: bundle.log_prior(),
@@ -144,6 +152,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
         liked,
         figures: Figures {
             revision: view.revision,
+            known: n_known,
             heads,
             length_correlation: length_correlation(&judged, &examples, &replayed, bundle.n_heads()),
             accuracy,
@@ -185,21 +194,19 @@ fn length_correlation(judged: &Judged, examples: &Examples, pairs: &[usize], n_h
 }
 
 /// The accuracy of every head on every group, and on all in the last column; and how many choices each has.
-fn accuracies(people: &[Person], n_heads: usize, n_groups: usize) -> (Vec<Vec<f64>>, Vec<usize>) {
+fn accuracies(people: &[Person], n_heads: usize, n_groups: usize) -> (Vec<Vec<Option<f64>>>, Vec<usize>) {
     let mut wins = vec![vec![0.0; n_groups + 1]; n_heads];
     let mut n = vec![0; n_groups + 1];
     for trial in people.iter().flat_map(|person| &person.trials) {
         for column in trial.group.into_iter().chain(std::iter::once(n_groups)) {
             n[column] += 1;
             for (wins, &margin) in wins.iter_mut().zip(&trial.margins) {
-                wins[column] += if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) };
+                wins[column] += win(margin);
             }
         }
     }
-    for row in &mut wins {
-        row.iter_mut().zip(&n).for_each(|(wins, &n)| *wins /= f64::from(n as u32).max(1.0));
-    }
-    (wins, n)
+    let share = |(wins, &n): (f64, &usize)| (n > 0).then(|| wins / n as f64);
+    (wins.into_iter().map(|row| row.into_iter().zip(&n).map(share).collect()).collect(), n)
 }
 
 /// What a pair is about, whichever way round: prompt and responses.
@@ -220,13 +227,13 @@ fn asked(dataset: &mut Dataset, questions: &[Question]) -> std::io::Result<HashM
 }
 
 fn best_head(judged: &Judged, examples: &Examples, train: &[usize], n_heads: usize) -> usize {
-    let mut wins = vec![0_usize; n_heads];
+    let mut wins = vec![0.0; n_heads];
     for pair in train.iter().map(|&idx| examples.pairs[idx]) {
         for (wins, margin) in wins.iter_mut().zip(judged.rewards.margins(pair.chosen, pair.rejected)) {
-            *wins += usize::from(margin > 0.0);
+            *wins += win(margin);
         }
     }
-    (0..n_heads).max_by_key(|&k| wins[k]).unwrap_or_default()
+    (0..n_heads).max_by(|&a, &b| wins[a].total_cmp(&wins[b])).unwrap_or_default()
 }
 
 fn nobody(dataset: &Dataset, choice: &Preference) -> Failure {

@@ -65,10 +65,11 @@ pub(super) fn page(args: &Args, measured: &Measured) -> Page {
     });
     Page {
         title: format!("Replay of {}", names.join(", ")),
-        lead: "Every person's choices are gone through one by one: predict, then learn. Nobody here was there when \
-               the heads were learned. Bands are 95 % intervals over people."
+        lead: "Every person's choices are gone through one by one: predict, then learn. Bands are 95 % intervals over people."
             .to_owned(),
         facts: vec![
+            ("split".to_owned(), format!("{:?}", args.split).to_lowercase()),
+            ("people with train rows as well".to_owned(), figures.known.to_string()),
             ("bundle".to_owned(), format!("{}, revision {}", args.bundle.display(), figures.revision)),
             ("people".to_owned(), people.to_string()),
             ("choices".to_owned(), n.to_string()),
@@ -121,7 +122,7 @@ fn matrix(figures: &Figures) -> Figure {
         body: Body::Matrix {
             rows: figures.heads.clone(),
             columns,
-            cells: figures.accuracy.iter().map(|row| row.iter().map(|&x| Some(x)).collect()).collect(),
+            cells: figures.accuracy.clone(),
             centre: 0.5,
         },
     }

@@ -9,13 +9,14 @@ use serde::Serialize;
 use super::Args;
 use crate::cli::Failure;
 use crate::cli::encode::{encode, layout, learnable};
+use crate::cli::files::at;
 use crate::cli::judged::Judged;
 use crate::cli::progress::bar;
 use crate::fit::{
     Dataset, Examples, Fields, Labelled, Router, Rule, Split, mean_log_weights, pooled, read_router, single,
     tune,
 };
-use crate::mixture::{Routing, Weights, log_sigmoid, preference};
+use crate::mixture::{Routing, Weights, log_sigmoid, preference, win};
 use crate::model::{Bundle, Runtime, load_encoder};
 use crate::replay::{Estimate, estimate_columns};
 use crate::types::config::{Config, Layers};
@@ -74,7 +75,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     };
     rows.push(("length only".to_owned(), None, task.tally(length)));
     let everybody = single(&task.examples, &task.train, args.ridge, args.scalars).map_err(Failure::failed)?;
-    let rewards = task.examples.rewards(&everybody.head).map_err(Failure::failed)?;
+    let rewards = task.examples.rewards(&everybody).map_err(Failure::failed)?;
     let by_single = |idx: usize| {
         let pair = task.examples.pairs[idx];
         rewards[[pair.chosen, 0]] - rewards[[pair.rejected, 0]]
@@ -161,7 +162,7 @@ impl Task {
         let runtime = Runtime::load(&args.onnxruntime_library).map_err(Failure::refused)?;
         let (bundle, _) = Bundle::load(&runtime, &args.bundle, 1).map_err(Failure::refused)?;
         let path = args.bundle.join(&bundle.manifest().router_graph.file);
-        let onnx = std::fs::read(&path).map_err(Failure::failed)?;
+        let onnx = std::fs::read(&path).map_err(|error| at(&path, &error))?;
         let router = read_router(&onnx).filter(|router| router.output.ncols() == bundle.n_heads());
         let router = router.ok_or_else(|| {
             Failure::refused(format!(
@@ -236,8 +237,7 @@ impl Task {
         let mut tally = vec![vec![(0.0, 0.0); self.dataset.contexts.len()]; n_people];
         for &idx in &self.test {
             let cell = &mut tally[self.people[idx]][self.criterion(idx)];
-            let margin = margin(idx);
-            cell.0 += if margin == 0.0 { 0.5 } else { f64::from(u8::from(margin > 0.0)) };
+            cell.0 += win(margin(idx));
             cell.1 += 1.0;
         }
         tally.retain(|row| row.iter().any(|cell| cell.1 > 0.0));
@@ -263,7 +263,7 @@ impl Task {
         for criterion in 0..self.dataset.contexts.len() {
             let own: Vec<usize> =
                 self.train.iter().copied().filter(|&idx| self.criterion(idx) == criterion).collect();
-            let head = single(&self.examples, &own, ridge, scalars).map_err(Failure::failed)?.head;
+            let head = single(&self.examples, &own, ridge, scalars).map_err(Failure::failed)?;
             rewards.push(self.examples.rewards(&head).map_err(Failure::failed)?);
         }
         Ok(self.tally(|idx| {

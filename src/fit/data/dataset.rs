@@ -46,6 +46,9 @@ impl Default for Fields {
     }
 }
 
+/// What no label can be named after.
+const RESERVED: [&str; 7] = ["prompt", "chosen", "rejected", "chosen_id", "rejected_id", "user", "split"];
+
 /// Response ids to texts.
 type Ids = HashMap<String, usize>;
 
@@ -111,6 +114,9 @@ pub enum DataError {
     /// Texts are kept in a temporary file while they are needed.
     #[error("the temporary file for texts: {0}")]
     Texts(#[from] io::Error),
+    /// A label can't be read from the row's other fields.
+    #[error("found the field name \"{0}\", which means something else in every row; expected another")]
+    Reserved(String),
     /// Users and the report are kept apart by file name.
     #[error("{0}: another file of the same name up to the first dot was given before")]
     SameName(PathBuf),
@@ -168,6 +174,10 @@ impl Dataset {
         responses: &[PathBuf],
         fields: &Fields,
     ) -> Result<Self, DataError> {
+        let named = [&fields.context, &fields.group];
+        if let Some(name) = named.into_iter().find(|name| RESERVED.contains(&name.as_str())) {
+            return Err(DataError::Reserved(name.clone()));
+        }
         let mut dataset = Self {
             texts: Texts::new()?,
             pairs: Vec::new(),

@@ -1,7 +1,7 @@
 //! Embeddings on disk, so that a text is encoded once however often one fits.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ pub struct EmbeddingCache {
     file: File,
     /// The row of every text that has been encoded.
     rows: HashMap<[u8; KEY], u32>,
+    /// How many records the file has.
+    n_rows: u32,
     n_embedding: usize,
 }
 
@@ -54,23 +56,25 @@ impl EmbeddingCache {
         std::fs::create_dir_all(dir).map_err(failed)?;
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
-        if file.try_lock().is_err() {
-            return Err(EmbedError::InUse(path));
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(EmbedError::InUse(path)),
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
         let mut record = vec![0; KEY + 4 * n_embedding];
-        let n_rows = file.metadata().map_err(failed)?.len() / record.len() as u64;
+        let n_rows = (file.metadata().map_err(failed)?.len() / record.len() as u64) as u32;
         // An interrupted run left half a record; what is written next must start at a whole one.
-        file.set_len(n_rows * record.len() as u64).map_err(failed)?;
+        file.set_len(u64::from(n_rows) * record.len() as u64).map_err(failed)?;
         let mut rows = HashMap::new();
         let mut reader = BufReader::with_capacity(1 << 20, &file);
-        for row in 0..n_rows as u32 {
+        for row in 0..n_rows {
             reader.read_exact(&mut record).map_err(failed)?;
             let mut key = [0; KEY];
             key.copy_from_slice(&record[..KEY]);
             rows.insert(key, row);
         }
         drop(reader);
-        Ok(Self { path, file, rows, n_embedding })
+        Ok(Self { path, file, rows, n_rows, n_embedding })
     }
 
     /// The rows of the texts' embeddings, encoding what is new with one thread per encoder; `progress` gets how
@@ -96,16 +100,18 @@ impl EmbeddingCache {
         progress((texts.len() - new.len()) as u64);
         let size = (KEY + 4 * self.n_embedding) as u64;
         let failed = |source| EmbedError::Cache { path: self.path.clone(), source };
-        let (file, rows, next) = (&self.file, Mutex::new(&mut self.rows), AtomicUsize::new(0));
+        let (file, next) = (&self.file, AtomicUsize::new(0));
+        let written = Mutex::new((&mut self.rows, &mut self.n_rows));
         let work = |encoder: &mut Box<dyn Encode>| -> Result<(), EmbedError> {
             while let Some((key, text)) = new.get(next.fetch_add(1, Ordering::Relaxed)) {
                 let embedding = encoder.encode(&[text])?.pop().ok_or(EncodeError::Gone)?;
                 let mut record = key.to_vec();
                 record.extend(embedding.iter().flat_map(|x| x.to_le_bytes()));
-                let mut rows = rows.lock();
-                let row = rows.len() as u32;
+                let mut written = written.lock();
+                let row = *written.1;
                 file.write_all_at(&record, u64::from(row) * size).map_err(failed)?;
-                rows.insert(*key, row);
+                written.0.insert(*key, row);
+                *written.1 += 1;
                 progress(1);
             }
             Ok(())

@@ -30,7 +30,7 @@ pub(super) fn learn(
     options: &Options,
     progress: &(impl Fn() + Sync),
 ) -> Result<Learned, RowsError> {
-    let (learned, held_out) = partition(pairs, options.seed);
+    let (learned, held_out) = partition(examples, pairs, options.seed);
     let tried: &[usize] = match &options.n_heads {
         HeadCount::Auto => &CANDIDATES,
         HeadCount::Given(counts) => &counts.0,
@@ -159,10 +159,13 @@ impl Mixture {
     }
 }
 
-/// Positions to learn from and positions to hold out; with too few pairs, none is held out.
-fn partition(pairs: &[usize], seed: u64) -> (Vec<usize>, Vec<usize>) {
+/// Positions to learn from and positions to hold out; votes on the same two responses stay together. With too few pairs,
+/// none is held out.
+fn partition(examples: &Examples, pairs: &[usize], seed: u64) -> (Vec<usize>, Vec<usize>) {
     let is_held_out = |idx: usize| {
-        let digest = blake3::hash(format!("{seed}/{idx}").as_bytes());
+        let pair = examples.pairs[idx];
+        let (a, b) = (pair.chosen.min(pair.rejected), pair.chosen.max(pair.rejected));
+        let digest = blake3::hash(format!("{seed}/{a}/{b}").as_bytes());
         usize::from(digest.as_bytes()[0]).is_multiple_of(HELD_OUT)
     };
     let (held_out, learned): (Vec<usize>, Vec<usize>) = pairs.iter().partition(|&&idx| is_held_out(idx));

@@ -1,4 +1,4 @@
-//! A mixture of users for every file, and a router that tells the files apart.
+//! A mixture of users for every file, and a router that follows people and tells the files apart.
 
 use ndarray::{Array2, Axis};
 use rand::Rng;
@@ -35,18 +35,10 @@ pub(super) fn learn(
         .collect::<Result<_, _>>()?;
     let n_heads = parts.iter().map(|part| part.shares.len()).sum();
     let mut heads = Array2::zeros((examples.layout.n_columns(), 0));
-    let mut targets: Vec<Vec<f64>> = vec![Vec::new(); examples.pairs.len()];
+    let mut firsts = Vec::with_capacity(parts.len());
     let mut calibration = Vec::with_capacity(n_heads);
     for part in &parts {
-        let first = heads.ncols();
-        let (Some(some), own) = (part.held_out.first(), options.follow) else { continue };
-        for (i, held_out) in some.iter().enumerate() {
-            let mut target = vec![0.0; n_heads];
-            for (k, share) in part.shares.iter().enumerate() {
-                target[first + k] = own * part.held_out[k][i].weight + (1.0 - own) * share;
-            }
-            targets[held_out.pair] = target;
-        }
+        firsts.push(heads.ncols());
         let prior = |share: &f64| Calibration::uncalibrated(share / parts.len() as f64);
         calibration.extend(part.shares.iter().map(prior));
         heads = ndarray::concatenate![Axis(1), heads, part.heads];
@@ -56,8 +48,14 @@ pub(super) fn learn(
     if files.len() > 1 || options.follow > 0.0 {
         let lesson = |rng: &mut ChaCha8Rng| {
             let file = rng.random_range(0..files.len());
-            let pair = files[file][rng.random_range(0..files[file].len())];
-            Lesson { prompt: examples.pairs[pair].prompt, target: targets[pair].clone() }
+            let i = rng.random_range(0..files[file].len());
+            let part = &parts[file];
+            let mut target = vec![0.0; n_heads];
+            for (k, share) in part.shares.iter().enumerate() {
+                let own = part.held_out[k][i].weight;
+                target[firsts[file] + k] = options.follow * own + (1.0 - options.follow) * share;
+            }
+            Lesson { prompt: examples.pairs[files[file][i]].prompt, target }
         };
         teach(&mut router, examples, Teaching { seed: options.seed, ..TEACHING }, |_, _, rng| {
             Ok((0..BATCH).map(|_| lesson(rng)).collect())

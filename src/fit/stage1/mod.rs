@@ -14,7 +14,7 @@ use super::differences::RowsError;
 use super::prompt_mixture::{self, PromptOptions, unscaled};
 use super::router::Router;
 use super::scales::scales;
-use super::user_mixture::{self, Ridges, Votes};
+use super::user_mixture::{self, Ridges, UserMixture, Votes};
 use super::votes::{FOLDS, votes_per_user};
 
 /// What shares a latent head.
@@ -179,7 +179,10 @@ fn take_length_out(
     let length = |row: usize| f64::from(examples.rows[row].log_length);
     let n = responses.len() as f64;
     let mean = responses.iter().map(|&row| length(row)).sum::<f64>() / n;
-    let variance = responses.iter().map(|&row| (length(row) - mean).powi(2)).sum::<f64>().max(1e-12);
+    let variance = responses.iter().map(|&row| (length(row) - mean).powi(2)).sum::<f64>();
+    if variance < 1e-9 * n {
+        return Ok(());
+    }
     for k in 0..learned.heads.ncols() {
         let covariance = responses.iter().map(|&row| (length(row) - mean) * rewards[[row, k]]).sum::<f64>();
         let slope = covariance / variance;
@@ -192,29 +195,50 @@ fn take_length_out(
     Ok(())
 }
 
-/// A single Bradley-Terry head.
-#[derive(Debug, Clone)]
-pub struct Single {
-    /// For feature rows as they are, shape `[D, 1]`.
-    pub head: Array2<f32>,
-    /// Its temperature, from people that it was not learned from.
-    pub beta: f64,
-}
-
-/// Learns one head from `pairs` (positions, not empty): K = 1.
+/// Learns a single Bradley-Terry head from `pairs` (positions, not empty): K = 1, for feature rows as they are, shape `[D, 1]`.
 ///
 /// # Errors
 /// As [`learn`].
-pub fn single(examples: &Examples, pairs: &[usize], ridge: f64, scalars: f64) -> Result<Single, RowsError> {
+pub fn single(
+    examples: &Examples,
+    pairs: &[usize],
+    ridge: f64,
+    scalars: f64,
+) -> Result<Array2<f32>, RowsError> {
+    Ok(learn_single(examples, pairs, ridge, scalars)?.head)
+}
+
+/// As [`single`], with the temperature that people give it from whom it was not learned.
+///
+/// # Errors
+/// As [`learn`].
+pub fn calibrated_single(
+    examples: &Examples,
+    pairs: &[usize],
+    ridge: f64,
+    scalars: f64,
+) -> Result<(Array2<f32>, f64), RowsError> {
+    let Single { votes, mixture, head } = learn_single(examples, pairs, ridge, scalars)?;
+    let margins = votes.out_of_fold(&mixture, Ridges { ridge, deviation: 0.0 }, 0)?;
+    let held_out: Vec<(f64, f64)> = margins.iter().map(|&margin| (margin, 1.0)).collect();
+    Ok((head, temperature(&held_out)))
+}
+
+/// A single head with what it was learned from.
+struct Single {
+    votes: Votes,
+    mixture: UserMixture,
+    head: Array2<f32>,
+}
+
+fn learn_single(examples: &Examples, pairs: &[usize], ridge: f64, scalars: f64) -> Result<Single, RowsError> {
     let scales = scales(examples, &responses(examples, pairs), scalars)?;
     let votes = Votes::new(examples, pairs, &scales)?;
-    let ridges = Ridges { ridge, deviation: 0.0 };
     let everybody = vec![1.0; votes.n_users];
-    let pull = ridges.pull(&votes, &everybody)?;
+    let pull = Ridges { ridge, deviation: 0.0 }.pull(&votes, &everybody)?;
     let mixture = user_mixture::learn(&votes, &everybody, 1, &pull, 0, &|| ())?;
-    let margins = votes.out_of_fold(&mixture, ridges, 0)?;
-    let held_out: Vec<(f64, f64)> = margins.iter().map(|&margin| (margin, 1.0)).collect();
-    Ok(Single { head: unscaled(&mixture.heads, &scales), beta: temperature(&held_out) })
+    let head = unscaled(&mixture.heads, &scales);
+    Ok(Single { votes, mixture, head })
 }
 
 /// Rows of all responses of `pairs`, ascending, each once.
