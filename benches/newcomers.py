@@ -5,8 +5,9 @@ usage: benches/newcomers.py DATA OUT
 
 DATA holds polis-bowling-green.*. People there agreed with some statements and disagreed with others, so that their choice
 between any one of each is known. Candidates are all pairs of the 40 statements on which most train people voted. A test
-person's choices keep only those that touch none of these statements, so that no answer gives away what is measured; added
-are the answers to all candidates that are known of the person. Train rows stay as they are.
+person's choices keep only those that touch none of these statements, with the group "untouched": what is to be looked at is
+the ledger's curve of this group, so that no answer gives away what is measured. Added, without a group, are the answers to
+all candidates that are known of the person. Train rows stay as they are.
 """
 import collections
 import gzip
@@ -36,18 +37,18 @@ agreed, disagreed = collections.defaultdict(set), collections.defaultdict(set)
 kept, people = [], {}
 for row in rows:
     if row["split"] == "train":
-        kept.append(row)
+        kept.append({**row, "group": None})
         continue
     people[row["user"]] = row
     agreed[row["user"]].add(row["chosen_id"])
     disagreed[row["user"]].add(row["rejected_id"])
     if row["chosen_id"] not in asked and row["rejected_id"] not in asked:
-        kept.append(row)
+        kept.append({**row, "group": "untouched"})
 for user, row in people.items():
     for a, b in pairs:
         for x, y in ((a, b), (b, a)):
             if x in agreed[user] and y in disagreed[user]:
-                kept.append({**row, "chosen_id": x, "rejected_id": y})
+                kept.append({**row, "chosen_id": x, "rejected_id": y, "group": None})
 with gzip.open(out / f"{name}.votes.jsonl.gz", "wt") as file:
     for row in kept:
         print(json.dumps(row), file=file)

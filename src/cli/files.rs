@@ -1,7 +1,7 @@
 //! Files that commands write.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Failure;
 
@@ -19,4 +19,22 @@ pub(super) fn bring(from: &Path, to: &Path) -> Result<(), Failure> {
 /// A failure with the file that is to blame.
 pub(super) fn at(path: &Path, error: &std::io::Error) -> Failure {
     Failure::failed(format!("{}: {error}", path.display()))
+}
+
+/// Writes a file of a bundle or a report whole or not at all.
+pub(super) fn write(path: &Path, bytes: impl AsRef<[u8]>) -> Result<(), Failure> {
+    let part = path.with_extension("part");
+    fs::write(&part, bytes).and_then(|()| fs::rename(&part, path)).map_err(|error| at(path, &error))
+}
+
+/// Refuses a report's path whose directory is not there, before hours of work are done for it.
+pub(super) fn check_place(flag: &str, path: Option<&PathBuf>) -> Result<(), Failure> {
+    let Some(parent) = path.and_then(|path| path.parent()).filter(|parent| !parent.as_os_str().is_empty())
+    else {
+        return Ok(());
+    };
+    if parent.is_dir() {
+        return Ok(());
+    }
+    Err(Failure::refused(format!("{flag}: found no directory {}, expected it to be there", parent.display())))
 }

@@ -31,6 +31,11 @@ pub enum RowsError {
     /// The embeddings can't be read.
     #[error(transparent)]
     Embed(#[from] EmbedError),
+    /// The heads ran away.
+    #[error(
+        "learning gave numbers that are not finite; a smaller ridge, deviation, rate or size of scalars may help"
+    )]
+    NotFinite,
     /// The temporary file can't be written or read.
     #[error("the temporary file for feature rows: {0}")]
     Spill(#[from] io::Error),

@@ -1,6 +1,6 @@
 //! What a fit reached on test pairs, beside what it must beat: length alone and a single Bradley-Terry head.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ndarray::Array2;
 
@@ -15,7 +15,7 @@ use crate::mixture::{Routing, Weights, preference, win};
 pub struct Report {
     /// Every file, and every group of a file.
     pub slices: Vec<Slice>,
-    /// The correlation of every head's reward with the log length over all responses, shape `[K]`.
+    /// The correlation of every head's reward with the log length over the train responses, shape `[K]`.
     pub length_correlation: Vec<f64>,
 }
 
@@ -96,8 +96,14 @@ pub fn report(
     }
     let slices =
         slices.into_iter().filter(|(_, tally)| tally.n > 0).map(|(name, tally)| tally.into_slice(name));
-    let lengths: Vec<f64> = examples.rows.iter().map(|row| f64::from(row.log_length)).collect();
-    let of_head = |k: usize| correlation(rewards.column(k).iter(), lengths.iter());
+    let is_train = |idx: &usize| dataset.pairs[*idx].split == Split::Train;
+    let train = (0..dataset.pairs.len()).filter(is_train).map(|idx| examples.pairs[idx]);
+    let rows: BTreeSet<usize> = train.flat_map(|pair| [pair.chosen, pair.rejected]).collect();
+    let lengths: Vec<f64> = rows.iter().map(|&row| f64::from(examples.rows[row].log_length)).collect();
+    let of_head = |k: usize| {
+        let column: Vec<f64> = rows.iter().map(|&row| rewards[[row, k]]).collect();
+        correlation(column.iter(), lengths.iter())
+    };
     Ok(Report { slices: slices.collect(), length_correlation: (0..n_heads).map(of_head).collect() })
 }
 

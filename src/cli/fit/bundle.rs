@@ -6,7 +6,7 @@ use toml::{Table, Value};
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::files::{at, bring};
+use crate::cli::files::{at, bring, write as write_file};
 use crate::fit::{
     Calibration, Dataset, HeadCount, Layout, Learned, Report, Slice, heads_graph, router_graph,
 };
@@ -40,12 +40,18 @@ pub(super) fn write(
     let out = &args.out;
     fs::create_dir_all(out).map_err(|error| at(out, &error))?;
     for file in encoder.files() {
+        if [HEADS, ROUTER, QUESTIONS, MANIFEST].contains(&file.file.as_str()) {
+            return Err(Failure::refused(format!(
+                "--encoder: found the file name {} in its manifest, expected one that a bundle does not use itself",
+                file.file
+            )));
+        }
         bring(&args.encoder.join(&file.file), &out.join(&file.file))?;
     }
     let Learned { heads, router, calibration, .. } = fitted.learned;
     let file = |name: &str, bytes: Vec<u8>| {
         let path = out.join(name);
-        fs::write(&path, bytes).map_err(|error| at(&path, &error))?;
+        write_file(&path, bytes)?;
         let sha256 = sha256(&path).map_err(|error| at(&path, &error))?;
         Ok::<_, Failure>(FileHash { file: name.to_owned(), sha256 })
     };
@@ -68,7 +74,7 @@ pub(super) fn write(
     manifest.revision = fingerprint(&manifest);
     let text = toml::to_string(&manifest).map_err(Failure::failed)?;
     let path = out.join(MANIFEST);
-    fs::write(&path, text).map_err(|error| at(&path, &error))?;
+    write_file(&path, text)?;
     Ok(manifest.revision)
 }
 

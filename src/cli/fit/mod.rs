@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::encode::{encode, input};
-use super::files::at;
+use super::files;
 use super::liked::liked;
 use super::numbers::{non_negative, unit};
 use super::progress::bar;
@@ -42,7 +42,7 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value = "auto")]
     mixture: Mixture,
     /// The columns that heads read.
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "response,similarity,length")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "response,length")]
     features: Vec<FeatureName>,
     /// What is taken out of the rewards after learning: its regression on the log length.
     #[arg(long, value_enum)]
@@ -143,6 +143,7 @@ enum Bias {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    files::check_place("--html", args.html.as_ref())?;
     let fields = Fields { context: args.context_field.clone(), group: args.group_field.clone() };
     let dataset =
         Dataset::read_with_candidates(&args.data, args.candidates.as_ref(), &args.responses, &fields)
@@ -199,7 +200,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         };
         let liked = liked(&dataset, &examples, &train, &heads, z)?;
         let page = page::page(args, &dataset, (&learned, &report), &heads, liked, &revision);
-        std::fs::write(path, page.html()).map_err(|error| at(path, &error))?;
+        files::write(path, page.html())?;
     }
     for line in bundle::table(&dataset, &learned, &report) {
         say(&mut std::io::stdout(), &line);

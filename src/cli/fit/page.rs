@@ -21,8 +21,9 @@ pub(super) fn page(
     figures.push(calibration(learned, heads));
     figures.push(Figure {
         title: "Heads and length".to_owned(),
-        caption: "Correlation of each head's reward with the log length of the response, over all responses."
-            .to_owned(),
+        caption:
+            "Correlation of each head's reward with the log length of the response, over the train responses."
+                .to_owned(),
         body: Body::Bars {
             labels: heads.to_vec(),
             values: report.length_correlation.clone(),

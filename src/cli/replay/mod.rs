@@ -4,12 +4,11 @@ mod measure;
 mod page;
 mod table;
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::files::at;
+use super::files;
 use super::numbers::{non_negative, share, unit};
 use super::{Failure, say};
 use crate::fit::Split;
@@ -76,16 +75,18 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    files::check_place("--json", args.json.as_ref())?;
+    files::check_place("--html", args.html.as_ref())?;
     let measured = measure::measure(args)?;
     for line in table::lines(&measured) {
         say(&mut std::io::stdout(), &line);
     }
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&measured.figures).map_err(Failure::failed)?;
-        fs::write(path, json).map_err(|error| at(path, &error))?;
+        files::write(path, json)?;
     }
     if let Some(path) = &args.html {
-        fs::write(path, page::page(args, &measured).html()).map_err(|error| at(path, &error))?;
+        files::write(path, page::page(args, &measured).html())?;
     }
     Ok(())
 }

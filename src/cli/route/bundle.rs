@@ -4,7 +4,7 @@ use std::fs;
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::files::{at, bring};
+use crate::cli::files::{at, bring, write as write_file};
 use crate::fit::{Router, router_graph};
 use crate::model::{FileHash, MANIFEST, Manifest, fingerprint, sha256};
 
@@ -21,12 +21,11 @@ pub(super) fn write(args: &Args, router: &Router) -> Result<String, Failure> {
         bring(&args.bundle.join(&file.file), &args.out.join(&file.file))?;
     }
     let path = args.out.join(ROUTER);
-    fs::write(&path, router_graph(router).into_bytes()).map_err(|error| at(&path, &error))?;
+    write_file(&path, router_graph(router).into_bytes())?;
     let sha256 = sha256(&path).map_err(|error| at(&path, &error))?;
     manifest.router_graph = FileHash { file: ROUTER.to_owned(), sha256 };
     manifest.revision = fingerprint(&manifest);
     let path = args.out.join(MANIFEST);
-    fs::write(&path, toml::to_string(&manifest).map_err(Failure::failed)?)
-        .map_err(|error| at(&path, &error))?;
+    write_file(&path, toml::to_string(&manifest).map_err(Failure::failed)?)?;
     Ok(manifest.revision)
 }

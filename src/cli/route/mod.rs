@@ -4,12 +4,11 @@ mod bundle;
 mod measure;
 mod page;
 
-use std::fs;
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::files::at;
+use super::files;
 use super::numbers::non_negative;
 use super::{Failure, say};
 use crate::fit::Rule;
@@ -63,6 +62,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    files::check_place("--json", args.json.as_ref())?;
+    files::check_place("--html", args.html.as_ref())?;
     let measured = measure::measure(args)?;
     for line in measure::lines(&measured.figures) {
         say(&mut std::io::stdout(), &line);
@@ -70,10 +71,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let revision = bundle::write(args, &measured.router)?;
     if let Some(path) = &args.json {
         let json = serde_json::to_string_pretty(&measured.figures).map_err(Failure::failed)?;
-        fs::write(path, json).map_err(|error| at(path, &error))?;
+        files::write(path, json)?;
     }
     if let Some(path) = &args.html {
-        fs::write(path, page::page(args, &measured, &revision).html()).map_err(|error| at(path, &error))?;
+        files::write(path, page::page(args, &measured, &revision).html())?;
     }
     say(&mut std::io::stdout(), &format!("{}: revision {revision}", args.out.display()));
     Ok(())

@@ -142,6 +142,14 @@ pub fn learn(
             learned.held_out[k].iter().map(|held_out| (held_out.margin, held_out.weight)).collect();
         *calibration = Calibration::new(rewards.column(k), &held_out, calibration.prior);
     }
+    let Router { hidden, hidden_bias, output, output_bias } = &learned.router;
+    let is_finite = [&learned.heads, hidden, hidden_bias, output, output_bias]
+        .into_iter()
+        .all(|array| array.iter().all(|x| x.is_finite()))
+        && learned.calibration.iter().all(|c| [c.mean, c.std, c.beta, c.prior].iter().all(|x| x.is_finite()));
+    if !is_finite {
+        return Err(RowsError::NotFinite);
+    }
     Ok(learned)
 }
 
@@ -238,6 +246,9 @@ fn learn_single(examples: &Examples, pairs: &[usize], ridge: f64, scalars: f64) 
     let pull = Ridges { ridge, deviation: 0.0 }.pull(&votes, &everybody)?;
     let mixture = user_mixture::learn(&votes, &everybody, 1, &pull, 0, &|| ())?;
     let head = unscaled(&mixture.heads, &scales);
+    if !head.iter().all(|x| x.is_finite()) {
+        return Err(RowsError::NotFinite);
+    }
     Ok(Single { votes, mixture, head })
 }
 
