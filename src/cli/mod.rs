@@ -4,6 +4,7 @@ mod check;
 mod encode;
 mod files;
 mod fit;
+mod inputs;
 mod judged;
 mod liked;
 mod numbers;

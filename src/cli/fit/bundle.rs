@@ -166,8 +166,11 @@ fn training(args: &Args, fitted: &Fitted<'_>) -> Table {
         });
         Value::Table(row.into_iter().chain(best).map(|(key, value)| (key.to_owned(), value)).collect())
     });
-    let names =
-        args.data.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let names = args
+        .inputs
+        .data
+        .iter()
+        .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned());
     let rows = [
         ("data", Value::Array(names.map(Value::String).collect())),
         ("pairs", Value::Integer(fitted.n_pairs as i64)),

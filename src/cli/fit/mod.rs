@@ -10,6 +10,7 @@ use clap::Args as ClapArgs;
 
 use super::encode::{encode, input};
 use super::files;
+use super::inputs::Inputs;
 use super::liked::liked;
 use super::numbers::{non_negative, unit};
 use super::progress::bar;
@@ -21,18 +22,14 @@ use crate::fit::{
 use crate::model::{Bundle, MANIFEST, Runtime, load_encoder};
 
 /// Rows are JSON objects: {prompt, chosen, rejected, user?, context?, group?, split?}, or chosen_id and
-/// rejected_id with --responses. `split` is "train" (default) or "test".
+/// rejected_id with --responses. Every file weighs the same, however large. `split` is "train" (default) or "test".
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// A directory whose bundle.toml has [encoder] and [input], with the files they name; any bundle will do.
     #[arg(long, value_name = "DIR")]
     encoder: PathBuf,
-    /// Preference pairs as JSON lines, plain or .gz. Every file weighs the same, however large.
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
-    data: Vec<PathBuf>,
-    /// {id, text} rows for data that names responses by id.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    responses: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// How many heads every file gives: a number, one for each file (2,4,1), or "auto", which chooses by the log loss
     /// on people that the heads have not seen. A mixture by prompt has this many in all; of several
     /// numbers the one with the least held-out log loss.
@@ -112,12 +109,6 @@ pub(super) struct Args {
     /// Where the report is written: one file that needs no other.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Where embeddings are kept between runs.
-    #[arg(long, value_name = "DIR", default_value = ".cache/embeddings")]
-    cache: PathBuf,
-    /// The ONNX Runtime library.
-    #[arg(long, value_name = "FILE", default_value = "vendor/onnxruntime/libonnxruntime.so")]
-    onnxruntime_library: PathBuf,
 }
 
 /// The columns that heads can read.
@@ -145,16 +136,20 @@ enum Bias {
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     files::check_place("--html", args.html.as_ref())?;
     let fields = Fields { context: args.context_field.clone(), group: args.group_field.clone() };
-    let dataset =
-        Dataset::read_with_candidates(&args.data, args.candidates.as_ref(), &args.responses, &fields)
-            .map_err(Failure::refused)?;
-    let train = dataset.split(Split::Train, &args.data).map_err(Failure::refused)?;
+    let dataset = Dataset::read_with_candidates(
+        &args.inputs.data,
+        args.candidates.as_ref(),
+        &args.inputs.responses,
+        &fields,
+    )
+    .map_err(Failure::refused)?;
+    let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
     if let Some(file) =
-        (0..args.data.len()).find(|&file| train.iter().all(|&idx| dataset.pairs[idx].file != file))
+        (0..args.inputs.data.len()).find(|&file| train.iter().all(|&idx| dataset.pairs[idx].file != file))
     {
         return Err(Failure::refused(format!(
             "--data: found no row of the train split in {}, expected some in every file",
-            args.data[file].display()
+            args.inputs.data[file].display()
         )));
     }
     if args.mixture == Mixture::User {
@@ -162,12 +157,12 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     refuse_lists(args)?;
     questions::check(args, &dataset)?;
-    let runtime = Runtime::load(&args.onnxruntime_library).map_err(Failure::refused)?;
+    let runtime = Runtime::load(&args.inputs.onnxruntime_library).map_err(Failure::refused)?;
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut encoder = load_encoder(&runtime, &args.encoder, n_threads).map_err(Failure::refused)?;
     let layout = layout(args, encoder.n_embedding)?;
     let input = input(encoder.input.template, &layout);
-    let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.cache, &bar("encoding"))?;
+    let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
 
     let options = options(args);
     let bar = bar("learning");
@@ -177,7 +172,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let of_file = |file: usize| {
         train.iter().copied().filter(|&idx| dataset.pairs[idx].file == file).collect::<Vec<_>>()
     };
-    let singles: Result<Vec<_>, _> = (0..args.data.len())
+    let singles: Result<Vec<_>, _> = (0..args.inputs.data.len())
         .map(|file| single(&examples, &of_file(file), args.ridge.of(file), args.scalars))
         .collect();
     let singles = singles.map_err(Failure::failed)?;
@@ -259,7 +254,7 @@ fn refuse_lists(args: &Args) -> Result<(), Failure> {
         _ => 1,
     };
     let lists = [("--k", n_k), ("--ridge", args.ridge.0.len()), ("--deviation", args.deviation.0.len())];
-    let n_files = args.data.len();
+    let n_files = args.inputs.data.len();
     match lists.into_iter().find(|(_, n)| *n != 1 && *n != n_files) {
         None => Ok(()),
         Some((flag, n)) => Err(Failure::refused(format!(

@@ -41,7 +41,7 @@ pub(super) fn page(
         lead: "Heads and router learned from the train split, measured on the test split.".to_owned(),
         facts: vec![
             ("revision".to_owned(), revision.to_owned()),
-            ("data".to_owned(), dataset.files[..args.data.len()].join(", ")),
+            ("data".to_owned(), dataset.files[..args.inputs.data.len()].join(", ")),
             ("train pairs".to_owned(), n_train.to_string()),
             ("heads".to_owned(), heads.len().to_string()),
             ("merged".to_owned(), learned.n_merged.to_string()),

@@ -59,16 +59,17 @@ pub(super) struct Figures {
 
 pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let fields = Fields { context: args.context_field.clone(), group: args.group_field.clone() };
-    let mut dataset = Dataset::read(&args.data, &args.responses, &fields).map_err(Failure::refused)?;
-    let replayed = dataset.split(args.split, &args.data).map_err(Failure::refused)?;
-    let train = dataset.split(Split::Train, &args.data).map_err(Failure::refused)?;
-    let runtime = Runtime::load(&args.onnxruntime_library).map_err(Failure::refused)?;
+    let mut dataset =
+        Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
+    let replayed = dataset.split(args.split, &args.inputs.data).map_err(Failure::refused)?;
+    let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
+    let runtime = Runtime::load(&args.inputs.onnxruntime_library).map_err(Failure::refused)?;
     let (bundle, _) = Bundle::load(&runtime, &args.bundle, 1).map_err(Failure::refused)?;
     let questions = asked(&mut dataset, bundle.questions()).map_err(Failure::failed)?;
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut encoder = load_encoder(&runtime, &args.bundle, n_threads).map_err(Failure::refused)?;
     let layout = layout(&encoder.input, encoder.n_embedding);
-    let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.cache, &bar("encoding"))?;
+    let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
 
     let judged = Judged::new(&bundle, &examples)?;
     let examples = Examples { layout: learnable(&examples.layout), ..examples };

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::files;
+use super::inputs::Inputs;
 use super::numbers::{non_negative, share, unit};
 use super::{Failure, say};
 use crate::fit::Split;
@@ -20,12 +21,8 @@ pub(super) struct Args {
     /// The bundle to replay.
     #[arg(long, value_name = "DIR", default_value = "models/default")]
     bundle: PathBuf,
-    /// Recorded choices as JSON lines, plain or .gz.
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
-    data: Vec<PathBuf>,
-    /// {id, text} rows for data that names responses by id.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    responses: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// Whose choices are replayed.
     #[arg(long, value_enum, default_value = "test")]
     split: Split,
@@ -66,12 +63,6 @@ pub(super) struct Args {
     /// Where the report is written: one file that needs no other.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Where embeddings are kept between runs.
-    #[arg(long, value_name = "DIR", default_value = ".cache/embeddings")]
-    cache: PathBuf,
-    /// The ONNX Runtime library.
-    #[arg(long, value_name = "FILE", default_value = "vendor/onnxruntime/libonnxruntime.so")]
-    onnxruntime_library: PathBuf,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ pub(super) fn page(args: &Args, measured: &Measured) -> Page {
     let figures = &measured.figures;
     let n = figures.n.last().copied().unwrap_or_default();
     let names: Vec<String> = args
+        .inputs
         .data
         .iter()
         .map(|path| path.file_name().unwrap_or_default().to_string_lossy().into_owned())

@@ -140,9 +140,10 @@ struct Task {
 impl Task {
     fn read(args: &Args) -> Result<Self, Failure> {
         let fields = Fields { context: args.criterion_field.clone(), group: args.criterion_field.clone() };
-        let mut dataset = Dataset::read(&args.data, &args.responses, &fields).map_err(Failure::refused)?;
-        let train = dataset.split(Split::Train, &args.data).map_err(Failure::refused)?;
-        let test = dataset.split(Split::Test, &args.data).map_err(Failure::refused)?;
+        let mut dataset =
+            Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
+        let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
+        let test = dataset.split(Split::Test, &args.inputs.data).map_err(Failure::refused)?;
         if let Some(row) = dataset.pairs.iter().find(|row| row.context.is_none()) {
             let (field, file) = (&args.criterion_field, &dataset.files[row.file]);
             return Err(Failure::refused(format!(
@@ -159,7 +160,7 @@ impl Task {
                 )));
             }
         }
-        let runtime = Runtime::load(&args.onnxruntime_library).map_err(Failure::refused)?;
+        let runtime = Runtime::load(&args.inputs.onnxruntime_library).map_err(Failure::refused)?;
         let (bundle, _) = Bundle::load(&runtime, &args.bundle, 1).map_err(Failure::refused)?;
         let path = args.bundle.join(&bundle.manifest().router_graph.file);
         let onnx = std::fs::read(&path).map_err(|error| at(&path, &error))?;
@@ -183,7 +184,7 @@ impl Task {
         let mut encoder = load_encoder(&runtime, &args.bundle, n_threads).map_err(Failure::refused)?;
         let layout = layout(&encoder.input, encoder.n_embedding);
         let (examples, positions) =
-            encode(&dataset, &texts, layout, &mut encoder, &args.cache, &bar("encoding"))?;
+            encode(&dataset, &texts, layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
         let judged = Judged::new(&bundle, &examples)?;
         let mut margins = Array2::zeros((0, bundle.n_heads()));
         for pair in &examples.pairs {

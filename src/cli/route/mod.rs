@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::files;
+use super::inputs::Inputs;
 use super::numbers::non_negative;
 use super::{Failure, say};
 use crate::fit::Rule;
@@ -20,12 +21,8 @@ pub(super) struct Args {
     /// The bundle whose router is tuned; its router must be one that `fit` or `route` wrote.
     #[arg(long, value_name = "DIR")]
     bundle: PathBuf,
-    /// Labelled pairs as JSON lines, plain or .gz.
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
-    data: Vec<PathBuf>,
-    /// {id, text} rows for data that names responses by id.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    responses: Vec<PathBuf>,
+    #[command(flatten)]
+    inputs: Inputs,
     /// The field that holds the criterion: the router reads it after the prompt, as a request's `context`.
     #[arg(long, value_name = "NAME", default_value = "criterion")]
     criterion_field: String,
@@ -53,12 +50,6 @@ pub(super) struct Args {
     /// Where the report is written: one file that needs no other.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Where embeddings are kept between runs.
-    #[arg(long, value_name = "DIR", default_value = ".cache/embeddings")]
-    cache: PathBuf,
-    /// The ONNX Runtime library.
-    #[arg(long, value_name = "FILE", default_value = "vendor/onnxruntime/libonnxruntime.so")]
-    onnxruntime_library: PathBuf,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
