@@ -259,6 +259,23 @@ fn route_changes_the_router_alone_and_is_the_same_twice() {
 }
 
 #[test]
+fn every_command_writes_a_page_that_asks_for_nothing() {
+    let place = Place::new();
+    place.fit("bundle", &["--k", "2", "--html", &place.at("fit.html")]);
+    place.replay("a.json", &["--html", &place.at("replay.html")]);
+    place.route("routed", &["--html", &place.at("route.html")]);
+    for (name, words) in [
+        ("fit.html", ["Every head on every group", "Sure and right", "What each head likes"]),
+        ("replay.html", ["Accuracy as labels come in", "One policy for everybody", "The weights of"]),
+        ("route.html", ["Accuracy by labels", "By criterion", "What the labels of a criterion say"]),
+    ] {
+        let page = String::from_utf8(place.read(name)).unwrap();
+        assert!(words.iter().all(|word| page.contains(word)), "{name}");
+        assert!(page.contains("<svg") && !page.contains("src=") && !page.contains("<script"), "{name}");
+    }
+}
+
+#[test]
 fn flags_that_make_no_sense_are_named() {
     let place = Place::new();
     place.fit_refuses(2, &["--k", "0"], &["--k", "\"0\"", "from 1 to 64"]);

@@ -8,6 +8,7 @@ mod inputs;
 mod judged;
 mod liked;
 mod numbers;
+mod outputs;
 mod progress;
 mod replay;
 mod route;

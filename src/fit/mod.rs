@@ -39,7 +39,6 @@ pub use prompt_mixture::PromptOptions;
 pub use questions::{CandidateQuestion, choose_questions};
 pub use report::{Report, Slice, report};
 pub use router::Router;
-pub use router_tuning::{Lesson, Teaching, teach};
 pub use stage1::{
     HeadCount, HeldOut, Learned, Mixture, Options, PerFile, calibrated_single, learn, n_steps, single,
 };

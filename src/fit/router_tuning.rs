@@ -10,7 +10,7 @@ use super::router::Router;
 
 /// One thing to learn: what the router reads, and the weights it shall answer.
 #[derive(Debug, Clone)]
-pub struct Lesson {
+pub(super) struct Lesson {
     /// A position in [`Examples::prompts`].
     pub prompt: usize,
     /// A point on the simplex, shape `[K]`.
@@ -19,7 +19,7 @@ pub struct Lesson {
 
 /// How to teach.
 #[derive(Debug, Clone, Copy)]
-pub struct Teaching {
+pub(super) struct Teaching {
     /// Steps of AdamW.
     pub steps: usize,
     /// Peak learning rate.
@@ -35,7 +35,7 @@ pub struct Teaching {
 ///
 /// # Errors
 /// When the embeddings can't be read.
-pub fn teach(
+pub(super) fn teach(
     router: &mut Router,
     examples: &Examples,
     teaching: Teaching,

@@ -8,9 +8,9 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::files;
 use super::inputs::Inputs;
 use super::numbers::{non_negative, share, unit};
+use super::outputs::Outputs;
 use super::{Failure, say};
 use crate::fit::Split;
 use crate::replay::Order;
@@ -57,27 +57,16 @@ pub(super) struct Args {
     /// How much larger its columns of length and similarity are than those of embeddings.
     #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
     scalars: f64,
-    /// Where the figures are written as JSON.
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Where the report is written: one file that needs no other.
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    files::check_place("--json", args.json.as_ref())?;
-    files::check_place("--html", args.html.as_ref())?;
+    args.outputs.check()?;
     let measured = measure::measure(args)?;
     for line in table::lines(&measured) {
         say(&mut std::io::stdout(), &line);
     }
-    if let Some(path) = &args.json {
-        let json = serde_json::to_string_pretty(&measured.figures).map_err(Failure::failed)?;
-        files::write(path, json)?;
-    }
-    if let Some(path) = &args.html {
-        files::write(path, page::page(args, &measured).html())?;
-    }
+    args.outputs.write(&measured.figures, || page::page(args, &measured))?;
     Ok(())
 }
