@@ -17,11 +17,11 @@ use crate::batch::{Queue, QueueConfig, Workers};
 use crate::health::Health;
 use crate::http;
 use crate::metrics::Recorder;
-use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError};
+use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError, heads_fingerprint};
 use crate::service::{Service, Settings};
-use crate::state::{MemoryStore, RouterStore};
+use crate::state::{Embedded, EmbeddedConfig, Heads, MemoryStore, OpenError, RouterStore, Rules};
 use crate::types::config::{Config, Engine};
-use crate::types::{Clock, Encode};
+use crate::types::{Clock, Encode, key64};
 use crate::{admin, observe};
 
 /// Connections that may wait to be accepted: trainers open thousands at once.
@@ -42,6 +42,7 @@ pub struct App {
     pub admin_address: SocketAddr,
     health: Arc<Health>,
     workers: Arc<Workers>,
+    store: Arc<dyn RouterStore>,
     traffic: Listener,
     admin: Listener,
     config: Config,
@@ -69,6 +70,9 @@ pub enum StartError {
     /// No thread for the model.
     #[error("the operating system gave no thread for the model: {0}")]
     Threads(std::io::Error),
+    /// The data directory can't be used.
+    #[error("`state.data_dir`: {0}")]
+    State(#[from] OpenError),
     /// The loader ended early.
     #[error("the bundle's loader ended early")]
     Loader,
@@ -94,7 +98,7 @@ impl App {
             max_texts: config.batch.queue_texts.get(),
         }));
         let workers = Arc::new(Workers::spawn(&queue, encoders).map_err(StartError::Threads)?);
-        let store = store(&config, bundle.n_heads());
+        let store = open_store(&config, &bundle).await?;
         let settings = Settings {
             router: config.router,
             window: config.feedback,
@@ -102,13 +106,13 @@ impl App {
             max_text_bytes: config.server.max_text_bytes.get(),
         };
         let view = bundle.view();
-        let service = Arc::new(Service::new(bundle, queue, store, clock, settings));
+        let service = Arc::new(Service::new(bundle, queue, store.clone(), clock, settings));
         recorder.follow(service.clone());
         let traffic = Listener::spawn(traffic, layers(http::routes(service), &config));
         health.loaded(workers.clone());
         tracing::info!(%address, %admin_address, model = view.name, revision = view.revision,
             heads = view.heads.len(), model_threads = config.batch.threads, "ready");
-        Ok(Self { address, admin_address, health, workers, traffic, admin, config })
+        Ok(Self { address, admin_address, health, workers, store, traffic, admin, config })
     }
 
     /// Stops within `linger + drain_timeout` and 2.5 s: says not ready, lingers, finishes what is in flight, ends.
@@ -120,6 +124,7 @@ impl App {
         if !self.traffic.close(shutdown.drain_timeout).await {
             tracing::warn!("requests were still in flight at the end of the drain timeout");
         }
+        self.store.close().await;
         let workers = self.workers;
         let joined = tokio::task::spawn_blocking(move || workers.stop());
         if !matches!(tokio::time::timeout(LAST_BATCH, joined).await, Ok(Ok(()))) {
@@ -141,13 +146,33 @@ async fn load(config: &Config) -> Result<(Arc<Bundle>, Vec<Box<dyn Encode>>), St
     Ok((Arc::new(bundle), encoders))
 }
 
-fn store(config: &Config, n_heads: usize) -> Arc<dyn RouterStore> {
-    match config.state.engine {
-        Engine::Memory => {
-            if let Some(dir) = &config.state.data_dir {
-                tracing::info!(dir = %dir.display(), "the memory engine writes nothing: `state.data_dir` is unused");
-            }
-            Arc::new(MemoryStore::new(n_heads, config.state.max_users, config.router.decay))
+async fn open_store(config: &Config, bundle: &Bundle) -> Result<Arc<dyn RouterStore>, StartError> {
+    let rules = Rules {
+        n_heads: bundle.n_heads(),
+        decay: config.router.decay,
+        max_age_ms: i64::try_from(config.feedback.max_age.as_millis()).unwrap_or(i64::MAX),
+        max_events: config.feedback.max_events.get(),
+    };
+    // Sums of another half-life mean something else.
+    let key = format!("{} {:?}", heads_fingerprint(bundle.manifest()), config.router.decay);
+    let heads = Heads { n_heads: rules.n_heads, key: key64(key.as_bytes()) };
+    let state = &config.state;
+    match state.engine {
+        Engine::Memory => Ok(Arc::new(MemoryStore::new(rules, state.max_users))),
+        Engine::Embedded => {
+            let config = EmbeddedConfig {
+                dir: state.data_dir.clone(),
+                heads,
+                rules,
+                max_users: state.max_users.get(),
+                resident_users: state.resident_users.get(),
+                is_sync: state.is_sync,
+                checkpoint_every: state.checkpoint_every,
+                retention: config.events.retention,
+                erase_within: config.events.erase_within,
+            };
+            let open = tokio::task::spawn_blocking(move || Embedded::open(config));
+            Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
         }
     }
 }

@@ -95,5 +95,20 @@ fn describe() {
     describe_histogram!(metric::FEEDBACK_LAG_SECONDS, Unit::Seconds, "From an event's time to its ack");
     describe_histogram!(metric::EFFECTIVE_HEADS, "Effective heads of the weights that scored an item");
     describe_gauge!(metric::USERS, "Users with a ledger now");
+    describe_histogram!(
+        metric::STORE_SECONDS,
+        Unit::Seconds,
+        "Time per operation of the store: commit of the journal, checkpoint"
+    );
+    describe_gauge!(
+        metric::JOURNAL_BYTES,
+        Unit::Bytes,
+        "Bytes of the journal's segments at the last checkpoint"
+    );
+    describe_gauge!(metric::RESIDENT_ROWS, "Rows in memory at the last checkpoint");
+    describe_counter!(
+        metric::STORE_UNAVAILABLE,
+        "Times that the store could not be read or written for a request"
+    );
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served");
 }

@@ -10,7 +10,7 @@ use micro_reward::mixture::{
     disagreement, log_sigmoid, maxmin, mutual_information, pair, population, preference, quantile, sigmoid,
     thumb, tie,
 };
-use micro_reward::state::{LedgerEvent, Outcome, Row};
+use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, Rules, UserKey};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -120,6 +120,25 @@ fn greatest(values: &[f64]) -> f64 {
 }
 
 const ROUTING: Routing = Routing { eta: 0.7, floor: 0.01 };
+
+/// Nothing is ever too old.
+const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
+
+/// The events as changes of one user's row.
+fn changes(events: &[Event]) -> Vec<Change> {
+    let change = |(idx, (increment, at_ms)): (usize, &Event)| {
+        let event = LedgerEvent {
+            key: EventKey(idx as u64),
+            at_ms: *at_ms,
+            context: [None, Some(1), Some(2)][idx % 3],
+            question: [None, Some(idx as u64 % 7)][idx % 2],
+            increment: increment.clone(),
+            raw: Box::default(),
+        };
+        Change { user: UserKey::from([1; 16]), now_ms: *at_ms, kind: ChangeKind::Add(event) }
+    };
+    events.iter().enumerate().map(change).collect()
+}
 
 proptest! {
     #[test]
@@ -319,23 +338,62 @@ proptest! {
 
     #[test]
     fn a_duplicate_changes_nothing(events in events(), again in prop::collection::vec(0..16_usize, 60)) {
-        let event = |(idx, (increment, at_ms)): (usize, &Event)| LedgerEvent {
-            user: "u".parse().unwrap(),
-            event_id: format!("{idx}").parse().unwrap(),
-            at_ms: *at_ms,
-            context: [None, Some(1), Some(2)][idx % 3],
-            question: [None, Some(idx as u64 % 7)][idx % 2],
-            increment: increment.clone(),
-        };
-        let events: Vec<LedgerEvent> = events.iter().enumerate().map(event).collect();
+        let events = changes(&events);
         let (mut once, mut retried) = (Row::new(K), Row::new(K));
         for (idx, event) in events.iter().enumerate() {
-            prop_assert!(matches!(once.apply(event, Decay::NONE), Outcome::Applied(_)));
-            retried.apply(event, Decay::NONE);
+            prop_assert!(matches!(once.change(event, &RULES), Outcome::Applied(_)));
+            retried.change(event, &RULES);
             let behind = idx.saturating_sub(again[idx]);
-            prop_assert!(matches!(retried.apply(&events[behind], Decay::NONE), Outcome::Duplicate(_)));
+            prop_assert!(matches!(retried.change(&events[behind], &RULES), Outcome::Duplicate(_)));
         }
         prop_assert_eq!(once, retried);
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_the_ledgers_of_the_others(events in events(), taken in prop::collection::vec(any::<bool>(), 60)) {
+        let (mut kept, mut retracted) = (Row::new(K), Row::new(K));
+        let changes = changes(&events);
+        for (change, is_taken) in changes.iter().zip(&taken) {
+            retracted.change(change, &RULES);
+            if !is_taken {
+                kept.change(change, &RULES);
+            }
+        }
+        for (change, _) in changes.iter().zip(&taken).filter(|(_, is_taken)| **is_taken) {
+            let ChangeKind::Add(event) = &change.kind else { unreachable!() };
+            let retract = Change { kind: ChangeKind::Retract(event.key), ..change.clone() };
+            prop_assert!(matches!(retracted.change(&retract, &RULES), Outcome::Applied(_)));
+            prop_assert!(matches!(retracted.change(&retract, &RULES), Outcome::Duplicate(_)));
+            prop_assert!(matches!(retracted.change(change, &RULES), Outcome::Duplicate(_)));
+        }
+        let sums = |row: &Row| {
+            let of = |context| row.ledgers.of(context).map(|ledger| (ledger.sums().to_vec(), ledger.n_events()));
+            [None, Some(1), Some(2)].map(of)
+        };
+        prop_assert_eq!(sums(&kept), sums(&retracted));
+    }
+
+    #[test]
+    fn a_retry_never_counts_twice_whatever_the_clock_does(
+        steps in prop::collection::vec((0..40_usize, -50_i64..50), 1..200),
+    ) {
+        let rules = Rules { max_age_ms: 100, ..RULES };
+        let mut row = Row::new(K);
+        let mut applied = std::collections::HashSet::new();
+        let mut now_ms = 0;
+        for (id, step) in steps {
+            now_ms += step;
+            // The time of an event is its own, whenever it is sent.
+            let mut change = changes(&[(pair(&[1.0; K]), id as i64 * 7)]).remove(0);
+            if let ChangeKind::Add(event) = &mut change.kind {
+                event.key = EventKey(id as u64);
+            }
+            change.now_ms = now_ms;
+            if matches!(row.change(&change, &rules), Outcome::Applied(_)) {
+                prop_assert!(applied.insert(id), "{} counted twice", id);
+            }
+        }
+        prop_assert_eq!(row.ledgers.n_events(), applied.len() as u64);
     }
 
     #[test]

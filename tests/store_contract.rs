@@ -2,104 +2,218 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
-use micro_reward::mixture::{Decay, Ledgers, pair};
-use micro_reward::state::{LedgerEvent, MemoryStore, Outcome, RouterStore};
+use common::changes::{K, RULES, add, erase, event, import, retract, user};
+use micro_reward::mixture::{Decay, Ledgers};
+use micro_reward::state::{
+    Change, ChangeKind, Embedded, EmbeddedConfig, Heads, LedgerEvent, MemoryStore, Outcome, RouterStore,
+};
+use tempfile::TempDir;
 
-const K: usize = 3;
 const MAX_USERS: usize = 100;
 
-fn engines() -> Vec<Arc<dyn RouterStore>> {
-    vec![Arc::new(MemoryStore::new(K, NonZeroUsize::new(MAX_USERS).unwrap(), Decay::NONE))]
+/// An engine and what it lives in.
+struct Engine {
+    store: Arc<dyn RouterStore>,
+    _dir: Option<TempDir>,
 }
 
-fn event(user: usize, id: usize) -> LedgerEvent {
-    let margins = [id as f64 * 0.1, -1.0, (user as f64).sin()];
-    LedgerEvent {
-        user: format!("user-{user}").parse().unwrap(),
-        event_id: format!("event-{id}").parse().unwrap(),
-        at_ms: id as i64,
-        context: [None, Some(1), Some(2)][id % 3],
-        question: [None, Some(id as u64 % 7)][id % 2],
-        increment: pair(&margins),
-    }
+/// Fresh engines. The embedded one has room for so few rows that most are on the disk.
+fn engines() -> Vec<Engine> {
+    let memory = MemoryStore::new(RULES, NonZeroUsize::new(MAX_USERS).unwrap());
+    let dir = tempfile::tempdir().unwrap();
+    let embedded = Embedded::open(EmbeddedConfig {
+        dir: dir.path().join("data"),
+        heads: Heads { n_heads: K, key: 7 },
+        rules: RULES,
+        max_users: MAX_USERS,
+        resident_users: 10,
+        is_sync: true,
+        checkpoint_every: Duration::from_millis(5),
+        retention: Duration::from_secs(3600),
+        erase_within: Duration::from_secs(3600),
+    });
+    vec![
+        Engine { store: Arc::new(memory), _dir: None },
+        Engine { store: Arc::new(embedded.unwrap()), _dir: Some(dir) },
+    ]
 }
 
-async fn ledgers(store: &dyn RouterStore, user: usize) -> Option<Ledgers> {
-    store.get(&event(user, 0).user).await.unwrap().map(|row| row.ledgers)
+async fn ledgers(store: &dyn RouterStore, n: usize) -> Option<Ledgers> {
+    store.get(user(n), 0).await.unwrap().row.filter(|row| !row.is_tombstone()).map(|row| row.ledgers)
+}
+
+async fn one(store: &dyn RouterStore, change: Change) -> Outcome {
+    store.change(vec![change]).await.unwrap()[0]
 }
 
 #[tokio::test]
 async fn feedback_twice_counts_once() {
-    for store in engines() {
-        assert_eq!(store.apply(vec![event(1, 1)]).await.unwrap(), [Outcome::Applied(1)]);
-        let before = ledgers(&*store, 1).await;
-        let again = store.apply(vec![event(1, 1), event(1, 1)]).await.unwrap();
+    for Engine { store, .. } in &engines() {
+        assert_eq!(store.change(vec![add(1, 1)]).await.unwrap(), [Outcome::Applied(1)]);
+        let before = ledgers(&**store, 1).await;
+        let again = store.change(vec![add(1, 1), add(1, 1)]).await.unwrap();
         assert_eq!(again, [Outcome::Duplicate(1), Outcome::Duplicate(1)]);
-        assert_eq!(ledgers(&*store, 1).await, before);
+        assert_eq!(ledgers(&**store, 1).await, before);
+    }
+}
+
+#[tokio::test]
+async fn a_retry_after_a_thousand_others_counts_once() {
+    for Engine { store, .. } in &engines() {
+        store.change((0..1000).map(|id| add(1, id)).collect()).await.unwrap();
+        assert_eq!(one(&**store, add(1, 0)).await, Outcome::Duplicate(1000));
+        assert_eq!(one(&**store, add(1, 500)).await, Outcome::Duplicate(1000));
+    }
+}
+
+#[tokio::test]
+async fn what_is_too_old_to_be_remembered_is_late() {
+    for Engine { store, .. } in &engines() {
+        let later = |id: usize| Change { now_ms: RULES.max_age_ms + 100, ..add(1, id) };
+        store.change(vec![add(1, 1), add(1, 50)]).await.unwrap();
+        // Event 101 is within the window; by then events 1 and 50 are not.
+        assert_eq!(one(&**store, later(101)).await, Outcome::Applied(3));
+        assert_eq!(one(&**store, later(1)).await, Outcome::Late);
+        // A clock that jumps back makes nothing younger.
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Late);
+        assert_eq!(one(&**store, add(1, 50)).await, Outcome::Late);
+        assert_eq!(one(&**store, add(1, 101)).await, Outcome::Duplicate(3));
     }
 }
 
 #[tokio::test]
 async fn one_users_event_id_is_another_users_own() {
-    for store in engines() {
-        let outcomes = store.apply(vec![event(1, 1), event(2, 1)]).await.unwrap();
+    for Engine { store, .. } in &engines() {
+        let outcomes = store.change(vec![add(1, 1), add(2, 1)]).await.unwrap();
         assert_eq!(outcomes, [Outcome::Applied(1), Outcome::Applied(1)]);
     }
 }
 
 #[tokio::test]
 async fn concurrent_writers_end_in_the_sequential_state() {
-    for store in engines() {
+    for Engine { store, .. } in &engines() {
         let mut expected = Ledgers::new(K);
-        for event in (0..400).map(|id| event(1, id)) {
-            expected.add(event.context, &event.increment, event.at_ms, Decay::NONE);
+        for id in 0..400 {
+            let LedgerEvent { context, increment, at_ms, .. } = event(1, id);
+            expected.add(context, &increment, at_ms, Decay::NONE);
         }
         let writers = (0..8).map(|writer| {
             let store = store.clone();
             tokio::spawn(async move {
                 for id in (0..400).filter(|id| id % 8 == writer) {
-                    store.apply(vec![event(1, id)]).await.unwrap();
+                    store.change(vec![add(1, id), add(2, id)]).await.unwrap();
                 }
             })
         });
         for writer in writers.collect::<Vec<_>>() {
             writer.await.unwrap();
         }
-        assert_eq!(ledgers(&*store, 1).await, Some(expected));
+        assert_eq!(ledgers(&**store, 1).await, Some(expected));
+    }
+}
+
+#[tokio::test]
+async fn what_is_taken_back_never_was() {
+    for Engine { store, .. } in &engines() {
+        store.change(vec![add(1, 0), add(1, 3)]).await.unwrap();
+        let before = ledgers(&**store, 1).await;
+        store.change(vec![add(1, 1)]).await.unwrap();
+        assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Applied(4));
+        assert_eq!(ledgers(&**store, 1).await, before);
+        assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Duplicate(4));
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Duplicate(4));
+        assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown);
+        assert_eq!(store.n_users(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_undo_that_overtakes_its_click_wins() {
+    for Engine { store, .. } in &engines() {
+        assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Unknown);
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Duplicate(0));
+        assert_eq!(one(&**store, add(1, 2)).await, Outcome::Applied(1));
     }
 }
 
 #[tokio::test]
 async fn an_erased_user_starts_anew() {
-    for store in engines() {
-        store.apply(vec![event(1, 1), event(2, 2)]).await.unwrap();
-        assert!(store.erase(&event(1, 0).user).await.unwrap().is_some());
-        assert!(store.erase(&event(1, 0).user).await.unwrap().is_none());
-        assert_eq!(ledgers(&*store, 1).await, None);
-        assert!(ledgers(&*store, 2).await.is_some());
+    for Engine { store, .. } in &engines() {
+        store.change(vec![add(1, 1), add(2, 2)]).await.unwrap();
+        assert!(matches!(one(&**store, erase(1, 50)).await, Outcome::Applied(_)));
+        assert!(matches!(one(&**store, erase(1, 50)).await, Outcome::Duplicate(_)));
+        assert_eq!(ledgers(&**store, 1).await, None);
+        assert!(ledgers(&**store, 2).await.is_some());
         assert_eq!(store.n_users(), 1);
-        assert_eq!(store.apply(vec![event(1, 3)]).await.unwrap(), [Outcome::Applied(1)]);
+        assert!(matches!(one(&**store, add(1, 60)).await, Outcome::Applied(_)));
+        assert_eq!(store.n_users(), 2);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_late_does_not_bring_an_erased_user_back() {
+    for Engine { store, .. } in &engines() {
+        store.change(vec![add(1, 1), erase(1, 50)]).await.unwrap();
+        assert!(matches!(one(&**store, add(1, 1)).await, Outcome::Duplicate(_)));
+        assert_eq!(one(&**store, add(1, 49)).await, Outcome::Late);
+        assert_eq!(ledgers(&**store, 1).await, None);
+    }
+}
+
+#[tokio::test]
+async fn imported_evidence_replaces_what_was_there() {
+    for Engine { store, .. } in &engines() {
+        store.change(vec![add(1, 0), add(1, 3), add(2, 1)]).await.unwrap();
+        let carried = ledgers(&**store, 1).await.unwrap();
+        assert_eq!(one(&**store, import(2, &carried)).await, Outcome::Applied(2));
+        assert_eq!(ledgers(&**store, 2).await, Some(carried));
+        // What the import replaced can't be taken back from what it brought.
+        assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Duplicate(2));
+    }
+}
+
+#[tokio::test]
+async fn versions_only_grow() {
+    for Engine { store, .. } in &engines() {
+        let changes = vec![add(1, 1), retract(1, 1), add(1, 2), erase(1, 50), add(1, 60)];
+        let outcomes = store.change(changes).await.unwrap();
+        assert_eq!(outcomes, (1..=5).map(Outcome::Applied).collect::<Vec<_>>());
+        assert_eq!(store.get(user(1), 5).await.unwrap().row.unwrap().version, 5);
     }
 }
 
 #[tokio::test]
 async fn a_full_store_takes_feedback_of_known_users_only() {
-    for store in engines() {
-        store.apply((0..MAX_USERS).map(|user| event(user, 1)).collect()).await.unwrap();
-        let outcomes = store.apply(vec![event(MAX_USERS, 1), event(0, 2)]).await.unwrap();
+    for Engine { store, .. } in &engines() {
+        store.change((0..MAX_USERS).map(|user| add(user, 1)).collect()).await.unwrap();
+        let outcomes = store.change(vec![add(MAX_USERS, 1), add(0, 2)]).await.unwrap();
         assert_eq!(outcomes, [Outcome::Full { max_users: MAX_USERS }, Outcome::Applied(2)]);
-        assert_eq!(ledgers(&*store, MAX_USERS).await, None);
+        assert_eq!(ledgers(&**store, MAX_USERS).await, None);
+    }
+}
+
+#[tokio::test]
+async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
+    for Engine { store, .. } in &engines() {
+        store.change((0..RULES.max_events).map(|id| add(1, id)).collect()).await.unwrap();
+        let crowded = Outcome::Crowded { max_events: RULES.max_events };
+        assert_eq!(one(&**store, add(1, RULES.max_events)).await, crowded);
+        let later = Change { now_ms: RULES.max_age_ms + 100, ..add(1, RULES.max_events) };
+        assert!(matches!(one(&**store, later).await, Outcome::Applied(_)));
     }
 }
 
 #[tokio::test]
 async fn a_sample_of_users_does_not_depend_on_the_order_of_arrival() {
-    for (store, other) in engines().into_iter().zip(engines()) {
-        store.apply((0..MAX_USERS).map(|user| event(user, 1)).collect()).await.unwrap();
-        other.apply((0..MAX_USERS).rev().map(|user| event(user, 1)).collect()).await.unwrap();
+    for (Engine { store, .. }, Engine { store: other, .. }) in engines().iter().zip(&engines()) {
+        store.change((0..MAX_USERS).map(|user| add(user, 1)).collect()).await.unwrap();
+        other.change((0..MAX_USERS).rev().map(|user| add(user, 1)).collect()).await.unwrap();
         let sample = store.sample(10).await.unwrap();
         assert_eq!((sample.len(), &sample), (10, &other.sample(10).await.unwrap()));
         // A smaller sample is the beginning of a larger one, so that it changes little when it grows.
@@ -111,10 +225,29 @@ async fn a_sample_of_users_does_not_depend_on_the_order_of_arrival() {
 
 #[tokio::test]
 async fn an_erased_user_is_in_no_sample() {
-    for store in engines() {
-        store.apply(vec![event(1, 1), event(2, 2)]).await.unwrap();
-        store.erase(&event(1, 0).user).await.unwrap();
-        let left = store.get(&event(2, 0).user).await.unwrap().unwrap();
+    for Engine { store, .. } in &engines() {
+        store.change(vec![add(1, 1), add(2, 2), erase(1, 50)]).await.unwrap();
+        let left = store.get(user(2), 0).await.unwrap().row.unwrap();
         assert_eq!(store.sample(5).await.unwrap(), [left]);
     }
+}
+
+#[tokio::test]
+async fn changes_of_any_kind_are_the_same_in_every_engine() {
+    let mut rows = Vec::new();
+    for Engine { store, .. } in &engines() {
+        for round in 0..20 {
+            let mut changes: Vec<Change> = (0..40).map(|n| add(n % 17, round * 40 + n)).collect();
+            changes.push(retract(round % 17, round * 40 + 3));
+            changes.push(erase((round * 5) % 17, (round * 40) as i64));
+            changes.push(Change { kind: ChangeKind::Add(event(3, round)), ..add(3, round * 2) });
+            store.change(changes).await.unwrap();
+        }
+        let mut all = Vec::new();
+        for n in 0..17 {
+            all.push(store.get(user(n), 0).await.unwrap().row);
+        }
+        rows.push(all);
+    }
+    assert!(rows.windows(2).all(|pair| pair[0] == pair[1]));
 }

@@ -28,10 +28,10 @@ pub(super) struct Args {
     /// Where probes and metrics are served.
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
-    /// Where ledgers live: memory.
+    /// Where ledgers live: embedded or memory.
     #[arg(long, value_name = "ENGINE")]
     state: Option<String>,
-    /// For state engines that write to disk.
+    /// The directory of the embedded engine.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 }

@@ -3,6 +3,8 @@
 //! The law: an increment depends on the event and the heads alone, never on current weights. That is what
 //! makes a ledger a sum.
 
+use serde::{Deserialize, Serialize};
+
 /// Fixed-point units per nat. A ledger counts in 2^-32 nat, so that "equal" means equal bytes.
 pub(super) const UNITS_PER_NAT: f64 = 4_294_967_296.0;
 
@@ -11,7 +13,7 @@ pub(super) const UNITS_PER_NAT: f64 = 4_294_967_296.0;
 const MAX_NATS_PER_EVENT: f64 = 64.0;
 
 /// What one feedback adds to a ledger: K fixed-point numbers in units of 2^-32 nat, centred over the heads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Increment(Box<[i64]>);
 
 impl Increment {

@@ -4,11 +4,13 @@
 //! the same integers (with forgetting on: within one unit per event and change of epoch). A duplicate is the
 //! only danger; who holds ledgers guards against it.
 
+use serde::{Deserialize, Serialize};
+
 use super::decay::Decay;
 use super::evidence::{Increment, UNITS_PER_NAT};
 
 /// Evidence of one user for each of K heads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Units of 2^-32 nat, relative to the origin of `epoch`.
     sums: Box<[i64]>,
@@ -34,6 +36,23 @@ impl Ledger {
         }
         self.n += 1;
         self.last_at_ms = self.last_at_ms.max(at_ms);
+    }
+
+    /// Takes back an event that was added: the sums are as if it had never happened, with forgetting on within one
+    /// unit per change of epoch since. When the latest event happened stays, unless nothing is left.
+    pub fn subtract(&mut self, increment: &Increment, at_ms: i64, decay: Decay) {
+        debug_assert_eq!(increment.units().len(), self.sums.len(), "one increment per head");
+        if self.n <= 1 {
+            *self = Self::new(self.sums.len());
+            return;
+        }
+        let behind = self.epoch.abs_diff(decay.epoch_of(at_ms));
+        let weight = decay.weight(at_ms, decay.epoch_of(at_ms));
+        for (sum, &unit) in self.sums.iter_mut().zip(increment.units()) {
+            let added = (unit as f64 * weight).round() as i64;
+            *sum = sum.saturating_sub(decay.rebase(added, behind));
+        }
+        self.n -= 1;
     }
 
     /// Adds all that `other` has seen.

@@ -5,6 +5,8 @@
 //! says is general. A key that is among the smallest of all is among the smallest of any part, so no event of it
 //! was ever general, and whatever gave way to it was merged whole.
 
+use serde::{Deserialize, Serialize};
+
 use super::contexts::contextual;
 use super::decay::Decay;
 use super::evidence::Increment;
@@ -15,7 +17,7 @@ use super::weights::{Routing, Weights};
 pub const MAX_CONTEXTS: usize = 32;
 
 /// The ledgers of one user. Contexts are known by 64-bit keys, which should be hashes: no context is special.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledgers {
     general: Ledger,
     /// Ascending by key; empty, and then without an allocation, for a user who never named a context.
@@ -41,6 +43,18 @@ impl Ledgers {
     /// Adds one event that happened at `at_ms`, in general or in the context with this key.
     pub fn add(&mut self, context: Option<u64>, increment: &Increment, at_ms: i64, decay: Decay) {
         self.open(context, decay).add(increment, at_ms, decay);
+    }
+
+    /// Takes back an event that was added, from the ledger that it entered.
+    pub fn subtract(&mut self, context: Option<u64>, increment: &Increment, at_ms: i64, decay: Decay) {
+        let own = own_key(context, &self.contexts)
+            .and_then(|key| self.contexts.binary_search_by_key(&key, |(key, _)| *key).ok());
+        let Some(idx) = own else { return self.general.subtract(increment, at_ms, decay) };
+        self.contexts[idx].1.subtract(increment, at_ms, decay);
+        // Where all places were ever taken, a place must stay taken: larger keys have gone into the general ledger.
+        if self.contexts[idx].1.n_events() == 0 && self.contexts.len() < MAX_CONTEXTS {
+            self.contexts.remove(idx);
+        }
     }
 
     /// Adds all that `other` has seen.
@@ -72,6 +86,14 @@ impl Ledgers {
     #[must_use]
     pub fn contexts(&self) -> &[(u64, Ledger)] {
         &self.contexts
+    }
+
+    /// Whether they are well-formed ledgers of `n_heads` heads, as bytes from elsewhere may not be.
+    #[must_use]
+    pub fn are_of(&self, n_heads: usize) -> bool {
+        self.all().all(|ledger| ledger.sums().len() == n_heads)
+            && self.contexts.len() <= MAX_CONTEXTS
+            && self.contexts.is_sorted_by(|(a, _), (b, _)| a < b)
     }
 
     /// How many events have been added, over all ledgers.

@@ -45,6 +45,20 @@ pub fn fingerprint(manifest: &Manifest) -> String {
     short(hasher)
 }
 
+/// 16 hex digits over everything that the evidence of a feedback depends on: all but the router and the shares.
+#[must_use]
+pub fn heads_fingerprint(manifest: &Manifest) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(encoder_fingerprint(&manifest.encoder));
+    let InputSection { template, features } = &manifest.input;
+    hasher.update(format!("{} {}", name(template), features.iter().map(name).collect::<Vec<_>>().join(" ")));
+    hasher.update(manifest.heads_graph.sha256.to_lowercase());
+    for head in &manifest.heads {
+        hasher.update(format!("{:e} {:e}", head.mean, head.beta));
+    }
+    short(hasher)
+}
+
 /// 16 hex digits over everything that an embedding depends on.
 #[must_use]
 pub fn encoder_fingerprint(encoder: &EncoderSection) -> String {

@@ -16,7 +16,7 @@ mod tokenizer;
 pub use bundle::{Bundle, BundleProblem, BundleProblems, EncoderParts, load_encoder};
 pub use encoder::Encoder;
 pub use features::{Features, Rewards, Scale};
-pub use fingerprint::{fingerprint, sha256};
+pub use fingerprint::{fingerprint, heads_fingerprint, sha256};
 pub use graph::{Graph, GraphError};
 pub use manifest::{
     EncoderSection, Feature, FileHash, Head, InputSection, MANIFEST, Manifest, Pooling, Template,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::judge::{Item, Judged, JudgedItem, Route};
 use super::{Service, context_key, unavailable};
 use crate::mixture::{Increment, pair, thumb, tie};
-use crate::state::{LedgerEvent, Outcome};
+use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, UserKey};
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, Feedback, Opinion, metric};
 
 /// An event is settled at once, or needs the heads first.
@@ -29,19 +29,21 @@ impl Service {
             })
         };
         let judged = self.judge(awaiting().map(|(feedback, _)| item(feedback)).collect(), Route::No).await?;
-        let to_ledger = |((feedback, at_ms), judged_item): ((&Feedback, i64), &JudgedItem)| {
+        let now_ms = self.now_ms();
+        let to_change = |((feedback, at_ms), judged_item): ((&Feedback, i64), &JudgedItem)| {
             let context = context_key(feedback.context.as_deref());
-            LedgerEvent {
-                user: feedback.user.clone(),
-                event_id: feedback.event_id.clone(),
+            let event = LedgerEvent {
+                key: EventKey::of(&feedback.event_id),
                 at_ms,
                 context,
                 question: self.questions.answered(self.bundle.questions(), feedback, context),
                 increment: increment(&feedback.opinion, &judged, judged_item),
-            }
+                raw: Box::default(),
+            };
+            Change { user: UserKey::of(&feedback.user), now_ms, kind: ChangeKind::Add(event) }
         };
-        let ledger_events = awaiting().zip(&judged.items).map(to_ledger).collect();
-        let mut outcomes = self.store.apply(ledger_events).await.map_err(unavailable)?.into_iter();
+        let changes = awaiting().zip(&judged.items).map(to_change).collect();
+        let mut outcomes = self.store.change(changes).await.map_err(unavailable)?.into_iter();
         let now_ms = self.now_ms();
         let answers = checked.into_iter().map(|checked| match checked {
             Checked::Settled(answer) => answer,
@@ -114,6 +116,17 @@ fn answer(feedback: &Feedback, outcome: Outcome) -> Result<Ack, Error> {
     match outcome {
         Outcome::Applied(version) => Ok(ack(feedback, AckStatus::Applied, Some(version))),
         Outcome::Duplicate(version) => Ok(ack(feedback, AckStatus::Duplicate, Some(version))),
+        Outcome::Late => Ok(ack(feedback, AckStatus::Late, None)),
+        Outcome::Queued => Ok(ack(feedback, AckStatus::Queued, None)),
+        Outcome::Unknown => {
+            Err(Error::new(ErrorKind::Internal, "the store took a feedback for a retraction"))
+        }
+        Outcome::Crowded { max_events } => {
+            let detail = format!(
+                "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered"
+            );
+            Err(Error::new(ErrorKind::Overloaded, detail).with_code("too_many_events"))
+        }
         Outcome::Full { max_users } => {
             let detail = format!("there is no room for another user beside {max_users}");
             Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"))

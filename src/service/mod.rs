@@ -18,9 +18,9 @@ use std::sync::Arc;
 use crate::batch::Queue;
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
-use crate::state::{RouterStore, Row, StoreError};
+use crate::state::{RouterStore, Row, StoreError, UserKey};
 use crate::types::config::{FeedbackWindow, Population, Router};
-use crate::types::{Clock, Error, ErrorKind, ModelView, UserId, key64};
+use crate::types::{Clock, Error, ErrorKind, ModelView, UserId, key64, metric};
 
 /// Everything a verb needs. One per process, shared by all requests.
 pub struct Service {
@@ -82,7 +82,7 @@ impl Service {
 
     async fn row(&self, user: Option<&UserId>) -> Result<Option<Row>, Error> {
         match user {
-            Some(user) => self.store.get(user).await.map_err(unavailable),
+            Some(user) => Ok(self.store.get(UserKey::of(user), 0).await.map_err(unavailable)?.row),
             None => Ok(None),
         }
     }
@@ -125,5 +125,6 @@ fn context_key(context: Option<&str>) -> Option<u64> {
 }
 
 fn unavailable(error: StoreError) -> Error {
+    metrics::counter!(metric::STORE_UNAVAILABLE).increment(1);
     Error::new(ErrorKind::StoreUnavailable, "the ledgers can't be read or written now").with_source(error)
 }

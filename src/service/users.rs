@@ -4,6 +4,7 @@ use jiff::Timestamp;
 
 use super::{Service, context_key, unavailable};
 use crate::mixture::Ledger;
+use crate::state::{Change, ChangeKind, Outcome, UserKey};
 use crate::types::{Erased, Error, ErrorKind, UserId, UserView};
 
 impl Service {
@@ -14,7 +15,7 @@ impl Service {
     pub async fn user(&self, user: &UserId, context: Option<String>) -> Result<UserView, Error> {
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
-        let row = self.row(Some(user)).await?.ok_or_else(|| {
+        let row = self.row(Some(user)).await?.filter(|row| !row.is_tombstone()).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no feedback of `{user}`"))
                 .with_code("unknown_user")
         })?;
@@ -53,12 +54,22 @@ impl Service {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn erase(&self, user: &UserId) -> Result<Erased, Error> {
-        let row = self.store.erase(user).await.map_err(unavailable)?;
+        let row = self.row(Some(user)).await?.filter(|row| !row.is_tombstone());
+        self.change(user, ChangeKind::Erase).await?;
         Ok(Erased {
             user: user.to_string(),
             existed: row.is_some(),
             n: row.map_or(0, |row| row.ledgers.n_events()),
             erased_at: self.clock.now().to_string(),
+        })
+    }
+
+    /// Makes one change of a user's row.
+    async fn change(&self, user: &UserId, kind: ChangeKind) -> Result<Outcome, Error> {
+        let change = Change { user: UserKey::of(user), now_ms: self.now_ms(), kind };
+        let outcomes = self.store.change(vec![change]).await.map_err(unavailable)?;
+        outcomes.first().copied().ok_or_else(|| {
+            Error::new(ErrorKind::Internal, "the store answered fewer changes than it was given")
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Which questions one user has answered.
 
+use serde::{Deserialize, Serialize};
+
 /// Enough for a whole questionnaire in general and in three contexts.
 const CAPACITY: usize = 256;
 
@@ -7,7 +9,7 @@ const CAPACITY: usize = 256;
 ///
 /// Of more than 256 the smallest are kept, so that the set does not depend on the order of answers. A question that was
 /// dropped may be asked again.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered(Vec<u64>);
 
 impl Answered {
@@ -23,6 +25,14 @@ impl Answered {
     #[must_use]
     pub fn contains(&self, key: u64) -> bool {
         self.0.binary_search(&key).is_ok()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn is_sorted(&self) -> bool {
+        self.0.is_sorted()
     }
 }
 

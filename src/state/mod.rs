@@ -1,109 +1,86 @@
 //! Where ledgers live: the store contract and its engines.
 //!
-//! Owns rows and the guard against duplicates. Deliberately knows neither heads nor weights: a row is ledgers
-//! plus the ids they have seen, and `service` turns it into weights. One suite of tests runs on every engine.
+//! Owns rows, the guard against duplicates, and bytes on disk. Deliberately knows neither heads nor weights: a row is
+//! ledgers plus the ids they have seen, and `service` turns it into weights. One suite of tests runs on every engine.
 
 mod answered;
+mod change;
+mod codec;
+mod embedded;
+mod journal;
+mod key;
 mod memory;
-mod ring;
+mod recent;
+mod resident;
+mod row;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 pub use answered::Answered;
+pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome};
+pub use codec::CodecError;
+pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged};
+pub use journal::{Heads, OpenError};
+pub use key::UserKey;
 pub use memory::MemoryStore;
-pub use ring::EventRing;
-
-use crate::mixture::{Decay, Increment, Ledgers};
-use crate::types::{EventId, UserId};
+pub use row::{Row, Rules};
 
 /// Holds one row per user. All methods may be called from any number of tasks at once.
 ///
-/// The laws: an event id that is among the last 16 of its user changes nothing; `apply` is atomic per event;
-/// rows only grow, except by `erase`.
+/// The laws: a change is atomic; an event that is remembered changes nothing, and one that is too old to be remembered
+/// is refused, so that none ever counts twice; versions of a user only grow.
 #[async_trait]
-pub trait RouterStore: Send + Sync {
-    /// Adds events to their users' ledgers, in order; one outcome per event.
+pub trait RouterStore: Send + Sync + std::fmt::Debug {
+    /// Makes changes, in order; one outcome per change. What has an outcome other than [`Outcome::Queued`] is as durable
+    /// as the engine makes things.
     ///
     /// # Errors
-    /// When the store can't be reached at all. An event that alone can't be taken has [`Outcome::Full`].
-    async fn apply(&self, events: Vec<LedgerEvent>) -> Result<Vec<Outcome>, StoreError>;
+    /// When the store can't be reached or written now. Then any part of the changes may have been made, or may still be:
+    /// sending the same again is safe. A change that alone can't be made has an outcome that says so.
+    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError>;
 
-    /// The row of a user, if there is one.
-    async fn get(&self, user: &UserId) -> Result<Option<Row>, StoreError>;
+    /// The row of a user as of now, as far as the engine can tell; not older than `min_version`, if there is such.
+    ///
+    /// # Errors
+    /// When nothing is known and nothing can be asked.
+    async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError>;
 
-    /// Forgets a user; the row there was, if any.
-    async fn erase(&self, user: &UserId) -> Result<Option<Row>, StoreError>;
-
-    /// The rows of the `n` users whose ids have the smallest [`key64`](crate::types::key64), ascending by it; fewer if there are fewer.
+    /// The rows of the `n` users with the smallest keys that have said anything, ascending by key; fewer if there are fewer.
     ///
     /// A sample that knows nothing of what users have said, and the same on every replica that holds the same
     /// users, in whatever order they came. It may take long, and does so off the async threads.
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError>;
 
-    /// How many users there are.
+    /// How many users have said anything.
     fn n_users(&self) -> usize;
-}
 
-/// One feedback as a store sees it.
-#[derive(Debug, Clone)]
-pub struct LedgerEvent {
-    /// Whose ledgers.
-    pub user: UserId,
-    /// The id that guards against duplicates.
-    pub event_id: EventId,
-    /// When it happened, in milliseconds since the Unix epoch.
-    pub at_ms: i64,
-    /// The key of the context whose ledger it enters; none for the general one.
-    pub context: Option<u64>,
-    /// The key of the question that it answers, if it answers one.
-    pub question: Option<u64>,
-    /// What it adds.
-    pub increment: Increment,
-}
-
-/// What became of one event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// It counts; the version of the row after it.
-    Applied(u64),
-    /// It had been applied before; the version of the row.
-    Duplicate(u64),
-    /// There is no room for another user.
-    Full {
-        /// How many users the engine holds at most.
-        max_users: usize,
-    },
-}
-
-/// All that is kept of one user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The evidence, in general and per context.
-    pub ledgers: Ledgers,
-    /// The questions that have been answered.
-    pub answered: Answered,
-    /// The last event ids.
-    pub ring: EventRing,
-}
-
-impl Row {
-    /// The row of somebody who has said nothing yet.
-    #[must_use]
-    pub fn new(n_heads: usize) -> Self {
-        Self { ledgers: Ledgers::new(n_heads), answered: Answered::default(), ring: EventRing::default() }
+    /// Whether the store works; otherwise what is wrong, for people.
+    fn trouble(&self) -> Option<Arc<str>> {
+        None
     }
 
-    /// Adds one event unless its id is in the ring; the version is the number of events that count.
-    pub fn apply(&mut self, event: &LedgerEvent, decay: Decay) -> Outcome {
-        if self.ring.insert(&event.event_id) {
-            if let Some(key) = event.question {
-                self.answered.insert(key);
-            }
-            self.ledgers.add(event.context, &event.increment, event.at_ms, decay);
-            Outcome::Applied(self.ledgers.n_events())
-        } else {
-            Outcome::Duplicate(self.ledgers.n_events())
-        }
+    /// Makes everything durable and lets go of files and connections. No change is made afterwards.
+    async fn close(&self) {}
+}
+
+/// A row as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// None for somebody of whom nothing is known.
+    pub row: Option<Row>,
+    /// How old it is, where it is older than it should be because the store can't be reached.
+    pub stale: Option<Duration>,
+}
+
+impl Reading {
+    /// What the store has now.
+    #[must_use]
+    pub fn current(row: Option<Row>) -> Self {
+        Self { row, stale: None }
     }
 }
 
@@ -115,5 +92,34 @@ pub enum StoreError {
     Unreachable {
         /// Which engine.
         engine: &'static str,
+        /// Why, if it is known.
+        source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    },
+    /// The journal can't be written.
+    #[error("the journal can't be written: {0}")]
+    Journal(Arc<str>),
+    /// The file of rows can't be read or written.
+    #[error("{}: {source}", path.display())]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// What its library says.
+        source: Box<redb::Error>,
+    },
+    /// A row on disk is not what was written.
+    #[error("{}: the row of user {user} fails its checksum", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Whose row.
+        user: UserKey,
+    },
+    /// A row can't be read.
+    #[error("the row of user {user}: {source}")]
+    Row {
+        /// Whose row.
+        user: UserKey,
+        /// Why.
+        source: CodecError,
     },
 }

@@ -206,6 +206,8 @@ pub enum AckStatus {
     Applied,
     /// It was applied before; nothing changed.
     Duplicate,
+    /// It is kept, and counts once the shared store is back.
+    Queued,
     /// It happened too long ago to tell whether it was applied before; nothing changed.
     Late,
     /// It was not taken, and nothing changed; `code`, `detail` and `retryable` say why and what to do.
@@ -219,6 +221,7 @@ impl AckStatus {
         match self {
             Self::Applied => "applied",
             Self::Duplicate => "duplicate",
+            Self::Queued => "queued",
             Self::Late => "late",
             Self::Rejected => "rejected",
         }

@@ -16,3 +16,7 @@ pub const FEEDBACK_LAG_SECONDS: &str = "micro_reward_feedback_lag_seconds";
 pub const EFFECTIVE_HEADS: &str = "micro_reward_effective_heads";
 pub const USERS: &str = "micro_reward_users";
 pub const MODEL_INFO: &str = "micro_reward_model_info";
+pub const STORE_SECONDS: &str = "micro_reward_store_seconds";
+pub const JOURNAL_BYTES: &str = "micro_reward_journal_bytes";
+pub const RESIDENT_ROWS: &str = "micro_reward_resident_rows";
+pub const STORE_UNAVAILABLE: &str = "micro_reward_store_unavailable_total";

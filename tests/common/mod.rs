@@ -7,6 +7,8 @@
     reason = "a test fails by panicking and says what it saw"
 )]
 
+pub mod changes;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -68,6 +70,7 @@ pub async fn start(bundle: &Path, settings: &[(&str, &str)]) -> (App, Arc<FakeCl
     let mut layers = Layers::defaults()
         .flag("test", "model.bundle", Some(bundle))
         .flag("test", "model.onnxruntime_library", Some(library().to_str().unwrap().to_owned()))
+        .flag("test", "state.engine", Some("memory".to_owned()))
         .flag("test", "server.listen", Some("127.0.0.1:0".to_owned()))
         .flag("test", "server.admin_listen", Some("127.0.0.1:0".to_owned()));
     for (key, value) in settings {

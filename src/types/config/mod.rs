@@ -35,6 +35,8 @@ pub struct Config {
     pub feedback: FeedbackWindow,
     /// `[state]`
     pub state: State,
+    /// `[events]`
+    pub events: Events,
     /// `[health] stall_limit`
     pub stall_limit: Duration,
     /// `[shutdown]`
@@ -90,14 +92,28 @@ pub struct Population {
 pub struct FeedbackWindow {
     pub max_age: Duration,
     pub max_skew: Duration,
+    /// Events of one user that are remembered within `max_age`.
+    pub max_events: NonZeroUsize,
 }
 
 /// Where ledgers live.
 #[derive(Debug, Clone)]
 pub struct State {
     pub engine: Engine,
-    pub data_dir: Option<PathBuf>,
+    /// Never empty for an engine that writes.
+    pub data_dir: PathBuf,
+    /// Whether an ack waits for the disk.
+    pub is_sync: bool,
     pub max_users: NonZeroUsize,
+    pub resident_users: NonZeroUsize,
+    pub checkpoint_every: Duration,
+}
+
+/// How long what was said is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Events {
+    pub retention: Duration,
+    pub erase_within: Duration,
 }
 
 /// The state engines.
@@ -105,6 +121,8 @@ pub struct State {
 pub enum Engine {
     /// In this process alone.
     Memory,
+    /// In this process, and in a directory across restarts.
+    Embedded,
 }
 
 /// The bound on stopping: `linger + drain_timeout`.

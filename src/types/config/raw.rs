@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::layers::{Layers, Problems};
-use super::{Batch, Config, Engine, FeedbackWindow, Log, Model, Population, Router, Server, Shutdown, State};
+use super::{
+    Batch, Config, Engine, Events, FeedbackWindow, Log, Model, Population, Router, Server, Shutdown, State,
+};
 use crate::mixture::{Decay, Routing};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -17,6 +19,11 @@ const MAX_THREADS: i64 = 1024;
 
 /// A larger sample of users would be more exact than anybody can tell, and every item is routed for each of them.
 const MAX_SAMPLE: i64 = 16_384;
+
+/// A row with more events would be megabytes, and it is read for every new one.
+const MAX_EVENTS: i64 = 65_536;
+
+const ENGINES: &[(&str, Engine)] = &[("embedded", Engine::Embedded), ("memory", Engine::Memory)];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +35,7 @@ struct Raw {
     population: RawPopulation,
     feedback: RawFeedback,
     state: RawState,
+    events: RawEvents,
     health: RawHealth,
     shutdown: RawShutdown,
     log: RawLog,
@@ -80,6 +88,7 @@ struct RawPopulation {
 struct RawFeedback {
     max_age: String,
     max_skew: String,
+    max_events: i64,
 }
 
 #[derive(Deserialize)]
@@ -87,7 +96,17 @@ struct RawFeedback {
 struct RawState {
     engine: String,
     data_dir: String,
+    durability: String,
     max_users: i64,
+    resident_users: i64,
+    checkpoint_every: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEvents {
+    retention: String,
+    erase_within: String,
 }
 
 #[derive(Deserialize)]
@@ -158,11 +177,23 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
         feedback: FeedbackWindow {
             max_age: check.span("feedback.max_age", &raw.feedback.max_age, 8766 * HOUR),
             max_skew: check.duration("feedback.max_skew", &raw.feedback.max_skew, 8766 * HOUR),
+            max_events: check.count_up_to("feedback.max_events", raw.feedback.max_events, MAX_EVENTS),
         },
         state: State {
-            engine: check.one_of("state.engine", &raw.state.engine, &[("memory", Engine::Memory)]),
-            data_dir: (!raw.state.data_dir.is_empty()).then(|| raw.state.data_dir.into()),
+            engine: check.one_of("state.engine", &raw.state.engine, ENGINES),
+            data_dir: check.filled("state.data_dir", raw.state.data_dir).into(),
+            is_sync: check.one_of(
+                "state.durability",
+                &raw.state.durability,
+                &[("sync", true), ("async", false)],
+            ),
             max_users: check.count("state.max_users", raw.state.max_users),
+            resident_users: check.count("state.resident_users", raw.state.resident_users),
+            checkpoint_every: check.span("state.checkpoint_every", &raw.state.checkpoint_every, HOUR),
+        },
+        events: Events {
+            retention: check.duration("events.retention", &raw.events.retention, 10 * 8766 * HOUR),
+            erase_within: check.duration("events.erase_within", &raw.events.erase_within, 30 * 24 * HOUR),
         },
         stall_limit: check.span("health.stall_limit", &raw.health.stall_limit, HOUR),
         shutdown: Shutdown {

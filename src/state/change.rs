@@ -1,0 +1,99 @@
+//! What can happen to a row, and what became of it.
+
+use serde::{Deserialize, Serialize};
+
+use super::UserKey;
+use crate::mixture::{Increment, Ledgers};
+use crate::types::EventId;
+
+/// One change of one user's row, as the journal keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Whose row.
+    pub user: UserKey,
+    /// When the server took it, in milliseconds since the Unix epoch.
+    pub now_ms: i64,
+    /// What is to change.
+    pub kind: ChangeKind,
+}
+
+/// What is to change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChangeKind {
+    /// A feedback counts from now on.
+    Add(LedgerEvent),
+    /// The feedback with this key never happened; if it is still to come, it will not count.
+    Retract(EventKey),
+    /// The user never was here. What happened before this is refused from now on.
+    Erase,
+    /// The evidence is replaced.
+    Import(Ledgers),
+}
+
+/// What an event's id is known by within its user: 64 bits of BLAKE3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EventKey(pub u64);
+
+impl EventKey {
+    /// The key of an id.
+    #[must_use]
+    pub fn of(id: &EventId) -> Self {
+        Self(crate::types::key64(id.as_str().as_bytes()))
+    }
+}
+
+/// One feedback as a store sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerEvent {
+    /// The key that guards against duplicates.
+    pub key: EventKey,
+    /// When it happened, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// The key of the context whose ledger it enters; none for the general one.
+    pub context: Option<u64>,
+    /// The key of the question that it answers, if it answers one.
+    pub question: Option<u64>,
+    /// What it adds.
+    pub increment: Increment,
+    /// What was said, for engines that keep it; no engine reads it.
+    pub raw: Box<[u8]>,
+}
+
+/// What became of one change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done; the version of the row after it.
+    Applied(u64),
+    /// It had been done before; the version of the row.
+    Duplicate(u64),
+    /// It is kept here and will be done once the shared store is back.
+    Queued,
+    /// It happened before the time from which this row can tell a retry from news, or before the user was erased.
+    Late,
+    /// A retraction of what is not known. If it comes within the window, it will not count.
+    Unknown,
+    /// The user has said more within the window than a row remembers.
+    Crowded {
+        /// How many events a row remembers at most.
+        max_events: usize,
+    },
+    /// There is no room for another user.
+    Full {
+        /// How many users the engine holds at most.
+        max_users: usize,
+    },
+}
+
+impl Change {
+    /// Whether it may make somebody a user who was none.
+    pub(super) fn brings_a_user(&self) -> bool {
+        matches!(self.kind, ChangeKind::Add(_) | ChangeKind::Import(_))
+    }
+}
+
+impl Outcome {
+    /// Whether the row is another after it.
+    pub(super) fn changes_the_row(self) -> bool {
+        matches!(self, Self::Applied(_) | Self::Unknown)
+    }
+}

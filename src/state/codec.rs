@@ -1,0 +1,44 @@
+//! A row as one binary string: a schema number, then the row in postcard's stable format.
+//!
+//! The same bytes in memory, on disk and in a shared store. Whoever keeps them where they can rot adds a checksum.
+
+use super::Row;
+
+/// Changes whenever old bytes can't be read as they are.
+const SCHEMA: u8 = 1;
+
+/// Why bytes are no row.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// Written by another version of the program.
+    #[error("found a row of schema {found:?}, expected {SCHEMA}")]
+    Schema {
+        /// None for no bytes at all.
+        found: Option<u8>,
+    },
+    /// The format is broken.
+    #[error("found bytes that are no row: {0}")]
+    Format(postcard::Error),
+    /// It can be read and makes no sense.
+    #[error("found a row that is not well formed or is not of {n_heads} heads")]
+    Shape {
+        /// K.
+        n_heads: usize,
+    },
+}
+
+/// The row as bytes.
+#[must_use]
+pub(super) fn encode(row: &Row) -> Box<[u8]> {
+    // Writing to a vector can't fail; were it to, the bytes would not decode.
+    postcard::to_extend(row, vec![SCHEMA]).unwrap_or_default().into()
+}
+
+/// The row of `n_heads` heads that bytes hold.
+pub(super) fn decode(bytes: &[u8], n_heads: usize) -> Result<Row, CodecError> {
+    let Some((&SCHEMA, rest)) = bytes.split_first() else {
+        return Err(CodecError::Schema { found: bytes.first().copied() });
+    };
+    let row: Row = postcard::from_bytes(rest).map_err(CodecError::Format)?;
+    if row.is_of(n_heads) { Ok(row) } else { Err(CodecError::Shape { n_heads }) }
+}

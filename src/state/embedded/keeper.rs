@@ -1,0 +1,242 @@
+//! The keeper: a thread that saves rows, spills them, and drops what need not be kept.
+
+#![expect(clippy::disallowed_types, reason = "a thread of its own follows the machine's time")]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::rows::Saved;
+use super::{Core, compact};
+use crate::state::journal::{OpenError, segment};
+use crate::state::{StoreError, UserKey, codec};
+use crate::types::metric;
+
+/// Rows in one transaction of the file of rows: a few megabytes.
+const ROWS_AT_ONCE: usize = 20_000;
+
+/// How often tombstones whose window is over are looked for, and old segments dropped.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// After spilling, this share of the rows is left, so that there is room for a while.
+const SPILL_TO: f64 = 0.9;
+
+/// What the keeper is asked to do.
+#[derive(Debug)]
+pub(super) struct Tasks {
+    asked: Mutex<Asked>,
+    work: Condvar,
+}
+
+#[derive(Debug)]
+struct Asked {
+    is_nudged: bool,
+    is_over: bool,
+    /// Users whose events are to leave the journal, each with the position of its erasure.
+    erased: HashMap<UserKey, u64>,
+    /// When the first of them was asked for.
+    since: Option<Instant>,
+}
+
+impl Tasks {
+    pub(super) fn new(erased: HashMap<UserKey, u64>) -> Self {
+        let since = (!erased.is_empty()).then(Instant::now);
+        let asked = Asked { is_nudged: false, is_over: false, erased, since };
+        Self { asked: Mutex::new(asked), work: Condvar::new() }
+    }
+
+    /// Asks for a checkpoint soon.
+    pub(super) fn nudge(&self) {
+        self.asked.lock().is_nudged = true;
+        self.work.notify_one();
+    }
+
+    /// Asks that a user's events leave the journal.
+    pub(super) fn erase(&self, user: UserKey, lsn: u64) {
+        let mut asked = self.asked.lock();
+        asked.erased.insert(user, lsn);
+        asked.since.get_or_insert_with(Instant::now);
+        self.work.notify_one();
+    }
+}
+
+/// The keeper's thread.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    core: Arc<Core>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Keeper {
+    pub(super) fn spawn(core: Arc<Core>) -> Result<Self, OpenError> {
+        let keeper = core.clone();
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.keep());
+        let thread = thread.map_err(|source| OpenError::io(&core.config.dir, source))?;
+        Ok(Self { core, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Ends the thread, after what it is at.
+    pub(super) fn stop(&self) {
+        self.core.tasks.asked.lock().is_over = true;
+        self.core.tasks.work.notify_one();
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the keeper panicked");
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Core {
+    fn keep(&self) {
+        let mut swept: Option<Instant> = None;
+        loop {
+            let (is_over, is_erasing) = self.wait();
+            if is_over {
+                return;
+            }
+            let is_sweeping = swept.is_none_or(|swept| swept.elapsed() >= SWEEP_EVERY);
+            let done = self.save().and_then(|()| {
+                if is_erasing {
+                    self.erase()?;
+                }
+                if is_sweeping {
+                    self.sweep()?;
+                    swept = Some(Instant::now());
+                }
+                Ok(())
+            });
+            let trouble: Option<Arc<str>> = done.err().map(|error| error.to_string().into());
+            if let Some(trouble) = &trouble {
+                tracing::error!(%trouble, "a checkpoint failed; the journal keeps everything until one succeeds");
+            }
+            *self.trouble.lock() = trouble;
+        }
+    }
+
+    /// Waits until there is something to do: whether it is over, and whether erasures are due.
+    fn wait(&self) -> (bool, bool) {
+        let until = Instant::now() + self.config.checkpoint_every;
+        let mut asked = self.tasks.asked.lock();
+        loop {
+            let due = asked.since.map(|since| since + self.config.erase_within / 2);
+            let is_due = due.is_some_and(|due| due <= Instant::now());
+            if asked.is_over || asked.is_nudged || is_due || until <= Instant::now() {
+                asked.is_nudged = false;
+                return (asked.is_over, is_due);
+            }
+            self.tasks.work.wait_until(&mut asked, due.map_or(until, |due| due.min(until)));
+        }
+    }
+
+    /// Writes every row that has changed to the file of rows, and spills what is too much.
+    pub(super) fn save(&self) -> Result<(), StoreError> {
+        let start = Instant::now();
+        let since = self.checkpoint();
+        // A change has its position under its row's lock, and the rows are looked at after this.
+        let until = self.journal.last_lsn();
+        if until > since {
+            let mut changed = Vec::new();
+            self.resident.for_each(|user, held| changed.extend((held.lsn > since).then_some(user)));
+            for users in changed.chunks(ROWS_AT_ONCE) {
+                self.save_rows(users)?;
+            }
+            let erased = self.tasks.asked.lock().erased.clone();
+            self.rows.write_erased(&erased, &HashMap::new())?;
+            self.rows.write(&[], &[], Some(until))?;
+            self.checkpoint.store(until, Ordering::Release);
+            metrics::histogram!(metric::STORE_SECONDS, "op" => "checkpoint").record(start.elapsed());
+        }
+        if self.is_crowded() {
+            let left = (self.config.resident_users as f64 * SPILL_TO) as usize;
+            self.resident.spill(left, |held| self.is_saved(held));
+        }
+        self.drop_segments();
+        Ok(())
+    }
+
+    fn save_rows(&self, users: &[UserKey]) -> Result<(), StoreError> {
+        let n_heads = self.config.rules.n_heads;
+        let saved = |&user: &UserKey| {
+            let held = self.resident.peek(user)?;
+            let is_tombstone = codec::decode(&held.bytes, n_heads).is_ok_and(|row| row.is_tombstone());
+            Some(Saved { user, held, is_tombstone })
+        };
+        let saved: Vec<Saved> = users.iter().filter_map(saved).collect();
+        // A row must not be durable before its changes are: they are not acked yet, and the raw events would lack them.
+        if let Some(lsn) = saved.iter().map(|saved| saved.held.lsn).max() {
+            self.journal.wait_durable(lsn)?;
+        }
+        self.rows.write(&saved, &[], None)
+    }
+
+    /// Takes erased users' events out of the journal. Their rows are saved as tombstones.
+    fn erase(&self) -> Result<(), StoreError> {
+        let erased = self.tasks.asked.lock().erased.clone();
+        let sealed = self.journal.seal()?;
+        let dir = self.dir.journal();
+        compact::compact(&dir, sealed, &erased)
+            .map_err(|error| StoreError::Journal(error.to_string().into()))?;
+        let mut asked = self.tasks.asked.lock();
+        asked.erased.retain(|user, lsn| erased.get(user) != Some(lsn));
+        asked.since = (!asked.erased.is_empty()).then(Instant::now);
+        drop(asked);
+        self.rows.write_erased(&HashMap::new(), &erased)?;
+        tracing::info!(users = erased.len(), "erased users have left the journal");
+        Ok(())
+    }
+
+    /// Drops tombstones that would refuse nothing that time alone does not.
+    fn sweep(&self) -> Result<(), StoreError> {
+        let rules = self.config.rules;
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or_default();
+        let is_spent =
+            |bytes: &[u8]| codec::decode(bytes, rules.n_heads).is_ok_and(|row| row.is_spent(now_ms, &rules));
+        let mut tombstones = self.rows.tombstones()?;
+        tombstones.retain(|(_, held)| is_spent(&held.bytes));
+        let mut spent = Vec::new();
+        for (user, _) in tombstones {
+            self.resident.drop_if(user, |held| self.is_saved(held) && is_spent(&held.bytes));
+            // Somebody who came back has a newer row, and it will be saved.
+            spent.extend((!self.resident.contains(user)).then_some(user));
+        }
+        if !spent.is_empty() {
+            self.rows.write(&[], &spent, None)?;
+        }
+        Ok(())
+    }
+
+    /// Drops segments that the file of rows makes needless and whose events are older than is kept.
+    fn drop_segments(&self) {
+        let open = self.journal.first_open_lsn();
+        let paths = segment::list(&self.dir.journal()).unwrap_or_default();
+        let mut n_bytes = 0;
+        for (idx, path) in paths.iter().enumerate() {
+            let Ok(file) = path.metadata() else { continue };
+            let end = paths.get(idx + 1).and_then(|next| segment::first_lsn(next));
+            let is_saved = end.is_some_and(|end| end <= open && end <= self.checkpoint() + 1);
+            let age = file.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+            let is_old = age.is_some_and(|age| age >= self.config.retention);
+            if is_saved && is_old {
+                if let Err(error) = std::fs::remove_file(path) {
+                    tracing::warn!(path = %path.display(), %error, "an old segment can't be removed");
+                }
+            } else {
+                n_bytes += file.len();
+            }
+        }
+        metrics::gauge!(metric::JOURNAL_BYTES).set(n_bytes as f64);
+        metrics::gauge!(metric::RESIDENT_ROWS).set(self.resident.len() as f64);
+    }
+}

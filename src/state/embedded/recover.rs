@@ -1,0 +1,92 @@
+//! From a directory to a store: the file of rows, then every frame of the journal that it does not have.
+
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+
+use super::keeper::Tasks;
+use super::rows::Rows;
+use super::{Core, EmbeddedConfig};
+use crate::state::journal::segment::{self, End, Segment};
+use crate::state::journal::{DataDir, Journal, OpenError};
+use crate::state::resident::Resident;
+use crate::state::{Change, ChangeKind};
+
+/// Opens everything; see the module above for its errors.
+pub(super) fn open(config: EmbeddedConfig) -> Result<Core, OpenError> {
+    let dir = DataDir::open(&config.dir)?;
+    let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
+    let mut resident = Resident::new(config.rules.of_replay(), usize::MAX, checkpoint.n_users);
+    let tasks = Tasks::new(rows.erased()?);
+    let mut last_lsn = checkpoint.lsn;
+    let mut n_replayed = 0_u64;
+    let paths = segment::list(&dir.journal())?;
+    for (idx, path) in paths.iter().enumerate() {
+        let next = paths.get(idx + 1);
+        let is_saved =
+            next.and_then(|next| segment::first_lsn(next)).is_some_and(|next| next <= checkpoint.lsn + 1);
+        if is_saved {
+            continue;
+        }
+        let Some(mut segment) = Segment::open(path)? else {
+            if next.is_some() {
+                return Err(damaged(path, 0, "the header is not whole"));
+            }
+            continue;
+        };
+        let end = loop {
+            let frame = match segment.next()? {
+                Ok(frame) => frame,
+                Err(end) => break end,
+            };
+            if segment.heads != config.heads {
+                let (found, expected) = (segment.heads, config.heads);
+                return Err(OpenError::OtherHeads { path: path.clone(), found, expected });
+            }
+            if frame.lsn <= checkpoint.lsn {
+                continue;
+            }
+            let change: Change = postcard::from_bytes(&frame.payload)
+                .map_err(|error| damaged(path, frame.offset, &format!("a frame is no change ({error})")))?;
+            resident.replay(&change, frame.lsn, || rows.get(change.user))?;
+            if matches!(change.kind, ChangeKind::Erase) {
+                tasks.erase(change.user, frame.lsn);
+            }
+            last_lsn = frame.lsn;
+            n_replayed += 1;
+        };
+        if end == End::Torn {
+            if next.is_some() {
+                return Err(damaged(path, segment.whole_length(), "a frame is not whole"));
+            }
+            cut(&segment)?;
+        }
+    }
+    resident.rule(config.rules, config.max_users);
+    let journal = Journal::open(&dir.journal(), config.heads, last_lsn)?;
+    tracing::info!(dir = %config.dir.display(), users = resident.n_users(), replayed = n_replayed, "recovered");
+    Ok(Core {
+        config,
+        dir,
+        resident,
+        rows,
+        journal,
+        checkpoint: AtomicU64::new(checkpoint.lsn),
+        tasks,
+        trouble: Mutex::default(),
+    })
+}
+
+/// Cuts a torn tail: what was never written to its end was never acked.
+fn cut(segment: &Segment) -> Result<(), OpenError> {
+    let (path, length) = (segment.path(), segment.whole_length());
+    let io = |source| OpenError::io(path, source);
+    let file = std::fs::OpenOptions::new().write(true).open(path).map_err(io)?;
+    let found = file.metadata().map_err(io)?.len();
+    tracing::warn!(path = %path.display(), offset = length, bytes = found - length, "cut the journal's torn tail");
+    file.set_len(length).and_then(|()| file.sync_all()).map_err(io)
+}
+
+fn damaged(path: &std::path::Path, offset: u64, what: &str) -> OpenError {
+    OpenError::Damaged { path: path.to_owned(), offset, what: what.to_owned() }
+}

@@ -1,0 +1,261 @@
+//! Rows on disk: one file, written at checkpoints and read for users that are not in memory.
+//!
+//! Every value is `crc u32 | lsn u64 | row`, the checksum over the key as well: what rots is found when it is read.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use parking_lot::RwLock;
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+
+use crate::state::journal::{Heads, OpenError};
+use crate::state::resident::Held;
+use crate::state::{StoreError, UserKey};
+
+/// Of users that have said something. Keys ascend.
+const ROWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("rows");
+/// Of users that were erased, or have only taken back.
+const TOMBSTONES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("tombstones");
+/// Of users that were erased and whose events are still in the journal: the position of the erasure.
+const ERASED: TableDefinition<'_, [u8; 16], u64> = TableDefinition::new("erased");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+
+/// Pages that are kept in memory: the rows that matter are in the map.
+const CACHE_BYTES: usize = 32 << 20;
+
+const HEAD: usize = 4 + 8;
+
+/// The file of rows.
+#[derive(Debug)]
+pub(super) struct Rows {
+    path: PathBuf,
+    /// None after an error, until it can be opened again: the library refuses a file once writing it failed.
+    database: RwLock<Option<Database>>,
+}
+
+/// What the last checkpoint says.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Checkpoint {
+    /// Every change up to this position is in the rows.
+    pub(super) lsn: u64,
+    /// Users in the file.
+    pub(super) n_users: usize,
+}
+
+/// A row that is to be written.
+pub(super) struct Saved {
+    pub(super) user: UserKey,
+    pub(super) held: Held,
+    pub(super) is_tombstone: bool,
+}
+
+impl Rows {
+    /// Opens the file, or makes it for these heads.
+    pub(super) fn open(path: &Path, heads: Heads) -> Result<(Self, Checkpoint), OpenError> {
+        let failed =
+            |source: redb::Error| OpenError::Rows { path: path.to_owned(), source: Box::new(source) };
+        let database = open(path).map_err(failed)?;
+        let checkpoint = prepare(&database, heads).map_err(failed)?;
+        let rows = Self { path: path.to_owned(), database: RwLock::new(Some(database)) };
+        let (found, checkpoint) = checkpoint;
+        if found != heads {
+            return Err(OpenError::OtherHeads { path: path.to_owned(), found, expected: heads });
+        }
+        Ok((rows, checkpoint))
+    }
+
+    /// The row of a user.
+    pub(super) fn get(&self, user: UserKey) -> Result<Option<Held>, StoreError> {
+        let value = self.read(|database| {
+            let read = database.begin_read()?;
+            for table in [ROWS, TOMBSTONES] {
+                if let Some(value) = read.open_table(table)?.get(user.as_bytes())? {
+                    return Ok(Some(value.value().to_vec()));
+                }
+            }
+            Ok(None)
+        })?;
+        value.map(|value| self.held(user, &value)).transpose()
+    }
+
+    /// The first `n` users that have said something.
+    pub(super) fn first(&self, n: usize) -> Result<Vec<(UserKey, Held)>, StoreError> {
+        let values = self.read(|database| {
+            let table = database.begin_read()?.open_table(ROWS)?;
+            let mut values = Vec::new();
+            for entry in table.iter()?.take(n) {
+                let (key, value) = entry?;
+                values.push((UserKey::from(key.value()), value.value().to_vec()));
+            }
+            Ok(values)
+        })?;
+        values.into_iter().map(|(user, value)| Ok((user, self.held(user, &value)?))).collect()
+    }
+
+    /// The tombstones.
+    pub(super) fn tombstones(&self) -> Result<Vec<(UserKey, Held)>, StoreError> {
+        let values = self.read(|database| {
+            let table = database.begin_read()?.open_table(TOMBSTONES)?;
+            let mut values = Vec::new();
+            for entry in table.iter()? {
+                let (key, value) = entry?;
+                values.push((UserKey::from(key.value()), value.value().to_vec()));
+            }
+            Ok(values)
+        })?;
+        values.into_iter().map(|(user, value)| Ok((user, self.held(user, &value)?))).collect()
+    }
+
+    /// The erasures that are still to be done in the journal.
+    pub(super) fn erased(&self) -> Result<HashMap<UserKey, u64>, StoreError> {
+        self.read(|database| {
+            let table = database.begin_read()?.open_table(ERASED)?;
+            let entry = |entry: Result<_, redb::StorageError>| {
+                let (user, lsn): (redb::AccessGuard<'_, [u8; 16]>, redb::AccessGuard<'_, u64>) = entry?;
+                Ok((UserKey::from(user.value()), lsn.value()))
+            };
+            table.iter()?.map(entry).collect()
+        })
+    }
+
+    /// Remembers erasures, and forgets those that have been done.
+    pub(super) fn write_erased(
+        &self,
+        erased: &HashMap<UserKey, u64>,
+        done: &HashMap<UserKey, u64>,
+    ) -> Result<(), StoreError> {
+        self.write_with(|write| {
+            let mut table = write.open_table(ERASED)?;
+            for (user, lsn) in erased {
+                table.insert(user.as_bytes(), lsn)?;
+            }
+            for user in done.keys() {
+                table.remove(user.as_bytes())?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Writes rows, drops others, and with `lsn` makes that the checkpoint; all or nothing, durably.
+    pub(super) fn write(
+        &self,
+        saved: &[Saved],
+        spent: &[UserKey],
+        lsn: Option<u64>,
+    ) -> Result<(), StoreError> {
+        self.write_with(|write| {
+            let (mut rows, mut tombstones) = (write.open_table(ROWS)?, write.open_table(TOMBSTONES)?);
+            for Saved { user, held, is_tombstone } in saved {
+                let value = value(*user, held);
+                let (into, out_of) =
+                    if *is_tombstone { (&mut tombstones, &mut rows) } else { (&mut rows, &mut tombstones) };
+                into.insert(user.as_bytes(), &*value)?;
+                out_of.remove(user.as_bytes())?;
+            }
+            for user in spent {
+                tombstones.remove(user.as_bytes())?;
+            }
+            if let Some(lsn) = lsn {
+                write.open_table(META)?.insert("lsn", lsn)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn write_with(
+        &self,
+        change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
+    ) -> Result<(), StoreError> {
+        self.reopen()?;
+        let written = self.read(|database| {
+            let mut write = database.begin_write()?;
+            // Opening after a kill then takes no longer for a larger file.
+            write.set_quick_repair(true);
+            change(&write)?;
+            Ok(write.commit()?)
+        });
+        if written.is_err() {
+            *self.database.write() = None;
+            self.reopen()?;
+        }
+        written
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        match &*self.database.read() {
+            Some(database) => read(database).map_err(|source| self.failed(source)),
+            None => Err(self.closed()),
+        }
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut database = self.database.write();
+        if database.is_none() {
+            *database = Some(open(&self.path).map_err(|source| self.failed(source))?);
+        }
+        Ok(())
+    }
+
+    fn held(&self, user: UserKey, value: &[u8]) -> Result<Held, StoreError> {
+        let (head, bytes) = value.split_at_checked(HEAD).unwrap_or_default();
+        let (crc, lsn) = head.split_at_checked(4).unwrap_or_default();
+        if crc != checksum(user, lsn, bytes) {
+            return Err(StoreError::Damaged { path: self.path.clone(), user });
+        }
+        let lsn = lsn.first_chunk().map_or(0, |lsn| u64::from_le_bytes(*lsn));
+        Ok(Held { lsn, bytes: bytes.into() })
+    }
+
+    fn failed(&self, source: redb::Error) -> StoreError {
+        StoreError::Rows { path: self.path.clone(), source: Box::new(source) }
+    }
+
+    fn closed(&self) -> StoreError {
+        self.failed(redb::Error::PreviousIo)
+    }
+}
+
+fn open(path: &Path) -> Result<Database, redb::Error> {
+    Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+}
+
+/// What the file is for and how far it is; a new one is made for these heads.
+fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), redb::Error> {
+    let write = database.begin_write()?;
+    let (found, checkpoint) = {
+        let rows = write.open_table(ROWS)?;
+        write.open_table(TOMBSTONES)?;
+        write.open_table(ERASED)?;
+        let mut meta = write.open_table(META)?;
+        let number = |meta: &redb::Table<'_, &str, u64>, key: &str| {
+            Ok::<_, redb::Error>(meta.get(key)?.map(|number| number.value()))
+        };
+        if meta.is_empty()? {
+            meta.insert("n_heads", heads.n_heads as u64)?;
+            meta.insert("heads", heads.key)?;
+        }
+        let found = Heads {
+            n_heads: number(&meta, "n_heads")?.unwrap_or_default() as usize,
+            key: number(&meta, "heads")?.unwrap_or_default(),
+        };
+        let lsn = number(&meta, "lsn")?.unwrap_or_default();
+        (found, Checkpoint { lsn, n_users: rows.len()? as usize })
+    };
+    write.commit()?;
+    Ok((found, checkpoint))
+}
+
+fn value(user: UserKey, held: &Held) -> Vec<u8> {
+    let lsn = held.lsn.to_le_bytes();
+    let mut value = Vec::with_capacity(HEAD + held.bytes.len());
+    value.extend(checksum(user, &lsn, &held.bytes));
+    value.extend(lsn);
+    value.extend(&*held.bytes);
+    value
+}
+
+fn checksum(user: UserKey, lsn: &[u8], bytes: &[u8]) -> [u8; 4] {
+    let mut hasher = crc32fast::Hasher::new();
+    [&user.as_bytes()[..], lsn, bytes].into_iter().for_each(|part| hasher.update(part));
+    hasher.finalize().to_le_bytes()
+}

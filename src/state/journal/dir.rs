@@ -1,0 +1,61 @@
+//! The data directory: who owns it, and what is in it.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use super::OpenError;
+use super::segment;
+
+/// The layout below; it changes whenever an older program could not read the directory.
+const VERSION: &str = "micro-reward data 1\n";
+
+/// A data directory that this process owns until this is dropped.
+#[derive(Debug)]
+pub(in crate::state) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Takes a directory, and makes it if there is none.
+    pub(in crate::state) fn open(path: &Path) -> Result<Self, OpenError> {
+        let io = |source| OpenError::io(path, source);
+        let dir = Self { path: path.to_owned(), _lock: lock(path)? };
+        std::fs::create_dir_all(dir.journal()).map_err(io)?;
+        let version = path.join("VERSION");
+        match std::fs::read_to_string(&version) {
+            Ok(found) if found == VERSION => {}
+            Ok(found) => return Err(OpenError::Version { path: version, found, expected: VERSION }),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let mut file = File::create(&version).map_err(io)?;
+                file.write_all(VERSION.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+                segment::sync_dir(path).map_err(io)?;
+            }
+            Err(error) => return Err(OpenError::io(&version, error)),
+        }
+        Ok(dir)
+    }
+
+    /// Where the journal's segments are.
+    pub(in crate::state) fn journal(&self) -> PathBuf {
+        self.path.join("journal")
+    }
+
+    /// The file of rows.
+    pub(in crate::state) fn rows(&self) -> PathBuf {
+        self.path.join("rows.redb")
+    }
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    std::fs::create_dir_all(path).map_err(|source| OpenError::io(path, source))?;
+    let file = path.join("LOCK");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&file);
+    let lock = lock.map_err(|source| OpenError::io(&file, source))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Owned { path: path.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(OpenError::io(&file, source)),
+    }
+}

@@ -1,0 +1,89 @@
+//! Why a data directory can't be used.
+
+use std::path::{Path, PathBuf};
+
+use super::Heads;
+use crate::state::StoreError;
+
+/// Why a data directory can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error("{}: another process owns this data directory; one server can use it at a time", path.display())]
+    Owned {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A file can't be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// The directory's layout is another program version's.
+    #[error("{}: found {found:?}, expected {expected:?}", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: String,
+        /// What this program reads.
+        expected: &'static str,
+    },
+    /// A file of another program version.
+    #[error("{}: found format {found}, expected {expected}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: u32,
+        /// What this program reads.
+        expected: u32,
+    },
+    /// The evidence is of other heads.
+    #[error(
+        "{}: found ledgers of {} heads with the key {:016x}, expected {} with {:016x}: they were written with another \
+         bundle or `router.half_life`. `micro-reward rebuild` makes new ones out of the raw events",
+        path.display(), found.n_heads, found.key, expected.n_heads, expected.key
+    )]
+    OtherHeads {
+        /// The file.
+        path: PathBuf,
+        /// Whose ledgers it holds.
+        found: Heads,
+        /// Whose are served.
+        expected: Heads,
+    },
+    /// A byte is not what was written.
+    #[error(
+        "{}: {what} at byte {offset}. Nothing of this file from there on is served: restore it from a backup, or give \
+         up what follows with `truncate -s {offset}`", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The file of rows can't be opened.
+    #[error("{}: {source}", path.display())]
+    Rows {
+        /// The file.
+        path: PathBuf,
+        /// What its library says.
+        source: Box<redb::Error>,
+    },
+    /// A row can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    pub(in crate::state) fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,314 @@
+//! The journal: what has changed, in order, made durable by a thread of its own.
+//!
+//! Group commit without a timer: what arrives while one fsync runs is written by the next one, so a lone change waits for
+//! one fsync and a thousand at once for two. A write that fails is repeated from the last durable byte until it succeeds;
+//! meanwhile nothing new is taken.
+
+mod dir;
+mod error;
+pub(super) mod segment;
+
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+pub(super) use dir::DataDir;
+pub use error::OpenError;
+pub use segment::Heads;
+
+use super::StoreError;
+use crate::types::metric;
+
+/// What may wait to be written; senders wait beyond it.
+const MAX_PENDING_BYTES: usize = 16 << 20;
+
+/// A segment is followed by a new one when it is larger.
+const MAX_SEGMENT_BYTES: u64 = 64 << 20;
+
+/// How long until a failed write is repeated.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// A journal that is open.
+#[derive(Debug)]
+pub(in crate::state) struct Journal {
+    shared: Arc<Shared>,
+    progress: watch::Receiver<Progress>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pending: Mutex<Pending>,
+    work: Condvar,
+    progress: watch::Sender<Progress>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    frames: Vec<u8>,
+    next_lsn: u64,
+    /// A new segment is wanted, so that all there is until now can be compacted.
+    is_sealing: bool,
+    is_closed: bool,
+}
+
+/// How far the writer is.
+#[derive(Debug, Clone, Default)]
+struct Progress {
+    /// All positions up to this one are durable.
+    durable: u64,
+    /// Everything from this position on is in a later segment than everything before.
+    sealed: u64,
+    /// Why the last attempt to begin a segment did not succeed.
+    unsealed: Option<Arc<str>>,
+    failure: Option<Arc<str>>,
+    is_over: bool,
+}
+
+impl Journal {
+    /// Goes on after `last_lsn`, in a new segment of `dir`.
+    pub(in crate::state) fn open(dir: &Path, heads: Heads, last_lsn: u64) -> Result<Self, OpenError> {
+        let open = OpenSegment::create(dir, heads, last_lsn + 1)
+            .map_err(|source| OpenError::io(&segment::path(dir, last_lsn + 1), source))?;
+        let start = Progress { durable: last_lsn, sealed: last_lsn + 1, ..Progress::default() };
+        let (sender, progress) = watch::channel(start);
+        let pending = Mutex::new(Pending { next_lsn: last_lsn + 1, ..Pending::default() });
+        let shared = Arc::new(Shared { pending, work: Condvar::new(), progress: sender });
+        let writer = Writer { shared: shared.clone(), open, dir: dir.to_owned(), heads };
+        let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run());
+        let writer = writer.map_err(|source| OpenError::io(dir, source))?;
+        Ok(Self { shared, progress, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Adds what is to be written and gives its position. Never waits.
+    pub(in crate::state) fn append(&self, payload: &[u8]) -> u64 {
+        let mut pending = self.shared.pending.lock();
+        let lsn = pending.next_lsn;
+        pending.next_lsn += 1;
+        segment::push_frame(&mut pending.frames, lsn, payload);
+        drop(pending);
+        self.shared.work.notify_one();
+        lsn
+    }
+
+    /// Waits until there is room for more. Refuses while writing fails, so that no memory fills with what can't be kept.
+    pub(in crate::state) async fn room(&self) -> Result<(), StoreError> {
+        loop {
+            let mut progress = self.progress.clone();
+            if let Some(failure) = &progress.borrow_and_update().failure {
+                return Err(StoreError::Journal(failure.clone()));
+            }
+            if self.shared.pending.lock().frames.len() < MAX_PENDING_BYTES {
+                return Ok(());
+            }
+            if progress.changed().await.is_err() {
+                return Err(over());
+            }
+        }
+    }
+
+    /// Waits until a position is durable.
+    pub(in crate::state) async fn durable(&self, lsn: u64) -> Result<(), StoreError> {
+        let mut progress = self.progress.clone();
+        let done =
+            |progress: &Progress| progress.durable >= lsn || progress.failure.is_some() || progress.is_over;
+        let progress = progress.wait_for(done).await.map_err(|_| over())?;
+        match &progress.failure {
+            _ if progress.durable >= lsn => Ok(()),
+            Some(failure) => Err(StoreError::Journal(failure.clone())),
+            None => Err(over()),
+        }
+    }
+
+    /// As [`Journal::durable`], for a thread that may wait; gives up when writing fails.
+    pub(in crate::state) fn wait_durable(&self, lsn: u64) -> Result<(), StoreError> {
+        futures::executor::block_on(self.durable(lsn))
+    }
+
+    /// Begins a new segment once all that has been added is written; the first position in it.
+    pub(in crate::state) fn seal(&self) -> Result<u64, StoreError> {
+        let lsn = {
+            let mut pending = self.shared.pending.lock();
+            pending.is_sealing = true;
+            self.shared.progress.send_modify(|progress| progress.unsealed = None);
+            pending.next_lsn
+        };
+        self.shared.work.notify_one();
+        let mut progress = self.progress.clone();
+        let trouble = |progress: &Progress| progress.failure.clone().or_else(|| progress.unsealed.clone());
+        let done =
+            |progress: &Progress| progress.sealed >= lsn || trouble(progress).is_some() || progress.is_over;
+        let wait = async {
+            let progress = progress.wait_for(done).await.map_err(|_| over())?;
+            match trouble(&progress) {
+                _ if progress.sealed >= lsn => Ok(progress.sealed),
+                Some(trouble) => Err(StoreError::Journal(trouble)),
+                None => Err(over()),
+            }
+        };
+        futures::executor::block_on(wait)
+    }
+
+    /// The position of the last change that was added.
+    pub(in crate::state) fn last_lsn(&self) -> u64 {
+        self.shared.pending.lock().next_lsn - 1
+    }
+
+    /// The first position of the segment that is being written.
+    pub(in crate::state) fn first_open_lsn(&self) -> u64 {
+        self.progress.borrow().sealed
+    }
+
+    /// Why nothing can be written now.
+    pub(in crate::state) fn failure(&self) -> Option<Arc<str>> {
+        self.progress.borrow().failure.clone()
+    }
+
+    /// Writes what is there and ends the writer.
+    pub(in crate::state) fn close(&self) {
+        self.shared.pending.lock().is_closed = true;
+        self.shared.work.notify_one();
+        if let Some(writer) = self.writer.lock().take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the journal's writer panicked");
+        }
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn over() -> StoreError {
+    StoreError::Journal("it is closed".into())
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    open: OpenSegment,
+    dir: PathBuf,
+    heads: Heads,
+}
+
+impl Writer {
+    fn run(mut self) {
+        // Two buffers in turn: senders fill one while the other is written.
+        let mut frames = Vec::new();
+        loop {
+            frames.clear();
+            let (last_lsn, is_sealing, is_closed) = self.take(&mut frames);
+            if !frames.is_empty() && !self.write(&frames, last_lsn) {
+                break;
+            }
+            if is_sealing || self.open.length > MAX_SEGMENT_BYTES {
+                self.rotate(last_lsn + 1);
+            }
+            if is_closed {
+                break;
+            }
+        }
+        self.shared.progress.send_modify(|progress| progress.is_over = true);
+    }
+
+    fn take(&self, frames: &mut Vec<u8>) -> (u64, bool, bool) {
+        let mut pending = self.shared.pending.lock();
+        while pending.frames.is_empty() && !pending.is_sealing && !pending.is_closed {
+            self.shared.work.wait(&mut pending);
+        }
+        std::mem::swap(&mut pending.frames, frames);
+        (pending.next_lsn - 1, std::mem::take(&mut pending.is_sealing), pending.is_closed)
+    }
+
+    /// Writes until it succeeds; false if the journal was closed before it did.
+    fn write(&mut self, frames: &[u8], last_lsn: u64) -> bool {
+        loop {
+            let start = tokio::time::Instant::now();
+            let Err(error) = self.open.write(frames) else {
+                metrics::histogram!(metric::STORE_SECONDS, "op" => "commit").record(start.elapsed());
+                self.shared.progress.send_modify(|progress| {
+                    if progress.failure.take().is_some() {
+                        tracing::info!("the journal can be written again");
+                    }
+                    progress.durable = last_lsn;
+                });
+                return true;
+            };
+            let failure: Arc<str> = format!("{}: {error}", self.open.path.display()).into();
+            self.shared.progress.send_modify(|progress| {
+                if progress.failure.is_none() {
+                    tracing::error!(%failure, "the journal can't be written; feedback is refused until it can");
+                }
+                progress.failure = Some(failure);
+            });
+            let mut pending = self.shared.pending.lock();
+            if pending.is_closed {
+                tracing::error!("the last changes were not written, and none of them was acked");
+                return false;
+            }
+            self.shared.work.wait_for(&mut pending, RETRY);
+        }
+    }
+
+    fn rotate(&mut self, lsn: u64) {
+        if self.open.first_lsn == lsn {
+            return self.shared.progress.send_modify(|progress| progress.sealed = lsn);
+        }
+        match OpenSegment::create(&self.dir, self.heads, lsn) {
+            Ok(open) => {
+                self.open = open;
+                self.shared.progress.send_modify(|progress| progress.sealed = lsn);
+            }
+            // The segment that is open still does.
+            Err(error) => {
+                tracing::warn!(%error, "no new segment of the journal can be made");
+                self.shared
+                    .progress
+                    .send_modify(|progress| progress.unsealed = Some(error.to_string().into()));
+            }
+        }
+    }
+}
+
+/// The segment that is written.
+struct OpenSegment {
+    path: PathBuf,
+    file: File,
+    first_lsn: u64,
+    /// Bytes that are durable.
+    length: u64,
+    is_clean: bool,
+}
+
+impl OpenSegment {
+    fn create(dir: &Path, heads: Heads, first_lsn: u64) -> std::io::Result<Self> {
+        let path = segment::path(dir, first_lsn);
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
+        let mut open = Self { path, file, first_lsn, length: 0, is_clean: true };
+        open.write(&segment::file_head(heads))?;
+        segment::sync_dir(dir)?;
+        Ok(open)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        if !self.is_clean {
+            // What a failed write left behind must not stand before what follows.
+            self.file.set_len(self.length)?;
+            self.file.seek(SeekFrom::Start(self.length))?;
+        }
+        self.is_clean = false;
+        self.file.write_all(bytes)?;
+        self.file.sync_data()?;
+        self.is_clean = true;
+        self.length += bytes.len() as u64;
+        Ok(())
+    }
+}

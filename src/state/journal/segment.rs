@@ -1,0 +1,207 @@
+//! One file of the journal: framing, reading, and telling a torn tail from damage.
+//!
+//! `magic 8 | format u32 | n_heads u32 | heads u64 | crc u32`, then frames of
+//! `length u32 | lsn u64 | crc of the payload u32 | crc of these 16 bytes u32 | payload`, little-endian.
+//!
+//! The law: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, which is where
+//! a kill or a full disk stops a write; anything else that can't be read is damage, and is named by file and offset.
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::OpenError;
+
+const MAGIC: &[u8; 8] = b"MRWDJRNL";
+const FORMAT: u32 = 1;
+
+/// Bytes of the file's header, and of a frame's.
+pub(in crate::state) const FILE_HEAD: usize = 28;
+const FRAME_HEAD: usize = 20;
+
+/// The ledgers a journal belongs to: of how many heads, and of which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heads {
+    /// K.
+    pub n_heads: usize,
+    /// A key of the heads and of how their rewards become evidence.
+    pub key: u64,
+}
+
+/// The header of a new segment.
+pub(in crate::state) fn file_head(heads: Heads) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(FILE_HEAD);
+    bytes.extend(MAGIC);
+    bytes.extend(FORMAT.to_le_bytes());
+    bytes.extend((heads.n_heads as u32).to_le_bytes());
+    bytes.extend(heads.key.to_le_bytes());
+    bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
+    bytes
+}
+
+/// Adds a frame.
+pub(in crate::state) fn push_frame(frames: &mut Vec<u8>, lsn: u64, payload: &[u8]) {
+    let start = frames.len();
+    frames.extend((payload.len() as u32).to_le_bytes());
+    frames.extend(lsn.to_le_bytes());
+    frames.extend(crc32fast::hash(payload).to_le_bytes());
+    frames.extend(crc32fast::hash(&frames[start..]).to_le_bytes());
+    frames.extend(payload);
+}
+
+/// A frame of a file.
+#[derive(Debug)]
+pub(in crate::state) struct Frame {
+    pub(in crate::state) lsn: u64,
+    pub(in crate::state) offset: u64,
+    pub(in crate::state) payload: Vec<u8>,
+}
+
+/// Reads the frames of one segment, in order.
+#[derive(Debug)]
+pub(in crate::state) struct Segment {
+    path: PathBuf,
+    file: BufReader<File>,
+    length: u64,
+    /// Where the next frame starts.
+    offset: u64,
+    pub(in crate::state) heads: Heads,
+}
+
+/// How reading a segment ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::state) enum End {
+    /// After its last frame.
+    Whole,
+    /// Within a frame that was not written to its end.
+    Torn,
+}
+
+impl Segment {
+    /// Opens a segment; none if its header was never written to its end.
+    pub(in crate::state) fn open(path: &Path) -> Result<Option<Self>, OpenError> {
+        let io = |source| OpenError::io(path, source);
+        let file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        if length < FILE_HEAD as u64 {
+            return Ok(None);
+        }
+        let mut file = BufReader::with_capacity(1 << 20, file);
+        let mut head = [0; FILE_HEAD];
+        file.read_exact(&mut head).map_err(io)?;
+        let damaged =
+            |what: &str| OpenError::Damaged { path: path.to_owned(), offset: 0, what: what.to_owned() };
+        let (body, crc) = head.split_at(FILE_HEAD - 4);
+        if crc32fast::hash(body) != read_u32(crc) {
+            return Err(damaged("the header fails its checksum"));
+        }
+        if &head[..8] != MAGIC {
+            return Err(damaged("this is not a journal of micro-reward"));
+        }
+        let found = read_u32(&head[8..]);
+        if found != FORMAT {
+            return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
+        }
+        let heads = Heads { n_heads: read_u32(&head[12..]) as usize, key: read_u64(&head[16..]) };
+        Ok(Some(Self { path: path.to_owned(), file, length, offset: FILE_HEAD as u64, heads }))
+    }
+
+    /// The next frame, or how the file ends.
+    pub(in crate::state) fn next(&mut self) -> Result<Result<Frame, End>, OpenError> {
+        let left = self.length - self.offset;
+        if left == 0 {
+            return Ok(Err(End::Whole));
+        }
+        if left < FRAME_HEAD as u64 {
+            return Ok(Err(End::Torn));
+        }
+        let mut head = [0; FRAME_HEAD];
+        self.read(&mut head)?;
+        let (body, crc) = head.split_at(FRAME_HEAD - 4);
+        if crc32fast::hash(body) != read_u32(crc) {
+            // A file system that lost power may have made the file longer without writing to it.
+            let is_blank = head.iter().all(|&byte| byte == 0) && self.rest_is_blank()?;
+            return if is_blank { Ok(Err(End::Torn)) } else { Err(self.damaged("a frame's header")) };
+        }
+        let length = u64::from(read_u32(body));
+        if left - (FRAME_HEAD as u64) < length {
+            return Ok(Err(End::Torn));
+        }
+        let mut payload = vec![0; length as usize];
+        self.read(&mut payload)?;
+        if crc32fast::hash(&payload) != read_u32(&body[12..]) {
+            return Err(self.damaged("a frame"));
+        }
+        let frame = Frame { lsn: read_u64(&body[4..]), offset: self.offset, payload };
+        self.offset += FRAME_HEAD as u64 + length;
+        Ok(Ok(frame))
+    }
+
+    /// Where the last whole frame ends.
+    pub(in crate::state) fn whole_length(&self) -> u64 {
+        self.offset
+    }
+
+    /// The file.
+    pub(in crate::state) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> Result<(), OpenError> {
+        self.file.read_exact(bytes).map_err(|source| OpenError::io(&self.path, source))
+    }
+
+    fn rest_is_blank(&mut self) -> Result<bool, OpenError> {
+        let mut rest = Vec::new();
+        let read = self.file.by_ref().take(1 << 20).read_to_end(&mut rest);
+        let back = self.file.seek(SeekFrom::Start(self.offset));
+        read.and(back).map_err(|source| OpenError::io(&self.path, source))?;
+        Ok(rest.iter().all(|&byte| byte == 0))
+    }
+
+    fn damaged(&self, what: &str) -> OpenError {
+        let what = format!("{what} fails its checksum");
+        OpenError::Damaged { path: self.path.clone(), offset: self.offset, what }
+    }
+}
+
+/// The segments of a directory, oldest first.
+pub(in crate::state) fn list(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
+    let entries = std::fs::read_dir(dir).map_err(|source| OpenError::io(dir, source))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|source| OpenError::io(dir, source))?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+/// The file of the segment whose first frame is `lsn`. Names sort as positions do.
+pub(in crate::state) fn path(dir: &Path, lsn: u64) -> PathBuf {
+    dir.join(format!("{lsn:020}.log"))
+}
+
+/// The position that a segment's file is named after.
+pub(in crate::state) fn first_lsn(path: &Path) -> Option<u64> {
+    path.file_stem()?.to_str()?.parse().ok()
+}
+
+/// Makes a directory's entries durable.
+pub(in crate::state) fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    match File::open(dir)?.sync_all() {
+        // Some file systems have nothing to sync in a directory.
+        Err(error) if error.kind() == ErrorKind::InvalidInput => Ok(()),
+        result => result,
+    }
+}
+
+fn read_u32(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
+}
+
+fn read_u64(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}

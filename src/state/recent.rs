@@ -1,0 +1,203 @@
+//! The events of one user within the window: the guard against counting a retry twice, and what a retraction needs.
+
+use serde::{Deserialize, Serialize};
+
+use super::{EventKey, LedgerEvent};
+use crate::mixture::Increment;
+
+/// Events in order of arrival, each as `length u16 | key u64 | at i64 | counts u8 | rest`, little-endian; the rest
+/// is the context and the increment.
+///
+/// Kept as bytes because a row is read for every score and written for every feedback, and these are only hopped over.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Recent {
+    #[serde(with = "bytes")]
+    frames: Vec<u8>,
+}
+
+/// Bytes of a frame before its rest.
+const HEAD: usize = 2 + 8 + 8 + 1;
+
+/// One event as it is remembered.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) key: EventKey,
+    pub(super) at_ms: i64,
+    /// Whether it counts; an event that was taken back is remembered and does not.
+    pub(super) counts: bool,
+    start: usize,
+    bytes: &'a [u8],
+}
+
+/// What it takes to subtract an event.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Added {
+    pub(super) context: Option<u64>,
+    pub(super) increment: Increment,
+}
+
+impl Frame<'_> {
+    /// What it added; none for an event that does not count.
+    pub(super) fn added(&self) -> Option<Added> {
+        self.counts.then(|| postcard::from_bytes(&self.bytes[HEAD..]).ok()).flatten()
+    }
+}
+
+impl Recent {
+    /// Remembers an event that counts.
+    pub(super) fn push(&mut self, event: &LedgerEvent) {
+        let rest = (event.context, &event.increment);
+        self.frame(event.key, event.at_ms, true, |frames| {
+            // Writing to a vector can't fail, and `rest` is what `Added` reads.
+            postcard::to_extend(&rest, frames).unwrap_or_default()
+        });
+    }
+
+    /// Remembers the id of an event that must not count.
+    pub(super) fn push_void(&mut self, key: EventKey, at_ms: i64) {
+        self.frame(key, at_ms, false, |frames| frames);
+    }
+
+    fn frame(&mut self, key: EventKey, at_ms: i64, counts: bool, rest: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+        let start = self.frames.len();
+        self.frames.extend([0; 2]);
+        self.frames.extend(key.0.to_le_bytes());
+        self.frames.extend(at_ms.to_le_bytes());
+        self.frames.push(u8::from(counts));
+        self.frames = rest(std::mem::take(&mut self.frames));
+        // An increment has at most 10 bytes per head, and bundles have few heads.
+        let length = (self.frames.len() - start) as u16;
+        self.frames[start..start + 2].copy_from_slice(&length.to_le_bytes());
+    }
+
+    /// The event with this key.
+    pub(super) fn find(&self, key: EventKey) -> Option<Frame<'_>> {
+        self.iter().find(|frame| frame.key == key)
+    }
+
+    /// Makes an event that counts one that does not; its increment is forgotten.
+    pub(super) fn make_void(&mut self, key: EventKey) {
+        self.rebuild(|frame| if frame.key == key { Keep::Void } else { Keep::Whole });
+    }
+
+    /// Makes all events ones that do not count.
+    pub(super) fn make_all_void(&mut self) {
+        self.rebuild(|_| Keep::Void);
+    }
+
+    /// Forgets events that happened before `cutoff_ms`; when the latest of them did.
+    pub(super) fn forget_before(&mut self, cutoff_ms: i64) -> Option<i64> {
+        let latest = self.iter().map(|frame| frame.at_ms).filter(|&at_ms| at_ms < cutoff_ms).max()?;
+        self.rebuild(|frame| if frame.at_ms < cutoff_ms { Keep::Not } else { Keep::Whole });
+        Some(latest)
+    }
+
+    fn rebuild(&mut self, keep: impl Fn(&Frame<'_>) -> Keep) {
+        let mut kept = Self { frames: Vec::with_capacity(self.frames.len()) };
+        for frame in self.iter() {
+            match keep(&frame) {
+                Keep::Whole => kept.frames.extend(frame.bytes),
+                Keep::Void => kept.push_void(frame.key, frame.at_ms),
+                Keep::Not => {}
+            }
+        }
+        *self = kept;
+    }
+
+    /// All events, in order of arrival.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            let frame = self.at(start)?;
+            start = frame.start + frame.bytes.len();
+            Some(frame)
+        })
+    }
+
+    /// Whether the frames are whole, as bytes from elsewhere may not be.
+    pub(super) fn is_whole(&self) -> bool {
+        self.iter().map(|frame| frame.bytes.len()).sum::<usize>() == self.frames.len()
+    }
+
+    fn at(&self, start: usize) -> Option<Frame<'_>> {
+        let rest = self.frames.get(start..)?;
+        let length = usize::from(u16::from_le_bytes(*rest.first_chunk()?));
+        let bytes = rest.get(..length).filter(|bytes| bytes.len() >= HEAD)?;
+        let key = EventKey(u64::from_le_bytes(*bytes[2..].first_chunk()?));
+        let at_ms = i64::from_le_bytes(*bytes[10..].first_chunk()?);
+        Some(Frame { key, at_ms, counts: bytes[18] == 1, start, bytes })
+    }
+}
+
+enum Keep {
+    Whole,
+    Void,
+    Not,
+}
+
+/// Bytes as bytes: serde would write a vector of numbers one by one.
+mod bytes {
+    use serde::de::{Error, Visitor};
+    use serde::{Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+        }
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::pair;
+
+    fn event(n: u64) -> LedgerEvent {
+        LedgerEvent {
+            key: EventKey(n),
+            at_ms: n as i64,
+            context: n.is_multiple_of(2).then_some(n),
+            question: None,
+            increment: pair(&[n as f64, 1.0, -3.0]),
+            raw: Box::default(),
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_can_be_found_taken_back_and_forgotten() {
+        let mut recent = Recent::default();
+        (0..100).for_each(|n| recent.push(&event(n)));
+        assert!(recent.is_whole());
+        let added = recent.find(EventKey(42)).unwrap().added().unwrap();
+        assert_eq!(added, Added { context: Some(42), increment: event(42).increment });
+        recent.make_void(EventKey(42));
+        assert!(recent.find(EventKey(42)).is_some_and(|frame| !frame.counts && frame.added().is_none()));
+        assert_eq!(recent.forget_before(40), Some(39));
+        assert_eq!(recent.iter().map(|frame| frame.key.0).collect::<Vec<_>>(), (40..100).collect::<Vec<_>>());
+        assert_eq!(recent.forget_before(40), None);
+    }
+
+    #[test]
+    fn bytes_that_are_cut_are_not_whole() {
+        let mut recent = Recent::default();
+        (0..3).for_each(|n| recent.push(&event(n)));
+        for length in 1..recent.frames.len() {
+            let cut = Recent { frames: recent.frames[..length].to_vec() };
+            assert!(!cut.is_whole() || cut.iter().count() < 3);
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Rows in memory, each as its bytes, changed one at a time under its shard's lock.
+//!
+//! No guard of the map leaves a method.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use dashmap::{DashMap, Entry};
+
+use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec};
+
+/// Going through a million users takes half a second, shard by shard, and a feedback may have to wait for its own: 4 ms
+/// at worst as measured, against 60 ms with 8 shards.
+const SHARDS: usize = 256;
+
+/// A row and the journal position of the last change in it; 0 where there is no journal.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) lsn: u64,
+    pub(super) bytes: Box<[u8]>,
+}
+
+#[derive(Debug)]
+struct Place {
+    held: Held,
+    /// Whether it was used since it was last passed over.
+    is_used: AtomicBool,
+}
+
+/// The map of rows.
+#[derive(Debug)]
+pub(super) struct Resident {
+    rows: DashMap<UserKey, Place>,
+    pub(super) rules: Rules,
+    max_users: usize,
+    /// Users that have said something, resident or not.
+    n_users: AtomicUsize,
+    /// Counted apart: `DashMap::len` takes every shard's lock.
+    n_resident: AtomicUsize,
+}
+
+impl Resident {
+    pub(super) fn new(rules: Rules, max_users: usize, n_users: usize) -> Self {
+        let rows = DashMap::with_shard_amount(SHARDS);
+        Self { rows, rules, max_users, n_users: AtomicUsize::new(n_users), n_resident: AtomicUsize::new(0) }
+    }
+
+    /// Makes a change. `load` finds a row that is not resident; `keep` is called with what was changed, before anybody
+    /// else can see the row, and gives the change's position.
+    ///
+    /// # Errors
+    /// What `load` says, and a row that can't be read. Nothing has changed then.
+    pub(super) fn change(
+        &self,
+        change: &Change,
+        load: impl FnOnce() -> Result<Option<Held>, StoreError>,
+        keep: impl FnOnce() -> u64,
+    ) -> Result<Outcome, StoreError> {
+        match self.rows.entry(change.user) {
+            Entry::Occupied(mut place) => {
+                let place = place.get_mut();
+                *place.is_used.get_mut() = true;
+                let before = self.decode(change.user, &place.held.bytes)?;
+                let (outcome, after) = self.changed(before, change);
+                if let Some(bytes) = after {
+                    place.held = Held { lsn: keep(), bytes };
+                }
+                Ok(outcome)
+            }
+            Entry::Vacant(slot) => {
+                let loaded = load()?;
+                let before = match &loaded {
+                    Some(held) => self.decode(change.user, &held.bytes)?,
+                    None => Row::new(self.rules.n_heads),
+                };
+                let (outcome, after) = self.changed(before, change);
+                let held = after.map(|bytes| Held { lsn: keep(), bytes }).or(loaded);
+                if let Some(held) = held {
+                    self.n_resident.fetch_add(1, Ordering::Relaxed);
+                    slot.insert(Place { held, is_used: AtomicBool::new(true) });
+                }
+                Ok(outcome)
+            }
+        }
+    }
+
+    /// Makes a change that was made before, if the row does not have it yet.
+    pub(super) fn replay(
+        &self,
+        change: &Change,
+        lsn: u64,
+        load: impl FnOnce() -> Result<Option<Held>, StoreError>,
+    ) -> Result<(), StoreError> {
+        if self.get_or_load(change.user, load)?.is_none_or(|held| held.lsn < lsn) {
+            self.change(change, || Ok(None), || lsn)?;
+        }
+        Ok(())
+    }
+
+    /// Takes changes by these rules from now on, for at most so many users.
+    pub(super) fn rule(&mut self, rules: Rules, max_users: usize) {
+        (self.rules, self.max_users) = (rules, max_users);
+    }
+
+    /// What became of the change, and the row after it if it is another.
+    fn changed(&self, mut row: Row, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
+        let was_there = !row.is_tombstone();
+        if !was_there && self.n_users() >= self.max_users && change.brings_a_user() {
+            return (Outcome::Full { max_users: self.max_users }, None);
+        }
+        let outcome = row.change(change, &self.rules);
+        if !outcome.changes_the_row() {
+            return (outcome, None);
+        }
+        match (was_there, !row.is_tombstone()) {
+            (false, true) => _ = self.n_users.fetch_add(1, Ordering::Relaxed),
+            (true, false) => _ = self.n_users.fetch_sub(1, Ordering::Relaxed),
+            _ => {}
+        }
+        (outcome, Some(codec::encode(&row)))
+    }
+
+    /// A row that is resident.
+    pub(super) fn get(&self, user: UserKey) -> Option<Held> {
+        self.rows.get(&user).map(|place| {
+            place.is_used.store(true, Ordering::Relaxed);
+            place.held.clone()
+        })
+    }
+
+    /// As [`Resident::get`], without counting as use.
+    pub(super) fn peek(&self, user: UserKey) -> Option<Held> {
+        self.rows.get(&user).map(|place| place.held.clone())
+    }
+
+    /// A row, made resident if `load` finds it.
+    pub(super) fn get_or_load(
+        &self,
+        user: UserKey,
+        load: impl FnOnce() -> Result<Option<Held>, StoreError>,
+    ) -> Result<Option<Held>, StoreError> {
+        match self.rows.entry(user) {
+            Entry::Occupied(place) => Ok(Some(place.get().held.clone())),
+            // Under the lock: a row that was loaded before it was changed and spilled elsewhere would be an old one.
+            Entry::Vacant(slot) => {
+                let held = load()?;
+                if let Some(held) = held.clone() {
+                    self.n_resident.fetch_add(1, Ordering::Relaxed);
+                    slot.insert(Place { held, is_used: AtomicBool::new(true) });
+                }
+                Ok(held)
+            }
+        }
+    }
+
+    pub(super) fn decode(&self, user: UserKey, bytes: &[u8]) -> Result<Row, StoreError> {
+        codec::decode(bytes, self.rules.n_heads).map_err(|source| StoreError::Row { user, source })
+    }
+
+    /// Calls `look` with every resident row.
+    pub(super) fn for_each(&self, mut look: impl FnMut(UserKey, &Held)) {
+        for place in &self.rows {
+            look(*place.key(), &place.value().held);
+        }
+    }
+
+    /// Drops rows that are not used, until at most `max_rows` are left: first those that nobody used since the last time,
+    /// then any. Only rows that `may_go` are dropped.
+    pub(super) fn spill(&self, max_rows: usize, may_go: impl Fn(&Held) -> bool) {
+        for spare_used in [true, false] {
+            let surplus = self.len().saturating_sub(max_rows);
+            if surplus == 0 {
+                return;
+            }
+            let mut n_left = surplus;
+            self.rows.retain(|_, place| {
+                let is_used = place.is_used.swap(false, Ordering::Relaxed) && spare_used;
+                let goes = n_left > 0 && !is_used && may_go(&place.held);
+                n_left -= usize::from(goes);
+                !goes
+            });
+            self.n_resident.fetch_sub(surplus - n_left, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops a row if `may_go`.
+    pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(&Held) -> bool) {
+        if self.rows.remove_if(&user, |_, place| may_go(&place.held)).is_some() {
+            self.n_resident.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The `n` smallest keys of resident users that have said something, with their rows.
+    pub(super) fn smallest(&self, n: usize) -> BTreeMap<UserKey, Row> {
+        let mut kept: BTreeMap<UserKey, Row> = BTreeMap::new();
+        for place in &self.rows {
+            let key = *place.key();
+            if kept.len() == n && kept.last_key_value().is_none_or(|(largest, _)| key > *largest) {
+                continue;
+            }
+            if let Ok(row) = codec::decode(&place.value().held.bytes, self.rules.n_heads)
+                && !row.is_tombstone()
+            {
+                kept.insert(key, row);
+            }
+            if kept.len() > n {
+                kept.pop_last();
+            }
+        }
+        kept
+    }
+
+    pub(super) fn contains(&self, user: UserKey) -> bool {
+        self.rows.contains_key(&user)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.n_resident.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn n_users(&self) -> usize {
+        self.n_users.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,47 @@
+//! Changes of rows, for the tests of stores.
+
+use micro_reward::mixture::{Decay, Ledgers, pair};
+use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Rules, UserKey};
+use micro_reward::types::EventId;
+
+pub const K: usize = 3;
+
+/// Events are remembered for a second of their clock, in which event `n` happens at `n` ms.
+pub const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: 10_000, max_events: 1200 };
+
+pub fn user(n: usize) -> UserKey {
+    UserKey::of(&format!("user-{n}").parse().unwrap())
+}
+
+pub fn key(id: usize) -> EventKey {
+    EventKey::of(&format!("event-{id}").parse::<EventId>().unwrap())
+}
+
+/// An event of a user, with an increment that depends on both.
+pub fn event(user: usize, id: usize) -> LedgerEvent {
+    let margins = [id as f64 * 0.1, -1.0, (user as f64).sin()];
+    LedgerEvent {
+        key: key(id),
+        at_ms: id as i64,
+        context: [None, Some(1), Some(2)][id % 3],
+        question: [None, Some(id as u64 % 7)][id % 2],
+        increment: pair(&margins),
+        raw: format!("user-{user} said event-{id}").into_bytes().into(),
+    }
+}
+
+pub fn add(n: usize, id: usize) -> Change {
+    Change { user: user(n), now_ms: id as i64, kind: ChangeKind::Add(event(n, id)) }
+}
+
+pub fn retract(n: usize, id: usize) -> Change {
+    Change { user: user(n), now_ms: id as i64, kind: ChangeKind::Retract(key(id)) }
+}
+
+pub fn erase(n: usize, now_ms: i64) -> Change {
+    Change { user: user(n), now_ms, kind: ChangeKind::Erase }
+}
+
+pub fn import(n: usize, ledgers: &Ledgers) -> Change {
+    Change { user: user(n), now_ms: 0, kind: ChangeKind::Import(ledgers.clone()) }
+}
