@@ -98,7 +98,7 @@ impl App {
             max_texts: config.batch.queue_texts.get(),
         }));
         let workers = Arc::new(Workers::spawn(&queue, encoders).map_err(StartError::Threads)?);
-        let store = open_store(&config, &bundle).await?;
+        let store = open_store(&config, &bundle, clock.clone()).await?;
         let settings = Settings {
             router: config.router,
             window: config.feedback,
@@ -146,7 +146,11 @@ async fn load(config: &Config) -> Result<(Arc<Bundle>, Vec<Box<dyn Encode>>), St
     Ok((Arc::new(bundle), encoders))
 }
 
-async fn open_store(config: &Config, bundle: &Bundle) -> Result<Arc<dyn RouterStore>, StartError> {
+async fn open_store(
+    config: &Config,
+    bundle: &Bundle,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn RouterStore>, StartError> {
     let rules = Rules {
         n_heads: bundle.n_heads(),
         decay: config.router.decay,
@@ -171,7 +175,7 @@ async fn open_store(config: &Config, bundle: &Bundle) -> Result<Arc<dyn RouterSt
                 retention: config.events.retention,
                 erase_within: config.events.erase_within,
             };
-            let open = tokio::task::spawn_blocking(move || Embedded::open(config));
+            let open = tokio::task::spawn_blocking(move || Embedded::open(config, clock));
             Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
         }
     }

@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::FakeClock;
 use common::changes::{K, RULES, add, erase, event, import, retract, user};
 use micro_reward::mixture::{Decay, Ledgers};
 use micro_reward::state::{
@@ -27,7 +28,7 @@ struct Engine {
 fn engines() -> Vec<Engine> {
     let memory = MemoryStore::new(RULES, NonZeroUsize::new(MAX_USERS).unwrap());
     let dir = tempfile::tempdir().unwrap();
-    let embedded = Embedded::open(EmbeddedConfig {
+    let config = EmbeddedConfig {
         dir: dir.path().join("data"),
         heads: Heads { n_heads: K, key: 7 },
         rules: RULES,
@@ -37,10 +38,11 @@ fn engines() -> Vec<Engine> {
         checkpoint_every: Duration::from_millis(5),
         retention: Duration::from_secs(3600),
         erase_within: Duration::from_secs(3600),
-    });
+    };
+    let embedded = Embedded::open(config, FakeClock::at(0)).unwrap();
     vec![
         Engine { store: Arc::new(memory), _dir: None },
-        Engine { store: Arc::new(embedded.unwrap()), _dir: Some(dir) },
+        Engine { store: Arc::new(embedded), _dir: Some(dir) },
     ]
 }
 

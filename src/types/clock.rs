@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// Says what time it is.
-pub trait Clock: Send + Sync {
+pub trait Clock: Send + Sync + std::fmt::Debug {
     /// The time now, as wall clocks have it. It may step back.
     fn now(&self) -> Timestamp;
 }

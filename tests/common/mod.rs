@@ -43,6 +43,7 @@ pub fn shared_data(test: &str) -> Option<PathBuf> {
 }
 
 /// A clock that tests set.
+#[derive(Debug)]
 pub struct FakeClock(pub AtomicI64);
 
 impl FakeClock {

@@ -199,8 +199,7 @@ impl Core {
     /// Drops tombstones that would refuse nothing that time alone does not.
     fn sweep(&self) -> Result<(), StoreError> {
         let rules = self.config.rules;
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now_ms = i64::try_from(since_epoch.as_millis()).unwrap_or_default();
+        let now_ms = self.clock.now().as_millisecond();
         let is_spent =
             |bytes: &[u8]| codec::decode(bytes, rules.n_heads).is_ok_and(|row| row.is_spent(now_ms, &rules));
         let mut tombstones = self.rows.tombstones()?;

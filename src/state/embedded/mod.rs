@@ -24,6 +24,7 @@ use self::rows::Rows;
 use super::journal::{DataDir, Heads, Journal, OpenError};
 use super::resident::{Held, Resident};
 use super::{Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
+use crate::types::Clock;
 
 /// A longer tail of the journal would make a restart slow: about a second here.
 const MAX_TAIL: u64 = 1_000_000;
@@ -65,6 +66,7 @@ pub struct Embedded {
 #[derive(Debug)]
 struct Core {
     config: EmbeddedConfig,
+    clock: Arc<dyn Clock>,
     dir: DataDir,
     resident: Resident,
     rows: Rows,
@@ -81,8 +83,8 @@ impl Embedded {
     ///
     /// # Errors
     /// When another process has it, a file can't be read or is damaged, or its ledgers are of other heads.
-    pub fn open(config: EmbeddedConfig) -> Result<Self, OpenError> {
-        let core = Arc::new(recover::open(config)?);
+    pub fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        let core = Arc::new(recover::open(config, clock)?);
         let keeper = Keeper::spawn(core.clone())?;
         Ok(Self { core, keeper })
     }

@@ -1,5 +1,6 @@
 //! From a directory to a store: the file of rows, then every frame of the journal that it does not have.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
@@ -11,9 +12,10 @@ use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, Journal, OpenError};
 use crate::state::resident::Resident;
 use crate::state::{Change, ChangeKind};
+use crate::types::Clock;
 
 /// Opens everything; see the module above for its errors.
-pub(super) fn open(config: EmbeddedConfig) -> Result<Core, OpenError> {
+pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
     let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
     let mut resident = Resident::new(config.rules.of_replay(), usize::MAX, checkpoint.n_users);
@@ -67,6 +69,7 @@ pub(super) fn open(config: EmbeddedConfig) -> Result<Core, OpenError> {
     tracing::info!(dir = %config.dir.display(), users = resident.n_users(), replayed = n_replayed, "recovered");
     Ok(Core {
         config,
+        clock,
         dir,
         resident,
         rows,

@@ -216,7 +216,8 @@ impl Rows {
 }
 
 fn open(path: &Path) -> Result<Database, redb::Error> {
-    Ok(Database::builder().set_cache_size(CACHE_BYTES).create(path)?)
+    // A value's own checksum would not find a damaged key, which makes a row look as if it were not there.
+    Ok(Database::builder().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create(path)?)
 }
 
 /// What the file is for and how far it is; a new one is made for these heads.
