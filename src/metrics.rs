@@ -55,6 +55,9 @@ impl Recorder {
             let (n_users, n_waiting) = service.gauges();
             gauge!(metric::USERS).set(n_users as f64);
             gauge!(metric::QUEUE_DEPTH).set(n_waiting as f64);
+            let (n_receipts, receipt_bytes) = service.receipts();
+            gauge!(metric::RECEIPTS).set(n_receipts as f64);
+            gauge!(metric::RECEIPT_BYTES).set(receipt_bytes as f64);
         }
         self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
@@ -95,5 +98,7 @@ fn describe() {
     describe_histogram!(metric::FEEDBACK_LAG_SECONDS, Unit::Seconds, "From an event's time to its ack");
     describe_histogram!(metric::EFFECTIVE_HEADS, "Effective heads of the weights that scored an item");
     describe_gauge!(metric::USERS, "Users with a ledger now");
+    describe_gauge!(metric::RECEIPTS, "Responses remembered by id now");
+    describe_gauge!(metric::RECEIPT_BYTES, Unit::Bytes, "About how much memory they hold");
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served");
 }

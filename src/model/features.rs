@@ -101,6 +101,12 @@ impl Rewards {
         self.log_odds(a).iter().zip(self.log_odds(b)).map(|(a, b)| a - b).collect()
     }
 
+    /// Every head's raw reward of one response, shape `[K]`.
+    #[must_use]
+    pub fn raw(&self, row: usize) -> Vec<f32> {
+        self.raw.row(row).to_vec()
+    }
+
     /// How many responses: n.
     #[must_use]
     pub fn n_responses(&self) -> usize {

@@ -97,8 +97,8 @@ impl Service {
 }
 
 fn item(feedback: &Feedback) -> Item {
-    let responses = feedback.opinion.texts().into_iter().map(|(_, text)| text.to_owned()).collect();
-    Item { prompt: feedback.prompt.clone(), responses }
+    let responses = feedback.opinion.texts().into_iter().map(|(_, text)| text.into()).collect();
+    Item { prompt: feedback.prompt.as_str().into(), responses }
 }
 
 fn increment(opinion: &Opinion, judged: &Judged, item: &JudgedItem) -> Increment {

@@ -54,6 +54,7 @@ impl Service {
     /// `StoreUnavailable`.
     pub async fn erase(&self, user: &UserId) -> Result<Erased, Error> {
         let row = self.store.erase(user).await.map_err(unavailable)?;
+        self.receipts.forget(user).await;
         Ok(Erased {
             user: user.to_string(),
             existed: row.is_some(),

@@ -5,12 +5,14 @@
 
 mod answered;
 mod memory;
+mod receipts;
 mod ring;
 
 use async_trait::async_trait;
 
 pub use answered::Answered;
 pub use memory::MemoryStore;
+pub use receipts::{Receipt, Receipts};
 pub use ring::EventRing;
 
 use crate::mixture::{Decay, Increment, Ledgers};

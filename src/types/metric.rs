@@ -15,4 +15,6 @@ pub const FEEDBACK: &str = "micro_reward_feedback_total";
 pub const FEEDBACK_LAG_SECONDS: &str = "micro_reward_feedback_lag_seconds";
 pub const EFFECTIVE_HEADS: &str = "micro_reward_effective_heads";
 pub const USERS: &str = "micro_reward_users";
+pub const RECEIPTS: &str = "micro_reward_receipts";
+pub const RECEIPT_BYTES: &str = "micro_reward_receipt_bytes";
 pub const MODEL_INFO: &str = "micro_reward_model_info";

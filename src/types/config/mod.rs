@@ -33,6 +33,8 @@ pub struct Config {
     pub population: Population,
     /// `[feedback]`
     pub feedback: FeedbackWindow,
+    /// `[receipts]`
+    pub receipts: ReceiptBounds,
     /// `[state]`
     pub state: State,
     /// `[health] stall_limit`
@@ -90,6 +92,13 @@ pub struct Population {
 pub struct FeedbackWindow {
     pub max_age: Duration,
     pub max_skew: Duration,
+}
+
+/// How much is remembered of answers whose responses have ids, and for how long; with 0 bytes, nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceiptBounds {
+    pub max_bytes: u64,
+    pub ttl: Duration,
 }
 
 /// Where ledgers live.

@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::layers::{Layers, Problems};
-use super::{Batch, Config, Engine, FeedbackWindow, Log, Model, Population, Router, Server, Shutdown, State};
+use super::{
+    Batch, Config, Engine, FeedbackWindow, Log, Model, Population, ReceiptBounds, Router, Server, Shutdown,
+    State,
+};
 use crate::mixture::{Decay, Routing};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -27,6 +30,7 @@ struct Raw {
     router: RawRouter,
     population: RawPopulation,
     feedback: RawFeedback,
+    receipts: RawReceipts,
     state: RawState,
     health: RawHealth,
     shutdown: RawShutdown,
@@ -80,6 +84,13 @@ struct RawPopulation {
 struct RawFeedback {
     max_age: String,
     max_skew: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReceipts {
+    max_bytes: i64,
+    ttl: String,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +170,10 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             max_age: check.span("feedback.max_age", &raw.feedback.max_age, 8766 * HOUR),
             max_skew: check.duration("feedback.max_skew", &raw.feedback.max_skew, 8766 * HOUR),
         },
+        receipts: ReceiptBounds {
+            max_bytes: check.size("receipts.max_bytes", raw.receipts.max_bytes),
+            ttl: check.span("receipts.ttl", &raw.receipts.ttl, 8766 * HOUR),
+        },
         state: State {
             engine: check.one_of("state.engine", &raw.state.engine, &[("memory", Engine::Memory)]),
             data_dir: (!raw.state.data_dir.is_empty()).then(|| raw.state.data_dir.into()),
@@ -201,6 +216,13 @@ impl Check {
         usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or_else(|| {
             self.layers.refuse(key, format!("found {number}, expected a whole number above 0"));
             NonZeroUsize::MIN
+        })
+    }
+
+    fn size(&mut self, key: &str, number: i64) -> u64 {
+        u64::try_from(number).unwrap_or_else(|_| {
+            self.layers.refuse(key, format!("found {number}, expected a whole number of bytes, 0 or above"));
+            0
         })
     }
 
