@@ -66,6 +66,13 @@ impl From<&Head> for Scale {
     }
 }
 
+impl Scale {
+    /// `beta (r - mean)`.
+    pub(super) fn log_odds(self, r: f64) -> f64 {
+        self.beta * (r - self.mean)
+    }
+}
+
 impl Rewards {
     /// Pairs raw rewards `[n, K]` with K scales.
     #[must_use]
@@ -92,7 +99,7 @@ impl Rewards {
     /// a constant.
     #[must_use]
     pub fn log_odds(&self, row: usize) -> Vec<f64> {
-        self.each(row, |r, scale| scale.beta * (r - scale.mean))
+        self.each(row, |r, scale| scale.log_odds(r))
     }
 
     /// `d_k = beta_k (r_k(a) - r_k(b))`, shape `[K]`.

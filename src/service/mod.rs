@@ -5,6 +5,7 @@
 
 mod elicit;
 mod feedback;
+mod hear;
 mod judge;
 mod population;
 mod questions;
