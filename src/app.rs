@@ -103,6 +103,7 @@ impl App {
             router: config.router,
             window: config.feedback,
             population: config.population,
+            receipts: config.receipts,
             max_text_bytes: config.server.max_text_bytes.get(),
         };
         let view = bundle.view();

@@ -55,6 +55,9 @@ impl Recorder {
             let (n_users, n_waiting) = service.gauges();
             gauge!(metric::USERS).set(n_users as f64);
             gauge!(metric::QUEUE_DEPTH).set(n_waiting as f64);
+            let (n_receipts, receipt_bytes) = service.receipts();
+            gauge!(metric::RECEIPTS).set(n_receipts as f64);
+            gauge!(metric::RECEIPT_BYTES).set(receipt_bytes as f64);
         }
         self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
@@ -110,5 +113,7 @@ fn describe() {
         metric::STORE_UNAVAILABLE,
         "Times that the store could not be read or written for a request"
     );
+    describe_gauge!(metric::RECEIPTS, "Responses remembered by id now");
+    describe_gauge!(metric::RECEIPT_BYTES, Unit::Bytes, "About how much memory they hold");
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served");
 }

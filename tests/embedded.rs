@@ -316,7 +316,7 @@ async fn events_that_stand_can_be_read_while_others_are_written() {
     store.change(vec![erase(1, 50), retract(2, 2), add(1, 60)]).await.unwrap();
     let said = |log: &EventLog| {
         let raw = |logged: Result<micro_reward::state::Logged, OpenError>| match logged.unwrap().change.kind {
-            ChangeKind::Add(event) => Some(String::from_utf8(event.raw.into()).unwrap()),
+            ChangeKind::Add(event) => Some(event.heard.unwrap().prompt.to_string()),
             _ => None,
         };
         log.standing().unwrap().filter_map(raw).collect::<Vec<String>>()

@@ -7,8 +7,8 @@ use std::num::NonZeroU64;
 
 use micro_reward::mixture::{
     Decay, Increment, Ledger, Ledgers, MAX_CONTEXTS, Routing, Weights, best_probabilities, contextual,
-    disagreement, log_sigmoid, maxmin, mutual_information, pair, population, preference, quantile, sigmoid,
-    thumb, tie,
+    disagreement, log_sigmoid, maxmin, mutual_information, pair, population, preference, quantile, ranking,
+    rating, sigmoid, thumb, tie,
 };
 use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, Rules, UserKey};
 use proptest::prelude::*;
@@ -107,6 +107,27 @@ fn weights() -> impl Strategy<Value = Weights> {
         .prop_map(|prior| Weights::posterior(&prior, &[0.0; K], Routing::BAYES))
 }
 
+/// Two to nine rated responses: every head's log-odds of each, of ordinary size or absurd, with many equal ratings.
+fn rated() -> impl Strategy<Value = Vec<(Vec<f64>, f64)>> {
+    let log_odds = prop::collection::vec(prop_oneof![4 => -8.0..8.0_f64, 1 => -1e6..1e6_f64], K);
+    prop::collection::vec((log_odds, (0..5_i8).prop_map(f64::from)), 2..10)
+}
+
+fn margins(a: &[f64], b: &[f64]) -> Vec<f64> {
+    a.iter().zip(b).map(|(a, b)| a - b).collect()
+}
+
+fn assert_within_one_unit(a: &Increment, b: &Increment) {
+    for (x, y) in a.units().iter().zip(b.units()) {
+        assert!((x - y).abs() <= 1, "{a:?} {b:?}");
+    }
+}
+
+/// How far apart an increment puts the heads, in units.
+fn range(increment: &Increment) -> i64 {
+    increment.units().iter().max().unwrap() - increment.units().iter().min().unwrap()
+}
+
 fn rewards() -> impl Strategy<Value = Vec<f64>> {
     prop::collection::vec(prop_oneof![-9.0..9.0_f64, Just(1.0), -1e9..1e9_f64], K)
 }
@@ -133,7 +154,7 @@ fn changes(events: &[Event]) -> Vec<Change> {
             context: [None, Some(1), Some(2)][idx % 3],
             question: [None, Some(idx as u64 % 7)][idx % 2],
             increment: increment.clone(),
-            raw: Box::default(),
+            heard: None,
         };
         Change { user: UserKey::from([1; 16]), now_ms: *at_ms, kind: ChangeKind::Add(event) }
     };
@@ -438,6 +459,54 @@ proptest! {
         prop_assert!((total - 1.0).abs() < 1e-9);
         prop_assert!(weights.as_slice().iter().all(|w| w.is_finite() && *w >= floor / K as f64 * 0.999));
         prop_assert!((0.999..=K as f64 + 0.001).contains(&weights.effective_heads()));
+    }
+
+    #[test]
+    fn two_responses_in_a_ranking_or_rating_are_the_pair_or_tie(rated in rated()) {
+        let (a, b) = (rated[0].0.clone(), rated[1].0.clone());
+        let both = [a.clone(), b.clone()];
+        prop_assert_eq!(ranking(&both), pair(&margins(&a, &b)));
+        prop_assert_eq!(rating(&both, &[2.0, 1.0]), pair(&margins(&a, &b)));
+        prop_assert_eq!(rating(&both, &[1.0, 2.0]), pair(&margins(&b, &a)));
+        prop_assert_eq!(rating(&both, &[3.0, 3.0]), tie(&margins(&a, &b)));
+    }
+
+    #[test]
+    fn a_rating_does_not_depend_on_the_order_of_its_responses(rated in rated(), seed: u64) {
+        let mut shuffled = rated.clone();
+        shuffle(&mut shuffled, seed);
+        let of = |rated: Vec<(Vec<f64>, f64)>| {
+            let (log_odds, ratings): (Vec<_>, Vec<_>) = rated.into_iter().unzip();
+            rating(&log_odds, &ratings)
+        };
+        assert_within_one_unit(&of(rated), &of(shuffled));
+    }
+
+    #[test]
+    fn a_ranking_is_a_rating_that_falls(rated in rated()) {
+        let log_odds: Vec<Vec<f64>> = rated.into_iter().map(|(log_odds, _)| log_odds).collect();
+        let falling: Vec<f64> = (0..log_odds.len()).map(|place| -(place as f64)).collect();
+        prop_assert_eq!(ranking(&log_odds), rating(&log_odds, &falling));
+    }
+
+    #[test]
+    fn the_pairs_of_a_rating_weigh_one_together(rated in rated()) {
+        let (log_odds, ratings): (Vec<Vec<f64>>, Vec<f64>) = rated.into_iter().unzip();
+        let n = ratings.len();
+        let of_pair = |(i, j): (usize, usize)| match ratings[i].total_cmp(&ratings[j]) {
+            std::cmp::Ordering::Greater => pair(&margins(&log_odds[i], &log_odds[j])),
+            std::cmp::Ordering::Less => pair(&margins(&log_odds[j], &log_odds[i])),
+            std::cmp::Ordering::Equal => tie(&margins(&log_odds[i], &log_odds[j])),
+        };
+        let pairs: Vec<Increment> =
+            (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).map(of_pair).collect();
+        let whole = rating(&log_odds, &ratings);
+        // Never more than the strongest pair: weights that sum to 1 can't exceed the largest term.
+        prop_assert!(range(&whole) <= pairs.iter().map(range).max().unwrap() + 2);
+        for (k, unit) in whole.units().iter().enumerate() {
+            let mean = pairs.iter().map(|pair| pair.units()[k] as f64).sum::<f64>() / pairs.len() as f64;
+            prop_assert!((*unit as f64 - mean).abs() <= 1.001, "{} {}", unit, mean);
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The law: an increment depends on the event and the heads alone, never on current weights. That is what
 //! makes a ledger a sum.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 /// Fixed-point units per nat. A ledger counts in 2^-32 nat, so that "equal" means equal bytes.
@@ -41,8 +43,7 @@ pub fn pair(margins: &[f64]) -> Increment {
 /// The evidence of a tie: `log(2 sqrt(sigma(d_k) sigma(-d_k)))`, largest for the heads that are indifferent.
 #[must_use]
 pub fn tie(margins: &[f64]) -> Increment {
-    let evidence = |d: f64| std::f64::consts::LN_2 + 0.5 * (log_sigmoid(d) + log_sigmoid(-d));
-    Increment::new(&margins.iter().map(|&d| evidence(d)).collect::<Vec<_>>())
+    Increment::new(&margins.iter().map(|&d| log_tie(d)).collect::<Vec<_>>())
 }
 
 /// The evidence of a thumb: `log sigma(+-s_k)` with `s_k = beta_k (r_k - mean_k)`, up where a head likes it more than most.
@@ -50,6 +51,57 @@ pub fn tie(margins: &[f64]) -> Increment {
 pub fn thumb(scores: &[f64], up: bool) -> Increment {
     let sign = if up { 1.0 } else { -1.0 };
     Increment::new(&scores.iter().map(|&s| log_sigmoid(sign * s)).collect::<Vec<_>>())
+}
+
+/// The evidence of n >= 2 responses, best first: the mean over the n (n - 1) / 2 pairs that the order implies, so that one
+/// ranking weighs as much as one pair. `log_odds[i][k]` is `beta_k r_k(y_i)` up to a constant of the head; n = 2 is [`pair`].
+#[must_use]
+pub fn ranking(log_odds: &[Vec<f64>]) -> Increment {
+    mean_of_pairs(log_odds, |_, _| Ordering::Greater)
+}
+
+/// The evidence of n >= 2 rated responses, higher is better: the mean over their pairs, where equal ratings are ties.
+/// Which order the responses come in changes no number by more than a unit.
+#[must_use]
+pub fn rating(log_odds: &[Vec<f64>], ratings: &[f64]) -> Increment {
+    mean_of_pairs(log_odds, |i, j| ratings[i].partial_cmp(&ratings[j]).unwrap_or(Ordering::Equal))
+}
+
+/// The mean over all i < j; `order(i, j)` says which of the two is better.
+///
+/// Every pair is bounded as it would be alone, so that the mean is that of the pairs' increments. Terms are summed within
+/// their i first: bounded and of one sign, their sum is then exact to far less than a unit.
+fn mean_of_pairs(log_odds: &[Vec<f64>], order: impl Fn(usize, usize) -> Ordering) -> Increment {
+    let n_heads = log_odds.first().map_or(0, Vec::len);
+    let mut sums = vec![0.0; n_heads];
+    let mut of_one = vec![0.0; n_heads];
+    for (i, a) in log_odds.iter().enumerate() {
+        of_one.fill(0.0);
+        for (j, b) in log_odds.iter().enumerate().skip(i + 1) {
+            let order = order(i, j);
+            for (sum, (a, b)) in of_one.iter_mut().zip(a.iter().zip(b)) {
+                let nats = match order {
+                    Ordering::Greater => log_sigmoid(a - b),
+                    Ordering::Less => log_sigmoid(b - a),
+                    Ordering::Equal => log_tie(a - b),
+                };
+                *sum += nats.max(-MAX_NATS_PER_EVENT);
+            }
+        }
+        for (sum, of_one) in sums.iter_mut().zip(&of_one) {
+            *sum += of_one;
+        }
+    }
+    let n_pairs = (log_odds.len() * log_odds.len().saturating_sub(1) / 2).max(1) as f64;
+    for sum in &mut sums {
+        *sum /= n_pairs;
+    }
+    Increment::new(&sums)
+}
+
+/// `log(2 sqrt(sigma(d) sigma(-d)))`, without overflow: 0 where `d` is 0.
+fn log_tie(d: f64) -> f64 {
+    std::f64::consts::LN_2 + 0.5 * (log_sigmoid(d) + log_sigmoid(-d))
 }
 
 /// `ln(1 / (1 + exp(-x)))`, without overflow.

@@ -16,7 +16,7 @@ mod weights;
 
 pub use contexts::contextual;
 pub use decay::Decay;
-pub use evidence::{Increment, log_sigmoid, pair, sigmoid, thumb, tie};
+pub use evidence::{Increment, log_sigmoid, pair, ranking, rating, sigmoid, thumb, tie};
 pub use information::mutual_information;
 pub use ledger::Ledger;
 pub use ledgers::{Evidence, Ledgers, MAX_CONTEXTS};

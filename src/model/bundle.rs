@@ -148,6 +148,13 @@ impl Bundle {
         Ok(Rewards::new(raw, self.manifest.heads.iter().map(Scale::from).collect()))
     }
 
+    /// [`Rewards::log_odds`] of one response whose raw rewards `[K]` are at hand: the same bits.
+    #[must_use]
+    pub fn log_odds(&self, raw: &[f32]) -> Vec<f64> {
+        let scales = self.manifest.heads.iter().map(Scale::from);
+        raw.iter().zip(scales).map(|(&r, scale)| scale.log_odds(f64::from(r))).collect()
+    }
+
     /// The router's logits for prompts' embeddings, `[n][K]`. Blocks.
     ///
     /// # Errors

@@ -66,6 +66,13 @@ impl From<&Head> for Scale {
     }
 }
 
+impl Scale {
+    /// `beta (r - mean)`.
+    pub(super) fn log_odds(self, r: f64) -> f64 {
+        self.beta * (r - self.mean)
+    }
+}
+
 impl Rewards {
     /// Pairs raw rewards `[n, K]` with K scales.
     #[must_use]
@@ -92,13 +99,19 @@ impl Rewards {
     /// a constant.
     #[must_use]
     pub fn log_odds(&self, row: usize) -> Vec<f64> {
-        self.each(row, |r, scale| scale.beta * (r - scale.mean))
+        self.each(row, |r, scale| scale.log_odds(r))
     }
 
     /// `d_k = beta_k (r_k(a) - r_k(b))`, shape `[K]`.
     #[must_use]
     pub fn margins(&self, a: usize, b: usize) -> Vec<f64> {
         self.log_odds(a).iter().zip(self.log_odds(b)).map(|(a, b)| a - b).collect()
+    }
+
+    /// Every head's raw reward of one response, shape `[K]`.
+    #[must_use]
+    pub fn raw(&self, row: usize) -> Vec<f32> {
+        self.raw.row(row).to_vec()
     }
 
     /// How many responses: n.

@@ -18,6 +18,7 @@ impl Service {
         let ElicitRequest { user, context, candidates, limit } = request;
         let mut ids = Vec::with_capacity(candidates.len());
         let mut items = Vec::with_capacity(candidates.len());
+        let mut response_ids = Vec::with_capacity(candidates.len());
         for (idx, mut candidate) in candidates.into_iter().enumerate() {
             let at = format!("candidates[{idx}]");
             let prompt = candidate.prompt_text(&at)?;
@@ -26,10 +27,10 @@ impl Service {
                 self.check_size(text, || format!("{at}.{field}"))?;
             }
             ids.push(id);
-            items.push(Item { prompt, responses: vec![a.text, b.text] });
+            items.push(Item { prompt: prompt.into(), responses: vec![a.text.into(), b.text.into()] });
+            response_ids.push(vec![a.id, b.id]);
         }
-        let no_ids = vec![Vec::new(); items.len()];
-        let routed = self.route(Ask { user, context, ..Ask::default() }, (items, no_ids)).await?;
+        let routed = self.route(Ask { user, context, ..Ask::default() }, (items, response_ids)).await?;
         let asked = routed.judged.items.iter().zip(&routed.items).zip(ids).enumerate();
         let mut ranked: Vec<RankedCandidate> = asked
             .map(|(index, ((item, routed_item), id))| {
@@ -89,8 +90,8 @@ impl Service {
     /// Every head's margin on every question of the bundle, `[n][K]`.
     async fn question_margins(&self) -> Result<Vec<Vec<f64>>, Error> {
         let item = |question: &crate::model::Question| Item {
-            prompt: question.prompt.clone(),
-            responses: vec![question.a.clone(), question.b.clone()],
+            prompt: question.prompt.as_str().into(),
+            responses: vec![question.a.as_str().into(), question.b.as_str().into()],
         };
         let items = self.bundle.questions().iter().map(item).collect();
         let judged = self.judge(items, Route::No).await?;

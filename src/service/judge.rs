@@ -13,8 +13,8 @@ use crate::types::{Embedding, EncodeError, Error, ErrorKind, Tokens, metric, rou
 /// A checked prompt with its responses.
 #[derive(Debug)]
 pub(super) struct Item {
-    pub(super) prompt: String,
-    pub(super) responses: Vec<String>,
+    pub(super) prompt: Arc<str>,
+    pub(super) responses: Vec<Arc<str>>,
 }
 
 /// Whether the router is asked, and about which context.
@@ -51,8 +51,7 @@ struct Plan {
 
 impl Service {
     /// Scores all responses of all items with every head. Every prompt is encoded once.
-    pub(super) async fn judge(&self, items: Vec<Item>, route: Route) -> Result<Judged, Error> {
-        let items = Arc::new(items);
+    pub(super) async fn judge(&self, items: Arc<[Item]>, route: Route) -> Result<Judged, Error> {
         let (tokens, plans) = {
             let (bundle, items) = (self.bundle.clone(), items.clone());
             // A blocking task can't be cancelled: it looks whether this future, the other owner, is still there.

@@ -5,10 +5,12 @@
 
 mod elicit;
 mod feedback;
+mod hear;
 mod judge;
 mod population;
 mod questions;
 mod rank;
+mod remember;
 mod route;
 mod score;
 mod users;
@@ -18,15 +20,18 @@ use std::sync::Arc;
 use crate::batch::Queue;
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
-use crate::state::{RouterStore, Row, StoreError, UserKey};
-use crate::types::config::{FeedbackWindow, Population, Router};
+use crate::state::{Receipts, RouterStore, Row, StoreError, UserKey};
+use crate::types::config::{FeedbackWindow, Population, ReceiptBounds, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, UserId, key64, metric};
 
 /// Everything a verb needs. One per process, shared by all requests.
 pub struct Service {
     bundle: Arc<Bundle>,
+    /// The bundle's, shared by all receipts.
+    revision: Arc<str>,
     queue: Arc<Queue>,
     store: Arc<dyn RouterStore>,
+    receipts: Receipts,
     clock: Arc<dyn Clock>,
     settings: Settings,
     population: population::Population,
@@ -42,6 +47,8 @@ pub struct Settings {
     pub window: FeedbackWindow,
     /// The sample of the users.
     pub population: Population,
+    /// How much is remembered of answers.
+    pub receipts: ReceiptBounds,
     /// The longest prompt or response, in bytes.
     pub max_text_bytes: usize,
 }
@@ -57,7 +64,9 @@ impl Service {
     ) -> Self {
         let questions = questions::Questions::new(bundle.questions());
         let population = population::Population::default();
-        Self { bundle, queue, store, clock, settings, population, questions }
+        let receipts = Receipts::new(settings.receipts);
+        let revision = bundle.manifest().revision.as_str().into();
+        Self { bundle, revision, queue, store, receipts, clock, settings, population, questions }
     }
 
     /// The bundle that is served.
@@ -72,8 +81,14 @@ impl Service {
         (self.store.n_users(), self.queue.depth())
     }
 
+    /// How many responses are remembered by id, and about how many bytes they hold.
+    #[must_use]
+    pub fn receipts(&self) -> (u64, u64) {
+        self.receipts.size()
+    }
+
     fn revision(&self) -> String {
-        self.bundle.manifest().revision.clone()
+        self.revision.to_string()
     }
 
     fn now_ms(&self) -> i64 {

@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::OnceCell;
 
 use crate::model::Question;
-use crate::types::{Error, Feedback, Opinion, key64};
+use crate::types::{Error, Heard, key64};
 
 /// Keys and margins, in the bundle's order.
 pub(super) struct Questions {
@@ -30,15 +30,13 @@ impl Questions {
     pub(super) fn answered(
         &self,
         questions: &[Question],
-        feedback: &Feedback,
+        heard: &Heard,
         context: Option<u64>,
     ) -> Option<u64> {
-        let pair = match &feedback.opinion {
-            Opinion::Pair { chosen, rejected } => [chosen.as_str(), rejected],
-            Opinion::Tie([a, b]) => [a.as_str(), b],
-            Opinion::Thumb { .. } => return None,
-        };
-        let idx = questions.iter().position(|question| question.is_about(&feedback.prompt, pair))?;
+        // Whatever says something about two responses compares them.
+        let [x, y] = heard.responses.as_slice() else { return None };
+        let idx =
+            questions.iter().position(|question| question.is_about(&heard.prompt, [&x.text, &y.text]))?;
         Some(self.key(idx, context))
     }
 

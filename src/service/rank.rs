@@ -42,7 +42,7 @@ impl Service {
             self.check_size(text, || field.to_owned())?;
         }
         let ids = vec![vec![a.id, b.id]];
-        let items = vec![Item { prompt, responses: vec![a.text, b.text] }];
+        let items = vec![Item { prompt: prompt.into(), responses: vec![a.text.into(), b.text.into()] }];
         let routed = self.route(Ask { user, context, with_detail, ..Ask::default() }, (items, ids)).await?;
         Ok(CompareAnswer {
             revision: self.revision(),

@@ -52,7 +52,8 @@ impl Service {
         let Ask { user, context, objective, with_detail } = ask;
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
-        let judged = self.judge(items, Route::By(context)).await?;
+        let items: Arc<[Item]> = items.into();
+        let judged = self.judge(items.clone(), Route::By(context)).await?;
         let own = self.evidence(self.row(user.as_ref()).await?.as_ref());
         let users = if objective.is_over_users() { Some(self.population().await?) } else { None };
         let n_users = users.as_ref().map(|users| users.len());
@@ -67,7 +68,7 @@ impl Service {
             own,
         };
         metrics::counter!(metric::RESPONSES).increment(judged.rewards.n_responses() as u64);
-        let (judged, items) = if lens.n_weights(&judged) > WEIGHTS_AT_ONCE {
+        let (judged, routed) = if lens.n_weights(&judged) > WEIGHTS_AT_ONCE {
             // A blocking task can't be cancelled: it looks whether this future, the other owner, is still there.
             let awaited = Arc::new(());
             let awaits = Arc::downgrade(&awaited);
@@ -83,10 +84,11 @@ impl Service {
             let items = judged.items.iter().map(|item| lens.route(&judged.rewards, item)).collect();
             (judged, items)
         };
-        for item in &items {
+        for item in &routed {
             metrics::histogram!(metric::EFFECTIVE_HEADS).record(item.weights.effective_heads());
         }
-        Ok(Routed { judged, items, n_users, ids, with_detail })
+        self.remember(user.as_ref(), (&items, &ids), &judged).await;
+        Ok(Routed { judged, items: routed, n_users, ids, with_detail })
     }
 }
 

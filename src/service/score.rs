@@ -47,7 +47,8 @@ impl Service {
         for (idx, response) in item.responses.iter().enumerate() {
             self.check_size(&response.text, || format!("{at}.responses[{idx}]"))?;
         }
-        let (ids, responses) = item.responses.into_iter().map(|Response { id, text }| (id, text)).unzip();
-        Ok((Item { prompt, responses }, ids))
+        let named = item.responses.into_iter().map(|Response { id, text }| (id, text.into()));
+        let (ids, responses) = named.unzip();
+        Ok((Item { prompt: prompt.into(), responses }, ids))
     }
 }

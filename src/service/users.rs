@@ -56,6 +56,7 @@ impl Service {
     pub async fn erase(&self, user: &UserId) -> Result<Erased, Error> {
         let row = self.row(Some(user)).await?.filter(|row| !row.is_tombstone());
         self.change(user, ChangeKind::Erase).await?;
+        self.receipts.forget(user).await;
         Ok(Erased {
             user: user.to_string(),
             existed: row.is_some(),

@@ -1,13 +1,15 @@
 //! What can happen to a row, and what became of it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::UserKey;
 use crate::mixture::{Increment, Ledgers};
-use crate::types::EventId;
+use crate::types::{EventId, Heard};
 
 /// One change of one user's row, as the journal keeps it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Whose row.
     pub user: UserKey,
@@ -18,7 +20,7 @@ pub struct Change {
 }
 
 /// What is to change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ChangeKind {
     /// A feedback counts from now on.
     Add(LedgerEvent),
@@ -43,7 +45,7 @@ impl EventKey {
 }
 
 /// One feedback as a store sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerEvent {
     /// The key that guards against duplicates.
     pub key: EventKey,
@@ -55,8 +57,8 @@ pub struct LedgerEvent {
     pub question: Option<u64>,
     /// What it adds.
     pub increment: Increment,
-    /// What was said, for engines that keep it; no engine reads it.
-    pub raw: Box<[u8]>,
+    /// What was said, for engines that keep it.
+    pub heard: Option<Arc<Heard>>,
 }
 
 /// What became of one change.

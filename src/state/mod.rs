@@ -10,6 +10,7 @@ mod embedded;
 mod journal;
 mod key;
 mod memory;
+mod receipts;
 mod recent;
 mod resident;
 mod row;
@@ -27,6 +28,7 @@ pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged};
 pub use journal::{Heads, OpenError};
 pub use key::UserKey;
 pub use memory::MemoryStore;
+pub use receipts::{Receipt, Receipts};
 pub use row::{Row, Rules};
 
 /// Holds one row per user. All methods may be called from any number of tasks at once.

@@ -173,7 +173,7 @@ mod tests {
             context: n.is_multiple_of(2).then_some(n),
             question: None,
             increment: pair(&[n as f64, 1.0, -3.0]),
-            raw: Box::default(),
+            heard: None,
         }
     }
 

@@ -75,6 +75,12 @@ impl Row {
         }
     }
 
+    /// Whether an event with this key is remembered, be it one that does not count.
+    #[must_use]
+    pub fn remembers(&self, key: EventKey) -> bool {
+        self.recent.find(key).is_some()
+    }
+
     /// Whether the row says nothing: it is only there to refuse what must not count.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {

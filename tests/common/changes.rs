@@ -1,8 +1,10 @@
 //! Changes of rows, for the tests of stores.
 
+use std::sync::Arc;
+
 use micro_reward::mixture::{Decay, Ledgers, pair};
 use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Rules, UserKey};
-use micro_reward::types::EventId;
+use micro_reward::types::{EventId, Heard, HeardResponse, Opinion};
 
 pub const K: usize = 3;
 
@@ -26,7 +28,7 @@ pub fn event(user: usize, id: usize) -> LedgerEvent {
         context: [None, Some(1), Some(2)][id % 3],
         question: [None, Some(id as u64 % 7)][id % 2],
         increment: pair(&margins),
-        raw: format!("user-{user} said event-{id}").into_bytes().into(),
+        heard: Some(Arc::new(heard(user, id))),
     }
 }
 
@@ -44,4 +46,17 @@ pub fn erase(n: usize, now_ms: i64) -> Change {
 
 pub fn import(n: usize, ledgers: &Ledgers) -> Change {
     Change { user: user(n), now_ms: 0, kind: ChangeKind::Import(ledgers.clone()) }
+}
+
+fn heard(user: usize, id: usize) -> Heard {
+    let response = |text: &str| HeardResponse { id: None, text: text.into() };
+    Heard {
+        event_id: format!("event-{id}").parse().unwrap(),
+        user: format!("user-{user}").parse().unwrap(),
+        at_ms: id as i64,
+        context: None,
+        prompt: format!("user-{user} said event-{id}").into(),
+        responses: vec![response("thanks"), response("seven")],
+        opinion: Opinion::Pair,
+    }
 }

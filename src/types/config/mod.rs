@@ -33,6 +33,8 @@ pub struct Config {
     pub population: Population,
     /// `[feedback]`
     pub feedback: FeedbackWindow,
+    /// `[receipts]`
+    pub receipts: ReceiptBounds,
     /// `[state]`
     pub state: State,
     /// `[events]`
@@ -94,6 +96,13 @@ pub struct FeedbackWindow {
     pub max_skew: Duration,
     /// Events of one user that are remembered within `max_age`.
     pub max_events: NonZeroUsize,
+}
+
+/// How much is remembered of answers whose responses have ids, and for how long; with 0 bytes, nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct ReceiptBounds {
+    pub max_bytes: u64,
+    pub ttl: Duration,
 }
 
 /// Where ledgers live.

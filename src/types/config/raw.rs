@@ -8,7 +8,8 @@ use serde::Deserialize;
 
 use super::layers::{Layers, Problems};
 use super::{
-    Batch, Config, Engine, Events, FeedbackWindow, Log, Model, Population, Router, Server, Shutdown, State,
+    Batch, Config, Engine, Events, FeedbackWindow, Log, Model, Population, ReceiptBounds, Router, Server,
+    Shutdown, State,
 };
 use crate::mixture::{Decay, Routing};
 
@@ -34,6 +35,7 @@ struct Raw {
     router: RawRouter,
     population: RawPopulation,
     feedback: RawFeedback,
+    receipts: RawReceipts,
     state: RawState,
     events: RawEvents,
     health: RawHealth,
@@ -89,6 +91,13 @@ struct RawFeedback {
     max_age: String,
     max_skew: String,
     max_events: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReceipts {
+    max_bytes: i64,
+    ttl: String,
 }
 
 #[derive(Deserialize)]
@@ -179,6 +188,10 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             max_skew: check.duration("feedback.max_skew", &raw.feedback.max_skew, 8766 * HOUR),
             max_events: check.count_up_to("feedback.max_events", raw.feedback.max_events, MAX_EVENTS),
         },
+        receipts: ReceiptBounds {
+            max_bytes: check.size("receipts.max_bytes", raw.receipts.max_bytes),
+            ttl: check.span("receipts.ttl", &raw.receipts.ttl, 8766 * HOUR),
+        },
         state: State {
             engine: check.one_of("state.engine", &raw.state.engine, ENGINES),
             data_dir: check.filled("state.data_dir", raw.state.data_dir).into(),
@@ -232,6 +245,13 @@ impl Check {
         usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or_else(|| {
             self.layers.refuse(key, format!("found {number}, expected a whole number above 0"));
             NonZeroUsize::MIN
+        })
+    }
+
+    fn size(&mut self, key: &str, number: i64) -> u64 {
+        u64::try_from(number).unwrap_or_else(|_| {
+            self.layers.refuse(key, format!("found {number}, expected a whole number of bytes, 0 or above"));
+            0
         })
     }
 

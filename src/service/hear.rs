@@ -1,0 +1,133 @@
+//! From an event as it was sent to a feedback with every text at hand: checks, the time window, receipts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Service;
+use super::judge::Item;
+use crate::state::Receipt;
+use crate::types::{
+    AckStatus, Error, ErrorKind, Event, EventId, Feedback, Heard, HeardResponse, Mention, UserId,
+};
+
+/// A feedback, and what the heads have said of its responses before.
+pub(super) struct Hearing {
+    pub(super) heard: Arc<Heard>,
+    /// Every head's log-odds of each response, shape `[n][K]`; none for those that came as texts.
+    pub(super) known: Vec<Option<Vec<f64>>>,
+}
+
+/// Why an event goes no further.
+pub(super) enum Unheard {
+    /// It changes nothing, and its sender need not mind.
+    Acked(EventId, AckStatus),
+    /// It can't be taken, unless it was before: what its ids stood for has been forgotten.
+    Forgotten { event_id: EventId, user: UserId, error: Error },
+    /// It can't be taken.
+    Refused(Error),
+}
+
+impl From<Error> for Unheard {
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+impl Hearing {
+    /// What the heads have yet to read; nothing for a feedback by ids alone.
+    pub(super) fn item(&self) -> Option<Item> {
+        let responses = self.heard.responses.iter().zip(&self.known);
+        let unknown =
+            responses.filter(|(_, known)| known.is_none()).map(|(response, _)| response.text.clone());
+        let responses: Vec<Arc<str>> = unknown.collect();
+        (!responses.is_empty()).then(|| Item { prompt: self.heard.prompt.clone(), responses })
+    }
+}
+
+impl Service {
+    /// Takes one event as far as it goes without the encoder.
+    pub(super) fn hear(&self, event: Event, now_ms: i64) -> Result<Hearing, Unheard> {
+        let mut feedback = event.check()?;
+        feedback.context = self.check_context(feedback.context)?;
+        self.check_texts(&feedback)?;
+        let at_ms = feedback.at.map_or(now_ms, |at| at.as_millisecond());
+        let window = self.settings.window;
+        let max_skew = millis(window.max_skew);
+        if now_ms.saturating_sub(at_ms) > millis(window.max_age) {
+            return Err(Unheard::Acked(feedback.event_id, AckStatus::Late));
+        }
+        if at_ms.saturating_sub(now_ms) > max_skew {
+            let ahead = at_ms - now_ms;
+            let detail =
+                format!("found a time {ahead} ms ahead of this server's, expected at most {max_skew}");
+            return Err(Error::invalid_field("at", detail).with_code("event_in_the_future").into());
+        }
+        self.recall(feedback, at_ms, now_ms)
+    }
+
+    fn check_texts(&self, feedback: &Feedback) -> Result<(), Error> {
+        if let Some(prompt) = &feedback.prompt {
+            self.check_size(prompt, || "prompt".to_owned())?;
+        }
+        for (idx, mention) in feedback.responses.iter().enumerate() {
+            if let Mention::Text(text) = mention {
+                self.check_size(text, || feedback.field(idx))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what the ids stand for.
+    fn recall(&self, mut feedback: Feedback, at_ms: i64, now_ms: i64) -> Result<Hearing, Unheard> {
+        let mut prompt = feedback.prompt.take();
+        let mut known = Vec::with_capacity(feedback.responses.len());
+        for (idx, mention) in feedback.responses.iter().enumerate() {
+            let Mention::Id(id) = mention else {
+                known.push(None);
+                continue;
+            };
+            let receipt = self.receipts.find(&feedback.user, id, &self.revision, now_ms);
+            let receipt = receipt.ok_or_else(|| forgotten(&feedback, idx))?;
+            match &prompt {
+                Some(prompt) if *prompt != receipt.prompt => {
+                    return Err(different_prompts(&feedback, idx).into());
+                }
+                Some(_) => {}
+                None => prompt = Some(receipt.prompt.clone()),
+            }
+            known.push(Some(receipt));
+        }
+        let Feedback { event_id, user, context, responses, opinion, .. } = feedback;
+        let heard_response = |(mention, receipt): (Mention, &Option<Arc<Receipt>>)| match mention {
+            Mention::Text(text) => HeardResponse { id: None, text },
+            Mention::Id(id) => {
+                let text = receipt.as_ref().map(|receipt| receipt.text.clone());
+                HeardResponse { id: Some(id), text: text.unwrap_or_default() }
+            }
+        };
+        let responses = responses.into_iter().zip(&known).map(heard_response).collect();
+        let log_odds = |receipt: &Option<Arc<Receipt>>| {
+            receipt.as_ref().map(|receipt| self.bundle.log_odds(&receipt.rewards))
+        };
+        let known = known.iter().map(log_odds).collect();
+        let prompt = prompt.unwrap_or_default();
+        let heard = Heard { event_id, user, at_ms, context, prompt, responses, opinion };
+        Ok(Hearing { heard: Arc::new(heard), known })
+    }
+}
+
+fn forgotten(feedback: &Feedback, idx: usize) -> Unheard {
+    let detail = "no response with this id is remembered for this user: send the prompt and the text, or score it again";
+    let error = Error::new(ErrorKind::NotFound, detail);
+    let error = error.with_code("unknown_response").with_field(feedback.field(idx));
+    Unheard::Forgotten { event_id: feedback.event_id.clone(), user: feedback.user.clone(), error }
+}
+
+fn different_prompts(feedback: &Feedback, idx: usize) -> Error {
+    Error::invalid_field(feedback.field(idx), "is a response to another prompt than those before it")
+        .with_code("different_prompts")
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

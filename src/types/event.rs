@@ -1,0 +1,277 @@
+//! The feedback event on the wire, and which of its fields belong to which kind.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::error::Error;
+use super::feedback::{Feedback, Mention, Opinion};
+use super::ids::{EventId, UserId};
+use super::prompt::{self, Message};
+
+/// More responses than anybody puts in order, and few enough for their pairs to cost well below a millisecond.
+const MAX_RESPONSES: usize = 64;
+
+/// One feedback as clients send it. Which fields belong depends on `kind`; [`Event::check`] says.
+///
+/// Responses come as texts with their prompt, or by the ids that a request of /score, /rank, /compare or /elicit gave
+/// them for this user or for none; then the prompt is known. An opinion on the two responses of a question of GET
+/// /elicit answers that question.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Names this feedback: the same id again within the user's next 15 events changes nothing.
+    pub event_id: EventId,
+    /// Whose opinion it is.
+    pub user: UserId,
+    /// What kind of opinion.
+    pub kind: EventKind,
+    /// The prompt as text; or `messages`. Neither with responses by id.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// The prompt as a chat; or `prompt`.
+    #[serde(default)]
+    pub messages: Option<Vec<Message>>,
+    /// `pair`: the preferred response; or `chosen_id`.
+    #[serde(default)]
+    pub chosen: Option<String>,
+    /// `pair`: the other response; or `rejected_id`.
+    #[serde(default)]
+    pub rejected: Option<String>,
+    /// `pair`: the id of the preferred response.
+    #[serde(default)]
+    pub chosen_id: Option<String>,
+    /// `pair`: the id of the other response.
+    #[serde(default)]
+    pub rejected_id: Option<String>,
+    /// `tie`: exactly two responses that are equally good; `ranking`: 2 to 64, best first; `rating`: 2 to 64 in any
+    /// order; or `response_ids`.
+    #[serde(default)]
+    #[schema(min_items = 2, max_items = 64)]
+    pub responses: Option<Vec<String>>,
+    /// `tie`, `ranking`, `rating`: the ids of the responses, each once.
+    #[serde(default)]
+    #[schema(min_items = 2, max_items = 64)]
+    pub response_ids: Option<Vec<String>>,
+    /// `thumb`: the response; or `response_id`.
+    #[serde(default)]
+    pub response: Option<String>,
+    /// `thumb`: the id of the response.
+    #[serde(default)]
+    pub response_id: Option<String>,
+    /// `thumb`: whether the thumb points up.
+    #[serde(default)]
+    pub up: Option<bool>,
+    /// `rating`: one number per response, higher is better. Only their order counts; equal ones are ties.
+    #[serde(default)]
+    pub ratings: Option<Vec<f64>>,
+    /// `correction`: the response as it was; or `original_id`.
+    #[serde(default)]
+    pub original: Option<String>,
+    /// `correction`: the id of the response as it was.
+    #[serde(default)]
+    pub original_id: Option<String>,
+    /// `correction`: the text that somebody made of it, which they prefer to it.
+    #[serde(default)]
+    pub edited: Option<String>,
+    /// When it happened (RFC 3339); without it, now.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub at: Option<Timestamp>,
+    /// The criterion the person had in mind: it counts in that context, and elsewhere as far as tastes carry over.
+    #[serde(default)]
+    pub context: Option<String>,
+}
+
+/// The kinds of feedback. Each counts as one event of weight 1, whatever the number of responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// One response is preferred to another.
+    Pair,
+    /// Two responses are equally good.
+    Tie,
+    /// One response is good or bad.
+    Thumb,
+    /// Responses in their order, best first.
+    Ranking,
+    /// Responses with a number each.
+    Rating,
+    /// A response was edited; the edited text is preferred.
+    Correction,
+}
+
+/// The fields of one kind: its responses by text, the same by id, and what it needs either way.
+struct Fields {
+    texts: &'static [&'static str],
+    ids: &'static [&'static str],
+    always: &'static [&'static str],
+}
+
+impl EventKind {
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Pair => "pair",
+            Self::Tie => "tie",
+            Self::Thumb => "thumb",
+            Self::Ranking => "ranking",
+            Self::Rating => "rating",
+            Self::Correction => "correction",
+        }
+    }
+
+    const fn fields(self) -> Fields {
+        let (texts, ids, always): (&[_], &[_], &[_]) = match self {
+            Self::Pair => (&["chosen", "rejected"], &["chosen_id", "rejected_id"], &[]),
+            Self::Tie | Self::Ranking => (&["responses"], &["response_ids"], &[]),
+            Self::Rating => (&["responses"], &["response_ids"], &["ratings"]),
+            Self::Thumb => (&["response"], &["response_id"], &["up"]),
+            Self::Correction => (&["original"], &["original_id"], &["edited"]),
+        };
+        Fields { texts, ids, always }
+    }
+}
+
+impl Event {
+    /// Turns the flat wire form into an opinion.
+    ///
+    /// # Errors
+    /// Names the field that is missing, does not belong to this kind or beside another, or has a wrong number of entries.
+    pub fn check(self) -> Result<Feedback, Error> {
+        let is_by_id = self.check_fields()?;
+        let Self { event_id, user, kind, at, context, .. } = self;
+        let prompt = if is_by_id { None } else { Some(prompt::text(self.prompt, self.messages, "")?.into()) };
+        let many = || mentions(self.responses, self.response_ids);
+        let (responses, opinion) = match kind {
+            EventKind::Pair => {
+                let responses =
+                    vec![mention(self.chosen, self.chosen_id), mention(self.rejected, self.rejected_id)];
+                (responses, Opinion::Pair)
+            }
+            EventKind::Tie => (many(), Opinion::Tie),
+            EventKind::Ranking => (many(), Opinion::Ranking),
+            EventKind::Rating => (many(), Opinion::Rating(self.ratings.unwrap_or_default())),
+            EventKind::Thumb => {
+                let up = self.up.unwrap_or_default();
+                (vec![mention(self.response, self.response_id)], Opinion::Thumb { up })
+            }
+            EventKind::Correction => {
+                let responses = vec![mention(self.edited, None), mention(self.original, self.original_id)];
+                (responses, Opinion::Correction)
+            }
+        };
+        let feedback = Feedback { event_id, user, at, context, prompt, responses, opinion };
+        check_counts(&feedback)?;
+        check_ids(&feedback)?;
+        Ok(feedback)
+    }
+
+    /// Whether the responses come by id; refuses fields that do not belong together.
+    fn check_fields(&self) -> Result<bool, Error> {
+        let given = self.given();
+        let is_given = |field: &str| given.iter().any(|(name, is_given)| *is_given && *name == field);
+        let Fields { texts, ids, always } = self.kind.fields();
+        let kind = self.kind.label();
+        let belongs = |field| [texts, ids, always].iter().any(|fields| fields.contains(&field));
+        if let Some((field, _)) = given.iter().find(|(field, is_given)| *is_given && !belongs(*field)) {
+            return Err(Error::invalid_field(*field, format!("does not belong to a {kind}")));
+        }
+        let by_id = ids.iter().find(|field| is_given(field));
+        if let (Some(id), Some(text)) = (by_id, texts.iter().find(|field| is_given(field))) {
+            return Err(Error::invalid_field(
+                *text,
+                format!("found beside `{id}`, expected texts or ids, not both"),
+            ));
+        }
+        let needed = if by_id.is_some() { ids } else { texts };
+        if let Some(idx) = needed.iter().position(|field| !is_given(field)) {
+            let is_open = by_id.is_none() && !texts.iter().any(|field| is_given(field));
+            let or = if is_open { format!(", or `{}`", ids[idx]) } else { String::new() };
+            return Err(Error::invalid_field(needed[idx], format!("missing; a {kind} needs it{or}")));
+        }
+        if let Some(field) = always.iter().find(|field| !is_given(field)) {
+            return Err(Error::invalid_field(*field, format!("missing; a {kind} needs it")));
+        }
+        let prompts = [("prompt", self.prompt.is_some()), ("messages", self.messages.is_some())];
+        match (by_id, prompts.iter().find(|(_, is_given)| *is_given)) {
+            (Some(id), Some((field, _))) => {
+                let detail = format!(
+                    "found beside `{id}`, expected none: the prompt of a remembered response is known"
+                );
+                Err(Error::invalid_field(*field, detail))
+            }
+            _ => Ok(by_id.is_some()),
+        }
+    }
+
+    /// Every field that belongs to some kinds only, and whether it is there.
+    const fn given(&self) -> [(&'static str, bool); 13] {
+        [
+            ("chosen", self.chosen.is_some()),
+            ("rejected", self.rejected.is_some()),
+            ("chosen_id", self.chosen_id.is_some()),
+            ("rejected_id", self.rejected_id.is_some()),
+            ("responses", self.responses.is_some()),
+            ("response_ids", self.response_ids.is_some()),
+            ("response", self.response.is_some()),
+            ("response_id", self.response_id.is_some()),
+            ("up", self.up.is_some()),
+            ("ratings", self.ratings.is_some()),
+            ("original", self.original.is_some()),
+            ("original_id", self.original_id.is_some()),
+            ("edited", self.edited.is_some()),
+        ]
+    }
+}
+
+/// One response: its id where there is one.
+fn mention(text: Option<String>, id: Option<String>) -> Mention {
+    id.map_or_else(|| Mention::Text(text.unwrap_or_default().into()), |id| Mention::Id(id.into()))
+}
+
+fn mentions(texts: Option<Vec<String>>, ids: Option<Vec<String>>) -> Vec<Mention> {
+    let ids = ids.unwrap_or_default().into_iter().map(|id| Mention::Id(id.into()));
+    ids.chain(texts.unwrap_or_default().into_iter().map(|text| Mention::Text(Arc::from(text)))).collect()
+}
+
+fn check_counts(feedback: &Feedback) -> Result<(), Error> {
+    let n = feedback.responses.len();
+    let (fits, expected) = match feedback.opinion {
+        Opinion::Tie => (n == 2, "2".to_owned()),
+        Opinion::Ranking | Opinion::Rating(_) => {
+            ((2..=MAX_RESPONSES).contains(&n), format!("2 to {MAX_RESPONSES}"))
+        }
+        Opinion::Pair | Opinion::Correction | Opinion::Thumb { .. } => return Ok(()),
+    };
+    if !fits {
+        let field = if feedback.prompt.is_some() { "responses" } else { "response_ids" };
+        return Err(Error::invalid_field(field, format!("found {n} responses, expected {expected}")));
+    }
+    let Opinion::Rating(ratings) = &feedback.opinion else { return Ok(()) };
+    if ratings.len() != n {
+        let found = ratings.len();
+        return Err(Error::invalid_field("ratings", format!("found {found} ratings for {n} responses")));
+    }
+    match ratings.iter().position(|rating| !rating.is_finite()) {
+        Some(idx) => {
+            let detail = format!("found {}, expected a finite number", ratings[idx]);
+            Err(Error::invalid_field(format!("ratings[{idx}]"), detail))
+        }
+        None => Ok(()),
+    }
+}
+
+/// A response is not better than itself: the same id twice is a slip of who sends it.
+fn check_ids(feedback: &Feedback) -> Result<(), Error> {
+    let responses = &feedback.responses;
+    let is_repeated = |idx: &usize| match &responses[*idx] {
+        Mention::Id(_) => responses[..*idx].contains(&responses[*idx]),
+        Mention::Text(_) => false,
+    };
+    match (1..responses.len()).find(is_repeated) {
+        Some(idx) => Err(Error::invalid_field(feedback.field(idx), "found the same id twice in one opinion")),
+        None => Ok(()),
+    }
+}
