@@ -98,12 +98,14 @@ impl App {
             max_texts: config.batch.queue_texts.get(),
         }));
         let workers = Arc::new(Workers::spawn(&queue, encoders).map_err(StartError::Threads)?);
-        let store = open_store(&config, &bundle, clock.clone()).await?;
+        let heads = heads(&config, &bundle);
+        let store = open_store(&config, heads, clock.clone()).await?;
         let settings = Settings {
             router: config.router,
             window: config.feedback,
             population: config.population,
             receipts: config.receipts,
+            heads: heads.key,
             max_text_bytes: config.server.max_text_bytes.get(),
         };
         let view = bundle.view();
@@ -147,20 +149,23 @@ async fn load(config: &Config) -> Result<(Arc<Bundle>, Vec<Box<dyn Encode>>), St
     Ok((Arc::new(bundle), encoders))
 }
 
+/// Whose ledgers these are: sums of another half-life mean something else, as those of other heads do.
+fn heads(config: &Config, bundle: &Bundle) -> Heads {
+    let key = format!("{} {:?}", heads_fingerprint(bundle.manifest()), config.router.decay);
+    Heads { n_heads: bundle.n_heads(), key: key64(key.as_bytes()) }
+}
+
 async fn open_store(
     config: &Config,
-    bundle: &Bundle,
+    heads: Heads,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn RouterStore>, StartError> {
     let rules = Rules {
-        n_heads: bundle.n_heads(),
+        n_heads: heads.n_heads,
         decay: config.router.decay,
         max_age_ms: i64::try_from(config.feedback.max_age.as_millis()).unwrap_or(i64::MAX),
         max_events: config.feedback.max_events.get(),
     };
-    // Sums of another half-life mean something else.
-    let key = format!("{} {:?}", heads_fingerprint(bundle.manifest()), config.router.decay);
-    let heads = Heads { n_heads: rules.n_heads, key: key64(key.as_bytes()) };
     let state = &config.state;
     match state.engine {
         Engine::Memory => Ok(Arc::new(MemoryStore::new(rules, state.max_users))),

@@ -65,6 +65,10 @@ pub(super) fn parse<T: DeserializeOwned>(json: &[u8], at: &str) -> Result<T, Err
     if json.trim_ascii_start().starts_with(b"[") {
         return Err(refusal("found an array, expected an object".to_owned(), "invalid_field", at.to_owned()));
     }
+    if let Ok(parsed) = serde_json::from_slice(json) {
+        return Ok(parsed);
+    }
+    // Once more and slower, to say where it is wrong.
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();

@@ -1,35 +1,21 @@
-//! POST /feedback: one event, an array, or lines that are acked while the body is still coming.
+//! POST /feedback: one event, or several that are settled together.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures::{Stream, StreamExt, TryStreamExt};
 use serde_json::value::RawValue;
-use tokio_util::codec::FramedRead;
-use tokio_util::io::StreamReader;
 
 use super::body::{bytes, media_type, parse, require_identity, require_json};
-use super::lines::Lines;
-use super::problem::{Problem, log};
+use super::problem::Problem;
+use super::stream;
 use crate::service::Service;
-use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, metric};
+use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, metric};
 
 const NDJSON: &str = "application/x-ndjson";
-
-/// Lines of one stream that are worked on at once: enough to fill batches, few enough to bound memory.
-const LINES_AT_ONCE: usize = 32;
-
-/// The longest line: three texts of a MiB in the worst escaping fit.
-const MAX_LINE_BYTES: usize = 24 << 20;
-
-/// A stream that sends nothing for this long is ended, so that silent ones do not use up the permits.
-const MAX_SILENCE: Duration = Duration::from_secs(300);
 
 #[utoipa::path(post, path = "/feedback", request_body(content(
     (Event = "application/json"), (Vec<Event> = "application/json"), (String = "application/x-ndjson"))),
@@ -41,16 +27,18 @@ pub(super) async fn feedback(
 ) -> Result<Response, Problem> {
     if media_type(request.headers()) == NDJSON {
         require_identity(request.headers())?;
-        let acks = stream(service, request.into_body()).map(Ok::<_, std::convert::Infallible>);
+        let acks = stream::acks(service, request.into_body());
         return Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(acks)).into_response());
     }
     require_json(request.headers())?;
     let body = bytes(request, &()).await?;
     if body.trim_ascii_start().starts_with(b"[") {
-        let texts: Vec<&RawValue> = parse_array(&body)?;
-        let read = texts.iter().enumerate().map(|(idx, text)| read(text.get(), &format!("[{idx}]")));
-        let read: Vec<Read> = read.collect();
-        return Ok(Answer(settle(&service, &read).await?).into_response());
+        let mut reading = Reading::default();
+        for (idx, text) in parse_array(&body)?.into_iter().enumerate() {
+            reading.push(Ok(text.get()), &format!("[{idx}]"));
+        }
+        let acks = reading.settle(&service).await.map_err(|(error, _)| error)?;
+        return Ok(Answer(acks).into_response());
     }
     let ack = one(&service, &body).await.inspect_err(|_| count_rejected())?;
     Ok(Answer(ack).into_response())
@@ -66,64 +54,50 @@ fn parse_array(body: &[u8]) -> Result<Vec<&RawValue>, Error> {
         .map_err(|error| Error::new(ErrorKind::Invalid, error.to_string()).with_code("malformed_json"))
 }
 
-/// Ack lines while event lines are still coming, in their order. What has arrived is worked on together; a slow
-/// reader slows the sender, as at most [`LINES_AT_ONCE`] are held; a silent sender is given up.
-fn stream(service: Arc<Service>, body: Body) -> impl Stream<Item = Bytes> {
-    let reader = StreamReader::new(body.into_data_stream().map_err(std::io::Error::other));
-    let lines = FramedRead::new(reader, Lines::new(MAX_LINE_BYTES));
-    let next = |mut lines: FramedRead<_, Lines>| async move {
-        let line = tokio::time::timeout(MAX_SILENCE, lines.next()).await.ok()??;
-        // The connection broke: there is nobody to ack to.
-        Some((line.ok()?, lines))
-    };
-    futures::stream::unfold(lines, next)
-        .filter(|line| std::future::ready(line.as_ref().map_or(true, |line| !line.trim().is_empty())))
-        .ready_chunks(LINES_AT_ONCE)
-        .then(move |lines| ack_lines(service.clone(), lines))
+/// What was read of one event: its id, or the ack of what is no event.
+type Read = Result<EventId, Ack>;
+
+/// Events that are worked on together, and what their acks need.
+#[derive(Default)]
+pub(super) struct Reading {
+    events: Vec<Event>,
+    read: Vec<Read>,
 }
 
-async fn ack_lines(service: Arc<Service>, lines: Vec<Result<String, Error>>) -> Bytes {
-    let read: Vec<Read> = lines
-        .into_iter()
-        .map(|line| line.map_err(|e| rejected(None, &e)).and_then(|l| read(&l, "")))
-        .collect();
-    let acks = settle(&service, &read).await.unwrap_or_else(|error| {
-        log(&error);
-        read.iter().map(|read| unsettled(read, &error)).collect()
-    });
-    let mut lines = Vec::new();
-    for ack in acks {
-        // A struct of texts and numbers always serialises.
-        lines.extend(serde_json::to_vec(&ack).unwrap_or_default());
-        lines.push(b'\n');
+impl Reading {
+    /// Takes what was sent for one event; `at` is its path in the body.
+    pub(super) fn push(&mut self, text: Result<&str, &Error>, at: &str) {
+        let parsed = match text {
+            Ok(text) => parse(text.as_bytes(), at).map_err(|error| rejected(event_id(text), &error)),
+            Err(error) => Err(rejected(None, error)),
+        };
+        self.read.push(parsed.map(|event: Event| {
+            let id = event.event_id.clone();
+            self.events.push(event);
+            id
+        }));
     }
-    lines.into()
-}
 
-/// An event, or the ack of what is none.
-type Read = Result<Event, Ack>;
-
-fn read(text: &str, at: &str) -> Read {
-    parse(text.as_bytes(), at).map_err(|error| rejected(event_id(text), &error))
-}
-
-/// Applies the events together; what can't be read or taken is rejected alone.
-async fn settle(service: &Service, read: &[Read]) -> Result<Vec<Ack>, Error> {
-    let events: Vec<Event> = read.iter().filter_map(|read| read.as_ref().ok()).cloned().collect();
-    let mut answers = service.feedback(events).await?.into_iter();
-    let mut next = || answers.next().unwrap_or_else(|| Err(missing()));
-    let ack = |read: &Read| match read {
-        Err(ack) => ack.clone(),
-        Ok(event) => next().unwrap_or_else(|error| rejected(Some(event.event_id.to_string()), &error)),
-    };
-    Ok(read.iter().map(ack).collect())
-}
-
-/// The ack of what was read when nothing could be settled.
-fn unsettled(read: &Read, error: &Error) -> Ack {
-    match read {
-        Err(ack) => ack.clone(),
-        Ok(event) => rejected(Some(event.event_id.to_string()), error),
+    /// Applies the events together; what can't be read or taken is rejected alone.
+    ///
+    /// # Errors
+    /// When nothing could be settled, with the acks that say so.
+    pub(super) async fn settle(self, service: &Service) -> Result<Vec<Ack>, (Error, Vec<Ack>)> {
+        let mut answers = match service.feedback(self.events).await {
+            Ok(answers) => answers.into_iter(),
+            Err(error) => {
+                let unsettled =
+                    |read: Read| read.map_or_else(|ack| ack, |id| rejected(Some(id.into()), &error));
+                let acks = self.read.into_iter().map(unsettled).collect();
+                return Err((error, acks));
+            }
+        };
+        let mut next = || answers.next().unwrap_or_else(|| Err(missing()));
+        let ack = |read: Read| match read {
+            Err(ack) => ack,
+            Ok(id) => next().unwrap_or_else(|error| rejected(Some(id.into()), &error)),
+        };
+        Ok(self.read.into_iter().map(ack).collect())
     }
 }
 

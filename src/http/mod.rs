@@ -7,11 +7,12 @@ mod native;
 mod openapi;
 mod problem;
 mod query;
+mod stream;
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::service::Service;
 
@@ -25,7 +26,8 @@ pub fn routes(service: Arc<Service>) -> Router {
         .route("/compare", post(native::compare))
         .route("/elicit", get(native::next_question).post(native::elicit))
         .route("/feedback", post(feedback::feedback))
-        .route("/users/{id}", get(native::user).delete(native::erase))
+        .route("/feedback/{event_id}", delete(native::retract))
+        .route("/users/{id}", get(native::user).put(native::import).delete(native::erase))
         .route("/models", get(native::models))
         .route("/openapi.json", get(openapi::serve))
         .fallback(problem::no_route)

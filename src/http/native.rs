@@ -11,8 +11,9 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::service::Service;
 use crate::types::{
-    CompareAnswer, CompareRequest, ElicitAnswer, ElicitRequest, Erased, Error, ModelView, NextQuestion,
-    RankAnswer, RankRequest, ScoreAnswer, ScoreRequest, UserId, UserView,
+    CompareAnswer, CompareRequest, ElicitAnswer, ElicitRequest, Erased, Error, EventId, ModelView,
+    NextQuestion, RankAnswer, RankRequest, Retracted, ScoreAnswer, ScoreRequest, UserId, UserImport,
+    UserView,
 };
 
 type Verb<T> = Result<Answer<T>, Problem>;
@@ -61,6 +62,34 @@ pub(super) async fn next_question(State(service): Shared, RawQuery(query): RawQu
 pub(super) async fn user(State(service): Shared, id: PathId, RawQuery(query): RawQuery) -> Verb<UserView> {
     let mut query = Query::parse(query.as_deref(), &["context"])?;
     Ok(Answer(service.user(&user_id(id)?, query.take("context")).await?))
+}
+
+#[utoipa::path(put, path = "/users/{id}", params(("id" = String, Path)), request_body = UserImport,
+    responses((status = 200, body = UserView),
+    (status = 409, body = super::problem::ProblemBody<'static>, description = "`other_heads`: evidence of another bundle")))]
+pub(super) async fn import(
+    State(service): Shared,
+    id: PathId,
+    RawQuery(query): RawQuery,
+    Json(import): Json<UserImport>,
+) -> Verb<UserView> {
+    Query::parse(query.as_deref(), &[])?;
+    Ok(Answer(service.import(&user_id(id)?, import).await?))
+}
+
+#[utoipa::path(delete, path = "/feedback/{event_id}", params(("event_id" = String, Path),
+    ("user" = String, Query, description = "whose feedback; ids are names within a user")),
+    responses((status = 200, body = Retracted), (status = 404, body = super::problem::ProblemBody<'static>,
+    description = "`unknown_event`: not remembered; if it is still to come, it will not count")))]
+pub(super) async fn retract(
+    State(service): Shared,
+    id: PathId,
+    RawQuery(query): RawQuery,
+) -> Verb<Retracted> {
+    let user = Query::parse(query.as_deref(), &["user"])?.user()?;
+    let Path(id) = id.map_err(|rejection| Error::invalid_field("event_id", rejection.body_text()))?;
+    let id = EventId::try_from(id).map_err(|error| Error::invalid_field("event_id", error.to_string()))?;
+    Ok(Answer(service.retract(&user, &id).await?))
 }
 
 /// Takes no parameter: who would erase one context alone must not lose all of them.

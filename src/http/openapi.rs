@@ -13,7 +13,9 @@ use utoipa::OpenApi;
         super::native::elicit,
         super::native::next_question,
         super::feedback::feedback,
+        super::native::retract,
         super::native::user,
+        super::native::import,
         super::native::erase,
         super::native::models,
     )

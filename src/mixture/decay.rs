@@ -27,7 +27,8 @@ impl Decay {
     }
 
     /// The epoch that holds `at_ms`; 0 when nothing is forgotten.
-    pub(super) fn epoch_of(self, at_ms: i64) -> i64 {
+    #[must_use]
+    pub fn epoch_of(self, at_ms: i64) -> i64 {
         self.half_life_ms.map_or(0, |half_life| at_ms.div_euclid(epoch_ms(half_life)))
     }
 

@@ -26,6 +26,16 @@ impl Ledger {
         Self { sums: vec![0; n_heads].into(), epoch: i64::MIN, n: 0, last_at_ms: i64::MIN }
     }
 
+    /// A ledger as [`Ledger::sums`], [`Ledger::epoch`], [`Ledger::n_events`] and [`Ledger::last_at_ms`] describe one; of no
+    /// events it is an empty one.
+    #[must_use]
+    pub fn of_parts(sums: &[i64], epoch: Option<i64>, n: u64, last_at_ms: Option<i64>) -> Self {
+        match (epoch, last_at_ms) {
+            (Some(epoch), Some(last_at_ms)) if n > 0 => Self { sums: sums.into(), epoch, n, last_at_ms },
+            _ => Self::new(sums.len()),
+        }
+    }
+
     /// Adds one event that happened at `at_ms`.
     pub fn add(&mut self, increment: &Increment, at_ms: i64, decay: Decay) {
         debug_assert_eq!(increment.units().len(), self.sums.len(), "one increment per head");
@@ -81,6 +91,12 @@ impl Ledger {
     #[must_use]
     pub fn sums(&self) -> &[i64] {
         &self.sums
+    }
+
+    /// The epoch whose start the sums are relative to; none for an empty ledger.
+    #[must_use]
+    pub fn epoch(&self) -> Option<i64> {
+        (self.n > 0).then_some(self.epoch)
     }
 
     /// How many events have been added.

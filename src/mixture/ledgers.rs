@@ -40,6 +40,12 @@ impl Ledgers {
         Self { general: Ledger::new(n_heads), contexts: Vec::new() }
     }
 
+    /// Ledgers of these parts, ascending by key, of which [`Ledgers::are_of`] tells whether they are well-formed.
+    #[must_use]
+    pub fn of_parts(general: Ledger, contexts: Vec<(u64, Ledger)>) -> Self {
+        Self { general, contexts }
+    }
+
     /// Adds one event that happened at `at_ms`, in general or in the context with this key.
     pub fn add(&mut self, context: Option<u64>, increment: &Increment, at_ms: i64, decay: Decay) {
         self.open(context, decay).add(increment, at_ms, decay);

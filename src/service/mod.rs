@@ -13,6 +13,7 @@ mod rank;
 mod remember;
 mod route;
 mod score;
+mod transfer;
 mod users;
 
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub struct Settings {
     pub population: Population,
     /// How much is remembered of answers.
     pub receipts: ReceiptBounds,
+    /// A key of the heads and of how evidence fades: whose ledgers these are.
+    pub heads: u64,
     /// The longest prompt or response, in bytes.
     pub max_text_bytes: usize,
 }

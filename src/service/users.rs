@@ -46,6 +46,8 @@ impl Service {
                 .and_then(|ms| Timestamp::from_millisecond(ms).ok())
                 .map(|at| at.to_string()),
             contexts: row.ledgers.contexts().len(),
+            version: row.version,
+            ledger: self.exported(&row.ledgers),
         })
     }
 
@@ -66,7 +68,7 @@ impl Service {
     }
 
     /// Makes one change of a user's row.
-    async fn change(&self, user: &UserId, kind: ChangeKind) -> Result<Outcome, Error> {
+    pub(super) async fn change(&self, user: &UserId, kind: ChangeKind) -> Result<Outcome, Error> {
         let change = Change { user: UserKey::of(user), now_ms: self.now_ms(), kind };
         let outcomes = self.store.change(vec![change]).await.map_err(unavailable)?;
         outcomes.first().copied().ok_or_else(|| {

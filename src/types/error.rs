@@ -16,6 +16,8 @@ pub enum ErrorKind {
     NotFound,
     /// The route exists for another method.
     MethodNotAllowed,
+    /// What is asked does not fit what there is.
+    Conflict,
     /// The body, a text or the batch is larger than this server takes.
     TooLarge,
     /// The body is of a media type that this route does not read.
@@ -34,10 +36,11 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Invalid,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::Conflict,
         Self::TooLarge,
         Self::UnsupportedMedia,
         Self::Overloaded,
@@ -53,6 +56,7 @@ impl ErrorKind {
             Self::Invalid => (400, "invalid", false),
             Self::NotFound => (404, "not_found", false),
             Self::MethodNotAllowed => (405, "method_not_allowed", false),
+            Self::Conflict => (409, "conflict", false),
             Self::TooLarge => (413, "too_large", false),
             Self::UnsupportedMedia => (415, "unsupported_media", false),
             Self::Overloaded => (503, "overloaded", true),

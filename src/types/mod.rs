@@ -30,4 +30,4 @@ pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,
     ScoreRequest, ScoredItem,
 };
-pub use user::{Erased, HeadView, ModelView, UserView};
+pub use user::{Erased, HeadView, LedgerView, LedgersView, ModelView, Retracted, UserImport, UserView};

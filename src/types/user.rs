@@ -1,6 +1,9 @@
 //! What the server tells about a user and about its model.
 
-use serde::Serialize;
+use std::collections::BTreeMap;
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// One user's state. `weights` are under the bundle's population prior, as no prompt is given.
@@ -20,12 +23,91 @@ pub struct UserView {
     pub evidence: Vec<f64>,
     /// The exponential of the weights' entropy, in [1, K].
     pub effective_heads: f64,
+    /// How many changes of the user's row there were so far.
+    pub version: u64,
     /// How many events count: of all, or in the ledger of the context asked.
     pub n: u64,
     /// When the last of them happened (RFC 3339).
     pub last_event: Option<String>,
     /// How many contexts have a ledger of their own, at most 32.
     pub contexts: usize,
+    /// The evidence to the last bit, as PUT /users/{id} takes it.
+    pub ledger: LedgersView,
+}
+
+/// Evidence to the last bit: sums over events, per head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LedgersView {
+    /// 16 hex digits: the heads, and how evidence fades. Evidence of others can't be imported.
+    pub heads: String,
+    /// What was said without a context.
+    pub general: LedgerView,
+    /// What was said in contexts, each known by 16 hex digits of a hash, ascending.
+    pub contexts: BTreeMap<String, LedgerView>,
+}
+
+/// One sum.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LedgerView {
+    /// Centred log-likelihoods in units of 2^-32 nat, shape `[K]`.
+    pub sums: Vec<i64>,
+    /// The time that the sums are relative to, where evidence fades; none for an empty ledger.
+    pub epoch: Option<i64>,
+    /// How many events are in it.
+    pub n: u64,
+    /// When the latest happened, in milliseconds since the Unix epoch.
+    pub last_at_ms: Option<i64>,
+}
+
+/// A user's evidence as it is imported. The answer of GET /users/{id} can be sent as it is: of it, `ledger` counts.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserImport {
+    /// The evidence. It replaces what was there.
+    pub ledger: LedgersView,
+    #[serde(default, rename = "user")]
+    #[schema(ignore)]
+    _user: IgnoredAny,
+    #[serde(default, rename = "revision")]
+    #[schema(ignore)]
+    _revision: IgnoredAny,
+    #[serde(default, rename = "weights")]
+    #[schema(ignore)]
+    _weights: IgnoredAny,
+    #[serde(default, rename = "evidence")]
+    #[schema(ignore)]
+    _evidence: IgnoredAny,
+    #[serde(default, rename = "effective_heads")]
+    #[schema(ignore)]
+    _effective_heads: IgnoredAny,
+    #[serde(default, rename = "n")]
+    #[schema(ignore)]
+    _n: IgnoredAny,
+    #[serde(default, rename = "last_event")]
+    #[schema(ignore)]
+    _last_event: IgnoredAny,
+    #[serde(default, rename = "contexts")]
+    #[schema(ignore)]
+    _contexts: IgnoredAny,
+    #[serde(default, rename = "version")]
+    #[schema(ignore)]
+    _version: IgnoredAny,
+}
+
+/// A feedback that was taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Retracted {
+    /// Its id.
+    pub event_id: String,
+    /// Whose it was.
+    pub user: String,
+    /// `retracted`, also when it had been before; `queued` until the shared store is back.
+    pub status: &'static str,
+    /// The version of the user's row after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
 }
 
 /// The receipt of an erasure.

@@ -1,0 +1,118 @@
+//! A user's evidence to the last bit: out of this server, and into another one. And what was said, taken back.
+
+use std::collections::BTreeMap;
+
+use super::Service;
+use crate::mixture::{Ledger, Ledgers};
+use crate::state::{ChangeKind, EventKey, Outcome};
+use crate::types::{
+    Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserImport, UserView,
+};
+
+/// No sum of real events comes near it, and two of them can be added.
+const MAX_SUM: u64 = 1 << 61;
+
+impl Service {
+    /// Takes back a feedback: the ledgers are as if it had never been.
+    ///
+    /// # Errors
+    /// `NotFound` for an event that is not remembered, which then will not count should it still come; `StoreUnavailable`.
+    pub async fn retract(&self, user: &UserId, id: &EventId) -> Result<Retracted, Error> {
+        let (status, version) = match self.change(user, ChangeKind::Retract(EventKey::of(id))).await? {
+            Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
+            Outcome::Queued => ("queued", None),
+            _ => {
+                let detail = format!(
+                    "no feedback `{id}` of `{user}` is remembered; should it come within `feedback.max_age`, it will not count"
+                );
+                return Err(Error::new(ErrorKind::NotFound, detail).with_code("unknown_event"));
+            }
+        };
+        Ok(Retracted { event_id: id.to_string(), user: user.to_string(), status, version })
+    }
+
+    /// Replaces a user's evidence by what another server, or this one, has told of it.
+    ///
+    /// # Errors
+    /// `Invalid` names the field; `Conflict` for evidence of other heads; `StoreUnavailable`.
+    pub async fn import(&self, user: &UserId, import: UserImport) -> Result<UserView, Error> {
+        let ledgers = self.imported(import.ledger)?;
+        if let Outcome::Full { max_users } = self.change(user, ChangeKind::Import(ledgers)).await? {
+            let detail = format!("there is no room for another user beside {max_users}");
+            return Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"));
+        }
+        self.user(user, None).await
+    }
+
+    pub(super) fn exported(&self, ledgers: &Ledgers) -> LedgersView {
+        let view = |ledger: &Ledger| LedgerView {
+            sums: ledger.sums().to_vec(),
+            epoch: ledger.epoch(),
+            n: ledger.n_events(),
+            last_at_ms: ledger.last_at_ms(),
+        };
+        let contexts = ledgers.contexts().iter().map(|(key, ledger)| (format!("{key:016x}"), view(ledger)));
+        LedgersView {
+            heads: format!("{:016x}", self.settings.heads),
+            general: ledgers.of(None).map_or_else(|| view(&Ledger::new(self.bundle.n_heads())), view),
+            contexts: contexts.collect(),
+        }
+    }
+
+    fn imported(&self, view: LedgersView) -> Result<Ledgers, Error> {
+        let heads = format!("{:016x}", self.settings.heads);
+        if view.heads != heads {
+            let detail = format!("found evidence of the heads {}, expected {heads}", view.heads);
+            let error = Error::new(ErrorKind::Conflict, detail).with_code("other_heads");
+            return Err(error.with_field("ledger.heads"));
+        }
+        let general = self.imported_ledger(view.general, "ledger.general")?;
+        let mut contexts = BTreeMap::new();
+        for (key, ledger) in view.contexts {
+            let at = format!("ledger.contexts.{key}");
+            let parsed = u64::from_str_radix(&key, 16).ok().filter(|_| key.len() == 16);
+            let parsed =
+                parsed.ok_or_else(|| Error::invalid_field(&at, "expected a key of 16 hex digits"))?;
+            contexts.insert(parsed, self.imported_ledger(ledger, &at)?);
+        }
+        let n_contexts = contexts.len();
+        let ledgers = Ledgers::of_parts(general, contexts.into_iter().collect());
+        if ledgers.n_events() == 0 {
+            return Err(Error::invalid_field("ledger", "found no event, expected some evidence"));
+        }
+        if !ledgers.are_of(self.bundle.n_heads()) {
+            let detail = format!("found {n_contexts} contexts, expected at most 32");
+            return Err(Error::invalid_field("ledger.contexts", detail));
+        }
+        Ok(ledgers)
+    }
+
+    fn imported_ledger(&self, view: LedgerView, at: &str) -> Result<Ledger, Error> {
+        let LedgerView { sums, epoch, n, last_at_ms } = view;
+        let refuse = |field: &str, detail: String| Err(Error::invalid_field(format!("{at}.{field}"), detail));
+        let n_heads = self.bundle.n_heads();
+        if sums.len() != n_heads {
+            return refuse("sums", format!("found {} numbers, expected {n_heads}", sums.len()));
+        }
+        if let Some(sum) = sums.iter().find(|sum| sum.unsigned_abs() > MAX_SUM) {
+            return refuse("sums", format!("found {sum}, expected at most 2^61 either way"));
+        }
+        let is_empty = n == 0;
+        if epoch.is_none() != is_empty || last_at_ms.is_none() != is_empty {
+            return refuse("n", format!("found {n}, and `epoch` and `last_at_ms` say otherwise"));
+        }
+        if is_empty && sums.iter().any(|&sum| sum != 0) {
+            return refuse("sums", "found evidence of no event".to_owned());
+        }
+        let max_skew = i64::try_from(self.settings.window.max_skew.as_millis()).unwrap_or(i64::MAX);
+        let latest_ms = self.now_ms().saturating_add(max_skew);
+        let latest = self.settings.router.decay.epoch_of(latest_ms);
+        if let Some(epoch) = epoch.filter(|&epoch| epoch > latest) {
+            return refuse("epoch", format!("found {epoch}, expected at most {latest}"));
+        }
+        if let Some(found) = last_at_ms.filter(|&at_ms| at_ms > latest_ms) {
+            return refuse("last_at_ms", format!("found {found}, expected at most {latest_ms}"));
+        }
+        Ok(Ledger::of_parts(&sums, epoch, n, last_at_ms))
+    }
+}

@@ -1,0 +1,128 @@
+//! Taking back, carrying over and forgetting, through HTTP.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{Client, numbers, start, toy};
+use serde_json::{Value, json};
+
+fn pair(user: &str, id: &str) -> Value {
+    json!({ "event_id": id, "user": user, "kind": "pair", "prompt": "tea", "chosen": "thanks friend", "rejected": "seven" })
+}
+
+fn thumb(user: &str, id: &str, context: &str) -> Value {
+    json!({ "event_id": id, "user": user, "kind": "thumb", "prompt": "tea", "response": "thanks friend", "up": true, "context": context })
+}
+
+async fn server() -> (micro_reward::app::App, Client) {
+    let (app, _clock) = start(&toy(), &[]).await;
+    let client = Client::new(app.address);
+    (app, client)
+}
+
+async fn said(client: &Client, events: &[Value]) {
+    let (status, acks) = client.post("/feedback", &json!(events)).await;
+    assert_eq!(status, 200);
+    assert!(acks.as_array().unwrap().iter().all(|ack| ack["status"] == "applied"), "{acks}");
+}
+
+#[tokio::test]
+async fn what_is_taken_back_never_counted() {
+    let (_app, client) = server().await;
+    said(&client, &[pair("ann", "e1")]).await;
+    let (_, before) = client.get("/users/ann").await;
+    said(&client, &[thumb("ann", "e2", "tone")]).await;
+    let (status, taken) = client.delete("/feedback/e2?user=ann").await;
+    assert_eq!((status, &taken["status"], &taken["version"]), (200, &json!("retracted"), &json!(3)));
+    let (_, after) = client.get("/users/ann").await;
+    assert_eq!((&before["ledger"], &before["weights"]), (&after["ledger"], &after["weights"]));
+    // A retry of either the undo or the click changes nothing more.
+    assert_eq!(client.delete("/feedback/e2?user=ann").await.0, 200);
+    let (_, ack) = client.post("/feedback", &thumb("ann", "e2", "tone")).await;
+    assert_eq!(ack["status"], "duplicate");
+    assert_eq!(client.get("/users/ann").await.1["ledger"], before["ledger"]);
+}
+
+#[tokio::test]
+async fn an_undo_that_overtakes_its_click_wins() {
+    let (_app, client) = server().await;
+    let (status, problem) = client.delete("/feedback/e1?user=ann").await;
+    assert_eq!((status, &problem["code"]), (404, &json!("unknown_event")));
+    let (_, ack) = client.post("/feedback", &pair("ann", "e1")).await;
+    assert_eq!(ack["status"], "duplicate");
+    assert_eq!(client.get("/users/ann").await.0, 404);
+}
+
+#[tokio::test]
+async fn an_undo_needs_to_say_whose_feedback() {
+    let (_app, client) = server().await;
+    said(&client, &[pair("ann", "e1")]).await;
+    let (status, problem) = client.delete("/feedback/e1").await;
+    assert_eq!((status, &problem["field"]), (400, &json!("user")));
+    assert_eq!(client.delete("/feedback/e1?user=ben").await.0, 404);
+    assert_eq!(client.get("/users/ann").await.1["n"], 1);
+}
+
+#[tokio::test]
+async fn evidence_is_carried_over_to_the_last_bit() {
+    let (_app, client) = server().await;
+    said(&client, &[pair("ann", "e1"), pair("ann", "e2"), thumb("ann", "e3", "tone")]).await;
+    let (_, ann) = client.get("/users/ann").await;
+    let (_other_app, other) = server().await;
+    let put = |client: &Client, body: &Value| {
+        let request = client.http.put(format!("{}/users/ann", client.base)).json(body);
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    };
+    let (status, carried) = put(&other, &ann).await;
+    assert_eq!(status, 200, "{carried}");
+    for field in ["ledger", "weights", "evidence", "n", "last_event", "contexts"] {
+        assert_eq!(carried[field], ann[field], "{field}");
+    }
+    let mut wrong = ann.clone();
+    wrong["ledger"]["heads"] = json!("0000000000000000");
+    let (status, problem) = put(&other, &wrong).await;
+    assert_eq!(
+        (status, &problem["code"], &problem["field"]),
+        (409, &json!("other_heads"), &json!("ledger.heads"))
+    );
+    for (path, value) in [
+        ("/ledger/general/sums", json!([1, 2])),
+        ("/ledger/general/sums", json!([i64::MAX, 0, 0, 0])),
+        ("/ledger/general/n", json!(0)),
+        ("/ledger/general/epoch", json!(99)),
+        ("/ledger/general/last_at_ms", json!(i64::MAX)),
+        ("/ledger/contexts", json!({ "tone": ann["ledger"]["general"] })),
+    ] {
+        let mut wrong = ann.clone();
+        *wrong.pointer_mut(path).unwrap() = value;
+        let (status, problem) = put(&other, &wrong).await;
+        assert_eq!(status, 400, "{path}: {problem}");
+        let named = path[1..].replace('/', ".");
+        assert!(problem["field"].as_str().unwrap().starts_with(&named) || path.ends_with("/n"), "{problem}");
+    }
+    assert_eq!(other.get("/users/ann").await.1["ledger"], ann["ledger"]);
+}
+
+#[tokio::test]
+async fn an_erased_user_is_a_stranger_and_late_events_do_not_bring_them_back() {
+    let (app, clock) = start(&toy(), &[]).await;
+    let client = Client::new(app.address);
+    said(&client, &[pair("ann", "e1"), pair("ann", "e2")]).await;
+    let before = "2027-01-15T08:00:00Z";
+    clock.advance(60_000);
+    let (status, receipt) = client.delete("/users/ann").await;
+    assert_eq!((status, &receipt["existed"], &receipt["n"]), (200, &json!(true), &json!(2)));
+    let (_, again) = client.delete("/users/ann").await;
+    assert_eq!((&again["existed"], &again["n"]), (&json!(false), &json!(0)));
+    assert_eq!(client.post("/feedback", &pair("ann", "e1")).await.1["status"], "duplicate");
+    let mut late = pair("ann", "e3");
+    late["at"] = json!(before);
+    assert_eq!(client.post("/feedback", &late).await.1["status"], "late");
+    assert_eq!(client.get("/users/ann").await.0, 404);
+    said(&client, &[pair("ann", "e4")]).await;
+    assert_eq!(numbers(&client.get("/users/ann").await.1["evidence"]).len(), 4);
+}
