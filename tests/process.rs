@@ -4,54 +4,12 @@
 
 mod common;
 
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 
-use common::{Client, library, root, toy};
+use common::server::{FREE, command, serve, signal, wait_for};
+use common::{library, toy};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
-
-struct Server {
-    child: Child,
-    log: Lines<BufReader<ChildStderr>>,
-    client: Client,
-    admin: Client,
-}
-
-fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    command.current_dir(root()).args(args).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-        .env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library())
-        .env("MICRO_REWARD__LOG__FORMAT", "json")
-        .env("MICRO_REWARD__MODEL__BUNDLE", toy());
-    command
-}
-
-async fn serve(args: &[&str]) -> Server {
-    let free = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
-    let mut child = command(&[&free[..], args].concat()).spawn().unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let ready = wait_for(&mut log, "ready").await;
-    let client = |key: &str| Client::new(ready[key].as_str().unwrap().parse().unwrap());
-    Server { client: client("address"), admin: client("admin_address"), child, log }
-}
-
-/// The first log line with this message.
-async fn wait_for(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value {
-    loop {
-        let line = log.next_line().await.unwrap().unwrap();
-        let event: Value = serde_json::from_str(&line).unwrap();
-        if event["message"] == message {
-            return event;
-        }
-    }
-}
-
-fn signal(server: &Server, name: &str) {
-    let id = server.child.id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
-}
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 async fn refused(args: &[&str], words: &[&str]) {
     let output = command(args).output().await.unwrap();
@@ -91,7 +49,7 @@ async fn sigterm_finishes_what_is_in_flight_and_exits_cleanly() {
 #[tokio::test]
 async fn sigterm_while_starting_ends_cleanly() {
     for _ in 0..10 {
-        let args = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let args = [&FREE[..], &["--state", "memory"]].concat();
         let mut child = command(&args).env("MICRO_REWARD__LOG__FILTER", "trace").spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
         // The first line is logged once signals are listened for.
@@ -139,7 +97,9 @@ async fn after_kill_9_it_starts_again_on_the_same_port() {
     let status: ExitStatus = server.child.wait().await.unwrap();
     assert!(!status.success());
     let config = tempfile::NamedTempFile::new().unwrap();
-    let text = format!("[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:0\"\n");
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:0\"\n[state]\nengine = \"memory\"\n"
+    );
     std::fs::write(config.path(), text).unwrap();
     let mut child = command(&["serve", "--config", config.path().to_str().unwrap()]).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();

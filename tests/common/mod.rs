@@ -8,6 +8,7 @@
 )]
 
 pub mod changes;
+pub mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

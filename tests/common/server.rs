@@ -1,0 +1,67 @@
+//! The server as a process.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+
+use super::{Client, library, root, toy};
+
+/// A server process, killed when this is dropped, and the data directory that goes with it.
+pub struct Server {
+    pub child: Child,
+    pub log: Lines<BufReader<ChildStderr>>,
+    pub client: Client,
+    pub admin: Client,
+    _dir: Option<TempDir>,
+}
+
+/// The program on the toy bundle.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
+    command.current_dir(root()).args(args).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library())
+        .env("MICRO_REWARD__LOG__FORMAT", "json")
+        .env("MICRO_REWARD__MODEL__BUNDLE", toy());
+    command
+}
+
+/// A server on free ports with a data directory of its own.
+pub async fn serve(args: &[&str]) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().to_str().unwrap();
+    let server = start(command(&[&FREE[..], &["--data-dir", path], args].concat())).await;
+    Server { _dir: Some(dir), ..server }
+}
+
+/// `serve` on free ports.
+pub const FREE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+
+/// Starts a server and waits until it is ready.
+pub async fn start(mut command: Command) -> Server {
+    let mut child = command.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let ready = wait_for(&mut log, "ready").await;
+    let client = |key: &str| Client::new(ready[key].as_str().unwrap().parse().unwrap());
+    Server { client: client("address"), admin: client("admin_address"), child, log, _dir: None }
+}
+
+/// The first log line with this message.
+pub async fn wait_for(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value {
+    loop {
+        let line = log.next_line().await.unwrap().unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        if event["message"] == message {
+            return event;
+        }
+    }
+}
+
+/// Sends a signal.
+pub fn signal(server: &Server, name: &str) {
+    let id = server.child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+}
