@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::http::{self, Problem};
+use crate::http::Problem;
 use crate::types::{Error, ErrorKind, metric};
 
 /// Counts, times and logs one request. Labels hold routes and statuses, never ids or text.
@@ -23,7 +23,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
         .increment(1);
     metrics::histogram!(metric::REQUEST_SECONDS, "route" => route).record(start.elapsed());
     if let Some(Problem(error)) = response.extensions().get::<Problem>() {
-        span.in_scope(|| http::log(error));
+        span.in_scope(|| error.log());
     }
     response
 }

@@ -16,9 +16,9 @@ use tokio_util::io::StreamReader;
 
 use super::body::{bytes, media_type, parse, require_identity, require_json};
 use super::lines::Lines;
-use super::problem::{Problem, log};
-use crate::service::Service;
-use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, metric};
+use super::problem::Problem;
+use crate::service::{Read, Service, rejected};
+use crate::types::{Ack, Error, ErrorKind, Event};
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -50,15 +50,17 @@ pub(super) async fn feedback(
         let texts: Vec<&RawValue> = parse_array(&body)?;
         let read = texts.iter().enumerate().map(|(idx, text)| read(text.get(), &format!("[{idx}]")));
         let read: Vec<Read> = read.collect();
-        return Ok(Answer(settle(&service, &read).await?).into_response());
+        return Ok(Answer(service.settle(&read).await?).into_response());
     }
-    let ack = one(&service, &body).await.inspect_err(|_| count_rejected())?;
+    let ack = match parse(&body, "") {
+        Ok(event) => service.settle_one(event).await?,
+        Err(error) => {
+            // It counts as a rejected feedback, as it would within an array.
+            rejected(None, &error);
+            return Err(error.into());
+        }
+    };
     Ok(Answer(ack).into_response())
-}
-
-async fn one(service: &Service, body: &[u8]) -> Result<Ack, Error> {
-    let answer = service.feedback(vec![parse(body, "")?]).await?.pop();
-    answer.unwrap_or_else(|| Err(missing()))
 }
 
 fn parse_array(body: &[u8]) -> Result<Vec<&RawValue>, Error> {
@@ -87,10 +89,8 @@ async fn ack_lines(service: Arc<Service>, lines: Vec<Result<String, Error>>) -> 
         .into_iter()
         .map(|line| line.map_err(|e| rejected(None, &e)).and_then(|l| read(&l, "")))
         .collect();
-    let acks = settle(&service, &read).await.unwrap_or_else(|error| {
-        log(&error);
-        read.iter().map(|read| unsettled(read, &error)).collect()
-    });
+    let (acks, failure) = service.settle_or_reject(&read).await;
+    failure.iter().for_each(Error::log);
     let mut lines = Vec::new();
     for ack in acks {
         // A struct of texts and numbers always serialises.
@@ -100,52 +100,8 @@ async fn ack_lines(service: Arc<Service>, lines: Vec<Result<String, Error>>) -> 
     lines.into()
 }
 
-/// An event, or the ack of what is none.
-type Read = Result<Event, Ack>;
-
 fn read(text: &str, at: &str) -> Read {
     parse(text.as_bytes(), at).map_err(|error| rejected(event_id(text), &error))
-}
-
-/// Applies the events together; what can't be read or taken is rejected alone.
-async fn settle(service: &Service, read: &[Read]) -> Result<Vec<Ack>, Error> {
-    let events: Vec<Event> = read.iter().filter_map(|read| read.as_ref().ok()).cloned().collect();
-    let mut answers = service.feedback(events).await?.into_iter();
-    let mut next = || answers.next().unwrap_or_else(|| Err(missing()));
-    let ack = |read: &Read| match read {
-        Err(ack) => ack.clone(),
-        Ok(event) => next().unwrap_or_else(|error| rejected(Some(event.event_id.to_string()), &error)),
-    };
-    Ok(read.iter().map(ack).collect())
-}
-
-/// The ack of what was read when nothing could be settled.
-fn unsettled(read: &Read, error: &Error) -> Ack {
-    match read {
-        Err(ack) => ack.clone(),
-        Ok(event) => rejected(Some(event.event_id.to_string()), error),
-    }
-}
-
-fn missing() -> Error {
-    Error::new(ErrorKind::Internal, "the event was not answered")
-}
-
-fn count_rejected() {
-    metrics::counter!(metric::FEEDBACK, "result" => AckStatus::Rejected.label()).increment(1);
-}
-
-fn rejected(event_id: Option<String>, error: &Error) -> Ack {
-    count_rejected();
-    let detail = Some(error.to_string());
-    Ack {
-        event_id,
-        status: AckStatus::Rejected,
-        code: Some(error.code()),
-        detail,
-        retryable: error.kind().is_retryable(),
-        version: None,
-    }
 }
 
 /// The id of an event that can't be read otherwise, so that its sender knows which one it was.

@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 
 use crate::service::Service;
 
-pub use problem::{Problem, log};
+pub use problem::Problem;
 
 /// The traffic routes. The layers around them are the process's business.
 pub fn routes(service: Arc<Service>) -> Router {

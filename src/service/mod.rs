@@ -1,4 +1,4 @@
-//! One function per verb, free of any transport: the same answer over HTTP and whatever comes later.
+//! One function per verb, free of any transport: the same answer over HTTP and gRPC.
 //!
 //! Owns the path of a request: check, tokenise, encode, score every head, route. Deliberately knows no status
 //! code, no header and no socket.
@@ -11,6 +11,7 @@ mod questions;
 mod rank;
 mod route;
 mod score;
+mod settle;
 mod users;
 
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::model::Bundle;
 use crate::state::{RouterStore, Row, StoreError};
 use crate::types::config::{FeedbackWindow, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, UserId, key64};
+
+pub use settle::{Read, rejected};
 
 /// Everything a verb needs. One per process, shared by all requests.
 pub struct Service {
