@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make serve`, `make test`. Both fetch what they need first.
-.PHONY: setup serve test format lint doc deploy-check toy fit-default
+.PHONY: setup serve test format lint doc deploy-check proto-check toy fit-default
 
 setup:
 	@scripts/setup
@@ -7,7 +7,7 @@ setup:
 serve: setup
 	cargo run --release --locked -- serve
 
-test: setup format lint doc deploy-check
+test: setup format lint doc deploy-check proto-check
 	cargo test --locked
 
 format:
@@ -21,6 +21,11 @@ doc:
 
 deploy-check:
 	deploy/check
+
+# A stock gRPC client against the real binary, and the lint of proto/.
+proto-check: setup
+	cargo build --locked
+	proto/check
 
 # The bundle that tests run on.
 toy:

@@ -15,14 +15,13 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 use crate::admission::{self, Admission};
 use crate::batch::{Queue, QueueConfig, Workers};
 use crate::health::Health;
-use crate::http;
 use crate::metrics::Recorder;
 use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError, heads_fingerprint};
 use crate::service::{Service, Settings};
 use crate::state::{Embedded, EmbeddedConfig, Heads, MemoryStore, OpenError, RouterStore, Rules};
 use crate::types::config::{Config, Engine};
 use crate::types::{Clock, Encode, key64};
-use crate::{admin, observe};
+use crate::{admin, grpc, http, observe, refusal};
 
 /// Connections that may wait to be accepted: trainers open thousands at once.
 const BACKLOG: u32 = 4096;
@@ -44,6 +43,8 @@ pub struct App {
     workers: Arc<Workers>,
     store: Arc<dyn RouterStore>,
     traffic: Listener,
+    /// What gRPC health checks are told.
+    serving: grpc::Serving,
     admin: Listener,
     config: Config,
 }
@@ -73,6 +74,9 @@ pub enum StartError {
     /// The data directory can't be used.
     #[error("`state.data_dir`: {0}")]
     State(#[from] OpenError),
+    /// gRPC has no description of itself.
+    #[error(transparent)]
+    Grpc(#[from] grpc::DescriptorError),
     /// The loader ended early.
     #[error("the bundle's loader ended early")]
     Loader,
@@ -90,7 +94,8 @@ impl App {
 
         let health = Arc::new(Health::new(config.stall_limit));
         let recorder = Recorder::install();
-        let admin = Listener::spawn(admin, admin::routes(health.clone(), recorder.clone()));
+        let admin =
+            Listener::spawn(admin, admin::routes(health.clone(), recorder.clone()), watch::channel(false));
 
         let (bundle, encoders) = load(&config).await?;
         let queue = Arc::new(Queue::new(QueueConfig {
@@ -111,17 +116,20 @@ impl App {
         let view = bundle.view();
         let service = Arc::new(Service::new(bundle, queue, store.clone(), clock, settings));
         recorder.follow(service.clone());
-        let traffic = Listener::spawn(traffic, layers(http::routes(service), &config));
+        let stop = watch::channel(false);
+        let (routes, serving) = routes(service, &config, &stop.1).await?;
+        let traffic = Listener::spawn(traffic, routes, stop);
         health.loaded(workers.clone());
         tracing::info!(%address, %admin_address, model = view.name, revision = view.revision,
             heads = view.heads.len(), model_threads = config.batch.threads, "ready");
-        Ok(Self { address, admin_address, health, workers, store, traffic, admin, config })
+        Ok(Self { address, admin_address, health, workers, store, traffic, serving, admin, config })
     }
 
     /// Stops within `linger + drain_timeout` and 2.5 s: says not ready, lingers, finishes what is in flight, ends.
     pub async fn stop(self) {
         let shutdown = self.config.shutdown;
         self.health.drain();
+        self.serving.stop().await;
         tracing::info!(linger = ?shutdown.linger, drain_timeout = ?shutdown.drain_timeout, "draining");
         tokio::time::sleep(shutdown.linger).await;
         if !self.traffic.close(shutdown.drain_timeout).await {
@@ -187,19 +195,32 @@ async fn open_store(
     }
 }
 
-/// The layers around every traffic route, outermost last.
-fn layers(routes: Router, config: &Config) -> Router {
+/// Every traffic route with the layers around it, outermost last. Streams end when `stopped` turns true.
+async fn routes(
+    service: Arc<Service>,
+    config: &Config,
+    stopped: &grpc::Stopped,
+) -> Result<(Router, grpc::Serving), grpc::DescriptorError> {
+    let max_body_bytes = config.server.max_body_bytes.get();
     let admission = Admission::new(config.server.max_concurrent_requests, config.server.request_timeout);
-    routes
-        .layer(DefaultBodyLimit::max(config.server.max_body_bytes.get()))
+    let verbs = http::routes(service.clone())
+        .merge(grpc::routes(service, max_body_bytes, stopped)?)
+        .layer(DefaultBodyLimit::max(max_body_bytes))
         // A panic of one request must not reach the metrics and the log as a dropped connection.
         .layer(CatchPanicLayer::custom(observe::panicked))
         // Within the observation, so that what is shed is counted and logged like any answer.
-        .layer(middleware::from_fn_with_state(admission, admission::admit))
+        .layer(middleware::from_fn_with_state(admission, admission::admit));
+    // Health has to answer under load as well: it needs no permit.
+    let (standard, serving) = grpc::standard(stopped).await?;
+    let routes = verbs
+        .merge(standard)
+        // Around all that refuses, within the observation, which sees what the caller sees.
+        .layer(middleware::from_fn(refusal::translate))
         .layer(middleware::from_fn(observe::observe))
         // The id is set before anything is logged and copied after everything is answered.
         .layer(PropagateRequestIdLayer::x_request_id())
-        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
+    Ok((routes, serving))
 }
 
 /// A listening port and the task that serves it. Dropping it closes the port at once.
@@ -210,8 +231,11 @@ struct Listener {
 }
 
 impl Listener {
-    fn spawn(listener: TcpListener, routes: Router) -> Self {
-        let (stop, mut stopped) = watch::channel(false);
+    fn spawn(
+        listener: TcpListener,
+        routes: Router,
+        (stop, mut stopped): (watch::Sender<bool>, watch::Receiver<bool>),
+    ) -> Self {
         let until_stopped = async move {
             // An error means that the sender is gone, which is a stop as well.
             let _ = stopped.wait_for(|is_stopped| *is_stopped).await;

@@ -9,7 +9,7 @@
 //! - [`types`]: the vocabulary and the configuration.
 //! - [`model`], [`batch`], [`state`], [`fit`], [`replay`], [`page`]: the engines. They do not know one another.
 //! - [`service`]: one function per verb, free of any transport.
-//! - [`http`]: routes and handlers.
+//! - [`http`], [`grpc`]: routes and handlers.
 //! - [`app`] and its neighbours: the process. [`cli`]: the commands.
 
 pub mod mixture;
@@ -25,6 +25,7 @@ pub mod state;
 
 pub mod service;
 
+pub mod grpc;
 pub mod http;
 
 pub mod app;
@@ -35,5 +36,6 @@ mod admission;
 mod health;
 mod metrics;
 mod observe;
+mod refusal;
 mod shutdown;
 mod telemetry;

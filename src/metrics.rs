@@ -79,7 +79,7 @@ fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildErro
 }
 
 fn describe() {
-    describe_counter!(metric::REQUESTS, "Requests answered, by route and status");
+    describe_counter!(metric::REQUESTS, "Requests answered, by route and status or gRPC code");
     describe_histogram!(metric::REQUEST_SECONDS, Unit::Seconds, "Time from head to head, by route");
     describe_gauge!(metric::INFLIGHT, "Requests being answered now");
     describe_counter!(metric::SHED, "Requests refused for load, by reason");

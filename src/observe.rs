@@ -1,14 +1,20 @@
 //! The edge: every answer is counted, timed, and its error logged once.
 
 use std::any::Any;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::http::{self, Problem};
+use crate::grpc;
+use crate::http::Problem;
 use crate::types::{Error, ErrorKind, metric};
 
 /// Counts, times and logs one request. Labels hold routes and statuses, never ids or text.
@@ -17,15 +23,62 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = tracing::info_span!("request", method = %request.method(), route, id);
+    let is_grpc = grpc::is_grpc(request.headers());
     let response = next.run(request).instrument(span.clone()).await;
-    let status = response.status();
-    metrics::counter!(metric::REQUESTS, "route" => route.clone(), "code" => status.as_str().to_owned())
-        .increment(1);
-    metrics::histogram!(metric::REQUEST_SECONDS, "route" => route).record(start.elapsed());
-    if let Some(Problem(error)) = response.extensions().get::<Problem>() {
-        span.in_scope(|| http::log(error));
+    metrics::histogram!(metric::REQUEST_SECONDS, "route" => route.clone()).record(start.elapsed());
+    let problem = response.extensions().get::<Problem>().map(|Problem(error)| &**error);
+    if let Some(error) = problem.or_else(|| grpc::error_of(&response)) {
+        span.in_scope(|| error.log());
     }
+    if is_grpc {
+        let code = grpc::code_name(response.headers());
+        return response.map(|body| Body::new(Counted { body, route, code }));
+    }
+    count(route, response.status().as_str().to_owned());
     response
+}
+
+fn count(route: String, code: String) {
+    metrics::counter!(metric::REQUESTS, "route" => route, "code" => code).increment(1);
+}
+
+/// A gRPC answer, counted when it is over: its code comes last.
+struct Counted {
+    body: Body,
+    route: String,
+    code: Option<&'static str>,
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.code = frame.trailers_ref().and_then(grpc::code_name).or(self.code);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        // Without a code, the caller went away before the end.
+        let code = self.code.unwrap_or("CANCELLED");
+        count(std::mem::take(&mut self.route), code.to_owned());
+    }
 }
 
 /// The answer to a request whose handler panicked.

@@ -16,7 +16,7 @@ use axum::routing::{delete, get, post};
 
 use crate::service::Service;
 
-pub use problem::{Problem, log};
+pub use problem::Problem;
 
 /// The traffic routes. The layers around them are the process's business.
 pub fn routes(service: Arc<Service>) -> Router {

@@ -74,7 +74,7 @@ pub(super) async fn import(
     Json(import): Json<UserImport>,
 ) -> Verb<UserView> {
     Query::parse(query.as_deref(), &[])?;
-    Ok(Answer(service.import(&user_id(id)?, import).await?))
+    Ok(Answer(service.import(&user_id(id)?, import.ledger).await?))
 }
 
 #[utoipa::path(delete, path = "/feedback/{event_id}", params(("event_id" = String, Path),

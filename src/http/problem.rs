@@ -63,17 +63,3 @@ pub(super) async fn no_route(uri: Uri) -> Problem {
 pub(super) async fn no_method(method: Method, uri: Uri) -> Problem {
     Error::new(ErrorKind::MethodNotAllowed, format!("{} does not take {method}", uri.path())).into()
 }
-
-/// Logs an error with its source, as loudly as it needs somebody. The edge calls it, once per error.
-pub fn log(error: &Error) {
-    let source = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    match error.kind() {
-        ErrorKind::Internal | ErrorKind::ModelUnavailable | ErrorKind::StoreUnavailable => {
-            tracing::error!(code = error.code(), source, "{error}");
-        }
-        ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => {
-            tracing::warn!(code = error.code(), source, "{error}");
-        }
-        _ => tracing::debug!(code = error.code(), source, "{error}"),
-    }
-}

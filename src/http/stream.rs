@@ -1,7 +1,7 @@
 //! Feedback as lines: acks leave while events are still coming.
 //!
-//! Bounded: a stream holds a few batches of lines, and reads no further while their acks can't leave or the store is
-//! slow, so that the connection itself slows the sender. Nothing is dropped.
+//! Bounded: a stream holds one batch of lines, and reads no further while their acks can't leave or the store is
+//! slow, so that the connection itself slows the sender. Nothing is dropped, and events are applied in their order.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,20 +15,16 @@ use futures::{Stream, StreamExt, TryStreamExt};
 use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
 
-use super::feedback::Reading;
+use super::feedback;
 use super::lines::Lines;
-use super::problem::log;
-use crate::service::Service;
+use crate::service::{Read, Service, rejected};
 use crate::types::Error;
 
 /// Lines that are settled together: one fsync for all of them.
-const LINES_AT_ONCE: usize = 512;
+const LINES_AT_ONCE: usize = 2048;
 
 /// A batch ends with the line that reaches this, so that long lines do not fill the memory.
 const BATCH_BYTES: usize = 1 << 20;
-
-/// Batches of one stream that are worked on at once: one is parsed while another is made durable.
-const BATCHES_AT_ONCE: usize = 4;
 
 /// The longest line: three texts of a MiB in the worst escaping fit.
 const MAX_LINE_BYTES: usize = 24 << 20;
@@ -45,14 +41,13 @@ pub(super) fn acks(service: Arc<Service>, body: Body) -> impl Stream<Item = Resu
     let reader = StreamReader::new(body.into_data_stream().map_err(to_io));
     let source = FramedRead::with_capacity(reader, Lines::new(MAX_LINE_BYTES), 64 << 10);
     futures::stream::unfold(source, |mut source| async move { Some((batch(&mut source).await?, source)) })
-        .map(move |reading| ack_lines(service.clone(), reading))
-        .buffered(BATCHES_AT_ONCE)
+        .then(move |batch| ack_lines(service.clone(), batch))
         .map(Ok)
 }
 
 /// The next line and what has arrived after it; none when the body ends, breaks, or is silent for too long.
-async fn batch(source: &mut Source) -> Option<Reading> {
-    let mut reading = Reading::default();
+async fn batch(source: &mut Source) -> Option<Vec<Read>> {
+    let mut batch = Vec::new();
     let mut n_bytes = 0;
     for n_lines in 0..LINES_AT_ONCE {
         let line = if n_lines == 0 {
@@ -65,12 +60,12 @@ async fn batch(source: &mut Source) -> Option<Reading> {
             }
         };
         n_bytes += line.as_ref().map_or(0, String::len);
-        reading.push(line.as_deref(), "");
+        batch.push(line.map_err(|error| rejected(None, &error)).and_then(|line| feedback::read(&line, "")));
         if n_bytes >= BATCH_BYTES {
             break;
         }
     }
-    Some(reading)
+    Some(batch)
 }
 
 /// The next line that is not blank. A connection that broke has nobody to ack to.
@@ -83,10 +78,10 @@ async fn next(source: &mut Source) -> Option<Result<String, Error>> {
     }
 }
 
-async fn ack_lines(service: Arc<Service>, reading: Reading) -> Bytes {
-    let acks = reading.settle(&service).await.unwrap_or_else(|(error, acks)| {
-        log(&error);
-        acks
+async fn ack_lines(service: Arc<Service>, batch: Vec<Read>) -> Bytes {
+    let acks = service.settle(batch).await.unwrap_or_else(|unsettled| {
+        unsettled.error.log();
+        unsettled.acks
     });
     let mut lines = Vec::new();
     for ack in acks {

@@ -1,4 +1,4 @@
-//! One function per verb, free of any transport: the same answer over HTTP and whatever comes later.
+//! One function per verb, free of any transport: the same answer over HTTP and gRPC.
 //!
 //! Owns the path of a request: check, tokenise, encode, score every head, route. Deliberately knows no status
 //! code, no header and no socket.
@@ -13,6 +13,7 @@ mod rank;
 mod remember;
 mod route;
 mod score;
+mod settle;
 mod transfer;
 mod users;
 
@@ -24,6 +25,8 @@ use crate::model::Bundle;
 use crate::state::{Receipts, RouterStore, Row, StoreError, UserKey};
 use crate::types::config::{FeedbackWindow, Population, ReceiptBounds, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, UserId, key64, metric};
+
+pub use settle::{Read, Unsettled, rejected};
 
 /// Everything a verb needs. One per process, shared by all requests.
 pub struct Service {

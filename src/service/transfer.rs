@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use super::Service;
 use crate::mixture::{Ledger, Ledgers};
 use crate::state::{ChangeKind, EventKey, Outcome};
-use crate::types::{
-    Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserImport, UserView,
-};
+use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
 
 /// No sum of real events comes near it, and two of them can be added.
 const MAX_SUM: u64 = 1 << 61;
@@ -35,8 +33,8 @@ impl Service {
     ///
     /// # Errors
     /// `Invalid` names the field; `Conflict` for evidence of other heads; `StoreUnavailable`.
-    pub async fn import(&self, user: &UserId, import: UserImport) -> Result<UserView, Error> {
-        let ledgers = self.imported(import.ledger)?;
+    pub async fn import(&self, user: &UserId, ledger: LedgersView) -> Result<UserView, Error> {
+        let ledgers = self.imported(ledger)?;
         if let Outcome::Full { max_users } = self.change(user, ChangeKind::Import(ledgers)).await? {
             let detail = format!("there is no room for another user beside {max_users}");
             return Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"));

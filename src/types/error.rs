@@ -50,20 +50,20 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// HTTP status, metric label, and whether the same request may succeed later.
-    const fn row(self) -> (u16, &'static str, bool) {
+    /// HTTP status, gRPC code, metric label, and whether the same request may succeed later.
+    const fn row(self) -> (u16, i32, &'static str, bool) {
         match self {
-            Self::Invalid => (400, "invalid", false),
-            Self::NotFound => (404, "not_found", false),
-            Self::MethodNotAllowed => (405, "method_not_allowed", false),
-            Self::Conflict => (409, "conflict", false),
-            Self::TooLarge => (413, "too_large", false),
-            Self::UnsupportedMedia => (415, "unsupported_media", false),
-            Self::Overloaded => (503, "overloaded", true),
-            Self::DeadlineExceeded => (504, "deadline_exceeded", true),
-            Self::ModelUnavailable => (500, "model_unavailable", true),
-            Self::StoreUnavailable => (503, "store_unavailable", true),
-            Self::Internal => (500, "internal", false),
+            Self::Invalid => (400, 3, "invalid", false),
+            Self::NotFound => (404, 5, "not_found", false),
+            Self::MethodNotAllowed => (405, 12, "method_not_allowed", false),
+            Self::Conflict => (409, 9, "conflict", false),
+            Self::TooLarge => (413, 8, "too_large", false),
+            Self::UnsupportedMedia => (415, 12, "unsupported_media", false),
+            Self::Overloaded => (503, 14, "overloaded", true),
+            Self::DeadlineExceeded => (504, 4, "deadline_exceeded", true),
+            Self::ModelUnavailable => (500, 14, "model_unavailable", true),
+            Self::StoreUnavailable => (503, 14, "store_unavailable", true),
+            Self::Internal => (500, 13, "internal", false),
         }
     }
 
@@ -73,16 +73,22 @@ impl ErrorKind {
         self.row().0
     }
 
+    /// The gRPC status code, as google.rpc.Code numbers them.
+    #[must_use]
+    pub const fn grpc_code(self) -> i32 {
+        self.row().1
+    }
+
     /// The name in metrics, and the `code` of errors that have no narrower one.
     #[must_use]
     pub const fn label(self) -> &'static str {
-        self.row().1
+        self.row().2
     }
 
     /// Whether the same request may succeed later.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
-        self.row().2
+        self.row().3
     }
 }
 
@@ -162,6 +168,19 @@ impl Error {
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
+
+    /// Logs it with its source, as loudly as it needs somebody. The edge calls it, once per error.
+    pub fn log(&self) {
+        let source = self.source.as_ref().map(ToString::to_string).unwrap_or_default();
+        let code = self.code;
+        match self.kind {
+            ErrorKind::Internal | ErrorKind::ModelUnavailable | ErrorKind::StoreUnavailable => {
+                tracing::error!(code, source, "{self}");
+            }
+            ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => tracing::warn!(code, source, "{self}"),
+            _ => tracing::debug!(code, source, "{self}"),
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -189,6 +208,7 @@ mod tests {
         let labels: HashSet<_> = ErrorKind::ALL.iter().map(|kind| kind.label()).collect();
         assert_eq!(labels.len(), ErrorKind::ALL.len());
         assert!(ErrorKind::ALL.iter().all(|kind| (400..600).contains(&kind.http_status())));
+        assert!(ErrorKind::ALL.iter().all(|kind| (1..=16).contains(&kind.grpc_code())));
     }
 
     #[test]

@@ -1,0 +1,120 @@
+//! Messages in, answers out, in order, while the caller goes on sending.
+//!
+//! The law: at most [`AT_ONCE`] messages of a stream are held, so that a slow reader slows the sender; dropping the
+//! answers drops the work; a stop lets what was read be answered and then ends the stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt};
+use tonic::{Status, Streaming};
+
+use super::call::stopping_error;
+use super::pb::{self, score_stream_response::Result as Outcome};
+use super::requests::required;
+use super::status::{foreign, gone, status};
+use super::{Stopped, stop};
+use crate::service::{Read, Service, rejected};
+use crate::types::{Error, ErrorKind, ScoreAnswer};
+
+/// Messages of one stream that are worked on at once: enough to fill batches, few enough to bound memory.
+const AT_ONCE: usize = 32;
+
+/// A stream that sends nothing for this long is ended, so that silent ones do not use up the permits.
+const MAX_SILENCE: Duration = Duration::from_secs(300);
+
+pub(super) type Answers<T> = BoxStream<'static, Result<T, Status>>;
+
+/// Scores message by message.
+pub(super) fn scores(
+    service: Arc<Service>,
+    requests: Streaming<pb::ScoreStreamRequest>,
+    stopped: Stopped,
+) -> Answers<pb::ScoreStreamResponse> {
+    let answer = move |message: Result<pb::ScoreStreamRequest, Status>| {
+        let service = service.clone();
+        async move {
+            let pb::ScoreStreamRequest { correlation_id, request } = message?;
+            let result = match score(&service, request).await {
+                Ok(answer) => Outcome::Response(answer.into()),
+                Err(error) => {
+                    error.log();
+                    Outcome::Error((&error).into())
+                }
+            };
+            Ok(pb::ScoreStreamResponse { correlation_id, result: Some(result) })
+        }
+    };
+    messages(requests, stopped).map(answer).buffered(AT_ONCE).boxed()
+}
+
+async fn score(service: &Service, request: Option<pb::ScoreRequest>) -> Result<ScoreAnswer, Error> {
+    service.score(required(request, "request")?.try_into()?).await
+}
+
+/// Acks event by event. What has arrived is worked on together.
+pub(super) fn acks(
+    service: Arc<Service>,
+    requests: Streaming<pb::FeedbackRequest>,
+    stopped: Stopped,
+) -> Answers<pb::FeedbackResponse> {
+    let ack = move |chunk: Vec<Result<pb::FeedbackRequest, Status>>| {
+        let service = service.clone();
+        async move {
+            let (mut events, mut end) = (Vec::with_capacity(chunk.len()), None);
+            for message in chunk {
+                match message {
+                    Ok(message) => events.push(read(message.event)),
+                    Err(status) => end = Some(Err(status)),
+                }
+            }
+            let acks = service.settle(events).await.unwrap_or_else(|unsettled| {
+                unsettled.error.log();
+                unsettled.acks
+            });
+            stream::iter(acks.into_iter().map(|ack| Ok(ack.into())).chain(end))
+        }
+    };
+    messages(requests, stopped).ready_chunks(AT_ONCE).then(ack).flatten().boxed()
+}
+
+fn read(event: Option<pb::Event>) -> Read {
+    let event = required(event, "event").map_err(|error| rejected(None, &error))?;
+    let event_id = event.event_id.clone();
+    event.try_into().map_err(|error| rejected(Some(event_id), &error))
+}
+
+/// What the caller sends, and at last, unless the caller has ended the stream, why it ends.
+fn messages<T: Send + 'static>(
+    requests: Streaming<T>,
+    stopped: Stopped,
+) -> impl Stream<Item = Result<T, Status>> + Send {
+    let stopped = Box::pin(stop(stopped));
+    stream::unfold(Some((requests, stopped)), |open| async move {
+        let (mut requests, mut stopped) = open?;
+        let message = tokio::select! {
+            biased;
+            () = &mut stopped => Err(ended(stopping_error())),
+            message = tokio::time::timeout(MAX_SILENCE, requests.message()) => match message {
+                Ok(Ok(message)) => Ok(message?),
+                // The messages behind one that can't be told apart can't be either.
+                Ok(Err(status)) => Err(foreign(&status).map_or_else(gone, ended)),
+                Err(_) => Err(ended(silent())),
+            },
+        };
+        let open = message.is_ok().then_some((requests, stopped));
+        Some((message, open))
+    })
+}
+
+/// The status that ends a stream; its error is logged here, as no answer carries it.
+fn ended(error: Error) -> Status {
+    error.log();
+    status(error)
+}
+
+fn silent() -> Error {
+    let detail = format!("the stream sent nothing for {MAX_SILENCE:?}");
+    Error::new(ErrorKind::DeadlineExceeded, detail).with_code("silent_stream")
+}

@@ -1,0 +1,107 @@
+//! The verbs: message in, service call, message out.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status, Streaming};
+
+use super::pb::reward_service_server::RewardService;
+use super::requests::{event_id, required, user_id};
+use super::status::status;
+use super::streams::{Answers, acks, scores};
+use super::{Stopped, pb};
+use crate::service::Service;
+use crate::types::Error;
+
+type Verb<T> = Result<Response<T>, Status>;
+
+/// All verbs over one service.
+pub(super) struct Verbs {
+    service: Arc<Service>,
+    stopped: Stopped,
+}
+
+impl Verbs {
+    pub(super) fn new(service: Arc<Service>, stopped: Stopped) -> Self {
+        Self { service, stopped }
+    }
+}
+
+/// The answer of a verb, or its error as a status.
+async fn answer<A, T: From<A>>(work: impl Future<Output = Result<A, Error>>) -> Verb<T> {
+    work.await.map(|answer| Response::new(answer.into())).map_err(status)
+}
+
+#[tonic::async_trait]
+impl RewardService for Verbs {
+    type ScoreStreamStream = Answers<pb::ScoreStreamResponse>;
+    type FeedbackStream = Answers<pb::FeedbackResponse>;
+
+    async fn score(&self, request: Request<pb::ScoreRequest>) -> Verb<pb::ScoreResponse> {
+        answer(async { self.service.score(request.into_inner().try_into()?).await }).await
+    }
+
+    async fn score_stream(
+        &self,
+        requests: Request<Streaming<pb::ScoreStreamRequest>>,
+    ) -> Verb<Self::ScoreStreamStream> {
+        Ok(Response::new(scores(self.service.clone(), requests.into_inner(), self.stopped.clone())))
+    }
+
+    async fn rank(&self, request: Request<pb::RankRequest>) -> Verb<pb::RankResponse> {
+        let request = pb::ScoreRequest::from(request.into_inner());
+        answer(async { self.service.rank(request.try_into()?).await }).await
+    }
+
+    async fn compare(&self, request: Request<pb::CompareRequest>) -> Verb<pb::CompareResponse> {
+        answer(async { self.service.compare(request.into_inner().try_into()?).await }).await
+    }
+
+    async fn feedback(
+        &self,
+        requests: Request<Streaming<pb::FeedbackRequest>>,
+    ) -> Verb<Self::FeedbackStream> {
+        Ok(Response::new(acks(self.service.clone(), requests.into_inner(), self.stopped.clone())))
+    }
+
+    async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Verb<pb::GetUserResponse> {
+        let pb::GetUserRequest { user, context } = request.into_inner();
+        answer(async { self.service.user(&user_id(user)?, context).await }).await
+    }
+
+    async fn erase_user(&self, request: Request<pb::EraseUserRequest>) -> Verb<pb::EraseUserResponse> {
+        answer(async { self.service.erase(&user_id(request.into_inner().user)?).await }).await
+    }
+
+    async fn import_user(&self, request: Request<pb::ImportUserRequest>) -> Verb<pb::ImportUserResponse> {
+        let pb::ImportUserRequest { user, ledger } = request.into_inner();
+        answer(async {
+            let ledger = required(ledger, "ledger")?.try_into()?;
+            self.service.import(&user_id(user)?, ledger).await
+        })
+        .await
+    }
+
+    async fn retract_feedback(
+        &self,
+        request: Request<pb::RetractFeedbackRequest>,
+    ) -> Verb<pb::RetractFeedbackResponse> {
+        let pb::RetractFeedbackRequest { user, event_id: id } = request.into_inner();
+        answer(async { self.service.retract(&user_id(user)?, &event_id(id)?).await }).await
+    }
+
+    async fn elicit(&self, request: Request<pb::ElicitRequest>) -> Verb<pb::ElicitResponse> {
+        answer(async { self.service.elicit(request.into_inner().try_into()?).await }).await
+    }
+
+    async fn next_question(
+        &self,
+        request: Request<pb::NextQuestionRequest>,
+    ) -> Verb<pb::NextQuestionResponse> {
+        let pb::NextQuestionRequest { user, context } = request.into_inner();
+        answer(async { self.service.next_question(&user_id(user)?, context).await }).await
+    }
+
+    async fn list_models(&self, _: Request<pb::ListModelsRequest>) -> Verb<pb::ListModelsResponse> {
+        Ok(Response::new(self.service.model().into()))
+    }
+}
