@@ -44,7 +44,7 @@ impl Service {
                     let row = self.row(Some(&user)).await?;
                     match row.filter(|row| row.remembers(EventKey::of(&event_id))) {
                         Some(row) => Ok(ack(&event_id, AckStatus::Duplicate, Some(row.version))),
-                        None => Err(error),
+                        None => Err(*error),
                     }
                 }
                 Ok(Hearing { heard, .. }) => {

@@ -22,7 +22,7 @@ pub(super) enum Unheard {
     /// It changes nothing, and its sender need not mind.
     Acked(EventId, AckStatus),
     /// It can't be taken, unless it was before: what its ids stood for has been forgotten.
-    Forgotten { event_id: EventId, user: UserId, error: Error },
+    Forgotten { event_id: EventId, user: UserId, error: Box<Error> },
     /// It can't be taken.
     Refused(Error),
 }
@@ -120,7 +120,8 @@ fn forgotten(feedback: &Feedback, idx: usize) -> Unheard {
     let detail = "no response with this id is remembered for this user: send the prompt and the text, or score it again";
     let error = Error::new(ErrorKind::NotFound, detail);
     let error = error.with_code("unknown_response").with_field(feedback.field(idx));
-    Unheard::Forgotten { event_id: feedback.event_id.clone(), user: feedback.user.clone(), error }
+    let (event_id, user) = (feedback.event_id.clone(), feedback.user.clone());
+    Unheard::Forgotten { event_id, user, error: Box::new(error) }
 }
 
 fn different_prompts(feedback: &Feedback, idx: usize) -> Error {
