@@ -32,8 +32,8 @@ impl MemoryStore {
         let is_spent =
             |bytes: &[u8]| codec::decode(bytes, rules.n_heads).is_ok_and(|row| row.is_spent(now_ms, &rules));
         let mut spent = Vec::new();
-        self.rows.for_each(|user, held| spent.extend(is_spent(&held.bytes).then_some(user)));
-        spent.into_iter().for_each(|user| self.rows.drop_if(user, |held| is_spent(&held.bytes)));
+        self.rows.for_each(|user, _, bytes| spent.extend(is_spent(bytes).then_some(user)));
+        spent.into_iter().for_each(|user| self.rows.drop_if(user, |_, bytes| is_spent(bytes)));
     }
 }
 

@@ -3,7 +3,7 @@
 //! No guard of the map leaves a method.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 
@@ -20,11 +20,35 @@ pub(super) struct Held {
     pub(super) bytes: Box<[u8]>,
 }
 
+/// A row in the map, in 24 bytes: there is a place for every user in memory, and some more.
 #[derive(Debug)]
 struct Place {
-    held: Held,
-    /// Whether it was used since it was last passed over.
-    is_used: AtomicBool,
+    bytes: Box<[u8]>,
+    /// Twice the position; odd if the row was used since it was last passed over.
+    lsn_and_use: AtomicU64,
+}
+
+impl Place {
+    fn new(held: Held) -> Self {
+        Self { bytes: held.bytes, lsn_and_use: AtomicU64::new(held.lsn << 1 | 1) }
+    }
+
+    fn lsn(&self) -> u64 {
+        self.lsn_and_use.load(Ordering::Relaxed) >> 1
+    }
+
+    fn held(&self) -> Held {
+        Held { lsn: self.lsn(), bytes: self.bytes.clone() }
+    }
+
+    fn is_used(&self) {
+        self.lsn_and_use.fetch_or(1, Ordering::Relaxed);
+    }
+
+    /// Whether it was used since this was asked last.
+    fn was_used(&self) -> bool {
+        self.lsn_and_use.fetch_and(!1, Ordering::Relaxed) & 1 == 1
+    }
 }
 
 /// The map of rows.
@@ -59,11 +83,11 @@ impl Resident {
         match self.rows.entry(change.user) {
             Entry::Occupied(mut place) => {
                 let place = place.get_mut();
-                *place.is_used.get_mut() = true;
-                let before = self.decode(change.user, &place.held.bytes)?;
+                place.is_used();
+                let before = self.decode(change.user, &place.bytes)?;
                 let (outcome, after) = self.changed(before, change);
                 if let Some(bytes) = after {
-                    place.held = Held { lsn: keep(), bytes };
+                    *place = Place::new(Held { lsn: keep(), bytes });
                 }
                 Ok(outcome)
             }
@@ -77,21 +101,16 @@ impl Resident {
                 let held = after.map(|bytes| Held { lsn: keep(), bytes }).or(loaded);
                 if let Some(held) = held {
                     self.n_resident.fetch_add(1, Ordering::Relaxed);
-                    slot.insert(Place { held, is_used: AtomicBool::new(true) });
+                    slot.insert(Place::new(held));
                 }
                 Ok(outcome)
             }
         }
     }
 
-    /// Makes a change that was made before, if the row does not have it yet.
-    pub(super) fn replay(
-        &self,
-        change: &Change,
-        lsn: u64,
-        load: impl FnOnce() -> Result<Option<Held>, StoreError>,
-    ) -> Result<(), StoreError> {
-        if self.get_or_load(change.user, load)?.is_none_or(|held| held.lsn < lsn) {
+    /// Makes a change that was made before, if the row, which is resident if there is one, does not have it yet.
+    pub(super) fn replay(&self, change: &Change, lsn: u64) -> Result<(), StoreError> {
+        if self.rows.get(&change.user).is_none_or(|place| place.lsn() < lsn) {
             self.change(change, || Ok(None), || lsn)?;
         }
         Ok(())
@@ -123,14 +142,14 @@ impl Resident {
     /// A row that is resident.
     pub(super) fn get(&self, user: UserKey) -> Option<Held> {
         self.rows.get(&user).map(|place| {
-            place.is_used.store(true, Ordering::Relaxed);
-            place.held.clone()
+            place.is_used();
+            place.held()
         })
     }
 
     /// As [`Resident::get`], without counting as use.
     pub(super) fn peek(&self, user: UserKey) -> Option<Held> {
-        self.rows.get(&user).map(|place| place.held.clone())
+        self.rows.get(&user).map(|place| place.held())
     }
 
     /// A row, made resident if `load` finds it.
@@ -140,13 +159,13 @@ impl Resident {
         load: impl FnOnce() -> Result<Option<Held>, StoreError>,
     ) -> Result<Option<Held>, StoreError> {
         match self.rows.entry(user) {
-            Entry::Occupied(place) => Ok(Some(place.get().held.clone())),
+            Entry::Occupied(place) => Ok(Some(place.get().held())),
             // Under the lock: a row that was loaded before it was changed and spilled elsewhere would be an old one.
             Entry::Vacant(slot) => {
                 let held = load()?;
                 if let Some(held) = held.clone() {
                     self.n_resident.fetch_add(1, Ordering::Relaxed);
-                    slot.insert(Place { held, is_used: AtomicBool::new(true) });
+                    slot.insert(Place::new(held));
                 }
                 Ok(held)
             }
@@ -157,16 +176,16 @@ impl Resident {
         codec::decode(bytes, self.rules.n_heads).map_err(|source| StoreError::Row { user, source })
     }
 
-    /// Calls `look` with every resident row.
-    pub(super) fn for_each(&self, mut look: impl FnMut(UserKey, &Held)) {
+    /// Calls `look` with the key, the position and the bytes of every resident row.
+    pub(super) fn for_each(&self, mut look: impl FnMut(UserKey, u64, &[u8])) {
         for place in &self.rows {
-            look(*place.key(), &place.value().held);
+            look(*place.key(), place.lsn(), &place.bytes);
         }
     }
 
     /// Drops rows that are not used, until at most `max_rows` are left: first those that nobody used since the last time,
-    /// then any. Only rows that `may_go` are dropped.
-    pub(super) fn spill(&self, max_rows: usize, may_go: impl Fn(&Held) -> bool) {
+    /// then any. Only rows whose position `may_go` are dropped.
+    pub(super) fn spill(&self, max_rows: usize, may_go: impl Fn(u64) -> bool) {
         for spare_used in [true, false] {
             let surplus = self.len().saturating_sub(max_rows);
             if surplus == 0 {
@@ -174,8 +193,8 @@ impl Resident {
             }
             let mut n_left = surplus;
             self.rows.retain(|_, place| {
-                let is_used = place.is_used.swap(false, Ordering::Relaxed) && spare_used;
-                let goes = n_left > 0 && !is_used && may_go(&place.held);
+                let is_used = place.was_used() && spare_used;
+                let goes = n_left > 0 && !is_used && may_go(place.lsn());
                 n_left -= usize::from(goes);
                 !goes
             });
@@ -184,8 +203,8 @@ impl Resident {
     }
 
     /// Drops a row if `may_go`.
-    pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(&Held) -> bool) {
-        if self.rows.remove_if(&user, |_, place| may_go(&place.held)).is_some() {
+    pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(u64, &[u8]) -> bool) {
+        if self.rows.remove_if(&user, |_, place| may_go(place.lsn(), &place.bytes)).is_some() {
             self.n_resident.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -198,7 +217,7 @@ impl Resident {
             if kept.len() == n && kept.last_key_value().is_none_or(|(largest, _)| key > *largest) {
                 continue;
             }
-            if let Ok(row) = codec::decode(&place.value().held.bytes, self.rules.n_heads)
+            if let Ok(row) = codec::decode(&place.value().bytes, self.rules.n_heads)
                 && !row.is_tombstone()
             {
                 kept.insert(key, row);

@@ -147,7 +147,9 @@ impl Core {
         let until = self.journal.last_lsn();
         if until > since {
             let mut changed = Vec::new();
-            self.resident.for_each(|user, held| changed.extend((held.lsn > since).then_some(user)));
+            self.resident.for_each(|user, lsn, _| changed.extend((lsn > since).then_some(user)));
+            // Neighbours share a page of the file, and a transaction writes each page that it touches once.
+            changed.sort_unstable();
             for users in changed.chunks(ROWS_AT_ONCE) {
                 self.save_rows(users)?;
             }
@@ -159,7 +161,7 @@ impl Core {
         }
         if self.is_crowded() {
             let left = (self.config.resident_users as f64 * SPILL_TO) as usize;
-            self.resident.spill(left, |held| self.is_saved(held));
+            self.resident.spill(left, |lsn| self.is_saved(lsn));
         }
         self.drop_segments();
         Ok(())
@@ -206,7 +208,7 @@ impl Core {
         tombstones.retain(|(_, held)| is_spent(&held.bytes));
         let mut spent = Vec::new();
         for (user, _) in tombstones {
-            self.resident.drop_if(user, |held| self.is_saved(held) && is_spent(&held.bytes));
+            self.resident.drop_if(user, |lsn, bytes| self.is_saved(lsn) && is_spent(bytes));
             // Somebody who came back has a newer row, and it will be saved.
             spent.extend((!self.resident.contains(user)).then_some(user));
         }

@@ -22,12 +22,12 @@ pub use events::{EventLog, Logged};
 use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
 use super::journal::{DataDir, Heads, Journal, OpenError};
-use super::resident::{Held, Resident};
+use super::resident::Resident;
 use super::{Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
 use crate::types::Clock;
 
 /// A longer tail of the journal would make a restart slow: about a second here.
-const MAX_TAIL: u64 = 1_000_000;
+const MAX_TAIL: u64 = 500_000;
 
 /// How long to wait for rows to be spilled before looking again.
 const SPILL_WAIT: Duration = Duration::from_millis(5);
@@ -147,9 +147,9 @@ impl Core {
         self.resident.len() > self.config.resident_users
     }
 
-    /// Whether a row is in the file of rows as it is.
-    fn is_saved(&self, held: &Held) -> bool {
-        held.lsn <= self.checkpoint()
+    /// Whether a row whose last change has this position is in the file of rows as it is.
+    fn is_saved(&self, lsn: u64) -> bool {
+        lsn <= self.checkpoint()
     }
 }
 

@@ -1,5 +1,6 @@
 //! From a directory to a store: the file of rows, then every frame of the journal that it does not have.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
@@ -8,10 +9,10 @@ use parking_lot::Mutex;
 use super::keeper::Tasks;
 use super::rows::Rows;
 use super::{Core, EmbeddedConfig};
-use crate::state::journal::segment::{self, End, Segment};
-use crate::state::journal::{DataDir, Journal, OpenError};
+use crate::state::journal::segment::{self, End, Frame, Segment};
+use crate::state::journal::{DataDir, Heads, Journal, OpenError};
 use crate::state::resident::Resident;
-use crate::state::{Change, ChangeKind};
+use crate::state::{Change, ChangeKind, UserKey};
 use crate::types::Clock;
 
 /// Opens everything; see the module above for its errors.
@@ -20,49 +21,34 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
     let mut resident = Resident::new(config.rules.of_replay(), usize::MAX, checkpoint.n_users);
     let tasks = Tasks::new(rows.erased()?);
+    let paths = segment::list(&dir.journal())?;
+    let mut users = Vec::new();
+    let torn = tail(&paths, config.heads, checkpoint.lsn, |_, frame| {
+        // A change begins with its user's key.
+        users.extend(frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key)));
+        Ok(())
+    })?;
+    // In the order of the file, in which neighbours share a page.
+    users.sort_unstable();
+    users.dedup();
+    for user in users {
+        resident.get_or_load(user, || rows.get(user))?;
+    }
     let mut last_lsn = checkpoint.lsn;
     let mut n_replayed = 0_u64;
-    let paths = segment::list(&dir.journal())?;
-    for (idx, path) in paths.iter().enumerate() {
-        let next = paths.get(idx + 1);
-        let is_saved =
-            next.and_then(|next| segment::first_lsn(next)).is_some_and(|next| next <= checkpoint.lsn + 1);
-        if is_saved {
-            continue;
+    tail(&paths, config.heads, checkpoint.lsn, |path, frame| {
+        let change: Change = postcard::from_bytes(&frame.payload)
+            .map_err(|error| damaged(path, frame.offset, &format!("a frame is no change ({error})")))?;
+        resident.replay(&change, frame.lsn)?;
+        if matches!(change.kind, ChangeKind::Erase) {
+            tasks.erase(change.user, frame.lsn);
         }
-        let Some(mut segment) = Segment::open(path)? else {
-            if next.is_some() {
-                return Err(damaged(path, 0, "the header is not whole"));
-            }
-            continue;
-        };
-        let end = loop {
-            let frame = match segment.next()? {
-                Ok(frame) => frame,
-                Err(end) => break end,
-            };
-            if segment.heads != config.heads {
-                let (found, expected) = (segment.heads, config.heads);
-                return Err(OpenError::OtherHeads { path: path.clone(), found, expected });
-            }
-            if frame.lsn <= checkpoint.lsn {
-                continue;
-            }
-            let change: Change = postcard::from_bytes(&frame.payload)
-                .map_err(|error| damaged(path, frame.offset, &format!("a frame is no change ({error})")))?;
-            resident.replay(&change, frame.lsn, || rows.get(change.user))?;
-            if matches!(change.kind, ChangeKind::Erase) {
-                tasks.erase(change.user, frame.lsn);
-            }
-            last_lsn = frame.lsn;
-            n_replayed += 1;
-        };
-        if end == End::Torn {
-            if next.is_some() {
-                return Err(damaged(path, segment.whole_length(), "a frame is not whole"));
-            }
-            cut(&segment)?;
-        }
+        last_lsn = frame.lsn;
+        n_replayed += 1;
+        Ok(())
+    })?;
+    if let Some((path, length)) = torn {
+        cut(&path, length)?;
     }
     resident.rule(config.rules, config.max_users);
     let journal = Journal::open(&dir.journal(), config.heads, last_lsn)?;
@@ -80,9 +66,51 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     })
 }
 
+/// Calls `each` with every frame after a position, in order. If the newest segment is torn, where its last whole frame ends.
+fn tail(
+    paths: &[PathBuf],
+    heads: Heads,
+    after: u64,
+    mut each: impl FnMut(&Path, Frame) -> Result<(), OpenError>,
+) -> Result<Option<(PathBuf, u64)>, OpenError> {
+    for (idx, path) in paths.iter().enumerate() {
+        let next = paths.get(idx + 1);
+        let is_saved = next.and_then(|next| segment::first_lsn(next)).is_some_and(|next| next <= after + 1);
+        if is_saved {
+            continue;
+        }
+        let Some(mut segment) = Segment::open(path)? else {
+            if next.is_some() {
+                return Err(damaged(path, 0, "the header is not whole"));
+            }
+            continue;
+        };
+        let end = loop {
+            let frame = match segment.next()? {
+                Ok(frame) => frame,
+                Err(end) => break end,
+            };
+            if segment.heads != heads {
+                let (found, expected) = (segment.heads, heads);
+                return Err(OpenError::OtherHeads { path: path.clone(), found, expected });
+            }
+            if frame.lsn > after {
+                each(path, frame)?;
+            }
+        };
+        match (end, next) {
+            (End::Whole, _) => {}
+            (End::Torn, None) => return Ok(Some((path.clone(), segment.whole_length()))),
+            (End::Torn, Some(_)) => {
+                return Err(damaged(path, segment.whole_length(), "a frame is not whole"));
+            }
+        }
+    }
+    Ok(None)
+}
+
 /// Cuts a torn tail: what was never written to its end was never acked.
-fn cut(segment: &Segment) -> Result<(), OpenError> {
-    let (path, length) = (segment.path(), segment.whole_length());
+fn cut(path: &Path, length: u64) -> Result<(), OpenError> {
     let io = |source| OpenError::io(path, source);
     let file = std::fs::OpenOptions::new().write(true).open(path).map_err(io)?;
     let found = file.metadata().map_err(io)?.len();
@@ -90,6 +118,6 @@ fn cut(segment: &Segment) -> Result<(), OpenError> {
     file.set_len(length).and_then(|()| file.sync_all()).map_err(io)
 }
 
-fn damaged(path: &std::path::Path, offset: u64, what: &str) -> OpenError {
+fn damaged(path: &Path, offset: u64, what: &str) -> OpenError {
     OpenError::Damaged { path: path.to_owned(), offset, what: what.to_owned() }
 }

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use parking_lot::RwLock;
-use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
+use redb::{
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+};
 
 use crate::state::journal::{Heads, OpenError};
 use crate::state::resident::Held;
@@ -30,7 +32,20 @@ const HEAD: usize = 4 + 8;
 pub(super) struct Rows {
     path: PathBuf,
     /// None after an error, until it can be opened again: the library refuses a file once writing it failed.
-    database: RwLock<Option<Database>>,
+    open: RwLock<Option<Open>>,
+}
+
+/// The file, and its tables as the last commit left them: to open them anew takes longer than to read a row.
+#[derive(Debug)]
+struct Open {
+    database: Database,
+    tables: Tables,
+}
+
+#[derive(Debug)]
+struct Tables {
+    rows: ReadOnlyTable<[u8; 16], &'static [u8]>,
+    tombstones: ReadOnlyTable<[u8; 16], &'static [u8]>,
 }
 
 /// What the last checkpoint says.
@@ -55,9 +70,9 @@ impl Rows {
         let failed =
             |source: redb::Error| OpenError::Rows { path: path.to_owned(), source: Box::new(source) };
         let database = open(path).map_err(failed)?;
-        let checkpoint = prepare(&database, heads).map_err(failed)?;
-        let rows = Self { path: path.to_owned(), database: RwLock::new(Some(database)) };
-        let (found, checkpoint) = checkpoint;
+        let (found, checkpoint) = prepare(&database, heads).map_err(failed)?;
+        let tables = tables(&database).map_err(failed)?;
+        let rows = Self { path: path.to_owned(), open: RwLock::new(Some(Open { database, tables })) };
         if found != heads {
             return Err(OpenError::OtherHeads { path: path.to_owned(), found, expected: heads });
         }
@@ -66,38 +81,34 @@ impl Rows {
 
     /// The row of a user.
     pub(super) fn get(&self, user: UserKey) -> Result<Option<Held>, StoreError> {
-        let value = self.read(|database| {
-            let read = database.begin_read()?;
-            for table in [ROWS, TOMBSTONES] {
-                if let Some(value) = read.open_table(table)?.get(user.as_bytes())? {
-                    return Ok(Some(value.value().to_vec()));
-                }
-            }
-            Ok(None)
+        let value = self.read(|Tables { rows, tombstones }| {
+            let value = match rows.get(user.as_bytes())? {
+                Some(value) => Some(value),
+                None => tombstones.get(user.as_bytes())?,
+            };
+            Ok(value.map(|value| value.value().to_vec()))
         })?;
         value.map(|value| self.held(user, &value)).transpose()
     }
 
     /// The first `n` users that have said something.
     pub(super) fn first(&self, n: usize) -> Result<Vec<(UserKey, Held)>, StoreError> {
-        let values = self.read(|database| {
-            let table = database.begin_read()?.open_table(ROWS)?;
-            let mut values = Vec::new();
-            for entry in table.iter()?.take(n) {
-                let (key, value) = entry?;
-                values.push((UserKey::from(key.value()), value.value().to_vec()));
-            }
-            Ok(values)
-        })?;
-        values.into_iter().map(|(user, value)| Ok((user, self.held(user, &value)?))).collect()
+        self.first_of(|tables| &tables.rows, n)
     }
 
     /// The tombstones.
     pub(super) fn tombstones(&self) -> Result<Vec<(UserKey, Held)>, StoreError> {
-        let values = self.read(|database| {
-            let table = database.begin_read()?.open_table(TOMBSTONES)?;
+        self.first_of(|tables| &tables.tombstones, usize::MAX)
+    }
+
+    fn first_of(
+        &self,
+        table: impl FnOnce(&Tables) -> &ReadOnlyTable<[u8; 16], &'static [u8]>,
+        n: usize,
+    ) -> Result<Vec<(UserKey, Held)>, StoreError> {
+        let values = self.read(|tables| {
             let mut values = Vec::new();
-            for entry in table.iter()? {
+            for entry in table(tables).iter()?.take(n) {
                 let (key, value) = entry?;
                 values.push((UserKey::from(key.value()), value.value().to_vec()));
             }
@@ -108,8 +119,8 @@ impl Rows {
 
     /// The erasures that are still to be done in the journal.
     pub(super) fn erased(&self) -> Result<HashMap<UserKey, u64>, StoreError> {
-        self.read(|database| {
-            let table = database.begin_read()?.open_table(ERASED)?;
+        self.with(|open| {
+            let table = open.database.begin_read()?.open_table(ERASED)?;
             let entry = |entry: Result<_, redb::StorageError>| {
                 let (user, lsn): (redb::AccessGuard<'_, [u8; 16]>, redb::AccessGuard<'_, u64>) = entry?;
                 Ok((UserKey::from(user.value()), lsn.value()))
@@ -167,31 +178,46 @@ impl Rows {
         change: impl FnOnce(&redb::WriteTransaction) -> Result<(), redb::Error>,
     ) -> Result<(), StoreError> {
         self.reopen()?;
-        let written = self.read(|database| {
-            let mut write = database.begin_write()?;
+        let written = self.with(|open| {
+            let mut write = open.database.begin_write()?;
             // Opening after a kill then takes no longer for a larger file.
             write.set_quick_repair(true);
             change(&write)?;
-            Ok(write.commit()?)
+            write.commit()?;
+            tables(&open.database)
         });
-        if written.is_err() {
-            *self.database.write() = None;
-            self.reopen()?;
+        match written {
+            Ok(tables) => {
+                if let Some(open) = &mut *self.open.write() {
+                    open.tables = tables;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                *self.open.write() = None;
+                self.reopen()?;
+                Err(error)
+            }
         }
-        written
     }
 
-    fn read<T>(&self, read: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
-        match &*self.database.read() {
-            Some(database) => read(database).map_err(|source| self.failed(source)),
-            None => Err(self.closed()),
+    fn read<T>(&self, read: impl FnOnce(&Tables) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        self.with(|open| read(&open.tables))
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&Open) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        match &*self.open.read() {
+            Some(open) => work(open).map_err(|source| self.failed(source)),
+            None => Err(self.failed(redb::Error::PreviousIo)),
         }
     }
 
     fn reopen(&self) -> Result<(), StoreError> {
-        let mut database = self.database.write();
-        if database.is_none() {
-            *database = Some(open(&self.path).map_err(|source| self.failed(source))?);
+        let mut place = self.open.write();
+        if place.is_none() {
+            let database = open(&self.path).map_err(|source| self.failed(source))?;
+            let tables = tables(&database).map_err(|source| self.failed(source))?;
+            *place = Some(Open { database, tables });
         }
         Ok(())
     }
@@ -209,15 +235,16 @@ impl Rows {
     fn failed(&self, source: redb::Error) -> StoreError {
         StoreError::Rows { path: self.path.clone(), source: Box::new(source) }
     }
-
-    fn closed(&self) -> StoreError {
-        self.failed(redb::Error::PreviousIo)
-    }
 }
 
 fn open(path: &Path) -> Result<Database, redb::Error> {
     // A value's own checksum would not find a damaged key, which makes a row look as if it were not there.
     Ok(Database::builder().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create(path)?)
+}
+
+fn tables(database: &Database) -> Result<Tables, redb::Error> {
+    let read = database.begin_read()?;
+    Ok(Tables { rows: read.open_table(ROWS)?, tombstones: read.open_table(TOMBSTONES)? })
 }
 
 /// What the file is for and how far it is; a new one is made for these heads.
