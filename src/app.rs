@@ -19,7 +19,9 @@ use crate::http;
 use crate::metrics::Recorder;
 use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError, heads_fingerprint};
 use crate::service::{Service, Settings};
-use crate::state::{Embedded, EmbeddedConfig, Heads, MemoryStore, OpenError, RouterStore, Rules};
+use crate::state::{
+    Embedded, EmbeddedConfig, Heads, MemoryStore, OpenError, RouterStore, Rules, ValkeyConfig, ValkeyStore,
+};
 use crate::types::config::{Config, Engine};
 use crate::types::{Clock, Encode, key64};
 use crate::{admin, observe};
@@ -70,8 +72,8 @@ pub enum StartError {
     /// No thread for the model.
     #[error("the operating system gave no thread for the model: {0}")]
     Threads(std::io::Error),
-    /// The data directory can't be used.
-    #[error("`state.data_dir`: {0}")]
+    /// The data directory or the shared store can't be used.
+    #[error("`state`: {0}")]
     State(#[from] OpenError),
     /// The loader ended early.
     #[error("the bundle's loader ended early")]
@@ -173,6 +175,29 @@ async fn open_store(config: &Config, bundle: &Bundle) -> Result<Arc<dyn RouterSt
             };
             let open = tokio::task::spawn_blocking(move || Embedded::open(config));
             Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
+        }
+        Engine::Valkey => {
+            let valkey = &config.valkey;
+            let ca_pem = valkey.ca_file.as_ref().map(std::fs::read).transpose();
+            let ca_pem = ca_pem.map_err(|error| OpenError::Valkey(format!("`valkey.ca_file`: {error}")))?;
+            let config = ValkeyConfig {
+                urls: valkey.urls.clone(),
+                is_cluster: valkey.is_cluster,
+                username: valkey.username.clone(),
+                password: valkey.password.clone(),
+                ca_pem,
+                prefix: valkey.prefix.clone(),
+                connect_timeout: valkey.connect_timeout,
+                response_timeout: valkey.response_timeout,
+                max_staleness: state.max_staleness,
+                heads,
+                rules,
+                max_users: state.max_users.get(),
+                cached_users: state.resident_users.get(),
+                outbox: (!state.data_dir.as_os_str().is_empty()).then(|| state.data_dir.clone()),
+                is_sync: state.is_sync,
+            };
+            Ok(Arc::new(ValkeyStore::open(config).await?))
         }
     }
 }

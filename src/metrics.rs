@@ -98,7 +98,7 @@ fn describe() {
     describe_histogram!(
         metric::STORE_SECONDS,
         Unit::Seconds,
-        "Time per operation of the store: commit of the journal, checkpoint"
+        "Time per operation of the store: commit of the journal, checkpoint, get and swap of the shared store"
     );
     describe_gauge!(
         metric::JOURNAL_BYTES,
@@ -110,5 +110,8 @@ fn describe() {
         metric::STORE_UNAVAILABLE,
         "Times that the store could not be read or written for a request"
     );
+    describe_gauge!(metric::STORE_UP, "1 while the shared store can be reached, 0 while it can't");
+    describe_counter!(metric::STORE_CONFLICTS, "Swaps that lost against another replica and were made anew");
+    describe_gauge!(metric::OUTBOX_EVENTS, "Changes that wait in the outbox for the shared store");
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served");
 }

@@ -13,6 +13,7 @@ mod key;
 mod objective;
 mod prompt;
 mod score;
+mod secret;
 mod user;
 
 pub use clock::{Clock, SystemClock};
@@ -28,4 +29,5 @@ pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,
     ScoreRequest, ScoredItem,
 };
+pub use secret::Secret;
 pub use user::{Erased, HeadView, ModelView, UserView};
