@@ -111,7 +111,7 @@ impl App {
         let service = Arc::new(Service::new(bundle, queue, store.clone(), clock, settings));
         recorder.follow(service.clone());
         let traffic = Listener::spawn(traffic, layers(http::routes(service), &config));
-        health.loaded(workers.clone());
+        health.loaded(workers.clone(), store.clone());
         tracing::info!(%address, %admin_address, model = view.name, revision = view.revision,
             heads = view.heads.len(), model_threads = config.batch.threads, "ready");
         Ok(Self { address, admin_address, health, workers, store, traffic, admin, config })

@@ -112,6 +112,10 @@ fn describe() {
     );
     describe_gauge!(metric::STORE_UP, "1 while the shared store can be reached, 0 while it can't");
     describe_counter!(metric::STORE_CONFLICTS, "Swaps that lost against another replica and were made anew");
+    describe_counter!(
+        metric::STALE_READS,
+        "Rows that were older than promised, or missing, because the store could not be reached"
+    );
     describe_gauge!(metric::OUTBOX_EVENTS, "Changes that wait in the outbox for the shared store");
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served");
 }

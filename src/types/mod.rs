@@ -14,6 +14,7 @@ mod objective;
 mod prompt;
 mod score;
 mod secret;
+mod stale;
 mod user;
 
 pub use clock::{Clock, SystemClock};
@@ -30,4 +31,5 @@ pub use score::{
     ScoreRequest, ScoredItem,
 };
 pub use secret::Secret;
+pub use stale::Stale;
 pub use user::{Erased, HeadView, ModelView, UserView};

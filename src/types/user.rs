@@ -3,6 +3,8 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::stale::Stale;
+
 /// One user's state. `weights` are under the bundle's population prior, as no prompt is given.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct UserView {
@@ -26,6 +28,9 @@ pub struct UserView {
     pub last_event: Option<String>,
     /// How many contexts have a ledger of their own, at most 32.
     pub contexts: usize,
+    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
 }
 
 /// The receipt of an erasure.
