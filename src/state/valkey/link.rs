@@ -28,6 +28,9 @@ const REDIAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_
 /// How often the store is asked for something small, so that an outage is noticed without traffic.
 const TEND_EVERY: Duration = Duration::from_secs(2);
 
+/// What a certificate in PEM begins with.
+const PEM_MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
 /// Why the store did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
@@ -242,6 +245,11 @@ fn server_errors_are_answers(answer: RedisResult<Value>) -> RedisResult<Value> {
 
 impl Dial {
     fn new(config: &ValkeyConfig) -> RedisResult<Self> {
+        // Otherwise nobody would be trusted, and every connection fail with a riddle.
+        let has_certificate = |pem: &Vec<u8>| pem.windows(PEM_MARK.len()).any(|bytes| bytes == PEM_MARK);
+        if config.ca_pem.as_ref().is_some_and(|pem| !has_certificate(pem)) {
+            return Err((ErrorKind::InvalidClientConfig, "`valkey.ca_file` holds no certificate").into());
+        }
         let certificates =
             config.ca_pem.clone().map(|pem| TlsCertificates { client_tls: None, root_cert: Some(pem) });
         let mut nodes = Vec::new();
