@@ -111,7 +111,10 @@ fn describe() {
         "Times that the store could not be read or written for a request"
     );
     describe_gauge!(metric::STORE_UP, "1 while the shared store can be reached, 0 while it can't");
-    describe_counter!(metric::STORE_CONFLICTS, "Swaps that lost against another replica and were made anew");
+    describe_counter!(
+        metric::STORE_CONFLICTS,
+        "Swaps that found another row than was known here, and were made anew on it"
+    );
     describe_counter!(
         metric::STALE_READS,
         "Rows that were older than promised, or missing, because the store could not be reached"

@@ -343,6 +343,24 @@ async fn the_password_is_needed_and_never_shown() {
 }
 
 #[tokio::test]
+async fn a_login_with_the_least_rights_is_enough() {
+    let server = Valkey::start();
+    // Somebody else has loaded the functions.
+    drop(open(patient(&server)).await);
+    let mut setuser = redis::cmd("ACL");
+    setuser.arg("SETUSER").arg("app").arg("on").arg(">pw").arg("~t:*");
+    let rights = "get fcall zrange set getrange incrby zadd zrem zcard zremrangebyrank";
+    rights.split(' ').for_each(|right| _ = setuser.arg(format!("+{right}")));
+    let _: () = setuser.query_async(&mut server.connect().await).await.unwrap();
+    let login =
+        ValkeyConfig { username: "app".to_owned(), password: "pw".to_owned().into(), ..patient(&server) };
+    let store = open(login).await;
+    assert_eq!(store.trouble(), None);
+    assert_eq!(one(&store, add(1, 1)).await, Outcome::Applied(1));
+    assert_eq!((store.n_users(), store.sample(5).await.unwrap().len()), (1, 1));
+}
+
+#[tokio::test]
 async fn a_store_that_is_away_at_the_start_is_found_later() {
     let mut server = Valkey::durable();
     server.kill();

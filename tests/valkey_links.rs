@@ -34,7 +34,8 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
 
 /// Three primaries that know each other and share the slots.
 async fn cluster() -> Vec<Valkey> {
-    let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "3000", "--appendonly", "yes"];
+    let durable = ["--appendonly", "yes", "--appendfsync", "always"];
+    let args = [&["--cluster-enabled", "yes", "--cluster-node-timeout", "3000"][..], &durable].concat();
     let nodes: Vec<Valkey> = (0..3).map(|_| Valkey::with(&args)).collect();
     for (idx, node) in nodes.iter().enumerate() {
         let mut connection = node.connect().await;

@@ -13,7 +13,7 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, IntoConnectionInfo, Pipeline, RedisError, RedisResult,
-    ServerErrorKind, TlsCertificates, Value,
+    ServerError, ServerErrorKind, TlsCertificates, Value,
 };
 use tokio::sync::watch;
 
@@ -87,6 +87,7 @@ impl Link {
             Ok(()) => {}
             Err(Refusal { error, is_final: true }) => return Err(OpenError::Valkey(error)),
             Err(Refusal { error, .. }) => {
+                metrics::gauge!(metric::STORE_UP).set(0.0);
                 tracing::warn!(why = error, "the store can't be reached; starting without it");
                 link.state.send_replace(State::Down { why: error.into() });
             }
@@ -123,9 +124,7 @@ impl Link {
     /// Loads the functions where they are missing.
     pub(super) async fn load(&self) -> Result<(), Away> {
         match self.ask(function::load()).await? {
-            Value::ServerError(error) if !is_loaded(&error.to_string()) => {
-                Err(Away(error.to_string().into()))
-            }
+            Value::ServerError(error) if !may_be_loaded(&error) => Err(Away(error.to_string().into())),
             _ => Ok(()),
         }
     }
@@ -151,10 +150,8 @@ impl Link {
         // What it says is looked at below.
         _ = tokio::time::timeout(TEND_EVERY, went_down).await;
         if self.why_down().is_some() {
-            metrics::gauge!(metric::STORE_UP).set(0.0);
             self.redial().await;
         }
-        metrics::gauge!(metric::STORE_UP).set(1.0);
     }
 
     async fn redial(&self) {
@@ -181,7 +178,7 @@ impl Link {
             }
         };
         if let Some(Value::ServerError(error)) = loaded.first()
-            && !is_loaded(&error.to_string())
+            && !may_be_loaded(error)
         {
             return Err(Refusal::passing(format!("the functions can't be loaded: {error}")));
         }
@@ -189,6 +186,7 @@ impl Link {
             let serial = self.n_connected.fetch_add(1, Ordering::Relaxed);
             *state = State::Up { connection, serial };
         });
+        metrics::gauge!(metric::STORE_UP).set(1.0);
         Ok(())
     }
 
@@ -203,6 +201,7 @@ impl Link {
             is_mine
         });
         if opened {
+            metrics::gauge!(metric::STORE_UP).set(0.0);
             tracing::warn!(%why, "the store can't be reached; serving what is known here");
         }
         Away(why)
@@ -333,7 +332,7 @@ fn outage(answer: &Value) -> Option<String> {
     is_outage.then(|| error.to_string())
 }
 
-/// Whether the answer to loading the functions says that they are there.
-fn is_loaded(error: &str) -> bool {
-    error.contains("already exists")
+/// Whether the functions may be there although they could not be loaded: they are, or somebody else has to load them.
+fn may_be_loaded(error: &ServerError) -> bool {
+    error.kind() == Some(ServerErrorKind::NoPerm) || error.to_string().contains("already exists")
 }

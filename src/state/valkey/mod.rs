@@ -269,6 +269,9 @@ impl RouterStore for ValkeyStore {
                 .collect();
         };
         let verdicts = shared.submit(changes.clone()).await;
+        if verdicts.iter().any(|verdict| matches!(verdict, Err(Fault::Away(_)))) {
+            outbox.room().await?;
+        }
         let mut kept = None;
         let settle = |(change, verdict): (Change, Verdict)| match verdict {
             Ok(outcome) => Ok(outcome),

@@ -73,6 +73,11 @@ impl Outbox {
         })
     }
 
+    /// Waits until there is room for more.
+    pub(super) async fn room(&self) -> Result<(), StoreError> {
+        self.journal.room().await
+    }
+
     /// Adds a change; its position.
     pub(super) fn append(&self, change: &Change) -> u64 {
         self.journal.append(&postcard::to_allocvec(change).unwrap_or_default())

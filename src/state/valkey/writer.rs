@@ -6,7 +6,7 @@
 //! The law: an outcome is told only if the row that it rests on is the store's: the one that was swapped, or one that was
 //! read after the change had come. What is cached here is a guess.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -79,7 +79,7 @@ impl Task {
 /// What waits for a writer.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    tasks: Mutex<Vec<Task>>,
+    tasks: Mutex<VecDeque<Task>>,
     work: Notify,
     is_closed: AtomicBool,
 }
@@ -111,7 +111,7 @@ pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<Verdi
     let batch = Arc::new(Batch(Mutex::new(open)));
     for (idx, change) in changes.into_iter().enumerate() {
         let inbox = &inboxes[usize::from(change.user.as_bytes()[15]) % inboxes.len()];
-        inbox.tasks.lock().push(Task { change, batch: batch.clone(), idx });
+        inbox.tasks.lock().push_back(Task { change, batch: batch.clone(), idx });
     }
     inboxes.iter().filter(|inbox| !inbox.tasks.lock().is_empty()).for_each(|inbox| inbox.work.notify_one());
     let gone = || Err(Fault::Away(Away("the store has been closed".into())));
@@ -126,9 +126,13 @@ pub(super) async fn run(shared: Arc<Shared>, idx: usize) {
     let inbox = &shared.inboxes[idx];
     let mut claims: HashMap<UserKey, Claim> = HashMap::new();
     loop {
-        let arrived = std::mem::take(&mut *inbox.tasks.lock());
-        for task in arrived {
-            claims.entry(task.change.user).or_default().tasks.push(task);
+        {
+            let mut tasks = inbox.tasks.lock();
+            while claims.len() < USERS_AT_ONCE
+                && let Some(task) = tasks.pop_front()
+            {
+                claims.entry(task.change.user).or_default().tasks.push(task);
+            }
         }
         if !claims.is_empty() {
             round(&shared, &mut claims).await;
@@ -144,9 +148,7 @@ pub(super) async fn run(shared: Arc<Shared>, idx: usize) {
 async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
     let mut room = shared.room();
     let (mut sent, mut commands) = (Vec::new(), Vec::new());
-    let users: Vec<UserKey> = claims.keys().copied().take(USERS_AT_ONCE).collect();
-    for user in users {
-        let Some(claim) = claims.remove(&user) else { continue };
+    for (user, claim) in std::mem::take(claims) {
         let (command, swap) = match plan(shared, user, &claim, &mut room) {
             Plan::Settled(verdicts) => {
                 settle(claim.tasks, verdicts);
@@ -173,6 +175,7 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
     for ((user, mut claim, swap), answer) in sent.into_iter().zip(answers) {
         let said = |value| Known { value, as_of: began };
         claim.n_rounds += 1;
+        let is_swap = swap.is_some();
         let read = match (answer, swap) {
             (Answer::Int(1), Some(swap)) => {
                 shared.cache.written(user, said(Some(swap.new.clone())));
@@ -192,10 +195,9 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
             (Answer::BulkString(bytes), _) => said(Some(Value::from(bytes))),
             (_, _) => said(None),
         };
+        metrics::counter!(metric::STORE_CONFLICTS).increment(u64::from(is_swap));
         shared.cache.read(user, read.clone());
-        if claim.read.replace(read).is_some() {
-            metrics::counter!(metric::STORE_CONFLICTS).increment(1);
-        }
+        claim.read = Some(read);
         if claim.n_rounds < MAX_ROUNDS {
             claims.insert(user, claim);
         } else {
