@@ -45,9 +45,9 @@ impl Keys {
 
     /// Replaces a row, to be kept for `ttl_ms`; 0 is for ever.
     pub(super) fn swap(&self, user: UserKey, expected: Option<&Value>, new: &Value, ttl_ms: u64) -> Cmd {
-        let mut swap = cmd("FCALL");
-        let expected = expected.map_or(&[][..], Value::tag);
-        swap.arg(SWAP).arg(1).arg(self.row(user)).arg(expected).arg(new.as_bytes()).arg(ttl_ms);
+        let (key, expected) = (self.row(user), expected.map_or(&[][..], Value::tag));
+        let mut swap = Cmd::with_capacity(7, key.len() + new.as_bytes().len() + 64);
+        swap.arg("FCALL").arg(SWAP).arg(1).arg(key).arg(expected).arg(new.as_bytes()).arg(ttl_ms);
         swap
     }
 

@@ -75,6 +75,6 @@ pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usi
     } else {
         0
     };
-    let new = Value::of(&row);
+    let new = Value::of(&row, before.as_ref());
     Plan::Swap(shared.keys.swap(user, before.as_ref(), &new, ttl_ms), Swap { new, outcomes, turn })
 }
