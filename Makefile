@@ -1,13 +1,17 @@
 # Two commands on a fresh machine: `make serve`, `make test`. Both fetch what they need first.
-.PHONY: setup serve test format lint doc deploy-check proto-check toy fit-default
+.PHONY: setup setup-tests serve test format lint doc deploy-check proto-check toy fit-default
 
 setup:
 	@scripts/setup
 
+# The server that tests start.
+setup-tests:
+	@scripts/setup --tests
+
 serve: setup
 	cargo run --release --locked -- serve
 
-test: setup format lint doc deploy-check proto-check
+test: setup setup-tests format lint doc deploy-check proto-check
 	cargo test --locked
 
 format:

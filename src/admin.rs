@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
@@ -27,8 +27,13 @@ async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
     }
 }
 
-async fn readyz(State(health): State<Arc<Health>>) -> impl IntoResponse {
+/// With `?verbose` it also says what is wrong with the store.
+async fn readyz(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> impl IntoResponse {
     match health.not_ready() {
+        None if query.as_deref() == Some("verbose") => {
+            let trouble = health.trouble();
+            (StatusCode::OK, format!("ready\nstore: {}\n", trouble.as_deref().unwrap_or("ok")))
+        }
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }

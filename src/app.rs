@@ -18,7 +18,9 @@ use crate::health::Health;
 use crate::metrics::Recorder;
 use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError, heads_fingerprint};
 use crate::service::{Service, Settings};
-use crate::state::{Embedded, EmbeddedConfig, Heads, MemoryStore, OpenError, RouterStore, Rules};
+use crate::state::{
+    Embedded, EmbeddedConfig, Heads, MemoryStore, OpenError, RouterStore, Rules, ValkeyConfig, ValkeyStore,
+};
 use crate::types::config::{Config, Engine};
 use crate::types::{Clock, Encode, key64};
 use crate::{admin, grpc, http, observe, refusal};
@@ -71,8 +73,8 @@ pub enum StartError {
     /// No thread for the model.
     #[error("the operating system gave no thread for the model: {0}")]
     Threads(std::io::Error),
-    /// The data directory can't be used.
-    #[error("`state.data_dir`: {0}")]
+    /// The data directory or the shared store can't be used.
+    #[error("`state`: {0}")]
     State(#[from] OpenError),
     /// gRPC has no description of itself.
     #[error(transparent)]
@@ -119,7 +121,7 @@ impl App {
         let stop = watch::channel(false);
         let (routes, serving) = routes(service, &config, &stop.1).await?;
         let traffic = Listener::spawn(traffic, routes, stop);
-        health.loaded(workers.clone());
+        health.loaded(workers.clone(), store.clone());
         tracing::info!(%address, %admin_address, model = view.name, revision = view.revision,
             heads = view.heads.len(), model_threads = config.batch.threads, "ready");
         Ok(Self { address, admin_address, health, workers, store, traffic, serving, admin, config })
@@ -191,6 +193,29 @@ async fn open_store(
             };
             let open = tokio::task::spawn_blocking(move || Embedded::open(config, clock));
             Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
+        }
+        Engine::Valkey => {
+            let valkey = &config.valkey;
+            let ca_pem = valkey.ca_file.as_ref().map(std::fs::read).transpose();
+            let ca_pem = ca_pem.map_err(|error| OpenError::Valkey(format!("`valkey.ca_file`: {error}")))?;
+            let config = ValkeyConfig {
+                urls: valkey.urls.clone(),
+                is_cluster: valkey.is_cluster,
+                username: valkey.username.clone(),
+                password: valkey.password.clone(),
+                ca_pem,
+                prefix: valkey.prefix.clone(),
+                connect_timeout: valkey.connect_timeout,
+                response_timeout: valkey.response_timeout,
+                max_staleness: state.max_staleness,
+                heads,
+                rules,
+                max_users: state.max_users.get(),
+                cached_users: state.resident_users.get(),
+                outbox: (!state.data_dir.as_os_str().is_empty()).then(|| state.data_dir.clone()),
+                is_sync: state.is_sync,
+            };
+            Ok(Arc::new(ValkeyStore::open(config).await?))
         }
     }
 }

@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::batch::Workers;
+use crate::state::RouterStore;
 
 /// The state behind the probes.
 #[derive(Debug)]
 pub struct Health {
     workers: OnceLock<Arc<Workers>>,
+    store: OnceLock<Arc<dyn RouterStore>>,
     is_draining: AtomicBool,
     stall_limit: Duration,
 }
@@ -22,11 +24,17 @@ impl Health {
     /// Not ready yet.
     #[must_use]
     pub fn new(stall_limit: Duration) -> Self {
-        Self { workers: OnceLock::new(), is_draining: AtomicBool::new(false), stall_limit }
+        Self {
+            workers: OnceLock::new(),
+            store: OnceLock::new(),
+            is_draining: AtomicBool::new(false),
+            stall_limit,
+        }
     }
 
-    /// The bundle is loaded, warmed up, and these threads run it.
-    pub fn loaded(&self, workers: Arc<Workers>) {
+    /// The bundle is loaded, warmed up, and these threads run it over this store.
+    pub fn loaded(&self, workers: Arc<Workers>, store: Arc<dyn RouterStore>) {
+        self.store.get_or_init(|| store);
         self.workers.get_or_init(|| workers);
     }
 
@@ -43,6 +51,12 @@ impl Health {
             (None, false) => Some("loading the bundle"),
             (Some(_), false) => None,
         }
+    }
+
+    /// What is wrong with the store. It makes no replica less ready: scoring goes on, and all would leave at once.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Arc<str>> {
+        self.store.get().and_then(|store| store.trouble())
     }
 
     /// Whether restarting the process would not help.

@@ -101,7 +101,7 @@ fn describe() {
     describe_histogram!(
         metric::STORE_SECONDS,
         Unit::Seconds,
-        "Time per operation of the store: commit of the journal, checkpoint"
+        "Time per operation of the store: commit of the journal, checkpoint, get and swap of the shared store"
     );
     describe_gauge!(
         metric::JOURNAL_BYTES,
@@ -115,5 +115,15 @@ fn describe() {
     );
     describe_gauge!(metric::RECEIPTS, "Responses remembered by id now");
     describe_gauge!(metric::RECEIPT_BYTES, Unit::Bytes, "About how much memory they hold");
+    describe_gauge!(metric::STORE_UP, "1 while the shared store can be reached, 0 while it can't");
+    describe_counter!(
+        metric::STORE_CONFLICTS,
+        "Swaps that found another row than was known here, and were made anew on it"
+    );
+    describe_counter!(
+        metric::STALE_READS,
+        "Rows that were older than promised, or missing, because the store could not be reached"
+    );
+    describe_gauge!(metric::OUTBOX_EVENTS, "Changes that wait in the outbox for the shared store");
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served");
 }

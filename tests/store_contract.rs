@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use common::FakeClock;
 use common::changes::{K, RULES, add, erase, event, import, retract, user};
+use common::valkey::{self, Valkey};
 use micro_reward::mixture::{Decay, Ledgers};
 use micro_reward::state::{
     Change, ChangeKind, Embedded, EmbeddedConfig, Heads, LedgerEvent, MemoryStore, Outcome, RouterStore,
+    ValkeyConfig, ValkeyStore,
 };
 use tempfile::TempDir;
 
@@ -22,10 +24,11 @@ const MAX_USERS: usize = 100;
 struct Engine {
     store: Arc<dyn RouterStore>,
     _dir: Option<TempDir>,
+    _server: Option<Valkey>,
 }
 
-/// Fresh engines. The embedded one has room for so few rows that most are on the disk.
-fn engines() -> Vec<Engine> {
+/// Fresh engines. The embedded one has room for so few rows that most are on the disk, and the shared one keeps few too.
+async fn engines() -> Vec<Engine> {
     let memory = MemoryStore::new(RULES, NonZeroUsize::new(MAX_USERS).unwrap());
     let dir = tempfile::tempdir().unwrap();
     let config = EmbeddedConfig {
@@ -40,9 +43,14 @@ fn engines() -> Vec<Engine> {
         erase_within: Duration::from_secs(3600),
     };
     let embedded = Embedded::open(config, FakeClock::at(0)).unwrap();
+    let server = Valkey::start();
+    let config =
+        ValkeyConfig { max_users: MAX_USERS, cached_users: 10, ..valkey::config(&server, "contract") };
+    let shared = ValkeyStore::open(config).await.unwrap();
     vec![
-        Engine { store: Arc::new(memory), _dir: None },
-        Engine { store: Arc::new(embedded), _dir: Some(dir) },
+        Engine { store: Arc::new(memory), _dir: None, _server: None },
+        Engine { store: Arc::new(embedded), _dir: Some(dir), _server: None },
+        Engine { store: Arc::new(shared), _dir: None, _server: Some(server) },
     ]
 }
 
@@ -56,7 +64,7 @@ async fn one(store: &dyn RouterStore, change: Change) -> Outcome {
 
 #[tokio::test]
 async fn feedback_twice_counts_once() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         assert_eq!(store.change(vec![add(1, 1)]).await.unwrap(), [Outcome::Applied(1)]);
         let before = ledgers(&**store, 1).await;
         let again = store.change(vec![add(1, 1), add(1, 1)]).await.unwrap();
@@ -67,7 +75,7 @@ async fn feedback_twice_counts_once() {
 
 #[tokio::test]
 async fn a_retry_after_a_thousand_others_counts_once() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         store.change((0..1000).map(|id| add(1, id)).collect()).await.unwrap();
         assert_eq!(one(&**store, add(1, 0)).await, Outcome::Duplicate(1000));
         assert_eq!(one(&**store, add(1, 500)).await, Outcome::Duplicate(1000));
@@ -76,7 +84,7 @@ async fn a_retry_after_a_thousand_others_counts_once() {
 
 #[tokio::test]
 async fn what_is_too_old_to_be_remembered_is_late() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         let later = |id: usize| Change { now_ms: RULES.max_age_ms + 100, ..add(1, id) };
         store.change(vec![add(1, 1), add(1, 50)]).await.unwrap();
         // Event 101 is within the window; by then events 1 and 50 are not.
@@ -91,7 +99,7 @@ async fn what_is_too_old_to_be_remembered_is_late() {
 
 #[tokio::test]
 async fn one_users_event_id_is_another_users_own() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         let outcomes = store.change(vec![add(1, 1), add(2, 1)]).await.unwrap();
         assert_eq!(outcomes, [Outcome::Applied(1), Outcome::Applied(1)]);
     }
@@ -99,7 +107,7 @@ async fn one_users_event_id_is_another_users_own() {
 
 #[tokio::test]
 async fn concurrent_writers_end_in_the_sequential_state() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         let mut expected = Ledgers::new(K);
         for id in 0..400 {
             let LedgerEvent { context, increment, at_ms, .. } = event(1, id);
@@ -122,7 +130,7 @@ async fn concurrent_writers_end_in_the_sequential_state() {
 
 #[tokio::test]
 async fn what_is_taken_back_never_was() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         store.change(vec![add(1, 0), add(1, 3)]).await.unwrap();
         let before = ledgers(&**store, 1).await;
         store.change(vec![add(1, 1)]).await.unwrap();
@@ -137,7 +145,7 @@ async fn what_is_taken_back_never_was() {
 
 #[tokio::test]
 async fn an_undo_that_overtakes_its_click_wins() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Unknown);
         assert_eq!(one(&**store, add(1, 1)).await, Outcome::Duplicate(0));
         assert_eq!(one(&**store, add(1, 2)).await, Outcome::Applied(1));
@@ -146,7 +154,7 @@ async fn an_undo_that_overtakes_its_click_wins() {
 
 #[tokio::test]
 async fn an_erased_user_starts_anew() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         store.change(vec![add(1, 1), add(2, 2)]).await.unwrap();
         assert!(matches!(one(&**store, erase(1, 50)).await, Outcome::Applied(_)));
         assert!(matches!(one(&**store, erase(1, 50)).await, Outcome::Duplicate(_)));
@@ -160,7 +168,7 @@ async fn an_erased_user_starts_anew() {
 
 #[tokio::test]
 async fn what_comes_late_does_not_bring_an_erased_user_back() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         store.change(vec![add(1, 1), erase(1, 50)]).await.unwrap();
         assert!(matches!(one(&**store, add(1, 1)).await, Outcome::Duplicate(_)));
         assert_eq!(one(&**store, add(1, 49)).await, Outcome::Late);
@@ -170,7 +178,7 @@ async fn what_comes_late_does_not_bring_an_erased_user_back() {
 
 #[tokio::test]
 async fn imported_evidence_replaces_what_was_there() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         store.change(vec![add(1, 0), add(1, 3), add(2, 1)]).await.unwrap();
         let carried = ledgers(&**store, 1).await.unwrap();
         assert_eq!(one(&**store, import(2, &carried)).await, Outcome::Applied(2));
@@ -182,7 +190,7 @@ async fn imported_evidence_replaces_what_was_there() {
 
 #[tokio::test]
 async fn versions_only_grow() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         let changes = vec![add(1, 1), retract(1, 1), add(1, 2), erase(1, 50), add(1, 60)];
         let outcomes = store.change(changes).await.unwrap();
         assert_eq!(outcomes, (1..=5).map(Outcome::Applied).collect::<Vec<_>>());
@@ -192,7 +200,7 @@ async fn versions_only_grow() {
 
 #[tokio::test]
 async fn a_full_store_takes_feedback_of_known_users_only() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         store.change((0..MAX_USERS).map(|user| add(user, 1)).collect()).await.unwrap();
         let outcomes = store.change(vec![add(MAX_USERS, 1), add(0, 2)]).await.unwrap();
         assert_eq!(outcomes, [Outcome::Full { max_users: MAX_USERS }, Outcome::Applied(2)]);
@@ -202,7 +210,7 @@ async fn a_full_store_takes_feedback_of_known_users_only() {
 
 #[tokio::test]
 async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         store.change((0..RULES.max_events).map(|id| add(1, id)).collect()).await.unwrap();
         let crowded = Outcome::Crowded { max_events: RULES.max_events };
         assert_eq!(one(&**store, add(1, RULES.max_events)).await, crowded);
@@ -213,7 +221,7 @@ async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
 
 #[tokio::test]
 async fn a_sample_of_users_does_not_depend_on_the_order_of_arrival() {
-    for (Engine { store, .. }, Engine { store: other, .. }) in engines().iter().zip(&engines()) {
+    for (Engine { store, .. }, Engine { store: other, .. }) in engines().await.iter().zip(&engines().await) {
         store.change((0..MAX_USERS).map(|user| add(user, 1)).collect()).await.unwrap();
         other.change((0..MAX_USERS).rev().map(|user| add(user, 1)).collect()).await.unwrap();
         let sample = store.sample(10).await.unwrap();
@@ -227,7 +235,7 @@ async fn a_sample_of_users_does_not_depend_on_the_order_of_arrival() {
 
 #[tokio::test]
 async fn an_erased_user_is_in_no_sample() {
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         store.change(vec![add(1, 1), add(2, 2), erase(1, 50)]).await.unwrap();
         let left = store.get(user(2), 0).await.unwrap().row.unwrap();
         assert_eq!(store.sample(5).await.unwrap(), [left]);
@@ -237,7 +245,7 @@ async fn an_erased_user_is_in_no_sample() {
 #[tokio::test]
 async fn changes_of_any_kind_are_the_same_in_every_engine() {
     let mut rows = Vec::new();
-    for Engine { store, .. } in &engines() {
+    for Engine { store, .. } in &engines().await {
         for round in 0..20 {
             let mut changes: Vec<Change> = (0..40).map(|n| add(n % 17, round * 40 + n)).collect();
             changes.push(retract(round % 17, round * 40 + 3));

@@ -28,10 +28,10 @@ pub(super) struct Args {
     /// Where probes and metrics are served.
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
-    /// Where ledgers live: embedded or memory.
+    /// Where ledgers live: embedded, valkey or memory.
     #[arg(long, value_name = "ENGINE")]
     state: Option<String>,
-    /// The directory of the embedded engine.
+    /// The directory of the embedded engine, and of the outbox of valkey.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::pb;
 use crate::types::{
     CompareAnswer, ElicitAnswer, Erased, Error, HeadView, ModelView, NextQuestion, ObjectiveKind,
-    OpenQuestion, RankAnswer, RankedCandidate, RankedItem, ScoreAnswer, ScoredItem, UserView,
+    OpenQuestion, RankAnswer, RankedCandidate, RankedItem, ScoreAnswer, ScoredItem, Stale, UserView,
 };
 
 impl From<ScoreAnswer> for pb::ScoreResponse {
@@ -15,6 +15,7 @@ impl From<ScoreAnswer> for pb::ScoreResponse {
             objective: objective(answer.objective),
             users: answer.users.map(count),
             items: answer.items.into_iter().map(Into::into).collect(),
+            stale: answer.stale.map(Into::into),
         }
     }
 }
@@ -42,6 +43,7 @@ impl From<RankAnswer> for pb::RankResponse {
             objective: objective(answer.objective),
             users: answer.users.map(count),
             items: answer.items.into_iter().map(Into::into).collect(),
+            stale: answer.stale.map(Into::into),
         }
     }
 }
@@ -55,8 +57,14 @@ impl From<RankedItem> for pb::RankedItem {
 
 impl From<CompareAnswer> for pb::CompareResponse {
     fn from(answer: CompareAnswer) -> Self {
-        let CompareAnswer { revision, preference, scored } = answer;
-        Self { revision, preference, scored: Some(scored.into()) }
+        let CompareAnswer { revision, preference, scored, stale } = answer;
+        Self { revision, preference, scored: Some(scored.into()), stale: stale.map(Into::into) }
+    }
+}
+
+impl From<Stale> for pb::Stale {
+    fn from(stale: Stale) -> Self {
+        Self { age_ms: stale.age_ms }
     }
 }
 
@@ -73,6 +81,7 @@ impl From<UserView> for pb::GetUserResponse {
             last_event: view.last_event.as_deref().and_then(timestamp),
             contexts: count(view.contexts),
             version: view.version,
+            stale: view.stale.map(Into::into),
             ledger: Some(view.ledger.into()),
         }
     }
@@ -93,7 +102,8 @@ impl From<ElicitAnswer> for pb::ElicitResponse {
             information: ranked.information,
             preference: ranked.preference,
         };
-        Self { revision: answer.revision, candidates: answer.candidates.into_iter().map(ranked).collect() }
+        let candidates = answer.candidates.into_iter().map(ranked).collect();
+        Self { revision: answer.revision, candidates, stale: answer.stale.map(Into::into) }
     }
 }
 
@@ -111,6 +121,7 @@ impl From<NextQuestion> for pb::NextQuestionResponse {
             question: next.question.map(open),
             answered: count(next.answered),
             of: count(next.of),
+            stale: next.stale.map(Into::into),
         }
     }
 }

@@ -25,6 +25,7 @@ impl TryFrom<pb::ScoreRequest> for ScoreRequest {
             share_of: share_of(request.share_of)?,
             q: request.q,
             over: over(request.over)?,
+            min_version: request.min_version,
         })
     }
 }
@@ -32,9 +33,19 @@ impl TryFrom<pb::ScoreRequest> for ScoreRequest {
 /// Two messages, as each verb has its own, with one meaning.
 impl From<pb::RankRequest> for pb::ScoreRequest {
     fn from(request: pb::RankRequest) -> Self {
-        let pb::RankRequest { user, context, items, detail, objective, min_share, share_of, q, over } =
-            request;
-        Self { user, context, items, detail, objective, min_share, share_of, q, over }
+        let pb::RankRequest {
+            user,
+            context,
+            items,
+            detail,
+            objective,
+            min_share,
+            share_of,
+            q,
+            over,
+            min_version,
+        } = request;
+        Self { user, context, items, detail, objective, min_share, share_of, q, over, min_version }
     }
 }
 
@@ -50,6 +61,7 @@ impl TryFrom<pb::CompareRequest> for CompareRequest {
             a: response(required(request.a, "a")?),
             b: response(required(request.b, "b")?),
             detail: request.detail,
+            min_version: request.min_version,
         })
     }
 }

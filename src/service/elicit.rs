@@ -45,7 +45,7 @@ impl Service {
             .collect();
         ranked.sort_by(|x, y| y.information.total_cmp(&x.information));
         ranked.truncate(limit.map_or(usize::MAX, usize::from));
-        Ok(ElicitAnswer { revision: self.revision(), candidates: ranked })
+        Ok(ElicitAnswer { revision: self.revision(), stale: routed.stale, candidates: ranked })
     }
 
     /// The bundle's question that this user has not answered and that tells most, under the population prior and
@@ -63,7 +63,7 @@ impl Service {
             );
         }
         let margins = self.questions.margins(|| self.question_margins()).await?;
-        let row = self.row(Some(user)).await?;
+        let (row, stale) = self.row(Some(user), 0).await?;
         let weights = self.weights(&self.bundle.log_prior(), &self.evidence(row.as_ref()), asked);
         let is_answered = |idx: usize| {
             row.as_ref().is_some_and(|row| row.answered.contains(self.questions.key(idx, asked)))
@@ -84,7 +84,7 @@ impl Service {
             }
         });
         let (of, answered) = (questions.len(), questions.len() - told.len());
-        Ok(NextQuestion { revision: self.revision(), question, answered, of })
+        Ok(NextQuestion { revision: self.revision(), stale, question, answered, of })
     }
 
     /// Every head's margin on every question of the bundle, `[n][K]`.

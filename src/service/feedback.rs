@@ -41,7 +41,7 @@ impl Service {
                 Err(Unheard::Acked(event_id, status)) => Ok(ack(&event_id, status, None)),
                 Err(Unheard::Forgotten { event_id, user, error }) => {
                     // A retry may come when its receipts are gone; its event is not.
-                    let row = self.row(Some(&user)).await?;
+                    let (row, _) = self.row(Some(&user), 0).await?;
                     match row.filter(|row| row.remembers(EventKey::of(&event_id))) {
                         Some(row) => Ok(ack(&event_id, AckStatus::Duplicate, Some(row.version))),
                         None => Err(*error),

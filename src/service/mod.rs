@@ -22,9 +22,9 @@ use std::sync::Arc;
 use crate::batch::Queue;
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
-use crate::state::{Receipts, RouterStore, Row, StoreError, UserKey};
+use crate::state::{Freshness, Receipts, RouterStore, Row, StoreError, UserKey};
 use crate::types::config::{FeedbackWindow, Population, ReceiptBounds, Router};
-use crate::types::{Clock, Error, ErrorKind, ModelView, UserId, key64, metric};
+use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
 
 pub use settle::{Read, Unsettled, rejected};
 
@@ -101,11 +101,30 @@ impl Service {
         self.clock.now().as_millisecond()
     }
 
-    async fn row(&self, user: Option<&UserId>) -> Result<Option<Row>, Error> {
-        match user {
-            Some(user) => Ok(self.store.get(UserKey::of(user), 0).await.map_err(unavailable)?.row),
-            None => Ok(None),
+    /// What is known of a user, no older than `min_version`, and how old it is if the store can't be reached.
+    ///
+    /// Without the store an older row does for whoever did not ask for a version, and for nobody who did.
+    async fn row(
+        &self,
+        user: Option<&UserId>,
+        min_version: u64,
+    ) -> Result<(Option<Row>, Option<Stale>), Error> {
+        let Some(user) = user else { return Ok((None, None)) };
+        let reading = self.store.get(UserKey::of(user), min_version).await.map_err(unavailable)?;
+        let age_ms = match reading.freshness {
+            Freshness::Current => return Ok((reading.row, None)),
+            Freshness::Stale(age) => Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            Freshness::Unknown => None,
+        };
+        metrics::counter!(metric::STALE_READS).increment(1);
+        let version = reading.row.as_ref().map_or(0, |row| row.version);
+        if version < min_version {
+            metrics::counter!(metric::STORE_UNAVAILABLE).increment(1);
+            let detail =
+                format!("only version {version} of the user is known here, and no newer one can be read now");
+            return Err(Error::new(ErrorKind::StoreUnavailable, detail).with_field("min_version"));
         }
+        Ok((reading.row, Some(Stale { age_ms })))
     }
 
     /// What a row says as of now; without one, nothing.

@@ -27,6 +27,7 @@ impl Service {
             revision: self.revision(),
             objective: objective.kind(),
             users: routed.n_users,
+            stale: routed.stale,
             items: routed.judged.items.iter().enumerate().map(rank).collect(),
         })
     }
@@ -36,17 +37,21 @@ impl Service {
     /// # Errors
     /// As [`Service::score`].
     pub async fn compare(&self, request: CompareRequest) -> Result<CompareAnswer, Error> {
-        let CompareRequest { user, context, prompt, messages, a, b, detail: with_detail } = request;
+        let CompareRequest { user, context, min_version, prompt, messages, a, b, detail: with_detail } =
+            request;
         let prompt = ScoreItem { prompt, messages, responses: Vec::new() }.prompt_text("")?;
         for (field, text) in [("prompt", &prompt), ("a", &a.text), ("b", &b.text)] {
             self.check_size(text, || field.to_owned())?;
         }
         let ids = vec![vec![a.id, b.id]];
         let items = vec![Item { prompt: prompt.into(), responses: vec![a.text.into(), b.text.into()] }];
-        let routed = self.route(Ask { user, context, with_detail, ..Ask::default() }, (items, ids)).await?;
+        let min_version = min_version.unwrap_or_default();
+        let ask = Ask { user, context, min_version, with_detail, ..Ask::default() };
+        let routed = self.route(ask, (items, ids)).await?;
         Ok(CompareAnswer {
             revision: self.revision(),
             preference: preference(&routed.items[0].weights, &routed.judged.rewards.margins(0, 1)),
+            stale: routed.stale,
             scored: routed.scored(0),
         })
     }

@@ -7,7 +7,7 @@ use super::{Service, context_key};
 use crate::mixture::{Evidence, Weights, disagreement, log_softmax, maxmin, population, quantile};
 use crate::model::Rewards;
 use crate::types::config::Router;
-use crate::types::{Error, Objective, ScoredItem, ShareOf, UserId, metric};
+use crate::types::{Error, Objective, ScoredItem, ShareOf, Stale, UserId, metric};
 
 /// Weights computed on an async thread at most, at about 0.2 us each; more go to the blocking pool.
 const WEIGHTS_AT_ONCE: usize = 1000;
@@ -17,6 +17,8 @@ const WEIGHTS_AT_ONCE: usize = 1000;
 pub(super) struct Ask {
     pub(super) user: Option<UserId>,
     pub(super) context: Option<String>,
+    /// No older state of the user does; 0 where any does.
+    pub(super) min_version: u64,
     pub(super) objective: Objective,
     pub(super) with_detail: bool,
 }
@@ -27,6 +29,8 @@ pub(super) struct Routed {
     pub(super) items: Vec<RoutedItem>,
     /// How many users the objective was over; none where it is over none.
     pub(super) n_users: Option<usize>,
+    /// How old what the weights rest on is, while the store can't be reached.
+    pub(super) stale: Option<Stale>,
     ids: Vec<Vec<Option<String>>>,
     with_detail: bool,
 }
@@ -49,13 +53,17 @@ impl Service {
         ask: Ask,
         (items, ids): (Vec<Item>, Vec<Vec<Option<String>>>),
     ) -> Result<Routed, Error> {
-        let Ask { user, context, objective, with_detail } = ask;
+        let Ask { user, context, min_version, objective, with_detail } = ask;
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
         let items: Arc<[Item]> = items.into();
         let judged = self.judge(items.clone(), Route::By(context)).await?;
-        let own = self.evidence(self.row(user.as_ref()).await?.as_ref());
-        let users = if objective.is_over_users() { Some(self.population().await?) } else { None };
+        let (row, own_stale) = self.row(user.as_ref(), min_version).await?;
+        let own = self.evidence(row.as_ref());
+        let (users, stale) = match objective.is_over_users() {
+            true => self.population().await.map(|(users, stale)| (Some(users), own_stale.or(stale)))?,
+            false => (None, own_stale),
+        };
         let n_users = users.as_ref().map(|users| users.len());
         let stranger = || Arc::from([Evidence::none(self.bundle.n_heads())]);
         let lens = Lens {
@@ -88,7 +96,7 @@ impl Service {
             metrics::histogram!(metric::EFFECTIVE_HEADS).record(item.weights.effective_heads());
         }
         self.remember(user.as_ref(), (&items, &ids), &judged).await;
-        Ok(Routed { judged, items: routed, n_users, ids, with_detail })
+        Ok(Routed { judged, items: routed, n_users, stale, ids, with_detail })
     }
 }
 

@@ -16,6 +16,7 @@ impl Service {
             revision: self.revision(),
             objective: objective.kind(),
             users: routed.n_users,
+            stale: routed.stale,
             items: (0..routed.items.len()).map(|idx| routed.scored(idx)).collect(),
         })
     }
@@ -23,7 +24,7 @@ impl Service {
     /// Checks a request as a whole, then routes it.
     pub(super) async fn route_request(&self, request: ScoreRequest) -> Result<(Objective, Routed), Error> {
         let objective = request.objective()?;
-        let ScoreRequest { user, context, items, detail: with_detail, .. } = request;
+        let ScoreRequest { user, context, min_version, items, detail: with_detail, .. } = request;
         let mut ids = Vec::with_capacity(items.len());
         let mut checked = Vec::with_capacity(items.len());
         for (idx, item) in items.into_iter().enumerate() {
@@ -31,7 +32,7 @@ impl Service {
             checked.push(item);
             ids.push(item_ids);
         }
-        let ask = Ask { user, context, objective, with_detail };
+        let ask = Ask { user, context, min_version: min_version.unwrap_or_default(), objective, with_detail };
         Ok((objective, self.route(ask, (checked, ids)).await?))
     }
 

@@ -15,7 +15,11 @@ impl Service {
     pub async fn user(&self, user: &UserId, context: Option<String>) -> Result<UserView, Error> {
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
-        let row = self.row(Some(user)).await?.filter(|row| !row.is_tombstone()).ok_or_else(|| {
+        let (row, stale) = self.row(Some(user), 0).await?;
+        if row.is_none() && stale.is_some() {
+            return Err(Error::new(ErrorKind::StoreUnavailable, "the user can't be looked up now"));
+        }
+        let row = row.filter(|row| !row.is_tombstone()).ok_or_else(|| {
             Error::new(ErrorKind::NotFound, format!("there is no feedback of `{user}`"))
                 .with_code("unknown_user")
         })?;
@@ -47,6 +51,7 @@ impl Service {
                 .map(|at| at.to_string()),
             contexts: row.ledgers.contexts().len(),
             version: row.version,
+            stale,
             ledger: self.exported(&row.ledgers),
         })
     }
@@ -56,7 +61,7 @@ impl Service {
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn erase(&self, user: &UserId) -> Result<Erased, Error> {
-        let row = self.row(Some(user)).await?.filter(|row| !row.is_tombstone());
+        let row = self.row(Some(user), 0).await?.0.filter(|row| !row.is_tombstone());
         self.change(user, ChangeKind::Erase).await?;
         self.receipts.forget(user).await;
         Ok(Erased {

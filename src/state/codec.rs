@@ -30,8 +30,14 @@ pub enum CodecError {
 /// The row as bytes.
 #[must_use]
 pub(super) fn encode(row: &Row) -> Box<[u8]> {
+    extend(Vec::new(), row).into()
+}
+
+/// Bytes and the row after them.
+pub(super) fn extend(mut bytes: Vec<u8>, row: &Row) -> Vec<u8> {
+    bytes.push(SCHEMA);
     // Writing to a vector can't fail; were it to, the bytes would not decode.
-    postcard::to_extend(row, vec![SCHEMA]).unwrap_or_default().into()
+    postcard::to_extend(row, bytes).unwrap_or_default()
 }
 
 /// The row of `n_heads` heads that bytes hold.

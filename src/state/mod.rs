@@ -14,6 +14,7 @@ mod receipts;
 mod recent;
 mod resident;
 mod row;
+mod valkey;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use key::UserKey;
 pub use memory::MemoryStore;
 pub use receipts::{Receipt, Receipts};
 pub use row::{Row, Rules};
+pub use valkey::{ValkeyConfig, ValkeyStore};
 
 /// Holds one row per user. All methods may be called from any number of tasks at once.
 ///
@@ -74,15 +76,26 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
 pub struct Reading {
     /// None for somebody of whom nothing is known.
     pub row: Option<Row>,
-    /// How old it is, where it is older than it should be because the store can't be reached.
-    pub stale: Option<Duration>,
+    /// Whether it is as new as it should be.
+    pub freshness: Freshness,
+}
+
+/// How old a row is, as far as that matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// No older than the engine promises.
+    Current,
+    /// The store can't be reached: it was read so long ago.
+    Stale(Duration),
+    /// The store can't be reached, and nothing of the user is known here.
+    Unknown,
 }
 
 impl Reading {
     /// What the store has now.
     #[must_use]
     pub fn current(row: Option<Row>) -> Self {
-        Self { row, stale: None }
+        Self { row, freshness: Freshness::Current }
     }
 }
 

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::ids::UserId;
 use super::prompt::{self, Message};
 use super::score::Response;
+use super::stale::Stale;
 
 /// Candidate questions for a user.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -62,6 +63,9 @@ impl Candidate {
 pub struct ElicitAnswer {
     /// The bundle that judged.
     pub revision: String,
+    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// At most `limit` of the candidates; equally informative ones in the request's order.
     pub candidates: Vec<RankedCandidate>,
 }
@@ -85,6 +89,9 @@ pub struct RankedCandidate {
 pub struct NextQuestion {
     /// The bundle that asks.
     pub revision: String,
+    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// The open question that tells most; null when all have been answered. The answer is a feedback of kind `pair` or
     /// `tie` with these very texts, either way round, and with the same `context` if there was one.
     pub question: Option<OpenQuestion>,

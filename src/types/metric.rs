@@ -22,3 +22,7 @@ pub const STORE_SECONDS: &str = "micro_reward_store_seconds";
 pub const JOURNAL_BYTES: &str = "micro_reward_journal_bytes";
 pub const RESIDENT_ROWS: &str = "micro_reward_resident_rows";
 pub const STORE_UNAVAILABLE: &str = "micro_reward_store_unavailable_total";
+pub const STORE_UP: &str = "micro_reward_store_up";
+pub const STORE_CONFLICTS: &str = "micro_reward_store_conflicts_total";
+pub const STALE_READS: &str = "micro_reward_stale_reads_total";
+pub const OUTBOX_EVENTS: &str = "micro_reward_outbox_events";

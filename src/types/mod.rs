@@ -14,6 +14,8 @@ mod key;
 mod objective;
 mod prompt;
 mod score;
+mod secret;
+mod stale;
 mod user;
 
 pub use clock::{Clock, SystemClock};
@@ -30,4 +32,6 @@ pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,
     ScoreRequest, ScoredItem,
 };
+pub use secret::Secret;
+pub use stale::Stale;
 pub use user::{Erased, HeadView, LedgerView, LedgersView, ModelView, Retracted, UserImport, UserView};

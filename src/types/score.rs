@@ -8,6 +8,7 @@ use super::error::Error;
 use super::ids::UserId;
 use super::objective::{Objective, ObjectiveKind, Over, Parameters, ShareOf};
 use super::prompt::{self, Message};
+use super::stale::Stale;
 
 /// What to score, for whom.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
@@ -19,6 +20,10 @@ pub struct ScoreRequest {
     /// A criterion in words that the router reads after the prompt.
     #[serde(default)]
     pub context: Option<String>,
+    /// The `version` of an ack: no older state of the user is used. While the shared store can't be reached, and only an older
+    /// one is known here, the request is refused with `store_unavailable`.
+    #[serde(default)]
+    pub min_version: Option<u64>,
     /// Any number of prompts with their responses.
     pub items: Vec<ScoreItem>,
     /// Whether to return the weights and every head's calibrated reward.
@@ -137,6 +142,9 @@ pub struct ScoreAnswer {
     /// How many users the objective was over, where it is over users; with 0 of them, everybody is like a stranger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<usize>,
+    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// One per item of the request, in its order.
     pub items: Vec<ScoredItem>,
 }
@@ -176,6 +184,9 @@ pub struct RankAnswer {
     /// How many users the objective was over, where it is over users; with 0 of them, everybody is like a stranger.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<usize>,
+    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// One per item of the request, in its order.
     pub items: Vec<RankedItem>,
 }
@@ -203,6 +214,10 @@ pub struct CompareRequest {
     /// A criterion in words that the router reads after the prompt.
     #[serde(default)]
     pub context: Option<String>,
+    /// The `version` of an ack: no older state of the user is used. While the shared store can't be reached, and only an older
+    /// one is known here, the request is refused with `store_unavailable`.
+    #[serde(default)]
+    pub min_version: Option<u64>,
     /// The prompt as text; or `messages`.
     #[serde(default)]
     pub prompt: Option<String>,
@@ -225,6 +240,9 @@ pub struct CompareAnswer {
     pub revision: String,
     /// `P(a > b) = sum_k w_k sigma(beta_k (r_k(a) - r_k(b)))`, in [0, 1].
     pub preference: f64,
+    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
     /// What /score would have answered for `[a, b]`.
     #[serde(flatten)]
     pub scored: ScoredItem,

@@ -6,6 +6,8 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::stale::Stale;
+
 /// One user's state. `weights` are under the bundle's population prior, as no prompt is given.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct UserView {
@@ -33,6 +35,9 @@ pub struct UserView {
     pub contexts: usize,
     /// The evidence to the last bit, as PUT /users/{id} takes it.
     pub ledger: LedgersView,
+    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale: Option<Stale>,
 }
 
 /// Evidence to the last bit: sums over events, per head.
@@ -91,6 +96,9 @@ pub struct UserImport {
     #[serde(default, rename = "contexts")]
     #[schema(ignore)]
     _contexts: IgnoredAny,
+    #[serde(default, rename = "stale")]
+    #[schema(ignore)]
+    _stale: IgnoredAny,
     #[serde(default, rename = "version")]
     #[schema(ignore)]
     _version: IgnoredAny,

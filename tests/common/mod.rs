@@ -3,12 +3,14 @@
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a test fails by panicking and says what it saw"
 )]
 
 pub mod changes;
 pub mod server;
+pub mod valkey;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 use micro_reward::grpc::pb;
 use micro_reward::types::{
     Ack, AckStatus, CompareAnswer, ElicitAnswer, HeadView, ModelView, NextQuestion, ObjectiveKind,
-    OpenQuestion, RankAnswer, RankedCandidate, RankedItem, ScoreAnswer, ScoredItem, UserView,
+    OpenQuestion, RankAnswer, RankedCandidate, RankedItem, ScoreAnswer, ScoredItem, Stale, UserView,
 };
 use serde_json::Value;
 
@@ -55,13 +55,24 @@ pub fn score_request(value: &Value) -> pb::ScoreRequest {
         share_of: named("SHARE_OF", &value["share_of"], |n| pb::ShareOf::from_str_name(n).map(i32::from)),
         q: value["q"].as_f64(),
         over: named("OVER", &value["over"], |n| pb::Over::from_str_name(n).map(i32::from)),
+        min_version: value["min_version"].as_u64(),
     }
 }
 
 pub fn rank_request(value: &Value) -> pb::RankRequest {
-    let pb::ScoreRequest { user, context, items, detail, objective, min_share, share_of, q, over } =
-        score_request(value);
-    pb::RankRequest { user, context, items, detail, objective, min_share, share_of, q, over }
+    let pb::ScoreRequest {
+        user,
+        context,
+        items,
+        detail,
+        objective,
+        min_share,
+        share_of,
+        q,
+        over,
+        min_version,
+    } = score_request(value);
+    pb::RankRequest { user, context, items, detail, objective, min_share, share_of, q, over, min_version }
 }
 
 fn there<T>(value: &Value, read: impl Fn(&Value) -> T) -> Option<T> {
@@ -77,6 +88,7 @@ pub fn compare_request(value: &Value) -> pb::CompareRequest {
         a: there(&value["a"], response),
         b: there(&value["b"], response),
         detail: value["detail"].as_bool().unwrap_or_default(),
+        min_version: value["min_version"].as_u64(),
     }
 }
 
@@ -158,12 +170,17 @@ fn size(n: u64) -> usize {
     usize::try_from(n).unwrap()
 }
 
+fn stale(stale: pb::Stale) -> Stale {
+    Stale { age_ms: stale.age_ms }
+}
+
 pub fn score_answer(answer: pb::ScoreResponse) -> ScoreAnswer {
     ScoreAnswer {
         revision: answer.revision,
         objective: objective(answer.objective),
         users: answer.users.map(size),
         items: answer.items.into_iter().map(scored).collect(),
+        stale: answer.stale.map(stale),
     }
 }
 
@@ -178,12 +195,13 @@ pub fn rank_answer(answer: pb::RankResponse) -> RankAnswer {
         objective: objective(answer.objective),
         users: answer.users.map(size),
         items: answer.items.into_iter().map(ranked).collect(),
+        stale: answer.stale.map(stale),
     }
 }
 
 pub fn compare_answer(answer: pb::CompareResponse) -> CompareAnswer {
-    let pb::CompareResponse { revision, preference, scored: item } = answer;
-    CompareAnswer { revision, preference, scored: scored(item.unwrap()) }
+    let pb::CompareResponse { revision, preference, scored: item, stale: age } = answer;
+    CompareAnswer { revision, preference, scored: scored(item.unwrap()), stale: age.map(stale) }
 }
 
 pub fn elicit_answer(answer: pb::ElicitResponse) -> ElicitAnswer {
@@ -196,6 +214,7 @@ pub fn elicit_answer(answer: pb::ElicitResponse) -> ElicitAnswer {
     ElicitAnswer {
         revision: answer.revision,
         candidates: answer.candidates.into_iter().map(ranked).collect(),
+        stale: answer.stale.map(stale),
     }
 }
 
@@ -204,7 +223,13 @@ pub fn next_question(next: pb::NextQuestionResponse) -> NextQuestion {
         let pb::OpenQuestion { id, prompt, a, b, information } = question;
         OpenQuestion { id, prompt, a, b, information }
     });
-    NextQuestion { revision: next.revision, question, answered: size(next.answered), of: size(next.of) }
+    NextQuestion {
+        revision: next.revision,
+        question,
+        answered: size(next.answered),
+        of: size(next.of),
+        stale: next.stale.map(stale),
+    }
 }
 
 pub fn user_view(view: pb::GetUserResponse) -> UserView {
@@ -221,6 +246,7 @@ pub fn user_view(view: pb::GetUserResponse) -> UserView {
         last_event,
         contexts: size(view.contexts),
         version: view.version,
+        stale: view.stale.map(stale),
         ledger: view.ledger.unwrap().try_into().unwrap(),
     }
 }

@@ -42,6 +42,11 @@ impl DataDir {
         self.path.join("journal")
     }
 
+    /// Where the segments of the shared engine's outbox are: changes that were not made, unlike those of the journal.
+    pub(in crate::state) fn outbox(&self) -> PathBuf {
+        self.path.join("outbox")
+    }
+
     /// The file of rows.
     pub(in crate::state) fn rows(&self) -> PathBuf {
         self.path.join("rows.redb")

@@ -77,6 +77,9 @@ pub enum OpenError {
         /// What its library says.
         source: Box<redb::Error>,
     },
+    /// The shared store can't be used as configured.
+    #[error("the shared store can't be used: {0}")]
+    Valkey(String),
     /// A row can't be read.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -155,7 +155,12 @@ impl Layers {
             *default = value;
             self.origins.insert(path, origin.to_owned());
         } else {
-            let detail = format!("found {value} ({}), expected {}", value.type_str(), default.type_str());
+            let (found, expected) = (value.type_str(), default.type_str());
+            let detail = match section {
+                // It may be a password.
+                "valkey" => format!("found {found}, expected {expected}"),
+                _ => format!("found {value} ({found}), expected {expected}"),
+            };
             self.problem(origin, &path, detail);
         }
     }

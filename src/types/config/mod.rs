@@ -14,6 +14,7 @@ use std::time::Duration;
 pub use layers::{Layers, Problem, Problems};
 
 use crate::mixture::{Decay, Routing};
+use crate::types::Secret;
 
 /// The commented defaults, as users read them.
 pub const DEFAULT_TOML: &str = include_str!("../../../config/default.toml");
@@ -37,6 +38,8 @@ pub struct Config {
     pub receipts: ReceiptBounds,
     /// `[state]`
     pub state: State,
+    /// `[valkey]`
+    pub valkey: Valkey,
     /// `[events]`
     pub events: Events,
     /// `[health] stall_limit`
@@ -109,13 +112,29 @@ pub struct ReceiptBounds {
 #[derive(Debug, Clone)]
 pub struct State {
     pub engine: Engine,
-    /// Never empty for an engine that writes.
+    /// Never empty for the embedded engine; for the shared one, empty is no outbox.
     pub data_dir: PathBuf,
     /// Whether an ack waits for the disk.
     pub is_sync: bool,
     pub max_users: NonZeroUsize,
     pub resident_users: NonZeroUsize,
     pub checkpoint_every: Duration,
+    /// How old a row of the shared engine may be that is served without asking.
+    pub max_staleness: Duration,
+}
+
+/// The shared store.
+#[derive(Debug, Clone)]
+pub struct Valkey {
+    /// More than one for a cluster only. Secret as a whole: a url may hold a password.
+    pub urls: Vec<Secret>,
+    pub is_cluster: bool,
+    pub username: String,
+    pub password: Secret,
+    pub ca_file: Option<PathBuf>,
+    pub prefix: String,
+    pub connect_timeout: Duration,
+    pub response_timeout: Duration,
 }
 
 /// How long what was said is kept.
@@ -132,6 +151,8 @@ pub enum Engine {
     Memory,
     /// In this process, and in a directory across restarts.
     Embedded,
+    /// In Valkey or Redis, shared by any number of replicas.
+    Valkey,
 }
 
 /// The bound on stopping: `linger + drain_timeout`.

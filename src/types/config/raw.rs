@@ -9,9 +9,10 @@ use serde::Deserialize;
 use super::layers::{Layers, Problems};
 use super::{
     Batch, Config, Engine, Events, FeedbackWindow, Log, Model, Population, ReceiptBounds, Router, Server,
-    Shutdown, State,
+    Shutdown, State, Valkey,
 };
 use crate::mixture::{Decay, Routing};
+use crate::types::Secret;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -24,7 +25,8 @@ const MAX_SAMPLE: i64 = 16_384;
 /// A row with more events would be megabytes, and it is read for every new one.
 const MAX_EVENTS: i64 = 65_536;
 
-const ENGINES: &[(&str, Engine)] = &[("embedded", Engine::Embedded), ("memory", Engine::Memory)];
+const ENGINES: &[(&str, Engine)] =
+    &[("embedded", Engine::Embedded), ("valkey", Engine::Valkey), ("memory", Engine::Memory)];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +39,7 @@ struct Raw {
     feedback: RawFeedback,
     receipts: RawReceipts,
     state: RawState,
+    valkey: RawValkey,
     events: RawEvents,
     health: RawHealth,
     shutdown: RawShutdown,
@@ -109,6 +112,20 @@ struct RawState {
     max_users: i64,
     resident_users: i64,
     checkpoint_every: String,
+    max_staleness: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawValkey {
+    url: String,
+    cluster: bool,
+    username: String,
+    password: String,
+    ca_file: String,
+    prefix: String,
+    connect_timeout: String,
+    response_timeout: String,
 }
 
 #[derive(Deserialize)]
@@ -194,7 +211,11 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
         },
         state: State {
             engine: check.one_of("state.engine", &raw.state.engine, ENGINES),
-            data_dir: check.filled("state.data_dir", raw.state.data_dir).into(),
+            data_dir: match raw.state.engine.as_str() {
+                // The shared engine does without a directory: then it has no outbox.
+                "valkey" => raw.state.data_dir.into(),
+                _ => check.filled("state.data_dir", raw.state.data_dir).into(),
+            },
             is_sync: check.one_of(
                 "state.durability",
                 &raw.state.durability,
@@ -203,6 +224,17 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             max_users: check.count("state.max_users", raw.state.max_users),
             resident_users: check.count("state.resident_users", raw.state.resident_users),
             checkpoint_every: check.span("state.checkpoint_every", &raw.state.checkpoint_every, HOUR),
+            max_staleness: check.duration("state.max_staleness", &raw.state.max_staleness, HOUR),
+        },
+        valkey: Valkey {
+            urls: check.urls("valkey.url", &raw.valkey.url, raw.valkey.cluster),
+            is_cluster: raw.valkey.cluster,
+            username: raw.valkey.username,
+            password: raw.valkey.password.into(),
+            ca_file: Some(raw.valkey.ca_file).filter(|path| !path.is_empty()).map(Into::into),
+            prefix: raw.valkey.prefix,
+            connect_timeout: check.span("valkey.connect_timeout", &raw.valkey.connect_timeout, HOUR),
+            response_timeout: check.span("valkey.response_timeout", &raw.valkey.response_timeout, HOUR),
         },
         events: Events {
             retention: check.duration("events.retention", &raw.events.retention, 10 * 8766 * HOUR),
@@ -313,6 +345,20 @@ impl Check {
             self.layers.refuse(key, "found \"\", expected a path".to_owned());
         }
         text
+    }
+
+    /// Never shows what it found: a url may hold a password.
+    fn urls(&mut self, key: &str, text: &str, is_cluster: bool) -> Vec<Secret> {
+        let urls: Vec<&str> = text.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+        match urls.len() {
+            0 => self.layers.refuse(key, "found none, expected such as \"redis://host:6379\"".to_owned()),
+            1 => {}
+            n if !is_cluster => {
+                self.layers.refuse(key, format!("found {n}, expected one, or `valkey.cluster = true`"));
+            }
+            _ => {}
+        }
+        urls.into_iter().map(|url| url.to_owned().into()).collect()
     }
 
     fn filter(&mut self, key: &str, text: String) -> String {

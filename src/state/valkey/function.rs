@@ -1,0 +1,83 @@
+//! The functions that run inside the store, and the commands that call them.
+//!
+//! The law: a name is never given to other code. What changes gets a new name, so that replicas of two versions of this
+//! program work on one store, and none replaces what the other has loaded.
+
+use redis::{Cmd, cmd};
+
+use super::value::Value;
+use crate::state::UserKey;
+
+/// All functions, as one library.
+const LIBRARY: &str = include_str!("function.lua");
+
+const SWAP: &str = "micro_reward_swap_v1";
+const CENSUS: &str = "micro_reward_census_v1";
+
+/// The names of the keys of one set of ledgers.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    /// `{prefix}{heads}:`, so that the ledgers of two bundles never meet.
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str, heads: u64) -> Self {
+        Self { prefix: format!("{prefix}{heads:016x}:") }
+    }
+
+    /// The key of a user's row: the only key of that user.
+    pub(super) fn row(&self, user: UserKey) -> String {
+        format!("{}{user}", self.prefix)
+    }
+
+    /// The smallest keys of users, and the number of users: in one slot of a cluster by their tag in braces.
+    fn census(&self) -> (String, String) {
+        (format!("{}{{census}}:users", self.prefix), format!("{}{{census}}:count", self.prefix))
+    }
+
+    /// Reads a row.
+    pub(super) fn get(&self, user: UserKey) -> Cmd {
+        let mut get = cmd("GET");
+        get.arg(self.row(user));
+        get
+    }
+
+    /// Replaces a row, to be kept for `ttl_ms`; 0 is for ever.
+    pub(super) fn swap(&self, user: UserKey, expected: Option<&Value>, new: &Value, ttl_ms: u64) -> Cmd {
+        let (key, expected) = (self.row(user), expected.map_or(&[][..], Value::tag));
+        let mut swap = Cmd::with_capacity(7, key.len() + new.as_bytes().len() + 64);
+        swap.arg("FCALL").arg(SWAP).arg(1).arg(key).arg(expected).arg(new.as_bytes()).arg(ttl_ms);
+        swap
+    }
+
+    /// Notes who became a user and who no longer is one, keeping the `bound` smallest keys.
+    pub(super) fn note(&self, bound: usize, joined: &[UserKey], left: &[UserKey]) -> Cmd {
+        let (users, count) = self.census();
+        let mut note = cmd("FCALL");
+        note.arg(CENSUS).arg(2).arg(users).arg(count).arg(bound).arg(joined.len());
+        joined.iter().chain(left).for_each(|user| _ = note.arg(user.as_bytes()));
+        note
+    }
+
+    /// The number of users.
+    pub(super) fn count(&self) -> Cmd {
+        let mut count = cmd("GET");
+        count.arg(self.census().1);
+        count
+    }
+
+    /// The `n` smallest keys of users.
+    pub(super) fn smallest(&self, n: usize) -> Cmd {
+        let mut smallest = cmd("ZRANGE");
+        smallest.arg(self.census().0).arg(0).arg(n - 1);
+        smallest
+    }
+}
+
+/// Loads the functions. On a cluster it goes to every primary.
+pub(super) fn load() -> Cmd {
+    let mut load = cmd("FUNCTION");
+    load.arg("LOAD").arg(LIBRARY);
+    load
+}

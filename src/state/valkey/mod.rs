@@ -1,0 +1,339 @@
+//! The shared engine: one row per user in Valkey or Redis, changed by any number of replicas.
+//!
+//! A change is made here, by [`Row::change`] as in every engine, and sent as one call of a function that replaces the row
+//! if it is still the one that was changed (`function.lua`). Sums of 64 bits, decay and the window of events would have to
+//! be written a second time, in numbers that hold 53 bits, to be made inside the store.
+//!
+//! The laws: an answer that is lost is safe to repeat, as the row remembers the ids of its events; reading never fails for
+//! want of the store, it says how old the row is; feedback that can't be sent goes to the outbox, if there is one.
+
+mod cache;
+mod drain;
+mod function;
+mod link;
+mod outbox;
+mod plan;
+mod value;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use redis::Value as Answer;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::cache::{Cache, Known};
+use self::function::Keys;
+use self::link::{Away, Link};
+use self::outbox::Outbox;
+use self::value::{Unreadable, Value};
+use self::writer::{Fault, Inbox, Verdict};
+use super::journal::OpenError;
+use super::{Change, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
+use crate::types::{Secret, metric};
+
+/// Writers: while one waits for the store, others prepare what comes next.
+const N_WRITERS: usize = 4;
+
+/// The smallest user keys that are kept for samples: the largest sample that the configuration allows.
+const MAX_SAMPLE: usize = 16_384;
+
+/// Rows that are read in one pipeline.
+const ROWS_AT_ONCE: usize = 512;
+
+/// How long writers may take to finish when the store is closed.
+const LAST_ROUNDS: Duration = Duration::from_secs(2);
+
+/// Where the shared store is and how it is used.
+#[derive(Debug, Clone)]
+pub struct ValkeyConfig {
+    /// One server; or some nodes of a cluster. A url may hold a password.
+    pub urls: Vec<Secret>,
+    /// Whether it is a cluster.
+    pub is_cluster: bool,
+    /// Empty for the default user, or the one that the url names.
+    pub username: String,
+    /// Empty for none, or the one in the url.
+    pub password: Secret,
+    /// Certificates that are trusted instead of the usual ones, in PEM.
+    pub ca_pem: Option<Vec<u8>>,
+    /// What every key begins with.
+    pub prefix: String,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// How long an answer may take; then the store is taken to be away.
+    pub response_timeout: Duration,
+    /// How old a row may be that is served without asking.
+    pub max_staleness: Duration,
+    /// The heads its ledgers are for.
+    pub heads: Heads,
+    /// What rows are kept by.
+    pub rules: Rules,
+    /// Users at most, about.
+    pub max_users: usize,
+    /// Rows in memory.
+    pub cached_users: usize,
+    /// The directory of the outbox; without one feedback is refused while the store is away.
+    pub outbox: Option<PathBuf>,
+    /// Whether the ack of what goes to the outbox waits for the disk.
+    pub is_sync: bool,
+}
+
+/// The shared engine.
+#[derive(Debug)]
+pub struct ValkeyStore {
+    shared: Arc<Shared>,
+    writers: Mutex<Vec<JoinHandle<()>>>,
+    keepers: Vec<JoinHandle<()>>,
+}
+
+/// What requests and tasks share.
+#[derive(Debug)]
+struct Shared {
+    link: Link,
+    keys: Keys,
+    cache: Arc<Cache>,
+    inboxes: Vec<Inbox>,
+    outbox: Option<Outbox>,
+    rules: Rules,
+    max_users: usize,
+    max_staleness: Duration,
+    /// How many users the store had when it was last asked.
+    n_users: AtomicUsize,
+}
+
+impl ValkeyStore {
+    /// Connects, and opens the outbox. A store that can't be reached now is no error: it is dialled until it can be.
+    ///
+    /// # Errors
+    /// When the store refuses the login, the url makes no sense, or the outbox can't be used.
+    pub async fn open(config: ValkeyConfig) -> Result<Self, OpenError> {
+        let outbox = match config.outbox.clone() {
+            Some(dir) => {
+                let (heads, is_sync) = (config.heads, config.is_sync);
+                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync)).await;
+                Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
+            }
+            None => None,
+        };
+        let shared = Arc::new(Shared {
+            link: Link::open(&config).await?,
+            keys: Keys::new(&config.prefix, config.heads.key),
+            cache: Arc::new(Cache::new(config.cached_users)),
+            inboxes: (0..N_WRITERS).map(|_| Inbox::default()).collect(),
+            outbox,
+            rules: config.rules,
+            max_users: config.max_users,
+            max_staleness: config.max_staleness,
+            n_users: AtomicUsize::new(0),
+        });
+        shared.count().await;
+        let writers = (0..N_WRITERS).map(|idx| tokio::spawn(writer::run(shared.clone(), idx))).collect();
+        let mut keepers = vec![tokio::spawn(keep(shared.clone()))];
+        if shared.outbox.is_some() {
+            keepers.push(tokio::spawn(drain::run(shared.clone())));
+        }
+        Ok(Self { shared, writers: Mutex::new(writers), keepers })
+    }
+}
+
+/// Keeps the connection, and the number of users as others change it.
+async fn keep(shared: Arc<Shared>) {
+    loop {
+        shared.link.tend().await;
+        shared.count().await;
+    }
+}
+
+impl Drop for ValkeyStore {
+    fn drop(&mut self) {
+        self.keepers.iter().for_each(JoinHandle::abort);
+        self.writers.lock().iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Shared {
+    /// Makes changes as far as the store can be reached.
+    async fn submit(&self, changes: Vec<Change>) -> Vec<Verdict> {
+        let verdicts = writer::submit(&self.inboxes, changes).await;
+        if self.cache.is_crowded() {
+            let cache = self.cache.clone();
+            tokio::task::spawn_blocking(move || cache.make_room());
+        }
+        verdicts
+    }
+
+    /// How many more users there may be.
+    fn room(&self) -> usize {
+        self.max_users.saturating_sub(self.n_users.load(Ordering::Relaxed))
+    }
+
+    /// Reads a row from the store.
+    async fn read(&self, user: UserKey) -> Result<Option<Value>, Away> {
+        let as_of = Instant::now();
+        let answer = self.link.ask(self.keys.get(user)).await;
+        metrics::histogram!(metric::STORE_SECONDS, "op" => "get").record(as_of.elapsed());
+        let value = bytes(answer?)?;
+        self.cache.read(user, Known { value: value.clone(), as_of });
+        Ok(value)
+    }
+
+    fn row(&self, user: UserKey, value: Option<&Value>) -> Result<Option<Row>, StoreError> {
+        let row = value.map(|value| value.row(self.rules.n_heads)).transpose();
+        row.map_err(|error| self.error(Fault::Row(user, error)))
+    }
+
+    /// Notes who became a user and who no longer is one. What is lost here is mended while there are few users.
+    async fn note(&self, joined: &[UserKey], left: &[UserKey]) {
+        if joined.is_empty() && left.is_empty() {
+            return;
+        }
+        match self.link.ask(self.keys.note(MAX_SAMPLE, joined, left)).await {
+            Ok(Answer::Int(n_users)) => {
+                self.n_users.store(usize::try_from(n_users).unwrap_or_default(), Ordering::Relaxed);
+            }
+            Ok(answer) => tracing::debug!(?answer, "users were not counted"),
+            Err(away) => tracing::debug!(%away, "users were not counted"),
+        }
+    }
+
+    /// Asks how many users there are.
+    async fn count(&self) {
+        if let Ok(Answer::BulkString(digits)) = self.link.ask(self.keys.count()).await
+            && let Some(n_users) = std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok())
+        {
+            self.n_users.store(n_users, Ordering::Relaxed);
+        }
+    }
+
+    async fn smallest(&self, n: usize) -> Result<Vec<UserKey>, Away> {
+        let Answer::Array(members) = self.link.ask(self.keys.smallest(n)).await? else {
+            return Ok(Vec::new());
+        };
+        let key = |member| match member {
+            Answer::BulkString(bytes) => <[u8; 16]>::try_from(bytes).ok().map(UserKey::from),
+            _ => None,
+        };
+        Ok(members.into_iter().filter_map(key).collect())
+    }
+
+    async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
+        let away = |away| self.error(Fault::Away(away));
+        let users = self.smallest(n).await.map_err(away)?;
+        let mut rows = Vec::with_capacity(users.len());
+        for users in users.chunks(ROWS_AT_ONCE) {
+            let gets = users.iter().map(|user| self.keys.get(*user)).collect();
+            for (user, answer) in users.iter().zip(self.link.send(gets).await.map_err(away)?) {
+                let row = self.row(*user, bytes(answer).map_err(away)?.as_ref())?;
+                rows.extend(row.filter(|row| !row.is_tombstone()));
+            }
+        }
+        Ok(rows)
+    }
+
+    fn error(&self, fault: Fault) -> StoreError {
+        match fault {
+            Fault::Away(away) => StoreError::Unreachable { engine: "valkey", source: Some(Box::new(away)) },
+            Fault::Row(user, Unreadable::Damaged) => {
+                StoreError::Damaged { path: self.keys.row(user).into(), user }
+            }
+            Fault::Row(user, Unreadable::Codec(source)) => StoreError::Row { user, source },
+        }
+    }
+}
+
+/// The row in an answer to GET.
+fn bytes(answer: Answer) -> Result<Option<Value>, Away> {
+    match answer {
+        Answer::BulkString(bytes) => Ok(Some(Value::from(bytes))),
+        Answer::Nil => Ok(None),
+        Answer::ServerError(error) => Err(Away(error.to_string().into())),
+        answer => Err(Away(format!("it answered {answer:?}").into())),
+    }
+}
+
+#[async_trait]
+impl RouterStore for ValkeyStore {
+    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
+        let shared = &self.shared;
+        let Some(outbox) = &shared.outbox else {
+            let verdicts = shared.submit(changes).await;
+            return verdicts
+                .into_iter()
+                .map(|verdict| verdict.map_err(|fault| shared.error(fault)))
+                .collect();
+        };
+        let verdicts = shared.submit(changes.clone()).await;
+        if verdicts.iter().any(|verdict| matches!(verdict, Err(Fault::Away(_)))) {
+            outbox.room().await?;
+        }
+        let mut kept = None;
+        let settle = |(change, verdict): (Change, Verdict)| match verdict {
+            Ok(outcome) => Ok(outcome),
+            Err(Fault::Away(_)) if outbox::takes(&change) => {
+                kept = Some(outbox.append(&change));
+                Ok(Outcome::Queued)
+            }
+            Err(fault) => Err(shared.error(fault)),
+        };
+        let outcomes: Result<Vec<Outcome>, StoreError> =
+            changes.into_iter().zip(verdicts).map(settle).collect();
+        if let Some(position) = kept {
+            outbox.kept(position).await?;
+        }
+        outcomes
+    }
+
+    async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError> {
+        let shared = &self.shared;
+        let known = shared.cache.get(user);
+        let row_of = |known: &Known| shared.row(user, known.value.as_ref());
+        if let Some(known) = &known
+            && known.age() <= shared.max_staleness
+            && !shared.max_staleness.is_zero()
+        {
+            let row = row_of(known)?;
+            if row.as_ref().map_or(0, |row| row.version) >= min_version {
+                return Ok(Reading::current(row));
+            }
+        }
+        match (shared.read(user).await, known) {
+            (Ok(value), _) => Ok(Reading::current(shared.row(user, value.as_ref())?)),
+            (Err(_), Some(known)) => {
+                Ok(Reading { row: row_of(&known)?, freshness: Freshness::Stale(known.age()) })
+            }
+            (Err(_), None) => Ok(Reading { row: None, freshness: Freshness::Unknown }),
+        }
+    }
+
+    async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
+        if n == 0 { Ok(Vec::new()) } else { self.shared.sample(n).await }
+    }
+
+    fn n_users(&self) -> usize {
+        self.shared.n_users.load(Ordering::Relaxed)
+    }
+
+    fn trouble(&self) -> Option<Arc<str>> {
+        let shared = &self.shared;
+        let down = shared.link.why_down().map(|why| format!("the store can't be reached: {why}").into());
+        down.or_else(|| shared.outbox.as_ref().and_then(Outbox::trouble))
+    }
+
+    async fn close(&self) {
+        self.shared.inboxes.iter().for_each(Inbox::close);
+        let writers = std::mem::take(&mut *self.writers.lock());
+        if tokio::time::timeout(LAST_ROUNDS, futures::future::join_all(writers)).await.is_err() {
+            tracing::warn!("changes were still on their way to the store");
+        }
+        self.keepers.iter().for_each(JoinHandle::abort);
+        if let Some(outbox) = &self.shared.outbox {
+            outbox.close();
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The outbox: feedback that could not be sent, in a journal on this machine, until the store is back.
+//!
+//! Only feedback and its undo wait here. Both may be made any number of times and in any order with others: increments
+//! commute, the row knows the ids it has seen, and what an erasure came after is refused as late. An erasure or an import
+//! that waited could undo what was said after it, so these are refused while the store is away.
+//!
+//! The law: a segment is removed once every change in it has been made or refused by the store for good. A kill in between
+//! makes some of them twice, and the second time changes nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::state::journal::segment::{self, Segment};
+use crate::state::journal::{DataDir, Heads, Journal, OpenError};
+use crate::state::{Change, ChangeKind, StoreError};
+use crate::types::metric;
+
+/// An outbox that is open.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    dir: PathBuf,
+    journal: Journal,
+    is_sync: bool,
+    /// Everything up to this position has left.
+    drained: AtomicU64,
+    pub(super) work: Notify,
+    /// Why what is here can't leave, although the store is there.
+    stuck: Mutex<Option<Arc<str>>>,
+    _lock: DataDir,
+}
+
+/// Whether a change may wait here.
+pub(super) fn takes(change: &Change) -> bool {
+    matches!(change.kind, ChangeKind::Add(_) | ChangeKind::Retract(_))
+}
+
+impl Outbox {
+    /// Opens the outbox of a data directory, with what an earlier process left in it. Blocks.
+    pub(super) fn open(dir: &Path, heads: Heads, is_sync: bool) -> Result<Self, OpenError> {
+        let lock = DataDir::open(dir)?;
+        let dir = lock.outbox();
+        std::fs::create_dir_all(&dir).map_err(|source| OpenError::io(&dir, source))?;
+        let (mut drained, mut last_lsn, mut n_left) = (None, 0, 0_u64);
+        for path in segment::list(&dir)? {
+            let first = segment::first_lsn(&path).unwrap_or_default();
+            last_lsn = last_lsn.max(first.saturating_sub(1));
+            let Some(mut segment) = Segment::open(&path)? else { continue };
+            if segment.heads != heads {
+                return Err(OpenError::OtherHeads { path, found: segment.heads, expected: heads });
+            }
+            // A torn end was never acked.
+            while let Ok(frame) = segment.next()? {
+                drained.get_or_insert(frame.lsn - 1);
+                last_lsn = frame.lsn;
+                n_left += 1;
+            }
+        }
+        if n_left > 0 {
+            tracing::info!(changes = n_left, "the outbox holds what has not been sent");
+        }
+        Ok(Self {
+            journal: Journal::open(&dir, heads, last_lsn)?,
+            dir,
+            is_sync,
+            drained: AtomicU64::new(drained.unwrap_or(last_lsn)),
+            work: Notify::new(),
+            stuck: Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    /// Waits until there is room for more.
+    pub(super) async fn room(&self) -> Result<(), StoreError> {
+        self.journal.room().await
+    }
+
+    /// Adds a change; its position.
+    pub(super) fn append(&self, change: &Change) -> u64 {
+        self.journal.append(&postcard::to_allocvec(change).unwrap_or_default())
+    }
+
+    /// Waits until a position is as safe as acks here are.
+    pub(super) async fn kept(&self, position: u64) -> Result<(), StoreError> {
+        self.work.notify_one();
+        self.measure();
+        if self.is_sync {
+            self.journal.durable(position).await?;
+        } else if let Some(failure) = self.journal.failure() {
+            return Err(StoreError::Journal(failure));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.drained.load(Ordering::Acquire) >= self.journal.last_lsn()
+    }
+
+    /// Ends the segment that is being written; the segments that are whole, oldest first, and where the next begins. Blocks.
+    pub(super) fn seal(&self) -> Result<(Vec<PathBuf>, u64), StoreError> {
+        let sealed = self.journal.seal()?;
+        let paths = segment::list(&self.dir).map_err(broken)?;
+        let is_whole = |path: &PathBuf| segment::first_lsn(path).is_some_and(|first| first < sealed);
+        Ok((paths.into_iter().filter(is_whole).collect(), sealed))
+    }
+
+    /// Removes a segment whose changes have left.
+    pub(super) fn remove(&self, path: &Path) {
+        if let Err(error) = std::fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "a segment of the outbox can't be removed");
+        }
+    }
+
+    /// Everything before this position has left, or why it has not.
+    pub(super) fn drained(&self, until: Result<u64, Arc<str>>) {
+        let stuck = match until {
+            Ok(until) => {
+                self.drained.fetch_max(until.saturating_sub(1), Ordering::AcqRel);
+                None
+            }
+            Err(why) => Some(why),
+        };
+        *self.stuck.lock() = stuck;
+        self.measure();
+    }
+
+    /// What is wrong, for people.
+    pub(super) fn trouble(&self) -> Option<Arc<str>> {
+        let stuck = || self.stuck.lock().as_ref().map(|why| format!("the outbox is stuck: {why}").into());
+        self.journal.failure().or_else(stuck)
+    }
+
+    /// Makes everything durable.
+    pub(super) fn close(&self) {
+        self.journal.close();
+    }
+
+    fn measure(&self) {
+        let waiting = self.journal.last_lsn().saturating_sub(self.drained.load(Ordering::Acquire));
+        metrics::gauge!(metric::OUTBOX_EVENTS).set(waiting as f64);
+    }
+}
+
+pub(super) fn broken(error: OpenError) -> StoreError {
+    StoreError::Journal(error.to_string().into())
+}

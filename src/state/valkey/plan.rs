@@ -1,0 +1,80 @@
+//! What to ask the store for a user's changes: a swap, a read, or nothing.
+
+use redis::Cmd;
+
+use super::Shared;
+use super::value::Value;
+use super::writer::{Claim, Fault, Verdict};
+use crate::state::{Outcome, Row, UserKey};
+
+/// Beyond the window a tombstone is kept this much longer: clocks differ, and events may be a little ahead.
+const TOMBSTONE_SLACK_MS: u64 = 3_600_000;
+
+/// No longer than the store can count from now.
+const MAX_TTL_MS: u64 = 100 * 365 * 86_400_000;
+
+/// What a user's changes need.
+pub(super) enum Plan {
+    /// Nothing: the row was read, and they do not change it.
+    Settled(Vec<Verdict>),
+    /// The row: that they change nothing was only guessed.
+    Read,
+    /// A swap of the row.
+    Swap(Cmd, Swap),
+}
+
+/// What is so once the swap is made.
+pub(super) struct Swap {
+    pub(super) new: Value,
+    pub(super) outcomes: Vec<Outcome>,
+    pub(super) turn: Turn,
+}
+
+/// Whether a swap makes somebody a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Joins,
+    Leaves,
+    Stays,
+}
+
+/// Applies a claim's changes to the row as it is known. `room` is how many more users there may be.
+pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usize) -> Plan {
+    let rules = &shared.rules;
+    let is_read = claim.read.is_some();
+    // Without a cached row the guess is that there is none: where that is wrong, the swap gives the row.
+    let before = claim.read.clone().or_else(|| shared.cache.get(user)).and_then(|known| known.value);
+    let mut row = match before.as_ref().map(|value| value.row(rules.n_heads)).transpose() {
+        Ok(row) => row.unwrap_or_else(|| Row::new(rules.n_heads)),
+        Err(_) if !is_read => return Plan::Read,
+        Err(error) => {
+            let fault = || Err(Fault::Row(user, error.clone()));
+            return Plan::Settled(claim.tasks.iter().map(|_| fault()).collect());
+        }
+    };
+    let was_there = !row.is_tombstone();
+    let change = |change: &crate::state::Change| {
+        if *room == 0 && row.is_tombstone() && change.brings_a_user() {
+            return Outcome::Full { max_users: shared.max_users };
+        }
+        row.change(change, rules)
+    };
+    let outcomes: Vec<Outcome> = claim.tasks.iter().map(|task| &task.change).map(change).collect();
+    if !outcomes.iter().any(|outcome| outcome.changes_the_row()) {
+        let verdicts = outcomes.into_iter().map(Ok).collect();
+        return if is_read { Plan::Settled(verdicts) } else { Plan::Read };
+    }
+    let turn = match (was_there, !row.is_tombstone()) {
+        (false, true) => Turn::Joins,
+        (true, false) => Turn::Leaves,
+        _ => Turn::Stays,
+    };
+    *room = room.saturating_sub(usize::from(turn == Turn::Joins));
+    let ttl_ms = if row.is_tombstone() {
+        rules.max_age_ms.unsigned_abs().saturating_add(TOMBSTONE_SLACK_MS).min(MAX_TTL_MS)
+    } else {
+        0
+    };
+    let new = Value::of(&row, before.as_ref());
+    Plan::Swap(shared.keys.swap(user, before.as_ref(), &new, ttl_ms), Swap { new, outcomes, turn })
+}

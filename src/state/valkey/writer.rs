@@ -1,0 +1,227 @@
+//! Writers: changes of rows become compare-and-swaps, one in flight per user.
+//!
+//! A user belongs to one writer. What arrives while its swap is under way goes into the next, so that many changes of one
+//! user become one call, and replicas that change one user have at most one swap each to compete with.
+//!
+//! The law: an outcome is told only if the row that it rests on is the store's: the one that was swapped, or one that was
+//! read after the change had come. What is cached here is a guess.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use redis::Value as Answer;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::cache::Known;
+use super::link::Away;
+use super::plan::{Plan, Turn, plan};
+use super::value::{Unreadable, Value};
+use crate::state::{Change, Outcome, UserKey};
+use crate::types::metric;
+
+/// Users whose rows one writer changes in one pipeline; more wait for the next.
+const USERS_AT_ONCE: usize = 256;
+
+/// Rounds that a change may lose against other replicas before it is given up. Somebody wins every round.
+const MAX_ROUNDS: u32 = 200;
+
+/// Rounds in which the functions are loaded again where they are missing.
+const MAX_LOADS: u32 = 4;
+
+/// Why a change was not made.
+#[derive(Debug, Clone)]
+pub(super) enum Fault {
+    /// The store is away or refuses; the change may have been made all the same.
+    Away(Away),
+    /// The row can't be read.
+    Row(UserKey, Unreadable),
+}
+
+pub(super) type Verdict = Result<Outcome, Fault>;
+
+/// Changes that were given together; told once all are settled.
+#[derive(Debug)]
+struct Batch(Mutex<Open>);
+
+#[derive(Debug)]
+struct Open {
+    verdicts: Vec<Option<Verdict>>,
+    n_open: usize,
+    done: Option<oneshot::Sender<Vec<Option<Verdict>>>>,
+}
+
+/// One change and where its verdict goes.
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) change: Change,
+    batch: Arc<Batch>,
+    idx: usize,
+}
+
+impl Task {
+    fn settle(self, verdict: Verdict) {
+        let mut open = self.batch.0.lock();
+        open.verdicts[self.idx] = Some(verdict);
+        open.n_open -= 1;
+        if open.n_open == 0
+            && let Some(done) = open.done.take()
+        {
+            // Whoever asked may have gone; what was changed is changed.
+            _ = done.send(std::mem::take(&mut open.verdicts));
+        }
+    }
+}
+
+/// What waits for a writer.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    tasks: Mutex<VecDeque<Task>>,
+    work: Notify,
+    is_closed: AtomicBool,
+}
+
+impl Inbox {
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.work.notify_one();
+    }
+}
+
+/// What is under way for one user.
+#[derive(Debug, Default)]
+pub(super) struct Claim {
+    pub(super) tasks: Vec<Task>,
+    /// The row as the store said it last in this claim.
+    pub(super) read: Option<Known>,
+    n_rounds: u32,
+}
+
+/// Gives changes to their writers and waits for the verdicts, one per change.
+pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<Verdict> {
+    if changes.is_empty() {
+        return Vec::new();
+    }
+    let (done, settled) = oneshot::channel();
+    let n_open = changes.len();
+    let open = Open { verdicts: vec![None; n_open], n_open, done: Some(done) };
+    let batch = Arc::new(Batch(Mutex::new(open)));
+    for (idx, change) in changes.into_iter().enumerate() {
+        let inbox = &inboxes[usize::from(change.user.as_bytes()[15]) % inboxes.len()];
+        inbox.tasks.lock().push_back(Task { change, batch: batch.clone(), idx });
+    }
+    inboxes.iter().filter(|inbox| !inbox.tasks.lock().is_empty()).for_each(|inbox| inbox.work.notify_one());
+    let gone = || Err(Fault::Away(Away("the store has been closed".into())));
+    match settled.await {
+        Ok(verdicts) => verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(gone)).collect(),
+        Err(_) => (0..n_open).map(|_| gone()).collect(),
+    }
+}
+
+/// Works until the inbox is closed and empty.
+pub(super) async fn run(shared: Arc<Shared>, idx: usize) {
+    let inbox = &shared.inboxes[idx];
+    let mut claims: HashMap<UserKey, Claim> = HashMap::new();
+    loop {
+        {
+            let mut tasks = inbox.tasks.lock();
+            while claims.len() < USERS_AT_ONCE
+                && let Some(task) = tasks.pop_front()
+            {
+                claims.entry(task.change.user).or_default().tasks.push(task);
+            }
+        }
+        if !claims.is_empty() {
+            round(&shared, &mut claims).await;
+        } else if inbox.is_closed.load(Ordering::Acquire) {
+            return;
+        } else {
+            inbox.work.notified().await;
+        }
+    }
+}
+
+/// Sends one command per user, and settles what the answers settle.
+async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
+    let mut room = shared.room();
+    let (mut sent, mut commands) = (Vec::new(), Vec::new());
+    for (user, claim) in std::mem::take(claims) {
+        let (command, swap) = match plan(shared, user, &claim, &mut room) {
+            Plan::Settled(verdicts) => {
+                settle(claim.tasks, verdicts);
+                continue;
+            }
+            Plan::Read => (shared.keys.get(user), None),
+            Plan::Swap(command, swap) => (command, Some(swap)),
+        };
+        commands.push(command);
+        sent.push((user, claim, swap));
+    }
+    if commands.is_empty() {
+        return;
+    }
+    let began = Instant::now();
+    let answers = shared.link.send(commands).await;
+    metrics::histogram!(metric::STORE_SECONDS, "op" => "swap").record(began.elapsed());
+    let answers = match answers {
+        Ok(answers) => answers,
+        Err(away) => return sent.into_iter().for_each(|(_, claim, _)| fail(claim, away.clone())),
+    };
+    let mut done = Vec::new();
+    let mut is_loading = false;
+    for ((user, mut claim, swap), answer) in sent.into_iter().zip(answers) {
+        let said = |value| Known { value, as_of: began };
+        claim.n_rounds += 1;
+        let is_swap = swap.is_some();
+        let read = match (answer, swap) {
+            (Answer::Int(1), Some(swap)) => {
+                shared.cache.written(user, said(Some(swap.new.clone())));
+                done.push((user, claim, swap));
+                continue;
+            }
+            // A failover or a flush may have lost the functions.
+            (Answer::ServerError(error), Some(_)) if is_missing(&error) && claim.n_rounds < MAX_LOADS => {
+                is_loading = true;
+                claims.insert(user, claim);
+                continue;
+            }
+            (Answer::ServerError(error), _) => {
+                fail(claim, Away(error.to_string().into()));
+                continue;
+            }
+            (Answer::BulkString(bytes), _) => said(Some(Value::from(bytes))),
+            (_, _) => said(None),
+        };
+        metrics::counter!(metric::STORE_CONFLICTS).increment(u64::from(is_swap));
+        shared.cache.read(user, read.clone());
+        claim.read = Some(read);
+        if claim.n_rounds < MAX_ROUNDS {
+            claims.insert(user, claim);
+        } else {
+            fail(claim, Away("other replicas were faster every time".into()));
+        }
+    }
+    let of = |turn| done.iter().filter(move |(.., swap)| swap.turn == turn).map(|(user, ..)| *user);
+    shared.note(&of(Turn::Joins).collect::<Vec<_>>(), &of(Turn::Leaves).collect::<Vec<_>>()).await;
+    for (_, claim, swap) in done {
+        settle(claim.tasks, swap.outcomes.into_iter().map(Ok).collect());
+    }
+    if is_loading && let Err(error) = shared.link.load().await {
+        tracing::warn!(%error, "the functions can't be loaded");
+    }
+}
+
+fn is_missing(error: &redis::ServerError) -> bool {
+    error.details().is_some_and(|details| details.contains("unction not found"))
+}
+
+fn settle(tasks: Vec<Task>, verdicts: Vec<Verdict>) {
+    tasks.into_iter().zip(verdicts).for_each(|(task, verdict)| task.settle(verdict));
+}
+
+fn fail(claim: Claim, away: Away) {
+    claim.tasks.into_iter().for_each(|task| task.settle(Err(Fault::Away(away.clone()))));
+}

@@ -1,0 +1,372 @@
+//! The shared engine on real servers: replicas, outages, the outbox, clusters.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::changes::{K, RULES, add, erase, event, retract, user};
+use common::valkey::{Valkey, config};
+use micro_reward::mixture::{Decay, Ledgers};
+use micro_reward::state::{
+    Change, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, StoreError, ValkeyConfig,
+    ValkeyStore,
+};
+use redis::AsyncCommands;
+
+/// Longer than anything here takes; whatever waits so long is broken.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn open(config: ValkeyConfig) -> ValkeyStore {
+    ValkeyStore::open(config).await.unwrap()
+}
+
+async fn one(store: &ValkeyStore, change: Change) -> Outcome {
+    store.change(vec![change]).await.unwrap()[0]
+}
+
+async fn row(store: &ValkeyStore, n: usize) -> Option<Row> {
+    store.get(user(n), 0).await.unwrap().row
+}
+
+/// The ledgers of a user who has said these events and nothing else.
+fn ledgers(n: usize, ids: impl IntoIterator<Item = usize>) -> Ledgers {
+    let mut ledgers = Ledgers::new(K);
+    for id in ids {
+        let LedgerEvent { context, increment, at_ms, .. } = event(n, id);
+        ledgers.add(context, &increment, at_ms, Decay::NONE);
+    }
+    ledgers
+}
+
+/// Waits for what must come to be.
+async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} never came to be");
+}
+
+async fn until_back(store: &ValkeyStore) {
+    until("the store's return", || async { store.trouble().is_none() }).await;
+}
+
+/// Settings of a replica that notices an outage soon and keeps rows for long.
+fn patient(server: &Valkey) -> ValkeyConfig {
+    ValkeyConfig {
+        response_timeout: Duration::from_millis(300),
+        max_staleness: PATIENCE * 10,
+        ..config(server, "t")
+    }
+}
+
+fn with_outbox(server: &Valkey, dir: &tempfile::TempDir) -> ValkeyConfig {
+    ValkeyConfig { outbox: Some(dir.path().join("data")), ..patient(server) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_that_change_one_user_lose_nothing() {
+    let server = Valkey::start();
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(Arc::new(open(patient(&server)).await));
+    }
+    let tasks: Vec<_> = (0..24)
+        .map(|task| {
+            let store = replicas[task % 3].clone();
+            tokio::spawn(async move {
+                for id in (0..600).filter(|id| id % 24 == task) {
+                    // Every tenth comes twice, to another replica as well.
+                    assert!(matches!(
+                        one(&store, add(1, id)).await,
+                        Outcome::Applied(_) | Outcome::Duplicate(_)
+                    ));
+                }
+            })
+        })
+        .collect();
+    let other = replicas[0].clone();
+    let twice = tokio::spawn(async move {
+        for id in (0..600).step_by(10) {
+            one(&other, add(1, id)).await;
+        }
+    });
+    for task in tasks {
+        task.await.unwrap();
+    }
+    twice.await.unwrap();
+    let reader = open(config(&server, "t")).await;
+    let row = row(&reader, 1).await.unwrap();
+    assert_eq!((row.version, &row.ledgers), (600, &ledgers(1, 0..600)));
+    assert_eq!(reader.n_users(), 1);
+}
+
+#[tokio::test]
+async fn one_feedback_of_a_known_user_is_one_call() {
+    let server = Valkey::start();
+    let store = open(patient(&server)).await;
+    one(&store, add(1, 0)).await;
+    let mut connection = server.connect().await;
+    let calls = async |connection: &mut redis::aio::MultiplexedConnection| {
+        let stats: String = redis::cmd("INFO").arg("commandstats").query_async(connection).await.unwrap();
+        let of = |name: &str| {
+            let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
+            line.map_or(0, |rest| rest.split(',').next().unwrap().parse::<u64>().unwrap())
+        };
+        (of("fcall"), of("get"))
+    };
+    let before = calls(&mut connection).await;
+    for id in 1..11 {
+        assert_eq!(one(&store, add(1, id)).await, Outcome::Applied(id as u64 + 1));
+    }
+    // The rows of a user who changes are known here: neither the changes nor the reads ask for them.
+    assert_eq!(row(&store, 1).await.unwrap().version, 11);
+    let after = calls(&mut connection).await;
+    assert_eq!(after.0 - before.0, 10);
+    // Only the number of users is asked for now and then.
+    assert!(after.1 - before.1 <= 2);
+}
+
+#[tokio::test]
+async fn a_replica_reads_its_own_writes_and_others_by_version() {
+    let server = Valkey::start();
+    let (here, there) = (open(patient(&server)).await, open(patient(&server)).await);
+    assert_eq!(one(&here, add(1, 1)).await, Outcome::Applied(1));
+    assert_eq!(row(&there, 1).await.unwrap().version, 1);
+    assert_eq!(one(&here, add(1, 2)).await, Outcome::Applied(2));
+    assert_eq!(row(&here, 1).await.unwrap().version, 2);
+    // Within its bound the other replica has what it has, unless it is asked for more.
+    assert_eq!(row(&there, 1).await.unwrap().version, 1);
+    let reading = there.get(user(1), 2).await.unwrap();
+    assert_eq!((reading.row.unwrap().version, reading.freshness), (2, Freshness::Current));
+    // A version that there is not yet is no error: it is the newest that is given.
+    assert_eq!(there.get(user(1), 9).await.unwrap().row.unwrap().version, 2);
+    // A change on top of an old row is made on the new one.
+    assert_eq!(one(&there, add(1, 3)).await, Outcome::Applied(3));
+    assert_eq!(here.get(user(1), 3).await.unwrap().row.unwrap().ledgers, ledgers(1, 1..4));
+}
+
+#[tokio::test]
+async fn a_row_is_read_anew_once_it_is_older_than_the_bound() {
+    let server = Valkey::start();
+    let bound = Duration::from_millis(100);
+    let (here, there) =
+        (open(patient(&server)).await, open(ValkeyConfig { max_staleness: bound, ..patient(&server) }).await);
+    one(&here, add(1, 1)).await;
+    assert_eq!(row(&there, 1).await.unwrap().version, 1);
+    let start = tokio::time::Instant::now();
+    one(&here, add(1, 2)).await;
+    until("the second version", || async { row(&there, 1).await.unwrap().version == 2 }).await;
+    assert!(start.elapsed() < PATIENCE / 10);
+}
+
+#[tokio::test]
+async fn an_outage_ages_rows_and_refuses_changes() {
+    let server = Valkey::start();
+    let store = open(ValkeyConfig { max_staleness: Duration::ZERO, ..patient(&server) }).await;
+    one(&store, add(1, 1)).await;
+    server.freeze();
+    let reading = store.get(user(1), 0).await.unwrap();
+    assert_eq!(reading.row.unwrap().ledgers, ledgers(1, 1..2));
+    assert!(matches!(reading.freshness, Freshness::Stale(age) if age >= Duration::from_millis(300)));
+    assert!(store.trouble().unwrap().contains("can't be reached"));
+    // The circuit is open: nobody else waits.
+    let start = tokio::time::Instant::now();
+    for n in 0..1000 {
+        let reading = store.get(user(n + 10), 0).await.unwrap();
+        assert_eq!((reading.row, reading.freshness), (None, Freshness::Unknown));
+    }
+    assert!(matches!(store.change(vec![add(2, 1)]).await, Err(StoreError::Unreachable { .. })));
+    assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+    server.thaw();
+    until_back(&store).await;
+    assert_eq!(store.get(user(1), 0).await.unwrap().freshness, Freshness::Current);
+    assert_eq!(one(&store, add(2, 1)).await, Outcome::Applied(1));
+}
+
+#[tokio::test]
+async fn a_change_whose_answer_is_lost_counts_once() {
+    let (server, dir) = (Valkey::start(), tempfile::tempdir().unwrap());
+    let store = open(with_outbox(&server, &dir)).await;
+    one(&store, add(1, 1)).await;
+    server.freeze();
+    // The swap is in the frozen server's socket: it will be made, after this replica has given it up.
+    assert_eq!(one(&store, add(1, 2)).await, Outcome::Queued);
+    server.thaw();
+    let reader = open(config(&server, "t")).await;
+    until("the queued change", || async { row(&reader, 1).await.unwrap().version >= 2 }).await;
+    until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
+    let row = row(&reader, 1).await.unwrap();
+    assert_eq!((row.version, row.ledgers), (2, ledgers(1, 1..3)));
+}
+
+/// Drops a store without closing it, and opens another once the tasks of the first have let go of the directory.
+async fn reopen(store: ValkeyStore, config: ValkeyConfig) -> Result<ValkeyStore, OpenError> {
+    drop(store);
+    loop {
+        match ValkeyStore::open(config.clone()).await {
+            Err(OpenError::Owned { .. }) => tokio::task::yield_now().await,
+            opened => return opened,
+        }
+    }
+}
+
+/// How many of the outbox's segments hold more than their header.
+fn n_segments_with_events(dir: &tempfile::TempDir) -> usize {
+    let segments = std::fs::read_dir(dir.path().join("data/outbox")).unwrap();
+    segments.filter(|entry| entry.as_ref().unwrap().metadata().is_ok_and(|file| file.len() > 28)).count()
+}
+
+#[tokio::test]
+async fn feedback_waits_in_the_outbox_and_survives_both_sides_restart() {
+    let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
+    let store = open(with_outbox(&server, &dir)).await;
+    store.change((0..10).map(|id| add(1, id)).collect()).await.unwrap();
+    server.kill();
+    let queued = store.change((10..20).map(|id| add(1, id)).collect()).await.unwrap();
+    assert_eq!(queued, [Outcome::Queued; 10]);
+    assert_eq!(one(&store, retract(1, 3)).await, Outcome::Queued);
+    // A retry of what waits waits as well; neither counts twice.
+    assert_eq!(one(&store, add(1, 15)).await, Outcome::Queued);
+    assert_eq!(one(&store, add(1, 5)).await, Outcome::Queued);
+    // What could undo later feedback does not wait.
+    assert!(matches!(store.change(vec![erase(1, 50)]).await, Err(StoreError::Unreachable { .. })));
+    // The store's rows are still what scoring goes on with.
+    assert_eq!(row(&store, 1).await.unwrap().ledgers, ledgers(1, 0..10));
+    let store = reopen(store, with_outbox(&server, &dir)).await.unwrap();
+    assert_eq!(one(&store, add(2, 1)).await, Outcome::Queued);
+    assert_eq!(store.get(user(1), 0).await.unwrap().freshness, Freshness::Unknown);
+    server.restart();
+    let reader = open(config(&server, "t")).await;
+    until("all that waited", || async {
+        row(&reader, 2).await.is_some()
+            && row(&reader, 1).await.is_some_and(|row| row.ledgers.n_events() == 19)
+    })
+    .await;
+    assert_eq!(row(&reader, 1).await.unwrap().ledgers, ledgers(1, (0..20).filter(|id| *id != 3)));
+    until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
+    assert_eq!(store.trouble(), None);
+}
+
+#[tokio::test]
+async fn an_outbox_of_other_heads_is_refused() {
+    let (mut server, dir) = (Valkey::start(), tempfile::tempdir().unwrap());
+    let store = open(with_outbox(&server, &dir)).await;
+    server.kill();
+    assert_eq!(one(&store, add(1, 1)).await, Outcome::Queued);
+    let other = ValkeyConfig { heads: Heads { n_heads: K, key: 8 }, ..with_outbox(&server, &dir) };
+    assert!(matches!(reopen(store, other).await, Err(OpenError::OtherHeads { .. })));
+}
+
+#[tokio::test]
+async fn ledgers_of_other_heads_never_mix() {
+    let server = Valkey::start();
+    let ours = open(config(&server, "t")).await;
+    let theirs = open(ValkeyConfig { heads: Heads { n_heads: K, key: 8 }, ..config(&server, "t") }).await;
+    one(&ours, add(1, 1)).await;
+    assert_eq!(row(&theirs, 1).await, None);
+    assert_eq!((ours.n_users(), theirs.n_users()), (1, 0));
+}
+
+#[tokio::test]
+async fn functions_that_are_flushed_are_loaded_again() {
+    let server = Valkey::start();
+    let store = open(patient(&server)).await;
+    one(&store, add(1, 1)).await;
+    let _: () = redis::cmd("FUNCTION").arg("FLUSH").query_async(&mut server.connect().await).await.unwrap();
+    assert_eq!(one(&store, add(1, 2)).await, Outcome::Applied(2));
+    assert_eq!(store.trouble(), None);
+}
+
+#[tokio::test]
+async fn a_library_that_is_there_is_left_alone() {
+    let server = Valkey::start();
+    let mut connection = server.connect().await;
+    let code = "#!lua name=somebody_elses\nredis.register_function('theirs', function() return 7 end)";
+    let _: () = redis::cmd("FUNCTION").arg("LOAD").arg(code).query_async(&mut connection).await.unwrap();
+    drop(open(patient(&server)).await);
+    one(&open(patient(&server)).await, add(1, 1)).await;
+    let seven: i64 = redis::cmd("FCALL").arg("theirs").arg(0).query_async(&mut connection).await.unwrap();
+    assert_eq!(seven, 7);
+}
+
+#[tokio::test]
+async fn a_tombstone_expires_and_a_row_does_not() {
+    let server = Valkey::start();
+    let store = open(patient(&server)).await;
+    store.change(vec![add(1, 1), add(2, 1), erase(1, 50)]).await.unwrap();
+    let mut connection = server.connect().await;
+    let key = |n| format!("t:{:016x}:{}", 7, user(n));
+    let (ttl, none): (i64, i64) =
+        (connection.pttl(key(1)).await.unwrap(), connection.pttl(key(2)).await.unwrap());
+    assert!(ttl > RULES.max_age_ms && ttl <= RULES.max_age_ms + 3_600_000, "{ttl}");
+    assert_eq!(none, -1);
+    // Coming back makes it a row again.
+    one(&store, add(1, 60)).await;
+    assert_eq!(connection.pttl::<_, i64>(key(1)).await.unwrap(), -1);
+    // One that has expired is a stranger's, also where it is remembered.
+    let _: () = connection.del(key(1)).await.unwrap();
+    assert_eq!(one(&store, add(1, 61)).await, Outcome::Applied(1));
+}
+
+#[tokio::test]
+async fn a_row_that_rots_is_an_error_of_its_user_alone() {
+    let server = Valkey::start();
+    one(&open(patient(&server)).await, add(1, 1)).await;
+    let mut connection = server.connect().await;
+    let key = format!("t:{:016x}:{}", 7, user(1));
+    let bytes: Vec<u8> = connection.get(&key).await.unwrap();
+    let _: () = connection.setrange(&key, 12, vec![bytes[12] ^ 1]).await.unwrap();
+    let store = open(patient(&server)).await;
+    assert!(matches!(store.get(user(1), 0).await, Err(StoreError::Damaged { .. })));
+    assert!(matches!(store.change(vec![add(1, 2)]).await, Err(StoreError::Damaged { .. })));
+    assert_eq!(one(&store, add(2, 1)).await, Outcome::Applied(1));
+}
+
+#[tokio::test]
+async fn the_password_is_needed_and_never_shown() {
+    let server = Valkey::with(&["--requirepass", "hush-hush"]);
+    let with = |password: &str| ValkeyConfig { password: password.to_owned().into(), ..patient(&server) };
+    let store = open(with("hush-hush")).await;
+    assert_eq!(one(&store, add(1, 1)).await, Outcome::Applied(1));
+    assert!(!format!("{:?} {store:?}", with("hush-hush")).contains("hush"));
+    let refused = ValkeyStore::open(with("wrong-one")).await.unwrap_err().to_string();
+    assert!(!refused.contains("wrong-one"), "{refused}");
+    let urls = vec![format!("redis://:hush-hush@127.0.0.1:{}", server.port).into()];
+    let by_url = ValkeyConfig { urls, ..patient(&server) };
+    assert!(!format!("{by_url:?}").contains("hush"));
+    assert_eq!(one(&open(by_url).await, add(1, 2)).await, Outcome::Applied(2));
+}
+
+#[tokio::test]
+async fn a_login_with_the_least_rights_is_enough() {
+    let server = Valkey::start();
+    // Somebody else has loaded the functions.
+    drop(open(patient(&server)).await);
+    let mut setuser = redis::cmd("ACL");
+    setuser.arg("SETUSER").arg("app").arg("on").arg(">pw").arg("~t:*");
+    let rights = "get fcall zrange set getrange incrby zadd zrem zcard zremrangebyrank";
+    rights.split(' ').for_each(|right| _ = setuser.arg(format!("+{right}")));
+    let _: () = setuser.query_async(&mut server.connect().await).await.unwrap();
+    let login =
+        ValkeyConfig { username: "app".to_owned(), password: "pw".to_owned().into(), ..patient(&server) };
+    let store = open(login).await;
+    assert_eq!(store.trouble(), None);
+    assert_eq!(one(&store, add(1, 1)).await, Outcome::Applied(1));
+    assert_eq!((store.n_users(), store.sample(5).await.unwrap().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_at_the_start_is_found_later() {
+    let mut server = Valkey::durable();
+    server.kill();
+    let store = open(patient(&server)).await;
+    assert_eq!(store.get(user(1), 0).await.unwrap().freshness, Freshness::Unknown);
+    server.restart();
+    until_back(&store).await;
+    assert_eq!(one(&store, add(1, 1)).await, Outcome::Applied(1));
+}
