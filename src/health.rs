@@ -4,16 +4,17 @@
 //! every model thread lives and none is stuck. A busy server is alive.
 
 use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
 
 use crate::batch::Workers;
 
 /// The state behind the probes.
 #[derive(Debug)]
 pub struct Health {
-    workers: OnceLock<Arc<Workers>>,
+    workers: ArcSwapOption<Workers>,
     is_draining: AtomicBool,
     stall_limit: Duration,
 }
@@ -22,12 +23,12 @@ impl Health {
     /// Not ready yet.
     #[must_use]
     pub fn new(stall_limit: Duration) -> Self {
-        Self { workers: OnceLock::new(), is_draining: AtomicBool::new(false), stall_limit }
+        Self { workers: ArcSwapOption::empty(), is_draining: AtomicBool::new(false), stall_limit }
     }
 
-    /// The bundle is loaded, warmed up, and these threads run it.
+    /// The bundle is loaded, warmed up, and these threads run it from now on.
     pub fn loaded(&self, workers: Arc<Workers>) {
-        self.workers.get_or_init(|| workers);
+        self.workers.store(Some(workers));
     }
 
     /// No new traffic, please.
@@ -38,10 +39,10 @@ impl Health {
     /// Why the process is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<&'static str> {
-        match (self.workers.get(), self.is_draining.load(Ordering::Relaxed)) {
+        match (self.workers.load().is_some(), self.is_draining.load(Ordering::Relaxed)) {
             (_, true) => Some("draining"),
-            (None, false) => Some("loading the bundle"),
-            (Some(_), false) => None,
+            (false, false) => Some("loading the bundle"),
+            (true, false) => None,
         }
     }
 
@@ -49,6 +50,6 @@ impl Health {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
-            || self.workers.get().is_none_or(|workers| workers.are_healthy(self.stall_limit))
+            || self.workers.load().as_ref().is_none_or(|workers| workers.are_healthy(self.stall_limit))
     }
 }
