@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 
 use crate::health::Health;
-use crate::http::{Problem, optional_json};
+use crate::http::{Problem, optional_json, preferences};
 use crate::metrics::Recorder;
 use crate::reload::Reloader;
 use crate::types::{Error, ErrorKind, ModelView};
@@ -26,7 +26,8 @@ pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started) -> Rout
         .route("/readyz", get(readyz))
         .with_state(health)
         .route("/metrics", get(metrics).with_state(recorder))
-        .route("/models/reload", post(reload).with_state(started))
+        .route("/models/reload", post(reload).with_state(started.clone()))
+        .route("/export/preferences", get(export).with_state(started))
 }
 
 async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
@@ -59,6 +60,11 @@ async fn reload(State(started): State<Started>, request: Request) -> Result<axum
     let reloader = started.get().ok_or_else(not_started)?;
     // No layer of this port logs errors.
     Ok(axum::Json(reloader.reload(bundle).await.inspect_err(Error::log)?))
+}
+
+async fn export(State(started): State<Started>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let service = started.get().ok_or_else(not_started)?.live().now();
+    Ok(preferences(&service, query.as_deref()).await.inspect_err(Error::log)?)
 }
 
 fn not_started() -> Error {

@@ -1,6 +1,7 @@
 //! HTTP: paths, bodies, statuses. Translates to the service and back, nothing more.
 
 mod body;
+mod export;
 mod feedback;
 mod lines;
 mod native;
@@ -18,6 +19,7 @@ use axum::routing::{delete, get, post};
 use crate::service::{Live, Service};
 
 pub use body::optional_json;
+pub use export::preferences;
 pub use problem::Problem;
 
 /// A handler takes the service once, so that a request has one bundle from its beginning to its end.

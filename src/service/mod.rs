@@ -4,6 +4,7 @@
 //! code, no header and no socket.
 
 mod elicit;
+mod export;
 mod feedback;
 mod hear;
 mod judge;

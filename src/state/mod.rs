@@ -65,6 +65,11 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// The raw events, of an engine that keeps them.
+    fn events(&self) -> Option<EventLog> {
+        None
+    }
+
     /// Makes everything durable and lets go of files and connections. No change is made afterwards.
     async fn close(&self) {}
 }

@@ -88,12 +88,6 @@ impl Embedded {
         let keeper = Keeper::spawn(core.clone())?;
         Ok(Self { core, keeper })
     }
-
-    /// The raw events, as far as they are durable.
-    #[must_use]
-    pub fn events(&self) -> EventLog {
-        EventLog::of(self.core.dir.journal())
-    }
 }
 
 impl Core {
@@ -196,6 +190,10 @@ impl RouterStore for Embedded {
 
     fn trouble(&self) -> Option<Arc<str>> {
         self.core.journal.failure().or_else(|| self.core.trouble.lock().clone())
+    }
+
+    fn events(&self) -> Option<EventLog> {
+        Some(EventLog::of(self.core.dir.journal()))
     }
 
     async fn close(&self) {
