@@ -12,6 +12,7 @@ mod live;
 mod population;
 mod questions;
 mod rank;
+mod relearn;
 mod remember;
 mod route;
 mod score;

@@ -24,7 +24,7 @@ use async_trait::async_trait;
 pub use answered::Answered;
 pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome};
 pub use codec::CodecError;
-pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged};
+pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged, Survey};
 pub use journal::{Heads, OpenError};
 pub use key::UserKey;
 pub use memory::MemoryStore;

@@ -8,6 +8,7 @@ mod events;
 mod keeper;
 mod recover;
 mod rows;
+mod survey;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 pub use events::{EventLog, Logged};
+pub use survey::Survey;
 
 use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
