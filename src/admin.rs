@@ -1,23 +1,33 @@
-//! The admin port: probes and metrics, away from traffic.
+//! The admin port: probes, metrics and what is for operators alone, away from traffic.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
 
 use crate::health::Health;
+use crate::http::{Problem, optional_json, preferences};
 use crate::metrics::Recorder;
+use crate::reload::Reloader;
+use crate::types::{Error, ErrorKind, ModelView};
+
+/// What operators work on, once the server is up.
+pub type Started = Arc<OnceLock<Arc<Reloader>>>;
 
 /// The admin routes.
-pub fn routes(health: Arc<Health>, recorder: Recorder) -> Router {
+pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .with_state(health)
         .route("/metrics", get(metrics).with_state(recorder))
+        .route("/models/reload", post(reload).with_state(started.clone()))
+        .route("/export/preferences", get(export).with_state(started))
 }
 
 async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
@@ -41,4 +51,27 @@ async fn readyz(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) ->
 
 async fn metrics(State(recorder): State<Recorder>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], recorder.render())
+}
+
+/// What to serve; the configured bundle again, if nothing is said.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Reload {
+    bundle: Option<PathBuf>,
+}
+
+async fn reload(State(started): State<Started>, request: Request) -> Result<axum::Json<ModelView>, Problem> {
+    let Reload { bundle } = optional_json(request).await?;
+    let reloader = started.get().ok_or_else(not_started)?;
+    // No layer of this port logs errors.
+    Ok(axum::Json(reloader.reload(bundle).await.inspect_err(Error::log)?))
+}
+
+async fn export(State(started): State<Started>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let service = started.get().ok_or_else(not_started)?.live().now();
+    Ok(preferences(&service, query.as_deref()).await.inspect_err(Error::log)?)
+}
+
+fn not_started() -> Error {
+    Error::new(ErrorKind::Overloaded, "the server is still starting").with_code("starting")
 }

@@ -12,17 +12,16 @@ use tokio::task::JoinHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
+use crate::admin::Started;
 use crate::admission::{self, Admission};
-use crate::batch::{Queue, QueueConfig, Workers};
 use crate::health::Health;
 use crate::metrics::Recorder;
-use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError, heads_fingerprint};
-use crate::service::{Service, Settings};
-use crate::state::{
-    Embedded, EmbeddedConfig, Heads, MemoryStore, OpenError, RouterStore, Rules, ValkeyConfig, ValkeyStore,
-};
+use crate::parts::{self, LoadError};
+use crate::reload::Reloader;
+use crate::service::{Live, Model, Service};
+use crate::state::{Embedded, MemoryStore, OpenError, RouterStore, ValkeyStore};
+use crate::types::Clock;
 use crate::types::config::{Config, Engine};
-use crate::types::{Clock, Encode, key64};
 use crate::{admin, grpc, http, observe, refusal};
 
 /// Connections that may wait to be accepted: trainers open thousands at once.
@@ -30,6 +29,9 @@ const BACKLOG: u32 = 4096;
 
 /// What a model thread gets to finish the batch it is at, once nobody awaits it.
 const LAST_BATCH: Duration = Duration::from_secs(2);
+
+/// What a reload in flight gets.
+const LAST_RELOAD: Duration = Duration::from_secs(10);
 
 /// What a probe or a scrape in flight gets.
 const LAST_PROBE: Duration = Duration::from_millis(500);
@@ -42,7 +44,7 @@ pub struct App {
     /// Where probes and metrics are served.
     pub admin_address: SocketAddr,
     health: Arc<Health>,
-    workers: Arc<Workers>,
+    reloader: Arc<Reloader>,
     store: Arc<dyn RouterStore>,
     traffic: Listener,
     /// What gRPC health checks are told.
@@ -64,15 +66,9 @@ pub enum StartError {
         /// What the operating system says.
         source: std::io::Error,
     },
-    /// ONNX Runtime can't be loaded.
-    #[error("`model.onnxruntime_library`: {0}")]
-    Runtime(#[from] RuntimeError),
-    /// The bundle is not fit to serve.
-    #[error("the bundle can't be served:\n{0}")]
-    Bundle(#[from] BundleProblems),
-    /// No thread for the model.
-    #[error("the operating system gave no thread for the model: {0}")]
-    Threads(std::io::Error),
+    /// There is no model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
     /// The data directory or the shared store can't be used.
     #[error("`state`: {0}")]
     State(#[from] OpenError),
@@ -96,38 +92,42 @@ impl App {
 
         let health = Arc::new(Health::new(config.stall_limit));
         let recorder = Recorder::install();
-        let admin =
-            Listener::spawn(admin, admin::routes(health.clone(), recorder.clone()), watch::channel(false));
+        let started = Started::default();
+        let admin = Listener::spawn(
+            admin,
+            admin::routes(health.clone(), recorder.clone(), started.clone()),
+            watch::channel(false),
+        );
 
-        let (bundle, encoders) = load(&config).await?;
-        let queue = Arc::new(Queue::new(QueueConfig {
-            max_batch_tokens: config.batch.tokens.get(),
-            max_texts: config.batch.queue_texts.get(),
-        }));
-        let workers = Arc::new(Workers::spawn(&queue, encoders).map_err(StartError::Threads)?);
-        let heads = heads(&config, &bundle);
-        let store = open_store(&config, heads, clock.clone()).await?;
-        let settings = Settings {
-            router: config.router,
-            window: config.feedback,
-            population: config.population,
-            receipts: config.receipts,
-            heads: heads.key,
-            max_text_bytes: config.server.max_text_bytes.get(),
-        };
-        let view = bundle.view();
-        let service = Arc::new(Service::new(bundle, queue, store.clone(), clock, settings));
-        recorder.follow(service.clone());
+        let model = load(&config).await?;
+        let store = open_store(&config, &model, clock.clone()).await?;
+        let (workers, settings) = (model.workers.clone(), parts::settings(&config, &model));
+        let live = Live::new(Service::new(model, store.clone(), clock, settings));
+        recorder.follow(live.clone());
         let stop = watch::channel(false);
-        let (routes, serving) = routes(service, &config, &stop.1).await?;
+        let (routes, serving) = routes(&live, &config, &stop.1).await?;
         let traffic = Listener::spawn(traffic, routes, stop);
-        health.loaded(workers.clone(), store.clone());
+        health.opened(store.clone());
+        health.loaded(workers);
+        let view = live.now().model();
+        let reloader = Arc::new(Reloader::new(live, health.clone(), recorder, config.clone()));
+        started.get_or_init(|| reloader.clone());
         tracing::info!(%address, %admin_address, model = view.name, revision = view.revision,
             heads = view.heads.len(), model_threads = config.batch.threads, "ready");
-        Ok(Self { address, admin_address, health, workers, store, traffic, serving, admin, config })
+        Ok(Self { address, admin_address, health, reloader, store, traffic, serving, admin, config })
     }
 
-    /// Stops within `linger + drain_timeout` and 2.5 s: says not ready, lingers, finishes what is in flight, ends.
+    /// Loads the configured bundle again, beside everything else; the log says what came of it.
+    pub fn reload(&self) {
+        let reloader = self.reloader.clone();
+        tokio::spawn(async move {
+            if let Err(error) = reloader.reload(None).await {
+                tracing::error!(code = error.code(), "not reloaded: {error}");
+            }
+        });
+    }
+
+    /// Stops within `linger + drain_timeout` and 2.5 s, or 12.5 s during a reload: says not ready, lingers, finishes what is in flight, ends.
     pub async fn stop(self) {
         let shutdown = self.config.shutdown;
         self.health.drain();
@@ -138,7 +138,12 @@ impl App {
             tracing::warn!("requests were still in flight at the end of the drain timeout");
         }
         self.store.close().await;
-        let workers = self.workers;
+        // Leaving while ONNX Runtime loads a bundle would tear it down under its own feet.
+        let no_reload = tokio::time::timeout(LAST_RELOAD, self.reloader.end()).await;
+        if no_reload.is_err() {
+            tracing::warn!("a reload is stuck and is left behind");
+        }
+        let workers = self.reloader.live().now().workers();
         let joined = tokio::task::spawn_blocking(move || workers.stop());
         if !matches!(tokio::time::timeout(LAST_BATCH, joined).await, Ok(Ok(()))) {
             tracing::warn!("a model thread is stuck and is left behind");
@@ -148,88 +153,38 @@ impl App {
     }
 }
 
-async fn load(config: &Config) -> Result<(Arc<Bundle>, Vec<Box<dyn Encode>>), StartError> {
-    let (model, n_encoders) = (config.model.clone(), config.batch.threads.get());
-    let load = move || -> Result<_, StartError> {
-        let runtime = Runtime::load(&model.onnxruntime_library)?;
-        Ok(Bundle::load(&runtime, &model.bundle, n_encoders)?)
-    };
-    let (bundle, encoders) = tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??;
-    let encoders = encoders.into_iter().map(|encoder| Box::new(encoder) as Box<dyn Encode>).collect();
-    Ok((Arc::new(bundle), encoders))
-}
-
-/// Whose ledgers these are: sums of another half-life mean something else, as those of other heads do.
-fn heads(config: &Config, bundle: &Bundle) -> Heads {
-    let key = format!("{} {:?}", heads_fingerprint(bundle.manifest()), config.router.decay);
-    Heads { n_heads: bundle.n_heads(), key: key64(key.as_bytes()) }
+async fn load(config: &Config) -> Result<Model, StartError> {
+    let config = config.clone();
+    let load = move || parts::load(&config, &config.model.bundle);
+    Ok(tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??)
 }
 
 async fn open_store(
     config: &Config,
-    heads: Heads,
+    model: &Model,
     clock: Arc<dyn Clock>,
 ) -> Result<Arc<dyn RouterStore>, StartError> {
-    let rules = Rules {
-        n_heads: heads.n_heads,
-        decay: config.router.decay,
-        max_age_ms: i64::try_from(config.feedback.max_age.as_millis()).unwrap_or(i64::MAX),
-        max_events: config.feedback.max_events.get(),
-    };
-    let state = &config.state;
-    match state.engine {
-        Engine::Memory => Ok(Arc::new(MemoryStore::new(rules, state.max_users))),
+    match config.state.engine {
+        Engine::Memory => Ok(Arc::new(MemoryStore::new(parts::rules(config, model), config.state.max_users))),
         Engine::Embedded => {
-            let config = EmbeddedConfig {
-                dir: state.data_dir.clone(),
-                heads,
-                rules,
-                max_users: state.max_users.get(),
-                resident_users: state.resident_users.get(),
-                is_sync: state.is_sync,
-                checkpoint_every: state.checkpoint_every,
-                retention: config.events.retention,
-                erase_within: config.events.erase_within,
-            };
+            let config = parts::embedded(config, model);
             let open = tokio::task::spawn_blocking(move || Embedded::open(config, clock));
             Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
         }
-        Engine::Valkey => {
-            let valkey = &config.valkey;
-            let ca_pem = valkey.ca_file.as_ref().map(std::fs::read).transpose();
-            let ca_pem = ca_pem.map_err(|error| OpenError::Valkey(format!("`valkey.ca_file`: {error}")))?;
-            let config = ValkeyConfig {
-                urls: valkey.urls.clone(),
-                is_cluster: valkey.is_cluster,
-                username: valkey.username.clone(),
-                password: valkey.password.clone(),
-                ca_pem,
-                prefix: valkey.prefix.clone(),
-                connect_timeout: valkey.connect_timeout,
-                response_timeout: valkey.response_timeout,
-                max_staleness: state.max_staleness,
-                heads,
-                rules,
-                max_users: state.max_users.get(),
-                cached_users: state.resident_users.get(),
-                outbox: (!state.data_dir.as_os_str().is_empty()).then(|| state.data_dir.clone()),
-                is_sync: state.is_sync,
-            };
-            Ok(Arc::new(ValkeyStore::open(config).await?))
-        }
+        Engine::Valkey => Ok(Arc::new(ValkeyStore::open(parts::valkey(config, model)?).await?)),
     }
 }
 
 /// Every traffic route with the layers around it, outermost last. Streams end when `stopped` turns true.
 async fn routes(
-    service: Arc<Service>,
+    live: &Live,
     config: &Config,
     stopped: &grpc::Stopped,
 ) -> Result<(Router, grpc::Serving), grpc::DescriptorError> {
     let max_body_bytes = config.server.max_body_bytes.get();
     let admission = Admission::new(config.server.max_concurrent_requests, config.server.request_timeout);
-    let verbs = http::routes(service.clone())
-        .merge(grpc::routes(service, max_body_bytes, stopped)?)
+    let verbs = http::routes(live.clone())
+        .merge(grpc::routes(live.clone(), max_body_bytes, stopped)?)
         .layer(DefaultBodyLimit::max(max_body_bytes))
         // A panic of one request must not reach the metrics and the log as a dropped connection.
         .layer(CatchPanicLayer::custom(observe::panicked))

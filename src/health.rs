@@ -3,10 +3,11 @@
 //! The laws: ready means that the bundle is loaded and warmed up, and draining ends it for ever; alive means that
 //! every model thread lives and none is stuck. A busy server is alive.
 
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
 
 use crate::batch::Workers;
 use crate::state::RouterStore;
@@ -14,7 +15,7 @@ use crate::state::RouterStore;
 /// The state behind the probes.
 #[derive(Debug)]
 pub struct Health {
-    workers: OnceLock<Arc<Workers>>,
+    workers: ArcSwapOption<Workers>,
     store: OnceLock<Arc<dyn RouterStore>>,
     is_draining: AtomicBool,
     stall_limit: Duration,
@@ -25,17 +26,21 @@ impl Health {
     #[must_use]
     pub fn new(stall_limit: Duration) -> Self {
         Self {
-            workers: OnceLock::new(),
+            workers: ArcSwapOption::empty(),
             store: OnceLock::new(),
             is_draining: AtomicBool::new(false),
             stall_limit,
         }
     }
 
-    /// The bundle is loaded, warmed up, and these threads run it over this store.
-    pub fn loaded(&self, workers: Arc<Workers>, store: Arc<dyn RouterStore>) {
+    /// This is where ledgers live.
+    pub fn opened(&self, store: Arc<dyn RouterStore>) {
         self.store.get_or_init(|| store);
-        self.workers.get_or_init(|| workers);
+    }
+
+    /// The bundle is loaded, warmed up, and these threads run it from now on.
+    pub fn loaded(&self, workers: Arc<Workers>) {
+        self.workers.store(Some(workers));
     }
 
     /// No new traffic, please.
@@ -46,10 +51,10 @@ impl Health {
     /// Why the process is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<&'static str> {
-        match (self.workers.get(), self.is_draining.load(Ordering::Relaxed)) {
+        match (self.workers.load().is_some(), self.is_draining.load(Ordering::Relaxed)) {
             (_, true) => Some("draining"),
-            (None, false) => Some("loading the bundle"),
-            (Some(_), false) => None,
+            (false, false) => Some("loading the bundle"),
+            (true, false) => None,
         }
     }
 
@@ -63,6 +68,6 @@ impl Health {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed)
-            || self.workers.get().is_none_or(|workers| workers.are_healthy(self.stall_limit))
+            || self.workers.load().as_ref().is_none_or(|workers| workers.are_healthy(self.stall_limit))
     }
 }

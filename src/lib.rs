@@ -36,6 +36,8 @@ mod admission;
 mod health;
 mod metrics;
 mod observe;
+mod parts;
 mod refusal;
+mod reload;
 mod shutdown;
 mod telemetry;

@@ -1,14 +1,14 @@
 //! The Prometheus recorder: what every metric means, its buckets, and gauges that are read when asked.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
-use crate::service::Service;
-use crate::types::metric;
+use crate::service::Live;
+use crate::types::{ModelView, metric};
 
 /// Histograms drop what they have sorted into buckets this often, scraped or not.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -17,7 +17,9 @@ const UPKEEP: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Recorder {
     handle: Option<PrometheusHandle>,
-    service: Arc<Mutex<Weak<Service>>>,
+    live: Arc<OnceLock<Live>>,
+    /// What `MODEL_INFO` says is served.
+    model: Arc<Mutex<Option<ModelView>>>,
 }
 
 impl Recorder {
@@ -38,20 +40,35 @@ impl Recorder {
                 }
             });
         }
-        Self { handle: handle.clone(), service: Arc::default() }
+        Self { handle: handle.clone(), live: Arc::default(), model: Arc::default() }
     }
 
     /// Reads gauges from this service from now on.
-    pub fn follow(&self, service: Arc<Service>) {
-        let model = service.model();
-        gauge!(metric::MODEL_INFO, "name" => model.name, "revision" => model.revision).set(1.0);
-        *self.service.lock() = Arc::downgrade(&service);
+    pub fn follow(&self, live: Live) {
+        self.live.get_or_init(|| live);
+        self.note_model();
+    }
+
+    /// Says which bundle is served, after it has changed.
+    pub fn note_model(&self) {
+        let Some(live) = self.live.get() else { return };
+        let mut model = self.model.lock();
+        let info = |model: &ModelView| {
+            let (name, revision) = (model.name.clone(), model.revision.clone());
+            gauge!(metric::MODEL_INFO, "name" => name, "revision" => revision)
+        };
+        if let Some(replaced) = &*model {
+            info(replaced).set(0.0);
+        }
+        let served = live.now().model();
+        info(&served).set(1.0);
+        *model = Some(served);
     }
 
     /// The metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        if let Some(service) = self.service.lock().upgrade() {
+        if let Some(service) = self.live.get().map(Live::now) {
             let (n_users, n_waiting) = service.gauges();
             gauge!(metric::USERS).set(n_users as f64);
             gauge!(metric::QUEUE_DEPTH).set(n_waiting as f64);
@@ -125,5 +142,5 @@ fn describe() {
         "Rows that were older than promised, or missing, because the store could not be reached"
     );
     describe_gauge!(metric::OUTBOX_EVENTS, "Changes that wait in the outbox for the shared store");
-    describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served");
+    describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served, 0 for those that it has replaced");
 }

@@ -1,6 +1,6 @@
-//! When to stop.
+//! When to stop, and when to load the bundle again.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Listens for SIGTERM and SIGINT from now on; the future ends with the first. Needs a tokio runtime.
 ///
@@ -15,4 +15,12 @@ pub fn requested() -> std::io::Result<impl Future<Output = &'static str>> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
+}
+
+/// Listens for SIGHUP from now on: load the bundle again. Needs a tokio runtime.
+///
+/// # Errors
+/// As [`requested`].
+pub fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }

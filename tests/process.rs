@@ -6,7 +6,7 @@ mod common;
 
 use std::process::ExitStatus;
 
-use common::server::{FREE, command, serve, signal, wait_for};
+use common::server::{FREE, Server, command, serve, signal, wait_for};
 use common::{library, toy};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -87,6 +87,32 @@ async fn an_open_stream_does_not_hold_the_process_beyond_its_bound() {
     signal(&server, "TERM");
     assert!(server.child.wait().await.unwrap().success());
     drop(open);
+}
+
+/// How many model threads the process has.
+fn model_threads(server: &Server) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id().unwrap())).unwrap();
+    let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
+    names.filter(|name| name.starts_with("model-")).count()
+}
+
+#[tokio::test]
+async fn sighup_loads_the_bundle_again_and_the_old_model_threads_end() {
+    let mut server = serve(&[]).await;
+    let before = model_threads(&server);
+    for _ in 0..3 {
+        signal(&server, "HUP");
+        assert!(wait_for(&mut server.log, "reloaded").await["revision"].is_string());
+        assert_eq!(server.client.post("/score", &score()).await.0, 200);
+    }
+    let mut n_looks = 0;
+    while model_threads(&server) != before {
+        n_looks += 1;
+        assert!(n_looks < 200, "{} model threads, expected {before}", model_threads(&server));
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    signal(&server, "TERM");
+    assert!(server.child.wait().await.unwrap().success());
 }
 
 #[tokio::test]

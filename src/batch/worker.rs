@@ -69,6 +69,13 @@ impl Workers {
     }
 }
 
+impl Drop for Workers {
+    /// Lets the threads end without waiting for them: the last owner may be a request.
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
 /// Marks the thread as dead however it ends.
 struct Death<'a>(&'a Beat);
 

@@ -10,6 +10,7 @@ mod liked;
 mod numbers;
 mod outputs;
 mod progress;
+mod rebuild;
 mod replay;
 mod route;
 mod serve;
@@ -39,6 +40,8 @@ enum Command {
     Route(route::Args),
     /// Run recorded choices through the router: accuracy after n labels, beside other rules.
     Replay(replay::Args),
+    /// Make the ledgers of another bundle out of the raw events of a data directory.
+    Rebuild(rebuild::Args),
     /// Say everything that is wrong with a bundle or a config.
     Check(check::Args),
 }
@@ -52,6 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Fit(args) => fit::run(&args),
         Command::Route(args) => route::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Rebuild(args) => rebuild::run(&args),
         Command::Check(args) => check::run(args),
     };
     match done {

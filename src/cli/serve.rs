@@ -60,6 +60,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(async {
         let mut stop = pin!(shutdown::requested().map_err(Failure::failed)?);
+        let mut hangups = shutdown::hangups().map_err(Failure::failed)?;
         tracing::debug!(bundle = %config.model.bundle.display(), "starting");
         let mut start = pin!(App::start(config, Arc::new(SystemClock)));
         let app = tokio::select! {
@@ -71,7 +72,12 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
                 return Ok(());
             }
         };
-        let signal = stop.await;
+        let signal = loop {
+            tokio::select! {
+                signal = &mut stop => break signal,
+                _ = hangups.recv() => app.reload(),
+            }
+        };
         tracing::info!(signal, "stopping");
         app.stop().await;
         Ok(())

@@ -3,7 +3,6 @@
 //! The law: at most [`AT_ONCE`] messages of a stream are held, so that a slow reader slows the sender; dropping the
 //! answers drops the work; a stop lets what was read be answered and then ends the stream.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
@@ -15,7 +14,7 @@ use super::pb::{self, score_stream_response::Result as Outcome};
 use super::requests::required;
 use super::status::{foreign, gone, status};
 use super::{Stopped, stop};
-use crate::service::{Read, Service, rejected};
+use crate::service::{Live, Read, Service, rejected};
 use crate::types::{Error, ErrorKind, ScoreAnswer};
 
 /// Messages of one stream that are worked on at once: enough to fill batches, few enough to bound memory.
@@ -28,12 +27,12 @@ pub(super) type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 /// Scores message by message.
 pub(super) fn scores(
-    service: Arc<Service>,
+    live: Live,
     requests: Streaming<pb::ScoreStreamRequest>,
     stopped: Stopped,
 ) -> Answers<pb::ScoreStreamResponse> {
     let answer = move |message: Result<pb::ScoreStreamRequest, Status>| {
-        let service = service.clone();
+        let service = live.now();
         async move {
             let pb::ScoreStreamRequest { correlation_id, request } = message?;
             let result = match score(&service, request).await {
@@ -55,12 +54,12 @@ async fn score(service: &Service, request: Option<pb::ScoreRequest>) -> Result<S
 
 /// Acks event by event. What has arrived is worked on together.
 pub(super) fn acks(
-    service: Arc<Service>,
+    live: Live,
     requests: Streaming<pb::FeedbackRequest>,
     stopped: Stopped,
 ) -> Answers<pb::FeedbackResponse> {
     let ack = move |chunk: Vec<Result<pb::FeedbackRequest, Status>>| {
-        let service = service.clone();
+        let service = live.now();
         async move {
             let (mut events, mut end) = (Vec::with_capacity(chunk.len()), None);
             for message in chunk {

@@ -20,6 +20,20 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
+/// A JSON body, or none at all, which is the default of `T`.
+///
+/// # Errors
+/// As every body's.
+pub async fn optional_json<T: DeserializeOwned + Default>(request: Request) -> Result<T, Problem> {
+    let headers = request.headers().clone();
+    let body = bytes(request, &()).await?;
+    if body.is_empty() {
+        return Ok(T::default());
+    }
+    require_json(&headers)?;
+    Ok(parse(&body, "")?)
+}
+
 /// The whole body, within the limit that the process has set.
 pub(super) async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Error> {
     Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {

@@ -1,7 +1,5 @@
 //! POST /feedback: one event, several that are settled together, or a stream of lines.
 
-use std::sync::Arc;
-
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -12,7 +10,7 @@ use serde_json::value::RawValue;
 use super::body::{bytes, media_type, parse, require_identity, require_json};
 use super::problem::Problem;
 use super::stream;
-use crate::service::{Read, Service, rejected};
+use crate::service::{Live, Read, rejected};
 use crate::types::{Ack, Error, ErrorKind, Event};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -21,16 +19,14 @@ const NDJSON: &str = "application/x-ndjson";
     (Event = "application/json"), (Vec<Event> = "application/json"), (String = "application/x-ndjson"))),
     responses((status = 200, body = Ack, description = "one ack per event; as an array or as lines if sent so"),
     (status = "4XX", body = super::problem::ProblemBody<'static>)))]
-pub(super) async fn feedback(
-    State(service): State<Arc<Service>>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn feedback(State(live): State<Live>, request: Request) -> Result<Response, Problem> {
     if media_type(request.headers()) == NDJSON {
         require_identity(request.headers())?;
-        let acks = stream::acks(service, request.into_body());
+        let acks = stream::acks(live, request.into_body());
         return Ok(([(header::CONTENT_TYPE, NDJSON)], Body::from_stream(acks)).into_response());
     }
     require_json(request.headers())?;
+    let service = live.now();
     let body = bytes(request, &()).await?;
     if body.trim_ascii_start().starts_with(b"[") {
         let texts = parse_array(&body)?;

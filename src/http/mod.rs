@@ -1,6 +1,7 @@
 //! HTTP: paths, bodies, statuses. Translates to the service and back, nothing more.
 
 mod body;
+mod export;
 mod feedback;
 mod lines;
 mod native;
@@ -12,14 +13,24 @@ mod stream;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::routing::{delete, get, post};
 
-use crate::service::Service;
+use crate::service::{Live, Service};
 
+pub use body::optional_json;
+pub use export::preferences;
 pub use problem::Problem;
 
+/// A handler takes the service once, so that a request has one bundle from its beginning to its end.
+impl FromRef<Live> for Arc<Service> {
+    fn from_ref(live: &Live) -> Self {
+        live.now()
+    }
+}
+
 /// The traffic routes. The layers around them are the process's business.
-pub fn routes(service: Arc<Service>) -> Router {
+pub fn routes(live: Live) -> Router {
     Router::new()
         .route("/score", post(native::score))
         .route("/rank", post(native::rank))
@@ -32,5 +43,5 @@ pub fn routes(service: Arc<Service>) -> Router {
         .route("/openapi.json", get(openapi::serve))
         .fallback(problem::no_route)
         .method_not_allowed_fallback(problem::no_method)
-        .with_state(service)
+        .with_state(live)
 }

@@ -31,6 +31,11 @@ impl Query {
         Ok(Self(found))
     }
 
+    /// Whether a parameter is given.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(found, _)| found == name)
+    }
+
     /// Takes a parameter's value.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         let idx = self.0.iter().position(|(found, _)| found == name)?;

@@ -17,7 +17,7 @@ use tokio_util::io::StreamReader;
 
 use super::feedback;
 use super::lines::Lines;
-use crate::service::{Read, Service, rejected};
+use crate::service::{Live, Read, Service, rejected};
 use crate::types::Error;
 
 /// Lines that are settled together: one fsync for all of them.
@@ -35,13 +35,14 @@ const MAX_SILENCE: Duration = Duration::from_secs(300);
 type Source =
     FramedRead<StreamReader<MapErr<BodyDataStream, fn(axum::Error) -> std::io::Error>, Bytes>, Lines>;
 
-/// Ack lines in the order of the event lines.
-pub(super) fn acks(service: Arc<Service>, body: Body) -> impl Stream<Item = Result<Bytes, Infallible>> {
+/// Ack lines in the order of the event lines. Batches are requests of their own: an open stream does not hold on to a bundle
+/// that was replaced.
+pub(super) fn acks(live: Live, body: Body) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let to_io: fn(axum::Error) -> std::io::Error = std::io::Error::other;
     let reader = StreamReader::new(body.into_data_stream().map_err(to_io));
     let source = FramedRead::with_capacity(reader, Lines::new(MAX_LINE_BYTES), 64 << 10);
     futures::stream::unfold(source, |mut source| async move { Some((batch(&mut source).await?, source)) })
-        .then(move |batch| ack_lines(service.clone(), batch))
+        .then(move |batch| ack_lines(live.now(), batch))
         .map(Ok)
 }
 

@@ -31,7 +31,10 @@ impl Service {
                 tokio::task::yield_now().await;
             }
         }
-        let changes = self.weigh(&mut hearings, now_ms).await?;
+        let events = self.weigh(hearings.iter_mut().flatten().collect()).await?;
+        let heard = hearings.iter().flatten().map(|hearing| UserKey::of(&hearing.heard.user));
+        let change = |(user, event)| Change { user, now_ms, kind: ChangeKind::Add(event) };
+        let changes = heard.zip(events).map(change).collect();
         let mut outcomes = self.store.change(changes).await.map_err(unavailable)?.into_iter();
         let now_ms = self.now_ms();
         let mut answers = Vec::with_capacity(hearings.len());
@@ -65,32 +68,27 @@ impl Service {
         Ok(answers)
     }
 
-    /// What each feedback adds to which ledger. Only texts that were never scored go through the encoder, all at once.
-    async fn weigh(
-        &self,
-        hearings: &mut [Result<Hearing, Unheard>],
-        now_ms: i64,
-    ) -> Result<Vec<Change>, Error> {
-        let items: Vec<Item> = hearings.iter().flatten().filter_map(Hearing::item).collect();
+    /// What each feedback adds to which ledger, in their order. Only texts that were never scored go through the encoder, all at once.
+    pub(super) async fn weigh(&self, hearings: Vec<&mut Hearing>) -> Result<Vec<LedgerEvent>, Error> {
+        let items: Vec<Item> = hearings.iter().filter_map(|hearing| hearing.item()).collect();
         let judged = if items.is_empty() { None } else { Some(self.judge(items.into(), Route::No).await?) };
         let mut judged_items = judged.iter().flat_map(|judged| &judged.items);
-        let mut changes = Vec::with_capacity(hearings.len());
+        let mut events = Vec::with_capacity(hearings.len());
         let mut n_pairs = 0;
-        for Hearing { heard, known } in hearings.iter_mut().flatten() {
+        for Hearing { heard, known } in hearings {
             let is_new = known.iter().any(Option::is_none);
             let mut rows = judged_items.by_ref().take(usize::from(is_new)).flat_map(|item| item.rows.clone());
             let mut of_new = || Some(judged.as_ref()?.rewards.log_odds(rows.next()?));
             let log_odds = std::mem::take(known).into_iter().map(|known| known.or_else(&mut of_new));
             let log_odds: Vec<Vec<f64>> = log_odds.map(Option::unwrap_or_default).collect();
-            let kind = ChangeKind::Add(self.ledger_event(heard, &log_odds));
-            changes.push(Change { user: UserKey::of(&heard.user), now_ms, kind });
+            events.push(self.ledger_event(heard, &log_odds));
             n_pairs += 1 + log_odds.len() * log_odds.len() / 2;
             if n_pairs > PAIRS_AT_ONCE {
                 n_pairs = 0;
                 tokio::task::yield_now().await;
             }
         }
-        Ok(changes)
+        Ok(events)
     }
 
     fn ledger_event(&self, heard: &Arc<Heard>, log_odds: &[Vec<f64>]) -> LedgerEvent {

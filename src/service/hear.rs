@@ -86,7 +86,7 @@ impl Service {
                 known.push(None);
                 continue;
             };
-            let receipt = self.receipts.find(&feedback.user, id, &self.revision, now_ms);
+            let receipt = self.receipts.find(&feedback.user, id, &self.heads, now_ms);
             let receipt = receipt.ok_or_else(|| forgotten(&feedback, idx))?;
             match &prompt {
                 Some(prompt) if *prompt != receipt.prompt => {

@@ -4,12 +4,15 @@
 //! code, no header and no socket.
 
 mod elicit;
+mod export;
 mod feedback;
 mod hear;
 mod judge;
+mod live;
 mod population;
 mod questions;
 mod rank;
+mod relearn;
 mod remember;
 mod route;
 mod score;
@@ -19,26 +22,29 @@ mod users;
 
 use std::sync::Arc;
 
-use crate::batch::Queue;
+use crate::batch::{Queue, Workers};
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
 use crate::state::{Freshness, Receipts, RouterStore, Row, StoreError, UserKey};
 use crate::types::config::{FeedbackWindow, Population, ReceiptBounds, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
 
+pub use live::{Live, Model};
 pub use settle::{Read, Unsettled, rejected};
 
-/// Everything a verb needs. One per process, shared by all requests.
+/// Everything a verb needs. One per bundle that is served, shared by all requests; state outlives the bundle.
 pub struct Service {
     bundle: Arc<Bundle>,
-    /// The bundle's, shared by all receipts.
-    revision: Arc<str>,
+    revision: String,
+    /// What raw rewards depend on, shared by all receipts.
+    heads: Arc<str>,
     queue: Arc<Queue>,
+    workers: Arc<Workers>,
     store: Arc<dyn RouterStore>,
-    receipts: Receipts,
+    receipts: Arc<Receipts>,
     clock: Arc<dyn Clock>,
     settings: Settings,
-    population: population::Population,
+    population: Arc<population::Population>,
     questions: questions::Questions,
 }
 
@@ -60,19 +66,55 @@ pub struct Settings {
 }
 
 impl Service {
-    /// A service over a loaded bundle, the queue of its model threads, and a store for its K heads.
-    pub fn new(
-        bundle: Arc<Bundle>,
-        queue: Arc<Queue>,
+    /// A service over a model and a store for its K heads.
+    pub fn new(model: Model, store: Arc<dyn RouterStore>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
+        let receipts = Arc::new(Receipts::new(settings.receipts));
+        Self::over(model, store, receipts, clock, settings, Arc::default())
+    }
+
+    /// The same service with another model, over the same state.
+    fn with(&self, model: Model) -> Self {
+        let Self { store, receipts, clock, settings, population, .. } = self;
+        Self::over(model, store.clone(), receipts.clone(), clock.clone(), *settings, population.clone())
+    }
+
+    fn over(
+        model: Model,
         store: Arc<dyn RouterStore>,
+        receipts: Arc<Receipts>,
         clock: Arc<dyn Clock>,
         settings: Settings,
+        population: Arc<population::Population>,
     ) -> Self {
+        let heads = model.heads().into();
+        let Model { bundle, queue, workers } = model;
         let questions = questions::Questions::new(bundle.questions());
-        let population = population::Population::default();
-        let receipts = Receipts::new(settings.receipts);
-        let revision = bundle.manifest().revision.as_str().into();
-        Self { bundle, revision, queue, store, receipts, clock, settings, population, questions }
+        let revision = bundle.manifest().revision.clone();
+        Self {
+            bundle,
+            revision,
+            heads,
+            queue,
+            workers,
+            store,
+            receipts,
+            clock,
+            settings,
+            population,
+            questions,
+        }
+    }
+
+    /// What the evidence of the bundle's heads depends on.
+    #[must_use]
+    pub fn heads(&self) -> &str {
+        &self.heads
+    }
+
+    /// The threads that run the bundle's encoder.
+    #[must_use]
+    pub fn workers(&self) -> Arc<Workers> {
+        self.workers.clone()
     }
 
     /// The bundle that is served.
@@ -94,7 +136,7 @@ impl Service {
     }
 
     fn revision(&self) -> String {
-        self.revision.to_string()
+        self.revision.clone()
     }
 
     fn now_ms(&self) -> i64 {

@@ -33,7 +33,7 @@ impl Service {
             for ((text, id), row) in item.responses.iter().zip(ids).zip(judged_item.rows.clone()) {
                 let Some(id) = id.as_deref().filter(|id| !id.is_empty()) else { continue };
                 let receipt = Receipt {
-                    revision: self.revision.clone(),
+                    heads: self.heads.clone(),
                     at_ms,
                     prompt: item.prompt.clone(),
                     text: text.clone(),

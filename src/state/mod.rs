@@ -25,7 +25,7 @@ use async_trait::async_trait;
 pub use answered::Answered;
 pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome};
 pub use codec::CodecError;
-pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged};
+pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged, Survey};
 pub use journal::{Heads, OpenError};
 pub use key::UserKey;
 pub use memory::MemoryStore;
@@ -64,6 +64,11 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
 
     /// Whether the store works; otherwise what is wrong, for people.
     fn trouble(&self) -> Option<Arc<str>> {
+        None
+    }
+
+    /// The raw events, of an engine that keeps them.
+    fn events(&self) -> Option<EventLog> {
         None
     }
 

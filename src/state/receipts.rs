@@ -1,7 +1,7 @@
 //! Receipts: what was answered about responses that have ids, so that feedback can name them by id alone.
 //!
 //! Bounded by bytes and by age; the least recently used are forgotten first. Deliberately knows no bundle: a receipt is
-//! numbers and texts of one revision, and who asks says which revision counts.
+//! numbers and texts of some heads, and who asks says which heads count.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ const ENTRY_BYTES: usize = 640;
 /// What was answered about one response.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Receipt {
-    /// The bundle that scored it.
-    pub revision: Arc<str>,
+    /// A key of the heads that scored it.
+    pub heads: Arc<str>,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// The prompt, shared with the other responses to it.
@@ -93,14 +93,14 @@ impl Receipts {
     }
 
     /// The receipt of an id: the user's own, or else the one answered to nobody in particular. One that is too old, or of
-    /// another revision, is none.
+    /// other heads, is none.
     #[must_use]
-    pub fn find(&self, user: &UserId, id: &str, revision: &str, now_ms: i64) -> Option<Arc<Receipt>> {
+    pub fn find(&self, user: &UserId, id: &str, heads: &str, now_ms: i64) -> Option<Arc<Receipt>> {
         let cache = self.cache.as_ref()?;
         let counts = |receipt: &Receipt| {
             // The cache forgets by its own clock; a receipt that the service's clock calls too old is none as well.
             let age = now_ms.saturating_sub(receipt.at_ms).max(0).unsigned_abs();
-            *receipt.revision == *revision && u128::from(age) < self.ttl.as_millis()
+            *receipt.heads == *heads && u128::from(age) < self.ttl.as_millis()
         };
         [Some(user), None].into_iter().find_map(|user| {
             let held = cache.get(&key(user, id))?;
@@ -174,7 +174,7 @@ mod tests {
 
     fn receipt(text: &str) -> Receipt {
         Receipt {
-            revision: "r1".into(),
+            heads: "h1".into(),
             at_ms: 0,
             prompt: "tea?".into(),
             text: text.into(),
@@ -190,7 +190,7 @@ mod tests {
     #[tokio::test]
     async fn the_users_own_receipt_comes_first_and_nobodys_second() {
         let (receipts, ann, ben) = (receipts(1 << 20), user("ann"), user("ben"));
-        let text = |user: &UserId| receipts.find(user, "a", "r1", 0).map(|found| found.text.to_string());
+        let text = |user: &UserId| receipts.find(user, "a", "h1", 0).map(|found| found.text.to_string());
         receipts.remember(Some(&ann), "a", receipt("of ann"));
         assert_eq!((text(&ann), text(&ben)), (Some("of ann".to_owned()), None));
         receipts.remember(None, "a", receipt("of nobody"));
@@ -202,12 +202,12 @@ mod tests {
     }
 
     #[test]
-    fn a_receipt_counts_for_its_revision_and_until_it_is_too_old() {
+    fn a_receipt_counts_for_its_heads_and_until_it_is_too_old() {
         let (receipts, ann) = (receipts(1 << 20), user("ann"));
         receipts.remember(Some(&ann), "a", receipt("x"));
-        let is_found = |revision, now_ms| receipts.find(&ann, "a", revision, now_ms).is_some();
-        assert!(is_found("r1", HOUR_MS - 1) && is_found("r1", -5));
-        assert!(!is_found("r1", HOUR_MS) && !is_found("r2", 0));
+        let is_found = |heads, now_ms| receipts.find(&ann, "a", heads, now_ms).is_some();
+        assert!(is_found("h1", HOUR_MS - 1) && is_found("h1", -5));
+        assert!(!is_found("h1", HOUR_MS) && !is_found("h2", 0));
     }
 
     #[test]
@@ -224,11 +224,11 @@ mod tests {
         let (n_held, bytes) = receipts.size();
         assert!(bytes > max_bytes * 9 / 10 && n_held > 50, "{n_held} {bytes}");
         let held: Vec<usize> =
-            (0..5_000).filter(|n| receipts.find(&ann, &format!("{n}"), "r1", 0).is_some()).collect();
+            (0..5_000).filter(|n| receipts.find(&ann, &format!("{n}"), "h1", 0).is_some()).collect();
         assert_eq!(held, (5_000 - n_held as usize..5_000).collect::<Vec<_>>(), "the newest, without a gap");
         receipts.remember(Some(&ann), "huge", receipt(&"x".repeat(200_000)));
         assert!(receipts.size().1 <= max_bytes);
-        assert_eq!(receipts.find(&ann, "huge", "r1", 0), None);
+        assert_eq!(receipts.find(&ann, "huge", "h1", 0), None);
     }
 
     #[test]
@@ -242,7 +242,7 @@ mod tests {
         receipts.remember(Some(&ann), "long", receipt(&"x".repeat(15_000_000)));
         let (n_held, bytes) = receipts.size();
         assert!(bytes <= max_bytes && n_held < 8_000, "{n_held} {bytes}");
-        assert!(receipts.find(&ann, "long", "r1", 0).is_some());
+        assert!(receipts.find(&ann, "long", "h1", 0).is_some());
     }
 
     #[tokio::test]
@@ -261,7 +261,7 @@ mod tests {
     fn zero_bytes_turn_them_off() {
         let (receipts, ann) = (receipts(0), user("ann"));
         receipts.remember(Some(&ann), "a", receipt("x"));
-        assert!(!receipts.are_on() && receipts.find(&ann, "a", "r1", 0).is_none());
+        assert!(!receipts.are_on() && receipts.find(&ann, "a", "h1", 0).is_none());
         assert_eq!(receipts.size(), (0, 0));
     }
 }

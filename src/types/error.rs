@@ -1,4 +1,4 @@
-//! The error that leaves a service: a kind out of ten, a stable code, and a sentence for the caller.
+//! The error that leaves a service: a kind out of eleven, a stable code, and a sentence for the caller.
 //!
 //! Engines have enums of their own that carry data; the service maps them here, and the transports map the
 //! kind to their status by one table. Building an error never logs: the edge does, once.

@@ -111,7 +111,9 @@ struct Fields {
 }
 
 impl EventKind {
-    const fn label(self) -> &'static str {
+    /// As clients write it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
         match self {
             Self::Pair => "pair",
             Self::Tie => "tie",

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::event::EventKind;
 use super::ids::{EventId, UserId};
 
 /// A checked feedback.
@@ -54,6 +55,21 @@ pub enum Opinion {
     Rating(Vec<f64>),
     /// The first is what somebody made of the second, and is preferred to it.
     Correction,
+}
+
+impl Opinion {
+    /// What kind of feedback says so.
+    #[must_use]
+    pub const fn kind(&self) -> EventKind {
+        match self {
+            Self::Pair => EventKind::Pair,
+            Self::Tie => EventKind::Tie,
+            Self::Thumb { .. } => EventKind::Thumb,
+            Self::Ranking => EventKind::Ranking,
+            Self::Rating(_) => EventKind::Rating,
+            Self::Correction => EventKind::Correction,
+        }
+    }
 }
 
 impl Feedback {

@@ -8,6 +8,7 @@ mod elicit;
 mod encode;
 mod error;
 mod event;
+mod export;
 mod feedback;
 mod ids;
 mod key;
@@ -23,6 +24,7 @@ pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuest
 pub use encode::{Embedding, Encode, EncodeError, Tokens};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind};
+pub use export::{Export, ExportRow, ExportShape};
 pub use feedback::{Ack, AckStatus, Feedback, Heard, HeardResponse, Mention, Opinion};
 pub use ids::{EventId, UserId};
 pub use key::key64;

@@ -1,7 +1,9 @@
 //! What was said: the raw events that the journal still holds.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::state::journal::segment::{self, Segment};
 use crate::state::journal::{DataDir, OpenError};
@@ -12,7 +14,7 @@ use crate::state::{Change, ChangeKind, EventKey, UserKey};
 pub struct EventLog {
     journal: PathBuf,
     /// Held where no server holds it.
-    _dir: Option<DataDir>,
+    dir: Option<DataDir>,
 }
 
 /// A change as the journal has it.
@@ -24,6 +26,20 @@ pub struct Logged {
     pub change: Change,
 }
 
+/// What becomes of events that were said.
+#[derive(Debug, Default)]
+pub(super) struct Fate {
+    pub(super) retracted: HashSet<(UserKey, EventKey)>,
+    /// Where each erased user's last erasure is.
+    erased: HashMap<UserKey, u64>,
+}
+
+impl Fate {
+    fn is_erased(&self, Logged { lsn, change }: &Logged) -> bool {
+        self.erased.get(&change.user).is_some_and(|erasure| lsn < erasure)
+    }
+}
+
 impl EventLog {
     /// The events of a directory that no server uses, which is taken as long as this lives.
     ///
@@ -31,11 +47,11 @@ impl EventLog {
     /// When another process has it.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let dir = DataDir::open(dir)?;
-        Ok(Self { journal: dir.journal(), _dir: Some(dir) })
+        Ok(Self { journal: dir.journal(), dir: Some(dir) })
     }
 
     pub(super) fn of(journal: PathBuf) -> Self {
-        Self { journal, _dir: None }
+        Self { journal, dir: None }
     }
 
     /// The feedback that stands, in order: neither taken back nor of a user who was erased later. Reads everything twice.
@@ -43,25 +59,64 @@ impl EventLog {
     /// # Errors
     /// When a file can't be read or is damaged; the iterator ends with such an error too.
     pub fn standing(&self) -> Result<impl Iterator<Item = Result<Logged, OpenError>> + use<>, OpenError> {
-        let mut retracted: HashSet<(UserKey, EventKey)> = HashSet::new();
-        let mut erased: HashMap<UserKey, u64> = HashMap::new();
+        let fate = self.fate()?;
+        let stands = move |logged: &Logged| {
+            let Logged { change, .. } = logged;
+            let is_retracted = match &change.kind {
+                ChangeKind::Add(event) => fate.retracted.contains(&(change.user, event.key)),
+                _ => false,
+            };
+            !fate.is_erased(logged) && !is_retracted
+        };
+        Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stands)))
+    }
+
+    /// All changes but those of a user who was erased later, in order: made again, they end in the same rows. Reads
+    /// everything twice.
+    ///
+    /// # Errors
+    /// As [`EventLog::standing`].
+    pub fn unerased(&self) -> Result<impl Iterator<Item = Result<Logged, OpenError>> + use<>, OpenError> {
+        let fate = self.fate()?;
+        let stays = move |logged: &Logged| !fate.is_erased(logged);
+        Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stays)))
+    }
+
+    /// Makes every file as old as the last event in it, so that a copy of events is kept no longer than they are.
+    ///
+    /// # Errors
+    /// When a file can't be read or changed.
+    pub fn date(&self) -> Result<(), OpenError> {
+        for path in segment::list(&self.journal)? {
+            let mut last_ms = None;
+            for logged in (Changes { paths: [path.clone()].into(), segment: None }) {
+                last_ms = last_ms.max(Some(logged?.change.now_ms));
+            }
+            let Some(last_ms) = last_ms else { continue };
+            let at = UNIX_EPOCH + Duration::from_millis(last_ms.max(0).unsigned_abs());
+            let file = File::options().write(true).open(&path);
+            file.and_then(|file| file.set_modified(at)).map_err(|source| OpenError::io(&path, source))?;
+        }
+        Ok(())
+    }
+
+    /// The file of rows, of a directory that no server uses.
+    pub(super) fn rows(&self) -> Option<PathBuf> {
+        self.dir.as_ref().map(DataDir::rows)
+    }
+
+    /// Goes through everything for what happened to events later.
+    pub(super) fn fate(&self) -> Result<Fate, OpenError> {
+        let mut fate = Fate::default();
         for logged in self.changes()? {
             let Logged { lsn, change } = logged?;
             match change.kind {
-                ChangeKind::Retract(key) => _ = retracted.insert((change.user, key)),
-                ChangeKind::Erase => _ = erased.insert(change.user, lsn),
+                ChangeKind::Retract(key) => _ = fate.retracted.insert((change.user, key)),
+                ChangeKind::Erase => _ = fate.erased.insert(change.user, lsn),
                 ChangeKind::Add(_) | ChangeKind::Import(_) => {}
             }
         }
-        let stands = move |Logged { lsn, change }: &Logged| {
-            let is_erased = erased.get(&change.user).is_some_and(|erasure| lsn < erasure);
-            let is_retracted = match &change.kind {
-                ChangeKind::Add(event) => retracted.contains(&(change.user, event.key)),
-                _ => true,
-            };
-            !is_erased && !is_retracted
-        };
-        Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stands)))
+        Ok(fate)
     }
 
     /// All changes, in order.

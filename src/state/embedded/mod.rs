@@ -8,6 +8,7 @@ mod events;
 mod keeper;
 mod recover;
 mod rows;
+mod survey;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 pub use events::{EventLog, Logged};
+pub use survey::Survey;
 
 use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
@@ -87,12 +89,6 @@ impl Embedded {
         let core = Arc::new(recover::open(config, clock)?);
         let keeper = Keeper::spawn(core.clone())?;
         Ok(Self { core, keeper })
-    }
-
-    /// The raw events, as far as they are durable.
-    #[must_use]
-    pub fn events(&self) -> EventLog {
-        EventLog::of(self.core.dir.journal())
     }
 }
 
@@ -196,6 +192,10 @@ impl RouterStore for Embedded {
 
     fn trouble(&self) -> Option<Arc<str>> {
         self.core.journal.failure().or_else(|| self.core.trouble.lock().clone())
+    }
+
+    fn events(&self) -> Option<EventLog> {
+        Some(EventLog::of(self.core.dir.journal()))
     }
 
     async fn close(&self) {

@@ -67,16 +67,27 @@ pub(super) struct Saved {
 impl Rows {
     /// Opens the file, or makes it for these heads.
     pub(super) fn open(path: &Path, heads: Heads) -> Result<(Self, Checkpoint), OpenError> {
+        let (rows, found, checkpoint) = Self::prepared(path, heads)?;
+        if found != heads {
+            return Err(OpenError::OtherHeads { path: path.to_owned(), found, expected: heads });
+        }
+        Ok((rows, checkpoint))
+    }
+
+    /// Opens a file that is there, whatever heads it is of.
+    pub(super) fn open_any(path: &Path) -> Result<(Self, Heads), OpenError> {
+        let (rows, found, _) = Self::prepared(path, Heads { n_heads: 0, key: 0 })?;
+        Ok((rows, found))
+    }
+
+    fn prepared(path: &Path, heads: Heads) -> Result<(Self, Heads, Checkpoint), OpenError> {
         let failed =
             |source: redb::Error| OpenError::Rows { path: path.to_owned(), source: Box::new(source) };
         let database = open(path).map_err(failed)?;
         let (found, checkpoint) = prepare(&database, heads).map_err(failed)?;
         let tables = tables(&database).map_err(failed)?;
         let rows = Self { path: path.to_owned(), open: RwLock::new(Some(Open { database, tables })) };
-        if found != heads {
-            return Err(OpenError::OtherHeads { path: path.to_owned(), found, expected: heads });
-        }
-        Ok((rows, checkpoint))
+        Ok((rows, found, checkpoint))
     }
 
     /// The row of a user.
@@ -94,6 +105,27 @@ impl Rows {
     /// The first `n` users that have said something.
     pub(super) fn first(&self, n: usize) -> Result<Vec<(UserKey, Held)>, StoreError> {
         self.first_of(|tables| &tables.rows, n)
+    }
+
+    /// Calls `look` with every row and tombstone.
+    pub(super) fn for_each(
+        &self,
+        mut look: impl FnMut(UserKey, Held) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        // Outer errors are the library's, inner ones of a row.
+        self.read(|Tables { rows, tombstones }| {
+            for table in [rows, tombstones] {
+                for entry in table.iter()? {
+                    let (key, value) = entry?;
+                    let user = UserKey::from(key.value());
+                    let looked = self.held(user, value.value()).and_then(|held| look(user, held));
+                    if looked.is_err() {
+                        return Ok(looked);
+                    }
+                }
+            }
+            Ok(Ok(()))
+        })?
     }
 
     /// The tombstones.

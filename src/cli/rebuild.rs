@@ -1,0 +1,222 @@
+//! `micro-reward rebuild`: the events of one data directory, judged by another bundle's heads, in a new one.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args as ClapArgs;
+
+use super::progress::bar;
+use super::{Failure, say};
+use crate::parts;
+use crate::service::{Model, Service};
+use crate::state::{
+    Change, ChangeKind, Embedded, EventLog, OpenError, Outcome, RouterStore, Survey, UserKey,
+};
+use crate::types::config::{Config, Layers, environment};
+use crate::types::{ErrorKind, SystemClock};
+
+/// Changes that are judged and made at once, unless their texts have this many bytes before.
+const CHUNK: usize = 256;
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Ledgers belong to heads; the raw events do not. Rules such as `feedback.max_age` and `router.half_life` are those of the
+/// config, as `serve` would have it. No server may use either directory meanwhile; the old one stays as it is.
+#[derive(Debug, ClapArgs)]
+pub(super) struct Args {
+    /// The data directory whose events are read.
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// Where the new data directory is written; must not be there, or be empty.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// The bundle whose heads judge the events.
+    #[arg(long, value_name = "DIR")]
+    bundle: Option<String>,
+    /// A TOML file that overlays the defaults.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+struct Done {
+    n_events: u64,
+    n_without_texts: u64,
+    /// Feedback whose texts the new tokeniser makes nothing of.
+    n_untokenizable: u64,
+    /// Feedback that the rules do not take.
+    n_refused: u64,
+    /// Users with evidence of other heads that came without events.
+    imported: HashSet<UserKey>,
+    n_users: usize,
+    /// Users of whom older events counted than are still there.
+    n_incomplete: usize,
+}
+
+pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    let layers = match &args.config {
+        Some(path) => Layers::defaults().file(path),
+        None => Layers::defaults(),
+    };
+    let layers = layers.environment(environment()).flag("--bundle", "model.bundle", args.bundle.clone());
+    let config = Config::new(layers).map_err(Failure::refused)?;
+    check_places(args)?;
+    let log = EventLog::open(&args.from).map_err(Failure::refused)?;
+    let survey = log.survey().map_err(Failure::refused)?;
+    // All of it or nothing comes to the new place, whatever ends this.
+    let parent = args.to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    let beside = tempfile::Builder::new().prefix(".rebuild-").tempdir_in(parent);
+    let beside = beside.map_err(|error| super::files::at(parent, &error))?;
+    let dir = beside.path().join("data");
+
+    // What was acked counts, however much a user may say by now.
+    let config = Config {
+        batch: crate::types::config::Batch { queue_texts: NonZeroUsize::MAX, ..config.batch },
+        ..config
+    };
+    let model = parts::load(&config, &config.model.bundle).map_err(Failure::refused)?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
+    let workers = model.workers.clone();
+    let done = runtime.block_on(rebuild(&config, model, (&log, &survey), &dir));
+    workers.stop();
+    let done = done?;
+    EventLog::open(&dir).and_then(|log| log.date()).map_err(Failure::failed)?;
+    std::fs::rename(&dir, &args.to).map_err(|error| super::files::at(&args.to, &error))?;
+    report(&done, args);
+    Ok(())
+}
+
+fn check_places(Args { from, to, .. }: &Args) -> Result<(), Failure> {
+    if !from.join("VERSION").is_file() {
+        return Err(Failure::refused(format!("--from: found no data directory at {}", from.display())));
+    }
+    let is_taken = match std::fs::read_dir(to) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() != std::io::ErrorKind::NotFound,
+    };
+    if is_taken {
+        let to = to.display();
+        return Err(Failure::refused(format!(
+            "--to: found something at {to}, expected nothing or an empty directory"
+        )));
+    }
+    Ok(())
+}
+
+async fn rebuild(
+    config: &Config,
+    model: Model,
+    (log, survey): (&EventLog, &Survey),
+    dir: &Path,
+) -> Result<Done, Failure> {
+    let mut into = parts::embedded(config, &model);
+    (into.dir, into.is_sync) = (dir.to_owned(), false);
+    (into.max_users, into.rules.max_events) = (usize::MAX, usize::MAX);
+    let keeps_imports = survey.heads == Some(into.heads);
+    let store = Embedded::open(into, Arc::new(SystemClock)).map_err(Failure::failed)?;
+    let store: Arc<dyn RouterStore> = Arc::new(store);
+    let settings = parts::settings(config, &model);
+    let service = Service::new(model, store.clone(), Arc::new(SystemClock), settings);
+
+    let mut done = Done::default();
+    let bar = bar("judge");
+    bar.set_length(survey.n_events.values().sum());
+    let (mut changes, mut n_bytes) = (Vec::new(), 0);
+    for logged in log.unerased().map_err(Failure::refused)? {
+        let change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
+        match &change.kind {
+            ChangeKind::Add(event) => match &event.heard {
+                Some(heard) => {
+                    bar.inc(1);
+                    n_bytes += heard.prompt.len();
+                    n_bytes += heard.responses.iter().map(|response| response.text.len()).sum::<usize>();
+                }
+                None => {
+                    done.n_without_texts += 1;
+                    continue;
+                }
+            },
+            ChangeKind::Import(_) if !keeps_imports => {
+                done.imported.insert(change.user);
+                continue;
+            }
+            ChangeKind::Erase => _ = done.imported.remove(&change.user),
+            ChangeKind::Import(_) | ChangeKind::Retract(_) => {}
+        }
+        changes.push(change);
+        if changes.len() >= CHUNK || n_bytes >= CHUNK_BYTES {
+            n_bytes = 0;
+            make(&service, std::mem::take(&mut changes), &mut done).await?;
+        }
+    }
+    make(&service, changes, &mut done).await?;
+    bar.finish();
+    for (&user, &n) in &survey.n_events {
+        let row = store.get(user, 0).await.map_err(Failure::failed)?.row;
+        let is_short = row.map_or(0, |row| row.ledgers.n_events()) < n;
+        done.n_incomplete += usize::from(is_short || done.imported.contains(&user));
+    }
+    done.n_users = store.n_users();
+    store.close().await;
+    match store.trouble() {
+        Some(trouble) => Err(Failure::failed(trouble)),
+        None => Ok(done),
+    }
+}
+
+/// Makes changes together; if a text among them can't be tokenised, one by one.
+async fn make(service: &Service, changes: Vec<Change>, done: &mut Done) -> Result<(), Failure> {
+    let is_feedback = |change: &Change| matches!(change.kind, ChangeKind::Add(_));
+    let mut count = |are_feedback: &[bool], outcomes: &[Outcome]| {
+        for (_, outcome) in are_feedback.iter().zip(outcomes).filter(|(is_feedback, _)| **is_feedback) {
+            match outcome {
+                Outcome::Applied(_) => done.n_events += 1,
+                _ => done.n_refused += 1,
+            }
+        }
+    };
+    let are_feedback: Vec<bool> = changes.iter().map(is_feedback).collect();
+    match service.relearn(changes.clone()).await {
+        Ok(outcomes) => {
+            count(&are_feedback, &outcomes);
+            return Ok(());
+        }
+        Err(error) if error.kind() == ErrorKind::Invalid => {}
+        Err(error) => return Err(Failure::failed(with_source(&error))),
+    }
+    let mut n_untokenizable = 0;
+    for (change, is_feedback) in changes.into_iter().zip(are_feedback) {
+        match service.relearn(vec![change]).await {
+            Ok(outcomes) => count(&[is_feedback], &outcomes),
+            Err(error) if error.kind() == ErrorKind::Invalid => n_untokenizable += 1,
+            Err(error) => return Err(Failure::failed(with_source(&error))),
+        }
+    }
+    done.n_untokenizable += n_untokenizable;
+    Ok(())
+}
+
+fn with_source(error: &crate::types::Error) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
+}
+
+fn report(done: &Done, args: &Args) {
+    let out = &mut std::io::stdout();
+    let Done { n_events, n_users, .. } = done;
+    say(out, &format!("{}: ledgers of {n_users} users out of {n_events} events", args.to.display()));
+    let left_out = [
+        (done.n_without_texts, "events were kept without texts and do not count"),
+        (done.n_untokenizable, "events have a text that the tokeniser makes nothing of, and do not count"),
+        (done.n_refused, "events are not taken by `[feedback]`, and do not count"),
+        (done.imported.len() as u64, "users have imported evidence of other heads, which does not count"),
+        (done.n_incomplete as u64, "users have said more than the events that are still kept"),
+    ];
+    for (n, what) in left_out.into_iter().filter(|(n, _)| *n > 0) {
+        say(out, &format!("  {n} {what}"));
+    }
+}

@@ -1,0 +1,117 @@
+//! What a process is put together from: `serve` starts with it, a reload makes the model anew, `rebuild` works with it offline.
+//!
+//! One place, so that ledgers that were rebuilt are the ones that `serve` looks for.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::batch::{Queue, QueueConfig, Workers};
+use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError};
+use crate::service::{Model, Settings};
+use crate::state::{EmbeddedConfig, Heads, OpenError, Rules, ValkeyConfig};
+use crate::types::config::Config;
+use crate::types::{Encode, key64};
+
+/// Why there is no model.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// ONNX Runtime can't be loaded.
+    #[error("`model.onnxruntime_library`: {0}")]
+    Runtime(#[from] RuntimeError),
+    /// The bundle is not fit to serve.
+    #[error("the bundle can't be served:\n{0}")]
+    Bundle(#[from] BundleProblems),
+    /// No thread for the model.
+    #[error("the operating system gave no thread for the model: {0}")]
+    Threads(#[from] std::io::Error),
+}
+
+/// The bundle in `dir`, warmed up, with its model threads. Blocks.
+///
+/// # Errors
+/// All that is wrong with the bundle at once; nothing is left running.
+pub fn load(config: &Config, dir: &Path) -> Result<Model, LoadError> {
+    let runtime = Runtime::load(&config.model.onnxruntime_library)?;
+    let (bundle, encoders) = Bundle::load(&runtime, dir, config.batch.threads.get())?;
+    let queue = Arc::new(Queue::new(QueueConfig {
+        max_batch_tokens: config.batch.tokens.get(),
+        max_texts: config.batch.queue_texts.get(),
+    }));
+    let encoders = encoders.into_iter().map(|encoder| Box::new(encoder) as Box<dyn Encode>).collect();
+    let workers = Arc::new(Workers::spawn(&queue, encoders)?);
+    Ok(Model { bundle: Arc::new(bundle), queue, workers })
+}
+
+/// What verbs go by, over the ledgers of this model.
+#[must_use]
+pub fn settings(config: &Config, model: &Model) -> Settings {
+    Settings {
+        router: config.router,
+        window: config.feedback,
+        population: config.population,
+        receipts: config.receipts,
+        heads: heads(config, model).key,
+        max_text_bytes: config.server.max_text_bytes.get(),
+    }
+}
+
+/// What rows are kept by.
+#[must_use]
+pub fn rules(config: &Config, model: &Model) -> Rules {
+    Rules {
+        n_heads: model.bundle.n_heads(),
+        decay: config.router.decay,
+        max_age_ms: i64::try_from(config.feedback.max_age.as_millis()).unwrap_or(i64::MAX),
+        max_events: config.feedback.max_events.get(),
+    }
+}
+
+/// Whose ledgers these are: sums of another half-life mean something else, as those of other heads do.
+#[must_use]
+pub fn heads(config: &Config, model: &Model) -> Heads {
+    let key = format!("{} {:?}", model.heads(), config.router.decay);
+    Heads { n_heads: model.bundle.n_heads(), key: key64(key.as_bytes()) }
+}
+
+/// The embedded engine for a model, in the directory that is configured.
+#[must_use]
+pub fn embedded(config: &Config, model: &Model) -> EmbeddedConfig {
+    let state = &config.state;
+    EmbeddedConfig {
+        dir: state.data_dir.clone(),
+        heads: heads(config, model),
+        rules: rules(config, model),
+        max_users: state.max_users.get(),
+        resident_users: state.resident_users.get(),
+        is_sync: state.is_sync,
+        checkpoint_every: state.checkpoint_every,
+        retention: config.events.retention,
+        erase_within: config.events.erase_within,
+    }
+}
+
+/// The shared engine for a model.
+///
+/// # Errors
+/// When the file of certificates can't be read.
+pub fn valkey(config: &Config, model: &Model) -> Result<ValkeyConfig, OpenError> {
+    let (state, valkey) = (&config.state, &config.valkey);
+    let ca_pem = valkey.ca_file.as_ref().map(std::fs::read).transpose();
+    Ok(ValkeyConfig {
+        urls: valkey.urls.clone(),
+        is_cluster: valkey.is_cluster,
+        username: valkey.username.clone(),
+        password: valkey.password.clone(),
+        ca_pem: ca_pem.map_err(|error| OpenError::Valkey(format!("`valkey.ca_file`: {error}")))?,
+        prefix: valkey.prefix.clone(),
+        connect_timeout: valkey.connect_timeout,
+        response_timeout: valkey.response_timeout,
+        max_staleness: state.max_staleness,
+        heads: heads(config, model),
+        rules: rules(config, model),
+        max_users: state.max_users.get(),
+        cached_users: state.resident_users.get(),
+        outbox: (!state.data_dir.as_os_str().is_empty()).then(|| state.data_dir.clone()),
+        is_sync: state.is_sync,
+    })
+}

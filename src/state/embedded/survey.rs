@@ -1,0 +1,72 @@
+//! How many events count for each user, for who makes ledgers anew out of the events that are still there.
+
+use std::collections::{HashMap, HashSet};
+
+use super::events::{EventLog, Fate};
+use super::rows::Rows;
+use crate::state::journal::{Heads, OpenError};
+use crate::state::{ChangeKind, UserKey, codec};
+
+/// What a data directory holds evidence of.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// The heads that its rows are of; none where no row was ever written.
+    pub heads: Option<Heads>,
+    /// How many events count for each user.
+    pub n_events: HashMap<UserKey, u64>,
+}
+
+/// What is known of one user while the journal is read.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    /// Every change up to this position is counted.
+    lsn: u64,
+    n: u64,
+}
+
+impl EventLog {
+    /// Counts what the rows and the journal after them say, whatever heads they are of. Only of a directory that no
+    /// server uses; reads everything.
+    ///
+    /// # Errors
+    /// When a file can't be read or is damaged.
+    pub fn survey(&self) -> Result<Survey, OpenError> {
+        let mut counts: HashMap<UserKey, Count> = HashMap::new();
+        let mut heads = None;
+        if let Some(path) = self.rows().filter(|path| path.exists()) {
+            let (rows, found) = Rows::open_any(&path)?;
+            heads = Some(found);
+            rows.for_each(|user, held| {
+                let row = codec::decode(&held.bytes, found.n_heads);
+                let row = row.map_err(|source| crate::state::StoreError::Row { user, source })?;
+                counts.insert(user, Count { lsn: held.lsn, n: row.ledgers.n_events() });
+                Ok(())
+            })?;
+        }
+        let Fate { retracted, .. } = self.fate()?;
+        // Of those that are taken back, the ones that have been said so far.
+        let mut said: HashSet<_> = HashSet::new();
+        for logged in self.unerased()? {
+            let logged = logged?;
+            let user = logged.change.user;
+            let count = counts.entry(user).or_default();
+            let is_new = logged.lsn > count.lsn;
+            match &logged.change.kind {
+                ChangeKind::Add(event) => {
+                    if retracted.contains(&(user, event.key)) {
+                        said.insert((user, event.key));
+                    }
+                    count.n += u64::from(is_new);
+                }
+                ChangeKind::Retract(key) => {
+                    count.n -= u64::from(said.remove(&(user, *key)) && is_new && count.n > 0);
+                }
+                ChangeKind::Erase if is_new => count.n = 0,
+                ChangeKind::Import(ledgers) if is_new => count.n = ledgers.n_events(),
+                ChangeKind::Erase | ChangeKind::Import(_) => {}
+            }
+        }
+        let n_events = counts.into_iter().map(|(user, count)| (user, count.n)).filter(|(_, n)| *n > 0);
+        Ok(Survey { heads, n_events: n_events.collect() })
+    }
+}
