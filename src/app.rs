@@ -101,8 +101,9 @@ impl App {
 
         let model = load(&config).await?;
         let store = open_store(&config, &model, clock.clone()).await?;
+        let receipts = parts::receipts(&config, clock.now().as_millisecond())?;
         let (workers, settings) = (model.workers.clone(), parts::settings(&config, &model));
-        let live = Live::new(Service::new(model, store.clone(), clock, settings));
+        let live = Live::new(Service::new(model, store.clone(), receipts, clock, settings));
         recorder.follow(live.clone());
         let stop = watch::channel(false);
         let (routes, serving) = routes(&live, &config, &stop.1).await?;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::batch::{Queue, QueueConfig, Workers};
 use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError};
 use crate::service::{Model, Settings};
-use crate::state::{EmbeddedConfig, Heads, OpenError, Rules, ValkeyConfig};
+use crate::state::{EmbeddedConfig, Heads, OpenError, Receipts, Rules, ValkeyConfig};
 use crate::types::config::Config;
 use crate::types::{Encode, key64};
 
@@ -49,7 +49,6 @@ pub fn settings(config: &Config, model: &Model) -> Settings {
         router: config.router,
         window: config.feedback,
         population: config.population,
-        receipts: config.receipts,
         heads: heads(config, model).key,
         max_text_bytes: config.server.max_text_bytes.get(),
     }
@@ -71,6 +70,18 @@ pub fn rules(config: &Config, model: &Model) -> Rules {
 pub fn heads(config: &Config, model: &Model) -> Heads {
     let key = format!("{} {:?}", model.heads(), config.router.decay);
     Heads { n_heads: model.bundle.n_heads(), key: key64(key.as_bytes()) }
+}
+
+/// Where answers are remembered.
+///
+/// # Errors
+/// When they are to be kept in a directory that can't be used.
+pub fn receipts(config: &Config, now_ms: i64) -> Result<Receipts, OpenError> {
+    let bounds = config.receipts;
+    match bounds.is_kept {
+        true => Receipts::kept_in(&config.state.data_dir.join("receipts"), bounds, now_ms),
+        false => Ok(Receipts::new(bounds)),
+    }
 }
 
 /// The embedded engine for a model, in the directory that is configured.

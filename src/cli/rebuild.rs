@@ -12,7 +12,7 @@ use super::{Failure, say};
 use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
-    Change, ChangeKind, Embedded, EventLog, OpenError, Outcome, RouterStore, Survey, UserKey,
+    Change, ChangeKind, Embedded, EventLog, OpenError, Outcome, Receipts, RouterStore, Survey, UserKey,
 };
 use crate::types::config::{Config, Layers, environment};
 use crate::types::{ErrorKind, SystemClock};
@@ -120,7 +120,7 @@ async fn rebuild(
     let store = Embedded::open(into, Arc::new(SystemClock)).map_err(Failure::failed)?;
     let store: Arc<dyn RouterStore> = Arc::new(store);
     let settings = parts::settings(config, &model);
-    let service = Service::new(model, store.clone(), Arc::new(SystemClock), settings);
+    let service = Service::new(model, store.clone(), Receipts::off(), Arc::new(SystemClock), settings);
 
     let mut done = Done::default();
     let bar = bar("judge");

@@ -26,7 +26,7 @@ use crate::batch::{Queue, Workers};
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
 use crate::state::{Freshness, Receipts, RouterStore, Row, StoreError, UserKey};
-use crate::types::config::{FeedbackWindow, Population, ReceiptBounds, Router};
+use crate::types::config::{FeedbackWindow, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
 
 pub use live::{Live, Model};
@@ -57,8 +57,6 @@ pub struct Settings {
     pub window: FeedbackWindow,
     /// The sample of the users.
     pub population: Population,
-    /// How much is remembered of answers.
-    pub receipts: ReceiptBounds,
     /// A key of the heads and of how evidence fades: whose ledgers these are.
     pub heads: u64,
     /// The longest prompt or response, in bytes.
@@ -67,9 +65,14 @@ pub struct Settings {
 
 impl Service {
     /// A service over a model and a store for its K heads.
-    pub fn new(model: Model, store: Arc<dyn RouterStore>, clock: Arc<dyn Clock>, settings: Settings) -> Self {
-        let receipts = Arc::new(Receipts::new(settings.receipts));
-        Self::over(model, store, receipts, clock, settings, Arc::default())
+    pub fn new(
+        model: Model,
+        store: Arc<dyn RouterStore>,
+        receipts: Receipts,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
+    ) -> Self {
+        Self::over(model, store, Arc::new(receipts), clock, settings, Arc::default())
     }
 
     /// The same service with another model, over the same state.

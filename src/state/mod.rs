@@ -10,6 +10,7 @@ mod embedded;
 mod journal;
 mod key;
 mod memory;
+mod receipt_log;
 mod receipts;
 mod recent;
 mod resident;

@@ -4,13 +4,17 @@
 //! numbers and texts of some heads, and who asks says which heads count.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
+use super::OpenError;
+use super::receipt_log::{Entry, ReceiptLog};
 use crate::types::config::ReceiptBounds;
 use crate::types::{UserId, key64};
 
@@ -19,7 +23,7 @@ use crate::types::{UserId, key64};
 const ENTRY_BYTES: usize = 640;
 
 /// What was answered about one response.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     /// A key of the heads that scored it.
     pub heads: Arc<str>,
@@ -49,6 +53,8 @@ pub struct Receipts {
     /// None where receipts are turned off.
     cache: Option<Cache<u128, Held>>,
     ttl: Duration,
+    /// Where they are kept across restarts, if they are.
+    log: Option<Arc<ReceiptLog>>,
     /// The owners whose receipts the next sweep drops.
     erased: Mutex<HashSet<u64>>,
     sweep: tokio::sync::Mutex<()>,
@@ -65,7 +71,7 @@ impl Receipts {
     /// No receipts yet, and never more than fit in the bounds; 0 bytes turn them off.
     #[must_use]
     pub fn new(bounds: ReceiptBounds) -> Self {
-        let ReceiptBounds { max_bytes, ttl } = bounds;
+        let ReceiptBounds { max_bytes, ttl, .. } = bounds;
         let build = || {
             Cache::builder()
                 .max_capacity(max_bytes)
@@ -76,7 +82,31 @@ impl Receipts {
                 .build()
         };
         let cache = (max_bytes > 0).then(build);
-        Self { cache, ttl, erased: Mutex::default(), sweep: tokio::sync::Mutex::default() }
+        Self { cache, ttl, log: None, erased: Mutex::default(), sweep: tokio::sync::Mutex::default() }
+    }
+
+    /// No receipts at all.
+    #[must_use]
+    pub fn off() -> Self {
+        Self::new(ReceiptBounds { max_bytes: 0, ttl: Duration::ZERO, is_kept: false })
+    }
+
+    /// As [`Receipts::new`], with those that `dir` holds from before, and kept there from now on. Blocks.
+    ///
+    /// # Errors
+    /// When the directory can't be used, or another process has it.
+    pub fn kept_in(dir: &Path, bounds: ReceiptBounds, now_ms: i64) -> Result<Self, OpenError> {
+        let receipts = Self::new(bounds);
+        let Some(cache) = &receipts.cache else { return Ok(receipts) };
+        let log = ReceiptLog::open(dir, bounds.ttl, |entry| match entry {
+            Entry::Remember { key, owner, receipt } if receipts.counts(&receipt, now_ms) => {
+                cache.insert(key, Held { owner, receipt: Arc::new(receipt) });
+            }
+            Entry::Remember { .. } => {}
+            Entry::Forget { owner } => forget(cache, &HashSet::from([owner])),
+        })?;
+        receipts.settle();
+        Ok(Self { log: Some(Arc::new(log)), ..receipts })
     }
 
     /// Whether anything is remembered at all.
@@ -88,7 +118,11 @@ impl Receipts {
     /// Remembers what was answered to a user, or to nobody in particular. The newest of an id wins.
     pub fn remember(&self, user: Option<&UserId>, id: &str, receipt: Receipt) {
         if let Some(cache) = &self.cache {
-            cache.insert(key(user, id), Held { owner: user.map(owner), receipt: Arc::new(receipt) });
+            let (key, owner) = (key(user, id), user.map(owner));
+            if let Some(log) = &self.log {
+                log.append(&Entry::Remember { key, owner, receipt: &receipt });
+            }
+            cache.insert(key, Held { owner, receipt: Arc::new(receipt) });
         }
     }
 
@@ -97,15 +131,17 @@ impl Receipts {
     #[must_use]
     pub fn find(&self, user: &UserId, id: &str, heads: &str, now_ms: i64) -> Option<Arc<Receipt>> {
         let cache = self.cache.as_ref()?;
-        let counts = |receipt: &Receipt| {
-            // The cache forgets by its own clock; a receipt that the service's clock calls too old is none as well.
-            let age = now_ms.saturating_sub(receipt.at_ms).max(0).unsigned_abs();
-            *receipt.heads == *heads && u128::from(age) < self.ttl.as_millis()
-        };
         [Some(user), None].into_iter().find_map(|user| {
             let held = cache.get(&key(user, id))?;
-            counts(&held.receipt).then_some(held.receipt)
+            let counts = *held.receipt.heads == *heads && self.counts(&held.receipt, now_ms);
+            counts.then_some(held.receipt)
         })
+    }
+
+    /// The cache forgets by its own clock; a receipt that the service's clock calls too old is none as well.
+    fn counts(&self, receipt: &Receipt, now_ms: i64) -> bool {
+        let age = now_ms.saturating_sub(receipt.at_ms).max(0).unsigned_abs();
+        u128::from(age) < self.ttl.as_millis()
     }
 
     /// Forgets all that was answered to a user. It goes through all receipts, off the async threads; those who ask
@@ -113,27 +149,27 @@ impl Receipts {
     /// predicate: 0.4 ms with a thousand of them.)
     pub async fn forget(&self, user: &UserId) {
         let Some(cache) = self.cache.clone() else { return };
-        self.erased.lock().insert(owner(user));
+        let owner = owner(user);
+        self.erased.lock().insert(owner);
+        if let Some(log) = &self.log {
+            log.append(&Entry::Forget { owner });
+        }
         let _sweeping = self.sweep.lock().await;
         let owners = std::mem::take(&mut *self.erased.lock());
         if owners.is_empty() {
             return;
         }
-        let sweep = move || {
-            let is_erased = |held: &Held| held.owner.is_some_and(|owner| owners.contains(&owner));
-            for (key, _) in cache.iter().filter(|(_, held)| is_erased(held)) {
-                cache.invalidate(&*key);
-            }
-            cache.run_pending_tasks();
-        };
         // It fails only while the process ends, and the receipts with it.
-        let _ = tokio::task::spawn_blocking(sweep).await;
+        let _ = tokio::task::spawn_blocking(move || forget(&cache, &owners)).await;
     }
 
     /// Drops what no longer fits. The cache does it by itself, but up to 64 receipts later, which may be long ones.
     pub fn settle(&self) {
         if let Some(cache) = &self.cache {
             cache.run_pending_tasks();
+        }
+        if let Some(log) = self.log.clone().filter(|log| log.is_due()) {
+            tokio::task::spawn_blocking(move || log.sweep());
         }
     }
 
@@ -143,6 +179,15 @@ impl Receipts {
         self.settle();
         self.cache.as_ref().map_or((0, 0), |cache| (cache.entry_count(), cache.weighted_size()))
     }
+}
+
+/// Goes through all receipts and drops those of these owners.
+fn forget(cache: &Cache<u128, Held>, owners: &HashSet<u64>) {
+    let is_erased = |held: &Held| held.owner.is_some_and(|owner| owners.contains(&owner));
+    for (key, _) in cache.iter().filter(|(_, held)| is_erased(held)) {
+        cache.invalidate(&*key);
+    }
+    cache.run_pending_tasks();
 }
 
 /// 128 bits of BLAKE3: with fewer, somebody could search for an id that stands for another user's response.
@@ -168,8 +213,12 @@ mod tests {
 
     const HOUR_MS: i64 = 3_600_000;
 
+    fn bounds(max_bytes: u64) -> ReceiptBounds {
+        ReceiptBounds { max_bytes, ttl: Duration::from_millis(HOUR_MS as u64), is_kept: false }
+    }
+
     fn receipts(max_bytes: u64) -> Receipts {
-        Receipts::new(ReceiptBounds { max_bytes, ttl: Duration::from_millis(HOUR_MS as u64) })
+        Receipts::new(bounds(max_bytes))
     }
 
     fn receipt(text: &str) -> Receipt {
@@ -263,5 +312,29 @@ mod tests {
         receipts.remember(Some(&ann), "a", receipt("x"));
         assert!(!receipts.are_on() && receipts.find(&ann, "a", "h1", 0).is_none());
         assert_eq!(receipts.size(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_there_after_a_kill_unless_its_user_was_erased() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("receipts");
+        let receipts = Receipts::kept_in(&path, bounds(1 << 20), 0).unwrap();
+        receipts.remember(Some(&user("ann")), "a", receipt("old"));
+        receipts.remember(Some(&user("ann")), "a", receipt("new"));
+        receipts.remember(Some(&user("ben")), "b", receipt("of ben"));
+        receipts.forget(&user("ben")).await;
+        receipts.remember(None, "c", receipt("of nobody"));
+        drop(receipts);
+        let again = Receipts::kept_in(&path, bounds(1 << 20), HOUR_MS / 2).unwrap();
+        let text = |name: &str, id: &str, now_ms: i64| {
+            again.find(&user(name), id, "r1", now_ms).map(|found| found.text.to_string())
+        };
+        assert_eq!(text("ann", "a", HOUR_MS / 2), Some("new".to_owned()));
+        assert_eq!(text("ben", "b", HOUR_MS / 2), None);
+        assert_eq!(text("ben", "c", HOUR_MS / 2), Some("of nobody".to_owned()));
+        assert_eq!(text("ann", "a", HOUR_MS), None);
+        drop(again);
+        let late = Receipts::kept_in(&path, bounds(1 << 20), HOUR_MS).unwrap();
+        assert_eq!(late.size().0, 0);
     }
 }

@@ -113,6 +113,11 @@ impl Journal {
         }
     }
 
+    /// Whether so much waits to be written, or nothing can be, that what need not be kept should not be added.
+    pub(in crate::state) fn is_behind(&self) -> bool {
+        self.failure().is_some() || self.shared.pending.lock().frames.len() >= MAX_PENDING_BYTES
+    }
+
     /// Waits until a position is durable.
     pub(in crate::state) async fn durable(&self, lsn: u64) -> Result<(), StoreError> {
         let mut progress = self.progress.clone();

@@ -106,6 +106,8 @@ pub struct FeedbackWindow {
 pub struct ReceiptBounds {
     pub max_bytes: u64,
     pub ttl: Duration,
+    /// Whether they survive a restart, in the data directory.
+    pub is_kept: bool,
 }
 
 /// Where ledgers live.

@@ -101,6 +101,7 @@ struct RawFeedback {
 struct RawReceipts {
     max_bytes: i64,
     ttl: String,
+    keep: bool,
 }
 
 #[derive(Deserialize)]
@@ -208,6 +209,7 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
         receipts: ReceiptBounds {
             max_bytes: check.size("receipts.max_bytes", raw.receipts.max_bytes),
             ttl: check.span("receipts.ttl", &raw.receipts.ttl, 8766 * HOUR),
+            is_kept: raw.receipts.keep,
         },
         state: State {
             engine: check.one_of("state.engine", &raw.state.engine, ENGINES),
