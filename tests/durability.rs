@@ -175,7 +175,7 @@ async fn a_data_directory_that_is_not_one_is_refused_by_name() {
         command(&[&FREE[..], &["--data-dir", data.to_str().unwrap()]].concat()).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{said}");
-    assert!(said.contains("`state.data_dir`") && said.contains("file/data"), "{said}");
+    assert!(said.contains("`state`") && said.contains("file/data"), "{said}");
 }
 
 #[tokio::test]

@@ -327,7 +327,7 @@ mod tests {
         drop(receipts);
         let again = Receipts::kept_in(&path, bounds(1 << 20), HOUR_MS / 2).unwrap();
         let text = |name: &str, id: &str, now_ms: i64| {
-            again.find(&user(name), id, "r1", now_ms).map(|found| found.text.to_string())
+            again.find(&user(name), id, "h1", now_ms).map(|found| found.text.to_string())
         };
         assert_eq!(text("ann", "a", HOUR_MS / 2), Some("new".to_owned()));
         assert_eq!(text("ben", "b", HOUR_MS / 2), None);

@@ -22,7 +22,7 @@ const MAX_RESPONSES: usize = 64;
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Names this feedback: the same id again within the user's next 15 events changes nothing.
+    /// Names this feedback: the same id again changes nothing.
     pub event_id: EventId,
     /// Whose opinion it is.
     pub user: UserId,
