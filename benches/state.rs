@@ -31,6 +31,10 @@ use micro_reward::types::config::{Config, Layers};
 use micro_reward::types::{Heard, HeardResponse, Opinion, SystemClock};
 use serde_json::{Value, json};
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The heads of models/default.
 const K: usize = 11;
 const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: 1 << 20 };
