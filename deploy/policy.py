@@ -250,9 +250,14 @@ def check_service(report, file, obj, work):
     report.add(inside, file, "spec.ports", "keeps the admin port inside", targets)
     kind = get(obj, "spec.type")
     report.add(kind == "ClusterIP", file, "spec.type", "is within the cluster", kind)
+    spoken = {port.get("name"): port.get("appProtocol") for port in ports}
+    grpc = spoken.get("grpc")
+    report.add(grpc == "kubernetes.io/h2c", file, "spec.ports", "says that gRPC is HTTP/2 without TLS", spoken)
     if get(obj, "spec.clusterIP") == "None":
         numbers = [(port.get("port"), work.ports.get(port.get("targetPort"))) for port in ports]
         report.add(all(a == b for a, b in numbers), file, "spec.ports.port", "has the pod's own port numbers", numbers)
+    else:
+        report.add(spoken.get("http") == "http", file, "spec.ports", "says that HTTP is HTTP", spoken)
 
 
 def check_set(report, folder, objects, defaults, files):
