@@ -22,6 +22,7 @@ LAST = 12.5
 GRACE = f"a stop has time for preStop, linger, drain, {LAST:g} s and 5 s for the store"
 ONE_OWNER = "a StatefulSet, of which no pod is ever twice, owns the data directory"
 ROOM = "the data directory has room beside it on the volume, for `rebuild`"
+ADMIN = "the admin port is for named pods of the namespace"
 
 
 class Report:
@@ -260,6 +261,38 @@ def check_service(report, file, obj, work):
         report.add(spoken.get("http") == "http", file, "spec.ports", "says that HTTP is HTTP", spoken)
 
 
+def check_network(report, file, objects, work):
+    """Who reaches the pods and whom they reach, by all policies together."""
+    policies = [
+        obj["spec"]
+        for obj in objects
+        if obj["kind"] == "NetworkPolicy" and selects(get(obj, "spec.podSelector"), work.labels)
+    ]
+    types = {kind for spec in policies for kind in spec.get("policyTypes", [])}
+    report.add(types == {"Ingress", "Egress"}, file, "NetworkPolicy", "nothing passes that no policy names", sorted(types))
+
+    def holds(entry, name):
+        number, port = work.ports.get(name), entry.get("port")
+        return port in (name, number, None) or (isinstance(port, int) and port <= number <= entry.get("endPort", port))
+
+    def admits(rule, name):
+        ports = rule.get("ports", [])
+        return not ports or any(holds(entry, name) for entry in ports)
+
+    def is_named(peer):
+        return peer.keys() == {"podSelector"} and bool(get(peer, "podSelector.matchLabels"))
+
+    ingress = [rule for spec in policies for rule in spec.get("ingress") or []]
+    http = [rule for rule in ingress if admits(rule, "http")]
+    report.add(http, file, "NetworkPolicy", "traffic is let in", ingress)
+    admin = [rule.get("from", []) for rule in ingress if admits(rule, "admin")]
+    closed = all(peers and all(map(is_named, peers)) for peers in admin)
+    report.add(closed, file, "NetworkPolicy", ADMIN, admin)
+
+    egress = [rule for spec in policies for rule in spec.get("egress") or []]
+    report.add(not egress, file, "NetworkPolicy", "nothing is let out of a server that calls nobody", egress)
+
+
 def check_set(report, folder, objects, defaults, files):
     """All rules for one rendered set."""
     engine = pathlib.Path(folder).name
@@ -281,6 +314,7 @@ def check_set(report, folder, objects, defaults, files):
     report.add(work.engine == engine, work.file, "env", f"{PREFIX}STATE__ENGINE is as the folder is called", work.engine)
     check_pod(report, work, defaults)
     check_state(report, work, objects)
+    check_network(report, folder, objects, work)
     for obj in objects:
         check_common(report, file(obj), obj)
         if obj["kind"] == "Service":
