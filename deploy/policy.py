@@ -22,6 +22,7 @@ LAST = 12.5
 GRACE = f"a stop has time for preStop, linger, drain, {LAST:g} s and 5 s for the store"
 ONE_OWNER = "a StatefulSet, of which no pod is ever twice, owns the data directory"
 ROOM = "the data directory has room beside it on the volume, for `rebuild`"
+OUTBOX = "the outbox is on a writable volume of its pod, or there is none"
 ADMIN = "the admin port is for named pods of the namespace"
 
 
@@ -212,7 +213,8 @@ def check_state(report, work, objects):
 
     env = "spec.template.spec.containers[0].env"
     kind, replicas = work.obj["kind"], work.replicas
-    data_dir = work.value("STATE__DATA_DIR")
+    dir_entry = work.env.get(f"{PREFIX}STATE__DATA_DIR", {})
+    data_dir = dir_entry.get("value")
     mount, volume = volume_at(work, data_dir or "")
     if work.engine == "memory":
         rule(replicas == 1, "spec.replicas", "one replica while the state is in memory", replicas)
@@ -233,11 +235,37 @@ def check_state(report, work, objects):
         rule(kept, "spec.persistentVolumeClaimRetentionPolicy", "the volume outlives the StatefulSet", policy)
         policy = work.spec.get("podManagementPolicy")
         rule(policy == "Parallel", "spec.podManagementPolicy", "a pod that never gets ready does not block a rollback", policy)
+    elif work.engine == "valkey":
+        shared = "persistentVolumeClaim" in volume and replicas > 1
+        placed = data_dir == "" or (bool(volume) and not shared)
+        field = f"{env} {PREFIX}STATE__DATA_DIR"
+        rule(placed, field, OUTBOX, dir_entry)
+        for key in ("URL", "PASSWORD"):
+            entry = work.env.get(f"{PREFIX}VALKEY__{key}", {})
+            secret = "value" not in entry and get(entry, "valueFrom.secretKeyRef.name")
+            rule(secret, f"{env} {PREFIX}VALKEY__{key}", f"{key} comes from a Secret", entry)
+        if kind == "Deployment":
+            rolling = get(work.spec, "strategy.rollingUpdate.maxUnavailable"), get(work.spec, "strategy.type")
+            rule(rolling == (0, "RollingUpdate"), "spec.strategy", "an update takes no replica away before another is ready", rolling)
     if kind == "StatefulSet":
         name = work.spec.get("serviceName")
         service = next((obj for obj in objects if obj["kind"] == "Service" and get(obj, "metadata.name") == name), {})
         headless = get(service, "spec.clusterIP") == "None"
         rule(headless, "spec.serviceName", "serviceName is the headless Service", name)
+
+    budgets = [obj for obj in objects if obj["kind"] == "PodDisruptionBudget"]
+    if replicas > 1:
+        allowed = [get(obj, "spec.maxUnavailable") for obj in budgets if selects(get(obj, "spec.selector"), work.labels)]
+        rule(allowed == [1], "PodDisruptionBudget", "one pod at a time may be evicted", allowed)
+        unhealthy = [get(obj, "spec.unhealthyPodEvictionPolicy") for obj in budgets]
+        rule(unhealthy == ["AlwaysAllow"], "PodDisruptionBudget", "pods that are not ready do not block evictions", unhealthy)
+        constraints = work.pod.get("topologySpreadConstraints", [])
+        spread = {part.get("topologyKey") for part in constraints if selects(part.get("labelSelector"), work.labels)}
+        wanted = {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+        rule(spread >= wanted, "spec.template.spec.topologySpreadConstraints", "replicas are spread over nodes and zones", sorted(spread))
+    else:
+        names = [get(obj, "metadata.name") for obj in budgets]
+        rule(not budgets, "PodDisruptionBudget", "no budget that would block every drain of the node", names)
 
 
 def check_service(report, file, obj, work):
@@ -290,7 +318,14 @@ def check_network(report, file, objects, work):
     report.add(closed, file, "NetworkPolicy", ADMIN, admin)
 
     egress = [rule for spec in policies for rule in spec.get("egress") or []]
-    report.add(not egress, file, "NetworkPolicy", "nothing is let out of a server that calls nobody", egress)
+    if work.engine == "valkey":
+        aimed = all(rule.get("to") and rule.get("ports") for rule in egress)
+        report.add(aimed, file, "NetworkPolicy", "what is let out has an address and a port", egress)
+        ports = {(port.get("port"), port.get("protocol")) for rule in egress for port in rule.get("ports", [])}
+        wanted = {(53, "UDP"), (53, "TCP"), (6379, "TCP")}
+        report.add(ports == wanted, file, "NetworkPolicy", "the store and the names are let out to", sorted(map(str, ports)))
+    else:
+        report.add(not egress, file, "NetworkPolicy", "nothing is let out of a server that calls nobody", egress)
 
 
 def check_set(report, folder, objects, defaults, files):
