@@ -7,6 +7,9 @@ use super::Row;
 /// Changes whenever old bytes can't be read as they are.
 const SCHEMA: u8 = 1;
 
+/// Most rows fit in it.
+const SCRATCH: usize = 1024;
+
 /// Why bytes are no row.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
@@ -30,7 +33,8 @@ pub enum CodecError {
 /// The row as bytes.
 #[must_use]
 pub(super) fn encode(row: &Row) -> Box<[u8]> {
-    extend(Vec::new(), row).into()
+    // A vector that has grown keeps its larger block when it is shrunk: rows live long, and the scratch does not.
+    extend(Vec::with_capacity(SCRATCH), row).as_slice().into()
 }
 
 /// Bytes and the row after them.

@@ -40,7 +40,7 @@ pub struct Row {
     /// The questions that have been answered.
     pub answered: Answered,
     /// Nothing that happened before counts any more: its id may have been forgotten, or the user erased.
-    horizon_ms: i64,
+    horizon_ms: Option<i64>,
     recent: Recent,
 }
 
@@ -52,7 +52,7 @@ impl Row {
             version: 0,
             ledgers: Ledgers::new(n_heads),
             answered: Answered::default(),
-            horizon_ms: i64::MIN,
+            horizon_ms: None,
             recent: Recent::default(),
         }
     }
@@ -60,7 +60,7 @@ impl Row {
     /// Makes one change, or says why not; what is not applied changes nothing but the memory of old ids.
     pub fn change(&mut self, change: &Change, rules: &Rules) -> Outcome {
         if let Some(latest) = self.recent.forget_before(change.now_ms.saturating_sub(rules.max_age_ms)) {
-            self.horizon_ms = self.horizon_ms.max(latest + 1);
+            self.horizon_ms = self.horizon_ms.max(Some(latest + 1));
         }
         match &change.kind {
             ChangeKind::Add(event) => self.add(event, rules),
@@ -92,7 +92,7 @@ impl Row {
     pub fn is_spent(&self, now_ms: i64, rules: &Rules) -> bool {
         let cutoff_ms = now_ms.saturating_sub(rules.max_age_ms);
         self.is_tombstone()
-            && self.horizon_ms <= cutoff_ms
+            && self.horizon_ms.is_none_or(|horizon_ms| horizon_ms <= cutoff_ms)
             && self.recent.iter().all(|frame| frame.at_ms < cutoff_ms)
     }
 
@@ -105,7 +105,7 @@ impl Row {
         if self.recent.find(event.key).is_some() {
             return Outcome::Duplicate(self.version);
         }
-        if event.at_ms < self.horizon_ms {
+        if self.horizon_ms.is_some_and(|horizon_ms| event.at_ms < horizon_ms) {
             return Outcome::Late;
         }
         if self.recent.iter().count() >= rules.max_events {
@@ -136,12 +136,12 @@ impl Row {
     }
 
     fn erase(&mut self, now_ms: i64, rules: &Rules) -> Outcome {
-        if self.is_tombstone() && self.horizon_ms >= now_ms {
+        if self.is_tombstone() && self.horizon_ms.is_some_and(|horizon_ms| horizon_ms >= now_ms) {
             return Outcome::Duplicate(self.version);
         }
         self.ledgers = Ledgers::new(rules.n_heads);
         self.answered = Answered::default();
-        self.horizon_ms = self.horizon_ms.max(now_ms);
+        self.horizon_ms = self.horizon_ms.max(Some(now_ms));
         // Hashes of ids stay until their window is over, so that a late retry does not bring the user back.
         self.recent.make_all_void();
         self.applied()

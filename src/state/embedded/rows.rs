@@ -23,7 +23,7 @@ const ERASED: TableDefinition<'_, [u8; 16], u64> = TableDefinition::new("erased"
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Pages that are kept in memory: the rows that matter are in the map.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 const HEAD: usize = 4 + 8;
 

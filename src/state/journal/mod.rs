@@ -26,7 +26,7 @@ use super::StoreError;
 use crate::types::metric;
 
 /// What may wait to be written; senders wait beyond it.
-const MAX_PENDING_BYTES: usize = 16 << 20;
+const MAX_PENDING_BYTES: usize = 4 << 20;
 
 /// A segment is followed by a new one when it is larger.
 const MAX_SEGMENT_BYTES: u64 = 64 << 20;
