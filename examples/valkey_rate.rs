@@ -15,6 +15,10 @@ use micro_reward::state::{
 use micro_reward::types::Secret;
 use tokio::time::Instant;
 
+/// As in the server.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const K: usize = 8;
 
 /// Events of different users in one request.

@@ -128,7 +128,8 @@ impl App {
         });
     }
 
-    /// Stops within `linger + drain_timeout` and 2.5 s, or 12.5 s during a reload: says not ready, lingers, finishes what is in flight, ends.
+    /// Stops: says not ready, lingers, finishes what is in flight, saves the state, ends. Takes at most `linger + drain_timeout`,
+    /// 2.5 s (12.5 s during a reload), and the time of a last checkpoint, which a kill may cut short without loss.
     pub async fn stop(self) {
         let shutdown = self.config.shutdown;
         self.health.drain();

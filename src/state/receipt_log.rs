@@ -3,6 +3,7 @@
 //! A convenience and no promise: nobody waits for the disk, what can't be written is skipped, and a damaged file is left
 //! out. Files are dropped once they are older than any receipt counts.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -11,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Receipt;
-use super::journal::segment::{self, Segment};
-use super::journal::{DataDir, Heads, Journal, OpenError};
+use super::journal::segment::{self, Frame, Segment};
+use super::journal::{DataDir, Heads, Journal, OpenError, drop_frames};
 
 /// What happened to receipts.
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +63,21 @@ impl ReceiptLog {
             return;
         }
         self.journal.append(&postcard::to_allocvec(entry).unwrap_or_default());
+    }
+
+    /// Takes what was answered to these users out of the files. Blocks.
+    pub(super) fn forget(&self, owners: &HashSet<u64>) {
+        let goes = |frame: &Frame| match postcard::from_bytes::<Entry<Receipt>>(&frame.payload) {
+            Ok(Entry::Remember { owner, .. }) => owner.is_some_and(|owner| owners.contains(&owner)),
+            _ => false,
+        };
+        let sealed = self.journal.seal().map_err(|error| error.to_string());
+        let gone = sealed.and_then(|sealed| {
+            drop_frames(&self.dir.journal(), sealed, goes).map_err(|error| error.to_string())
+        });
+        if let Err(error) = gone {
+            tracing::warn!(error, "receipts of erased users stay on the disk until they are too old");
+        }
     }
 
     /// Whether files should be looked through now; says so once per quarter of the time that receipts count.

@@ -160,7 +160,12 @@ impl Receipts {
             return;
         }
         // It fails only while the process ends, and the receipts with it.
-        let _ = tokio::task::spawn_blocking(move || forget(&cache, &owners)).await;
+        let log = self.log.clone();
+        let sweep = move || {
+            forget(&cache, &owners);
+            log.iter().for_each(|log| log.forget(&owners));
+        };
+        let _ = tokio::task::spawn_blocking(sweep).await;
     }
 
     /// Drops what no longer fits. The cache does it by itself, but up to 64 receipts later, which may be long ones.
@@ -323,6 +328,13 @@ mod tests {
         receipts.remember(Some(&user("ann")), "a", receipt("new"));
         receipts.remember(Some(&user("ben")), "b", receipt("of ben"));
         receipts.forget(&user("ben")).await;
+        let holds = |text: &str| {
+            let files = std::fs::read_dir(path.join("journal")).unwrap();
+            let bytes =
+                files.flat_map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect::<Vec<u8>>();
+            bytes.windows(text.len()).any(|window| window == text.as_bytes())
+        };
+        assert!(holds("new") && !holds("of ben"));
         receipts.remember(None, "c", receipt("of nobody"));
         drop(receipts);
         let again = Receipts::kept_in(&path, bounds(1 << 20), HOUR_MS / 2).unwrap();

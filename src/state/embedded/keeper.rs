@@ -10,9 +10,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::{Condvar, Mutex};
 
+use super::Core;
 use super::rows::Saved;
-use super::{Core, compact};
-use crate::state::journal::{OpenError, segment};
+use crate::state::journal::segment::{self, Frame};
+use crate::state::journal::{OpenError, drop_frames};
 use crate::state::{StoreError, UserKey, codec};
 use crate::types::metric;
 
@@ -187,7 +188,12 @@ impl Core {
         let erased = self.tasks.asked.lock().erased.clone();
         let sealed = self.journal.seal()?;
         let dir = self.dir.journal();
-        compact::compact(&dir, sealed, &erased)
+        let is_erased = |frame: &Frame| {
+            // A change begins with its user's key.
+            let user = frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key));
+            user.and_then(|user| erased.get(&user)).is_some_and(|&lsn| frame.lsn < lsn)
+        };
+        drop_frames(&dir, sealed, is_erased)
             .map_err(|error| StoreError::Journal(error.to_string().into()))?;
         let mut asked = self.tasks.asked.lock();
         asked.erased.retain(|user, lsn| erased.get(user) != Some(lsn));

@@ -3,7 +3,6 @@
 //! The law: a change is acked once its journal frame is durable, and a restart replays every frame that the file of rows
 //! does not have. Each row carries the position of its last change, so a frame is replayed at most once per row.
 
-mod compact;
 mod events;
 mod keeper;
 mod recover;

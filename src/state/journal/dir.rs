@@ -5,6 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
+use super::rewrite::PART;
 use super::segment;
 
 /// The layout below; it changes whenever an older program could not read the directory.
@@ -23,6 +24,7 @@ impl DataDir {
         let io = |source| OpenError::io(path, source);
         let dir = Self { path: path.to_owned(), _lock: lock(path)? };
         std::fs::create_dir_all(dir.journal()).map_err(io)?;
+        dir.remove_parts().map_err(io)?;
         let version = path.join("VERSION");
         match std::fs::read_to_string(&version) {
             Ok(found) if found == VERSION => {}
@@ -35,6 +37,17 @@ impl DataDir {
             Err(error) => return Err(OpenError::io(&version, error)),
         }
         Ok(dir)
+    }
+
+    /// Removes what a kill left of segments that were being written anew: the old ones still stand.
+    fn remove_parts(&self) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(self.journal())? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == PART) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Where the journal's segments are.

@@ -6,6 +6,7 @@
 
 mod dir;
 mod error;
+mod rewrite;
 pub(super) mod segment;
 
 use std::fs::{File, OpenOptions};
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 
 pub(super) use dir::DataDir;
 pub use error::OpenError;
+pub(super) use rewrite::drop_frames;
 pub use segment::Heads;
 
 use super::StoreError;

@@ -1,46 +1,51 @@
-//! Takes the events of erased users out of sealed segments.
+//! Takes frames out of sealed segments.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use crate::state::UserKey;
-use crate::state::journal::OpenError;
-use crate::state::journal::segment::{self, Frame, Segment};
+use super::OpenError;
+use super::segment::{self, Frame, Segment};
 
-/// Rewrites every segment before position `sealed` that holds something an erased user did before the erasure.
+/// What a segment is called while it is written anew.
+pub(super) const PART: &str = "part";
+
+/// Rewrites every segment before position `sealed` that holds a frame which `goes`.
 ///
 /// A rewritten segment takes the old one's place at once, so that a kill leaves either.
-pub(super) fn compact(dir: &Path, sealed: u64, erased: &HashMap<UserKey, u64>) -> Result<(), OpenError> {
+pub(in crate::state) fn drop_frames(
+    dir: &Path,
+    sealed: u64,
+    goes: impl Fn(&Frame) -> bool,
+) -> Result<(), OpenError> {
     for path in segment::list(dir)? {
         let is_sealed = segment::first_lsn(&path).is_some_and(|first| first < sealed);
-        if is_sealed && has_any(&path, erased)? {
-            rewrite(&path, erased)?;
+        if is_sealed && has_any(&path, &goes)? {
+            rewrite(&path, &goes)?;
         }
     }
     segment::sync_dir(dir).map_err(|source| OpenError::io(dir, source))
 }
 
-fn has_any(path: &Path, erased: &HashMap<UserKey, u64>) -> Result<bool, OpenError> {
+fn has_any(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<bool, OpenError> {
     let Some(mut segment) = Segment::open(path)? else { return Ok(false) };
     while let Ok(frame) = segment.next()? {
-        if is_erased(&frame, erased) {
+        if goes(&frame) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn rewrite(path: &Path, erased: &HashMap<UserKey, u64>) -> Result<(), OpenError> {
+fn rewrite(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<(), OpenError> {
     let Some(mut segment) = Segment::open(path)? else { return Ok(()) };
-    let part = path.with_extension("part");
+    let part = path.with_extension(PART);
     let io = |source| OpenError::io(&part, source);
     let mut file = BufWriter::new(File::create(&part).map_err(io)?);
     file.write_all(&segment::file_head(segment.heads)).map_err(io)?;
     let mut frames = Vec::new();
     while let Ok(frame) = segment.next()? {
-        if !is_erased(&frame, erased) {
+        if !goes(&frame) {
             frames.clear();
             segment::push_frame(&mut frames, frame.lsn, &frame.payload);
             file.write_all(&frames).map_err(io)?;
@@ -51,10 +56,4 @@ fn rewrite(path: &Path, erased: &HashMap<UserKey, u64>) -> Result<(), OpenError>
     let modified = path.metadata().and_then(|old| old.modified());
     modified.and_then(|at| file.set_modified(at)).and_then(|()| file.sync_all()).map_err(io)?;
     std::fs::rename(&part, path).map_err(io)
-}
-
-/// Whether a frame is of a user who was erased after it. A change begins with its user's key.
-fn is_erased(frame: &Frame, erased: &HashMap<UserKey, u64>) -> bool {
-    let user = frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key));
-    user.and_then(|user| erased.get(&user)).is_some_and(|&lsn| frame.lsn < lsn)
 }
