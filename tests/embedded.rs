@@ -247,6 +247,86 @@ async fn what_was_acked_counts_under_stricter_rules_too() {
 }
 
 #[tokio::test]
+async fn a_restart_remembers_what_was_remembered_and_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change(vec![add(0, 1), add(0, 2), add(0, 3)]).await.unwrap();
+    // Their window is over: an id may be used again, and what was said can't be taken back.
+    let later = RULES.max_age_ms + 100;
+    let mut again = add(0, 1);
+    again.now_ms = later;
+    if let ChangeKind::Add(event) = &mut again.kind {
+        event.at_ms = later;
+    }
+    let mut retraction = retract(0, 2);
+    retraction.now_ms = later;
+    let outcomes = store.change(vec![again, retraction]).await.unwrap();
+    assert!(matches!(outcomes[..], [Outcome::Applied(4), Outcome::Unknown]));
+    let killed = copy(dir.path());
+    let mut other = config(killed.path());
+    other.rules.max_age_ms *= 2;
+    assert_eq!(rows(&open(other).unwrap(), 1).await, rows(&store, 1).await);
+}
+
+#[tokio::test]
+async fn a_file_of_rows_that_is_older_than_the_journal_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let brief = EmbeddedConfig { retention: Duration::ZERO, ..config(dir.path()) };
+    for round in 0..2 {
+        let store = open(brief.clone()).unwrap();
+        store.change((0..100).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    drop(open(brief.clone()).unwrap());
+    std::fs::write(dir.path().join("rows.redb"), "").unwrap();
+    let refused = open(brief).unwrap_err().to_string();
+    assert!(refused.contains("rows.redb") && refused.contains("the journal begins at change"), "{refused}");
+}
+
+#[tokio::test]
+async fn an_erasure_goes_on_where_a_segment_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..2 {
+        let store = open(config(dir.path())).unwrap();
+        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    let first = segments(dir.path()).remove(0);
+    let mut bytes = std::fs::read(&first).unwrap();
+    let at = bytes.len() - 5;
+    bytes[at] ^= 1;
+    std::fs::write(&first, bytes).unwrap();
+    let soon = EmbeddedConfig { erase_within: Duration::from_millis(1), ..config(dir.path()) };
+    let store = open(soon).unwrap();
+    store.change(vec![erase(1, 200)]).await.unwrap();
+    let second = segments(dir.path()).remove(1);
+    while std::fs::read(&second).unwrap().windows(6).any(|window| window == b"user-1") {
+        tokio::task::yield_now().await;
+    }
+    while store.trouble().is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert!(store.trouble().unwrap().contains(first.file_name().unwrap().to_str().unwrap()));
+    let cut_short = store.events().unwrap().standing().err().map(|error| error.to_string());
+    assert!(cut_short.is_some_and(|error| error.contains("fails its checksum")));
+}
+
+#[tokio::test]
+async fn an_export_of_a_segment_that_was_cut_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..2 {
+        let store = open(config(dir.path())).unwrap();
+        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    let first = std::fs::OpenOptions::new().write(true).open(&segments(dir.path())[0]).unwrap();
+    first.set_len(first.metadata().unwrap().len() - 5).unwrap();
+    let store = open(config(dir.path())).unwrap();
+    let error = store.events().unwrap().standing().err().map(|error| error.to_string());
+    assert!(error.is_some_and(|error| error.contains("a frame is not whole")));
+}
+
+#[tokio::test]
 async fn users_beyond_memory_are_read_back() {
     let dir = tempfile::tempdir().unwrap();
     let small = EmbeddedConfig {

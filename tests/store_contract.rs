@@ -184,7 +184,7 @@ async fn imported_evidence_replaces_what_was_there() {
         assert_eq!(one(&**store, import(2, &carried)).await, Outcome::Applied(2));
         assert_eq!(ledgers(&**store, 2).await, Some(carried));
         // What the import replaced can't be taken back from what it brought.
-        assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Duplicate(2));
+        assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown);
     }
 }
 
@@ -216,6 +216,17 @@ async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
         assert_eq!(one(&**store, add(1, RULES.max_events)).await, crowded);
         let later = Change { now_ms: RULES.max_age_ms + 100, ..add(1, RULES.max_events) };
         assert!(matches!(one(&**store, later).await, Outcome::Applied(_)));
+    }
+}
+
+#[tokio::test]
+async fn undos_of_what_never_came_leave_room_for_what_is_said() {
+    for Engine { store, .. } in &engines().await {
+        store.change((0..RULES.max_events).map(|id| retract(1, id)).collect()).await.unwrap();
+        let crowded = Outcome::Crowded { max_events: RULES.max_events };
+        assert_eq!(one(&**store, retract(1, RULES.max_events)).await, crowded);
+        assert_eq!(one(&**store, add(1, RULES.max_events)).await, Outcome::Applied(1));
+        assert_eq!(one(&**store, add(1, 7)).await, Outcome::Duplicate(1));
     }
 }
 

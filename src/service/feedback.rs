@@ -124,12 +124,7 @@ fn answer(event_id: &EventId, outcome: Outcome) -> Result<Ack, Error> {
         Outcome::Unknown => {
             Err(Error::new(ErrorKind::Internal, "the store took a feedback for a retraction"))
         }
-        Outcome::Crowded { max_events } => {
-            let detail = format!(
-                "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered"
-            );
-            Err(Error::new(ErrorKind::Overloaded, detail).with_code("too_many_events"))
-        }
+        Outcome::Crowded { max_events } => Err(crowded(max_events)),
         Outcome::Full { max_users } => {
             let detail = format!("there is no room for another user beside {max_users}");
             Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"))
@@ -140,4 +135,12 @@ fn answer(event_id: &EventId, outcome: Outcome) -> Result<Ack, Error> {
 fn ack(event_id: &EventId, status: AckStatus, version: Option<u64>) -> Ack {
     metrics::counter!(metric::FEEDBACK, "result" => status.label()).increment(1);
     Ack { event_id: Some(event_id.to_string()), status, code: None, detail: None, retryable: false, version }
+}
+
+/// The user has to wait until something has aged.
+pub(super) fn crowded(max_events: usize) -> Error {
+    let detail = format!(
+        "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered"
+    );
+    Error::new(ErrorKind::Overloaded, detail).with_code("too_many_events")
 }

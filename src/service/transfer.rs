@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use super::Service;
+use super::feedback::crowded;
 use crate::mixture::{Ledger, Ledgers};
 use crate::state::{ChangeKind, EventKey, Outcome};
 use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
 
 /// No sum of real events comes near it, and two of them can be added.
 const MAX_SUM: u64 = 1 << 61;
+
+/// Nobody says as much, and counts can be added.
+const MAX_EVENTS: u64 = 1 << 48;
 
 impl Service {
     /// Takes back a feedback: the ledgers are as if it had never been.
@@ -19,9 +23,10 @@ impl Service {
         let (status, version) = match self.change(user, ChangeKind::Retract(EventKey::of(id))).await? {
             Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
             Outcome::Queued => ("queued", None),
+            Outcome::Crowded { max_events } => return Err(crowded(max_events)),
             _ => {
                 let detail = format!(
-                    "no feedback `{id}` of `{user}` is remembered; should it come within `feedback.max_age`, it will not count"
+                    "no feedback `{id}` of `{user}` is remembered: it came before `feedback.max_age`, was replaced by an import or erased, or is still to come, and then it will not count"
                 );
                 return Err(Error::new(ErrorKind::NotFound, detail).with_code("unknown_event"));
             }
@@ -68,9 +73,11 @@ impl Service {
         let mut contexts = BTreeMap::new();
         for (key, ledger) in view.contexts {
             let at = format!("ledger.contexts.{key}");
-            let parsed = u64::from_str_radix(&key, 16).ok().filter(|_| key.len() == 16);
-            let parsed =
-                parsed.ok_or_else(|| Error::invalid_field(&at, "expected a key of 16 hex digits"))?;
+            let is_key = |c: char| matches!(c, '0'..='9' | 'a'..='f');
+            let is_key = key.len() == 16 && key.chars().all(is_key);
+            let parsed = u64::from_str_radix(&key, 16).ok().filter(|_| is_key);
+            let parsed = parsed
+                .ok_or_else(|| Error::invalid_field(&at, "expected a key of 16 lower-case hex digits"))?;
             contexts.insert(parsed, self.imported_ledger(ledger, &at)?);
         }
         let n_contexts = contexts.len();
@@ -95,6 +102,9 @@ impl Service {
         if let Some(sum) = sums.iter().find(|sum| sum.unsigned_abs() > MAX_SUM) {
             return refuse("sums", format!("found {sum}, expected at most 2^61 either way"));
         }
+        if n > MAX_EVENTS {
+            return refuse("n", format!("found {n}, expected at most {MAX_EVENTS}"));
+        }
         let is_empty = n == 0;
         if epoch.is_none() != is_empty || last_at_ms.is_none() != is_empty {
             return refuse("n", format!("found {n}, and `epoch` and `last_at_ms` say otherwise"));
@@ -104,12 +114,12 @@ impl Service {
         }
         let max_skew = i64::try_from(self.settings.window.max_skew.as_millis()).unwrap_or(i64::MAX);
         let latest_ms = self.now_ms().saturating_add(max_skew);
-        let latest = self.settings.router.decay.epoch_of(latest_ms);
-        if let Some(epoch) = epoch.filter(|&epoch| epoch > latest) {
-            return refuse("epoch", format!("found {epoch}, expected at most {latest}"));
-        }
         if let Some(found) = last_at_ms.filter(|&at_ms| at_ms > latest_ms) {
             return refuse("last_at_ms", format!("found {found}, expected at most {latest_ms}"));
+        }
+        let expected = last_at_ms.map(|at_ms| self.settings.router.decay.epoch_of(at_ms));
+        if epoch != expected {
+            return refuse("epoch", format!("found {epoch:?}, expected {expected:?}, that of `last_at_ms`"));
         }
         Ok(Ledger::of_parts(&sums, epoch, n, last_at_ms))
     }

@@ -30,7 +30,10 @@ pub(super) struct ReceiptLog {
     dir: DataDir,
     journal: Journal,
     ttl: Duration,
-    swept: Mutex<Instant>,
+    /// None before the first time.
+    swept: Mutex<Option<Instant>>,
+    /// Held while files are written anew or removed.
+    work: Mutex<()>,
 }
 
 impl ReceiptLog {
@@ -54,12 +57,13 @@ impl ReceiptLog {
         }
         // Receipts say themselves whose heads they are of.
         let journal = Journal::open(&dir.journal(), Heads { n_heads: 0, key: 0 }, last_lsn)?;
-        Ok(Self { dir, journal, ttl, swept: Mutex::new(Instant::now()) })
+        Ok(Self { dir, journal, ttl, swept: Mutex::default(), work: Mutex::default() })
     }
 
-    /// Adds an entry, unless the disk is behind.
+    /// Adds an entry; an answer only unless the disk is behind.
     pub(super) fn append(&self, entry: &Entry<&Receipt>) {
-        if self.journal.is_behind() {
+        let may_be_skipped = matches!(entry, Entry::Remember { .. });
+        if may_be_skipped && self.journal.is_behind() {
             return;
         }
         self.journal.append(&postcard::to_allocvec(entry).unwrap_or_default());
@@ -71,6 +75,7 @@ impl ReceiptLog {
             Ok(Entry::Remember { owner, .. }) => owner.is_some_and(|owner| owners.contains(&owner)),
             _ => false,
         };
+        let _working = self.work.lock();
         let sealed = self.journal.seal().map_err(|error| error.to_string());
         let gone = sealed.and_then(|sealed| {
             drop_frames(&self.dir.journal(), sealed, goes).map_err(|error| error.to_string())
@@ -83,15 +88,16 @@ impl ReceiptLog {
     /// Whether files should be looked through now; says so once per quarter of the time that receipts count.
     pub(super) fn is_due(&self) -> bool {
         let mut swept = self.swept.lock();
-        let is_due = swept.elapsed() >= self.ttl / 4;
+        let is_due = swept.is_none_or(|swept| swept.elapsed() >= self.ttl / 4);
         if is_due {
-            *swept = Instant::now();
+            *swept = Some(Instant::now());
         }
         is_due
     }
 
     /// Drops files in which no receipt counts any more. Blocks.
     pub(super) fn sweep(&self) {
+        let _working = self.work.lock();
         let Ok(open) = self.journal.seal() else { return };
         for path in segment::list(&self.dir.journal()).unwrap_or_default() {
             let modified = path.metadata().and_then(|file| file.modified()).ok();
@@ -108,7 +114,7 @@ impl ReceiptLog {
 }
 
 fn read(path: &Path, mut each: impl FnMut(u64, Entry<Receipt>)) -> Result<(), OpenError> {
-    let Some(mut segment) = Segment::open(path)? else { return Ok(()) };
+    let mut segment = Segment::open(path)?;
     while let Ok(frame) = segment.next()? {
         if let Ok(entry) = postcard::from_bytes(&frame.payload) {
             each(frame.lsn, entry);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{EventKey, LedgerEvent};
 use crate::mixture::Increment;
 
-/// Events in order of arrival, each as `length u16 | key u64 | at i64 | counts u8 | rest`, little-endian; the rest
+/// Events in order of arrival, each as `length u16 | key u64 | at i64 | mark u8 | rest`, little-endian; the rest
 /// is the context and the increment.
 ///
 /// Kept as bytes because a row is read for every score and written for every feedback, and these are only hopped over.
@@ -23,10 +23,21 @@ const HEAD: usize = 2 + 8 + 8 + 1;
 pub(super) struct Frame<'a> {
     pub(super) key: EventKey,
     pub(super) at_ms: i64,
-    /// Whether it counts; an event that was taken back is remembered and does not.
-    pub(super) counts: bool,
+    pub(super) mark: Mark,
     start: usize,
     bytes: &'a [u8],
+}
+
+/// What is known of a remembered event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Mark {
+    /// It counted and was taken back.
+    Retracted = 0,
+    /// It counts.
+    Counts = 1,
+    /// It must not count, as its undo came first, or what it added was replaced or erased.
+    Void = 2,
 }
 
 /// What it takes to subtract an event.
@@ -39,7 +50,7 @@ pub(super) struct Added {
 impl Frame<'_> {
     /// What it added; none for an event that does not count.
     pub(super) fn added(&self) -> Option<Added> {
-        self.counts.then(|| postcard::from_bytes(&self.bytes[HEAD..]).ok()).flatten()
+        (self.mark == Mark::Counts).then(|| postcard::from_bytes(&self.bytes[HEAD..]).ok()).flatten()
     }
 }
 
@@ -47,7 +58,7 @@ impl Recent {
     /// Remembers an event that counts.
     pub(super) fn push(&mut self, event: &LedgerEvent) {
         let rest = (event.context, &event.increment);
-        self.frame(event.key, event.at_ms, true, |frames| {
+        self.frame(event.key, event.at_ms, Mark::Counts, |frames| {
             // Writing to a vector can't fail, and `rest` is what `Added` reads.
             postcard::to_extend(&rest, frames).unwrap_or_default()
         });
@@ -55,15 +66,15 @@ impl Recent {
 
     /// Remembers the id of an event that must not count.
     pub(super) fn push_void(&mut self, key: EventKey, at_ms: i64) {
-        self.frame(key, at_ms, false, |frames| frames);
+        self.frame(key, at_ms, Mark::Void, |frames| frames);
     }
 
-    fn frame(&mut self, key: EventKey, at_ms: i64, counts: bool, rest: impl FnOnce(Vec<u8>) -> Vec<u8>) {
+    fn frame(&mut self, key: EventKey, at_ms: i64, mark: Mark, rest: impl FnOnce(Vec<u8>) -> Vec<u8>) {
         let start = self.frames.len();
         self.frames.extend([0; 2]);
         self.frames.extend(key.0.to_le_bytes());
         self.frames.extend(at_ms.to_le_bytes());
-        self.frames.push(u8::from(counts));
+        self.frames.push(mark as u8);
         self.frames = rest(std::mem::take(&mut self.frames));
         // An increment has at most 10 bytes per head, and bundles have few heads.
         let length = (self.frames.len() - start) as u16;
@@ -75,14 +86,14 @@ impl Recent {
         self.iter().find(|frame| frame.key == key)
     }
 
-    /// Makes an event that counts one that does not; its increment is forgotten.
-    pub(super) fn make_void(&mut self, key: EventKey) {
-        self.rebuild(|frame| if frame.key == key { Keep::Void } else { Keep::Whole });
+    /// Makes an event that counts one that was taken back; its increment is forgotten.
+    pub(super) fn retract(&mut self, key: EventKey) {
+        self.rebuild(|frame| if frame.key == key { Keep::As(Mark::Retracted) } else { Keep::Whole });
     }
 
     /// Makes all events ones that do not count.
     pub(super) fn make_all_void(&mut self) {
-        self.rebuild(|_| Keep::Void);
+        self.rebuild(|_| Keep::As(Mark::Void));
     }
 
     /// Forgets events that happened before `cutoff_ms`; when the latest of them did.
@@ -97,7 +108,7 @@ impl Recent {
         for frame in self.iter() {
             match keep(&frame) {
                 Keep::Whole => kept.frames.extend(frame.bytes),
-                Keep::Void => kept.push_void(frame.key, frame.at_ms),
+                Keep::As(mark) => kept.frame(frame.key, frame.at_ms, mark, |frames| frames),
                 Keep::Not => {}
             }
         }
@@ -125,13 +136,18 @@ impl Recent {
         let bytes = rest.get(..length).filter(|bytes| bytes.len() >= HEAD)?;
         let key = EventKey(u64::from_le_bytes(*bytes[2..].first_chunk()?));
         let at_ms = i64::from_le_bytes(*bytes[10..].first_chunk()?);
-        Some(Frame { key, at_ms, counts: bytes[18] == 1, start, bytes })
+        let mark = match bytes[18] {
+            0 => Mark::Retracted,
+            1 => Mark::Counts,
+            _ => Mark::Void,
+        };
+        Some(Frame { key, at_ms, mark, start, bytes })
     }
 }
 
 enum Keep {
     Whole,
-    Void,
+    As(Mark),
     Not,
 }
 
@@ -184,8 +200,12 @@ mod tests {
         assert!(recent.is_whole());
         let added = recent.find(EventKey(42)).unwrap().added().unwrap();
         assert_eq!(added, Added { context: Some(42), increment: event(42).increment });
-        recent.make_void(EventKey(42));
-        assert!(recent.find(EventKey(42)).is_some_and(|frame| !frame.counts && frame.added().is_none()));
+        recent.retract(EventKey(42));
+        assert!(
+            recent
+                .find(EventKey(42))
+                .is_some_and(|frame| frame.mark == Mark::Retracted && frame.added().is_none())
+        );
         assert_eq!(recent.forget_before(40), Some(39));
         assert_eq!(recent.iter().map(|frame| frame.key.0).collect::<Vec<_>>(), (40..100).collect::<Vec<_>>());
         assert_eq!(recent.forget_before(40), None);

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::recent::{Added, Recent};
+use super::recent::{Added, Mark, Recent};
 use super::{Answered, Change, ChangeKind, EventKey, LedgerEvent, Outcome};
 use crate::mixture::{Decay, Ledgers};
 
@@ -23,10 +23,10 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Rules that refuse nothing, for changes that were made once: what was acked must count under other rules too.
+    /// The rules for a change that was made once, with this `max_age_ms`: what was acked must count under stricter ones.
     #[must_use]
-    pub fn of_replay(self) -> Self {
-        Self { max_age_ms: i64::MAX, max_events: usize::MAX, ..self }
+    pub fn of_replay(self, max_age_ms: i64) -> Self {
+        Self { max_age_ms, max_events: usize::MAX, ..self }
     }
 }
 
@@ -108,7 +108,7 @@ impl Row {
         if self.horizon_ms.is_some_and(|horizon_ms| event.at_ms < horizon_ms) {
             return Outcome::Late;
         }
-        if self.recent.iter().count() >= rules.max_events {
+        if self.n_remembered(|mark| mark != Mark::Void) >= rules.max_events {
             return Outcome::Crowded { max_events: rules.max_events };
         }
         self.recent.push(event);
@@ -121,17 +121,21 @@ impl Row {
 
     fn retract(&mut self, key: EventKey, now_ms: i64, rules: &Rules) -> Outcome {
         let Some(frame) = self.recent.find(key) else {
-            // The undo may overtake the click.
-            if self.recent.iter().count() < rules.max_events {
-                self.recent.push_void(key, now_ms);
+            if self.n_remembered(|mark| mark == Mark::Void) >= rules.max_events {
+                return Outcome::Crowded { max_events: rules.max_events };
             }
+            // The undo may overtake the click, whose clock may be ahead.
+            self.recent.push_void(key, now_ms.saturating_add(rules.max_age_ms));
             return Outcome::Unknown;
         };
         let (Some(Added { context, increment }), at_ms) = (frame.added(), frame.at_ms) else {
-            return Outcome::Duplicate(self.version);
+            return match frame.mark {
+                Mark::Retracted => Outcome::Duplicate(self.version),
+                Mark::Counts | Mark::Void => Outcome::Unknown,
+            };
         };
         self.ledgers.subtract(context, &increment, at_ms, rules.decay);
-        self.recent.make_void(key);
+        self.recent.retract(key);
         self.applied()
     }
 
@@ -145,6 +149,10 @@ impl Row {
         // Hashes of ids stay until their window is over, so that a late retry does not bring the user back.
         self.recent.make_all_void();
         self.applied()
+    }
+
+    fn n_remembered(&self, which: impl Fn(Mark) -> bool) -> usize {
+        self.recent.iter().filter(|frame| which(frame.mark)).count()
     }
 
     fn applied(&mut self) -> Outcome {

@@ -78,6 +78,9 @@ pub struct UserImport {
     #[serde(default, rename = "revision")]
     #[schema(ignore)]
     _revision: IgnoredAny,
+    #[serde(default, rename = "context")]
+    #[schema(ignore)]
+    _context: IgnoredAny,
     #[serde(default, rename = "weights")]
     #[schema(ignore)]
     _weights: IgnoredAny,

@@ -1,11 +1,12 @@
 //! What was said: the raw events that the journal still holds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::state::journal::segment::{self, Segment};
+use super::Journalled;
+use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, OpenError};
 use crate::state::{Change, ChangeKind, EventKey, UserKey};
 
@@ -29,12 +30,18 @@ pub struct Logged {
 /// What becomes of events that were said.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
-    pub(super) retracted: HashSet<(UserKey, EventKey)>,
+    /// Where events were taken back last: an id may be used again once it is forgotten.
+    retracted: HashMap<(UserKey, EventKey), u64>,
     /// Where each erased user's last erasure is.
     erased: HashMap<UserKey, u64>,
 }
 
 impl Fate {
+    pub(super) fn is_retracted(&self, Logged { lsn, change }: &Logged) -> bool {
+        let ChangeKind::Add(event) = &change.kind else { return false };
+        self.retracted.get(&(change.user, event.key)).is_some_and(|retraction| lsn < retraction)
+    }
+
     fn is_erased(&self, Logged { lsn, change }: &Logged) -> bool {
         self.erased.get(&change.user).is_some_and(|erasure| lsn < erasure)
     }
@@ -60,14 +67,7 @@ impl EventLog {
     /// When a file can't be read or is damaged; the iterator ends with such an error too.
     pub fn standing(&self) -> Result<impl Iterator<Item = Result<Logged, OpenError>> + use<>, OpenError> {
         let fate = self.fate()?;
-        let stands = move |logged: &Logged| {
-            let Logged { change, .. } = logged;
-            let is_retracted = match &change.kind {
-                ChangeKind::Add(event) => fate.retracted.contains(&(change.user, event.key)),
-                _ => false,
-            };
-            !fate.is_erased(logged) && !is_retracted
-        };
+        let stands = move |logged: &Logged| !fate.is_erased(logged) && !fate.is_retracted(logged);
         Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stands)))
     }
 
@@ -111,7 +111,7 @@ impl EventLog {
         for logged in self.changes()? {
             let Logged { lsn, change } = logged?;
             match change.kind {
-                ChangeKind::Retract(key) => _ = fate.retracted.insert((change.user, key)),
+                ChangeKind::Retract(key) => _ = fate.retracted.insert((change.user, key), lsn),
                 ChangeKind::Erase => _ = fate.erased.insert(change.user, lsn),
                 ChangeKind::Add(_) | ChangeKind::Import(_) => {}
             }
@@ -141,20 +141,31 @@ impl Changes {
                     Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                         None
                     }
-                    opened => opened?,
+                    opened => Some(opened?),
                 };
                 continue;
             };
-            // A torn end is where the server is writing now.
-            let Ok(frame) = segment.next()? else {
-                self.segment = None;
-                continue;
+            let frame = match segment.next()? {
+                Ok(frame) => frame,
+                // Elsewhere than where the server is writing now, a torn end is damage.
+                Err(End::Torn) if !self.paths.is_empty() => {
+                    return Err(OpenError::Damaged {
+                        path: segment.path().to_owned(),
+                        offset: segment.whole_length(),
+                        what: "a frame is not whole".to_owned(),
+                    });
+                }
+                Err(_) => {
+                    self.segment = None;
+                    continue;
+                }
             };
-            let change = postcard::from_bytes(&frame.payload).map_err(|error| OpenError::Damaged {
-                path: segment.path().to_owned(),
-                offset: frame.offset,
-                what: format!("a frame is no change ({error})"),
-            })?;
+            let Journalled { change, .. } =
+                postcard::from_bytes(&frame.payload).map_err(|error| OpenError::Damaged {
+                    path: segment.path().to_owned(),
+                    offset: frame.offset,
+                    what: format!("a frame is no change ({error})"),
+                })?;
             return Ok(Some(Logged { lsn: frame.lsn, change }));
         }
     }

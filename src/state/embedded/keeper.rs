@@ -23,6 +23,10 @@ const ROWS_AT_ONCE: usize = 20_000;
 /// How often tombstones whose window is over are looked for, and old segments dropped.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
+/// How long to wait after a failure; doubled each time.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(300);
+
 /// After spilling, this share of the rows is left, so that there is room for a while.
 const SPILL_TO: f64 = 0.9;
 
@@ -39,14 +43,13 @@ struct Asked {
     is_over: bool,
     /// Users whose events are to leave the journal, each with the position of its erasure.
     erased: HashMap<UserKey, u64>,
-    /// When the first of them was asked for.
-    since: Option<Instant>,
+    /// When they are to be done.
+    due: Option<Instant>,
 }
 
 impl Tasks {
     pub(super) fn new(erased: HashMap<UserKey, u64>) -> Self {
-        let since = (!erased.is_empty()).then(Instant::now);
-        let asked = Asked { is_nudged: false, is_over: false, erased, since };
+        let asked = Asked { is_nudged: false, is_over: false, erased, due: None };
         Self { asked: Mutex::new(asked), work: Condvar::new() }
     }
 
@@ -56,11 +59,18 @@ impl Tasks {
         self.work.notify_one();
     }
 
-    /// Asks that a user's events leave the journal.
-    pub(super) fn erase(&self, user: UserKey, lsn: u64) {
+    /// Asks that erasures from before be done now.
+    pub(super) fn hurry(&self) {
+        let mut asked = self.asked.lock();
+        asked.due = (!asked.erased.is_empty()).then(Instant::now);
+    }
+
+    /// Asks that a user's events leave the journal within this time.
+    pub(super) fn erase(&self, user: UserKey, lsn: u64, within: Duration) {
         let mut asked = self.asked.lock();
         asked.erased.insert(user, lsn);
-        asked.since.get_or_insert_with(Instant::now);
+        // Half of it for the work.
+        asked.due.get_or_insert_with(|| Instant::now() + within / 2);
         self.work.notify_one();
     }
 }
@@ -101,8 +111,9 @@ impl Drop for Keeper {
 impl Core {
     fn keep(&self) {
         let mut swept: Option<Instant> = None;
+        let mut pause = Duration::ZERO;
         loop {
-            let (is_over, is_erasing) = self.wait();
+            let (is_over, is_erasing) = self.wait(pause);
             if is_over {
                 return;
             }
@@ -118,30 +129,40 @@ impl Core {
                 Ok(())
             });
             let trouble: Option<Arc<str>> = done.err().map(|error| error.to_string().into());
-            if let Some(trouble) = &trouble {
-                tracing::error!(%trouble, "a checkpoint failed; the journal keeps everything until one succeeds");
+            pause = trouble.as_ref().map_or(Duration::ZERO, |_| (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE));
+            let mut known = self.trouble.lock();
+            if let Some(trouble) = trouble.as_ref().filter(|trouble| known.as_ref() != Some(*trouble)) {
+                tracing::error!(%trouble, "rows can't be saved or erased now; the journal keeps everything until they can");
             }
-            *self.trouble.lock() = trouble;
+            *known = trouble;
         }
     }
 
     /// Waits until there is something to do: whether it is over, and whether erasures are due.
-    fn wait(&self) -> (bool, bool) {
+    fn wait(&self, pause: Duration) -> (bool, bool) {
+        let resume = Instant::now() + pause;
         let until = Instant::now() + self.config.checkpoint_every;
         let mut asked = self.tasks.asked.lock();
         loop {
-            let due = asked.since.map(|since| since + self.config.erase_within / 2);
+            let due = asked.due;
             let is_due = due.is_some_and(|due| due <= Instant::now());
-            if asked.is_over || asked.is_nudged || is_due || until <= Instant::now() {
+            let is_paused = Instant::now() < resume;
+            let has_work = asked.is_nudged || is_due || until <= Instant::now();
+            if asked.is_over || has_work && !is_paused {
                 asked.is_nudged = false;
                 return (asked.is_over, is_due);
             }
-            self.tasks.work.wait_until(&mut asked, due.map_or(until, |due| due.min(until)));
+            let next = if is_paused { resume } else { due.map_or(until, |due| due.min(until)) };
+            self.tasks.work.wait_until(&mut asked, next);
         }
     }
 
     /// Writes every row that has changed to the file of rows, and spills what is too much.
     pub(super) fn save(&self) -> Result<(), StoreError> {
+        if !self.dir.is_there() {
+            let gone = format!("{}: the data directory is gone", self.config.dir.display());
+            return Err(StoreError::Journal(gone.into()));
+        }
         let start = Instant::now();
         let since = self.checkpoint();
         // A change has its position under its row's lock, and the rows are looked at after this.
@@ -164,6 +185,14 @@ impl Core {
             let left = (self.config.resident_users as f64 * SPILL_TO) as usize;
             self.resident.spill(left, |lsn| self.is_saved(lsn));
         }
+        // What is older than is kept must not stay for as long as its segment is open.
+        let mut rotated = self.rotated.lock();
+        let is_due = until > since && rotated.elapsed() >= self.config.retention / 4;
+        // A journal that is closed has no open segment.
+        if is_due && self.journal.seal().is_ok() {
+            *rotated = tokio::time::Instant::now();
+        }
+        drop(rotated);
         self.drop_segments();
         Ok(())
     }
@@ -197,7 +226,7 @@ impl Core {
             .map_err(|error| StoreError::Journal(error.to_string().into()))?;
         let mut asked = self.tasks.asked.lock();
         asked.erased.retain(|user, lsn| erased.get(user) != Some(lsn));
-        asked.since = (!asked.erased.is_empty()).then(Instant::now);
+        asked.due = (!asked.erased.is_empty()).then(|| Instant::now() + self.config.erase_within / 2);
         drop(asked);
         self.rows.write_erased(&HashMap::new(), &erased)?;
         tracing::info!(users = erased.len(), "erased users have left the journal");

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use serde::Deserialize;
 
 pub use events::{EventLog, Logged};
 pub use survey::Survey;
@@ -75,8 +76,18 @@ struct Core {
     /// Every change up to this position is in the file of rows.
     checkpoint: AtomicU64,
     tasks: Tasks,
+    /// When the open segment of the journal was begun.
+    rotated: Mutex<tokio::time::Instant>,
     /// Why the last checkpoint failed.
     trouble: Mutex<Option<Arc<str>>>,
+}
+
+/// A change as it is journalled, its user's key first.
+#[derive(Debug, Deserialize)]
+struct Journalled {
+    change: Change,
+    /// `max_age_ms` of the rules by which it was made. A replay must forget what was forgotten then, and nothing else.
+    max_age_ms: i64,
 }
 
 impl Embedded {
@@ -95,14 +106,15 @@ impl Core {
     fn change(&self, changes: &[Change]) -> Result<(Vec<Outcome>, u64), StoreError> {
         let mut last_lsn = 0;
         let change = |change: &Change| {
-            let payload = postcard::to_allocvec(change).unwrap_or_default();
+            let journalled = (change, self.config.rules.max_age_ms);
+            let payload = postcard::to_allocvec(&journalled).unwrap_or_default();
             let keep = || {
                 last_lsn = self.journal.append(&payload);
                 last_lsn
             };
             let outcome = self.resident.change(change, || self.rows.get(change.user), keep)?;
             if matches!((&change.kind, outcome), (ChangeKind::Erase, Outcome::Applied(_))) {
-                self.tasks.erase(change.user, last_lsn);
+                self.tasks.erase(change.user, last_lsn, self.config.erase_within);
             }
             // What was done before is acked when it is durable, and it may have come only just before.
             if matches!(outcome, Outcome::Duplicate(_)) {
@@ -119,6 +131,9 @@ impl Core {
 
     fn load(&self, user: UserKey) -> Result<Option<Row>, StoreError> {
         let held = self.resident.get_or_load(user, || self.rows.get(user))?;
+        if self.is_crowded() {
+            self.tasks.nudge();
+        }
         held.map(|held| self.resident.decode(user, &held.bytes)).transpose()
     }
 
@@ -153,6 +168,9 @@ impl RouterStore for Embedded {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         self.core.journal.room().await?;
         while self.core.resident.len() > self.core.config.resident_users.saturating_mul(2) {
+            if let Some(trouble) = self.core.trouble.lock().clone() {
+                return Err(StoreError::Journal(trouble));
+            }
             self.core.tasks.nudge();
             tokio::time::sleep(SPILL_WAIT).await;
         }

@@ -8,20 +8,27 @@ use parking_lot::Mutex;
 
 use super::keeper::Tasks;
 use super::rows::Rows;
-use super::{Core, EmbeddedConfig};
+use super::{Core, EmbeddedConfig, Journalled};
 use crate::state::journal::segment::{self, End, Frame, Segment};
 use crate::state::journal::{DataDir, Heads, Journal, OpenError};
 use crate::state::resident::Resident;
-use crate::state::{Change, ChangeKind, UserKey};
+use crate::state::{ChangeKind, UserKey};
 use crate::types::Clock;
 
 /// Opens everything; see the module above for its errors.
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
     let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
-    let mut resident = Resident::new(config.rules.of_replay(), usize::MAX, checkpoint.n_users);
+    let mut resident = Resident::new(config.rules, usize::MAX, checkpoint.n_users);
     let tasks = Tasks::new(rows.erased()?);
     let paths = segment::list(&dir.journal())?;
+    if let Some(first) = paths.first().and_then(|path| segment::first_lsn(path))
+        && first > checkpoint.lsn + 1
+    {
+        let what =
+            format!("the journal begins at change {first}, and this file ends at change {}", checkpoint.lsn);
+        return Err(damaged(&dir.rows(), 0, &what));
+    }
     let mut users = Vec::new();
     let torn = tail(&paths, config.heads, checkpoint.lsn, |_, frame| {
         // A change begins with its user's key.
@@ -37,11 +44,12 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     let mut last_lsn = checkpoint.lsn;
     let mut n_replayed = 0_u64;
     tail(&paths, config.heads, checkpoint.lsn, |path, frame| {
-        let change: Change = postcard::from_bytes(&frame.payload)
+        let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
             .map_err(|error| damaged(path, frame.offset, &format!("a frame is no change ({error})")))?;
+        resident.rule(config.rules.of_replay(max_age_ms), usize::MAX);
         resident.replay(&change, frame.lsn)?;
         if matches!(change.kind, ChangeKind::Erase) {
-            tasks.erase(change.user, frame.lsn);
+            tasks.erase(change.user, frame.lsn, config.erase_within);
         }
         last_lsn = frame.lsn;
         n_replayed += 1;
@@ -50,6 +58,8 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     if let Some((path, length)) = torn {
         cut(&path, length)?;
     }
+    // What a kill interrupted may be overdue.
+    tasks.hurry();
     resident.rule(config.rules, config.max_users);
     let journal = Journal::open(&dir.journal(), config.heads, last_lsn)?;
     tracing::info!(dir = %config.dir.display(), users = resident.n_users(), replayed = n_replayed, "recovered");
@@ -62,6 +72,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         journal,
         checkpoint: AtomicU64::new(checkpoint.lsn),
         tasks,
+        rotated: Mutex::new(tokio::time::Instant::now()),
         trouble: Mutex::default(),
     })
 }
@@ -79,12 +90,7 @@ fn tail(
         if is_saved {
             continue;
         }
-        let Some(mut segment) = Segment::open(path)? else {
-            if next.is_some() {
-                return Err(damaged(path, 0, "the header is not whole"));
-            }
-            continue;
-        };
+        let mut segment = Segment::open(path)?;
         let end = loop {
             let frame = match segment.next()? {
                 Ok(frame) => frame,

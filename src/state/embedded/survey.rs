@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::events::{EventLog, Fate};
+use super::events::EventLog;
 use super::rows::Rows;
 use crate::state::journal::{Heads, OpenError};
 use crate::state::{ChangeKind, UserKey, codec};
@@ -43,7 +43,7 @@ impl EventLog {
                 Ok(())
             })?;
         }
-        let Fate { retracted, .. } = self.fate()?;
+        let fate = self.fate()?;
         // Of those that are taken back, the ones that have been said so far.
         let mut said: HashSet<_> = HashSet::new();
         for logged in self.unerased()? {
@@ -53,7 +53,7 @@ impl EventLog {
             let is_new = logged.lsn > count.lsn;
             match &logged.change.kind {
                 ChangeKind::Add(event) => {
-                    if retracted.contains(&(user, event.key)) {
+                    if fate.is_retracted(&logged) {
                         said.insert((user, event.key));
                     }
                     count.n += u64::from(is_new);

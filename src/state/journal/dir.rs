@@ -50,6 +50,11 @@ impl DataDir {
         Ok(())
     }
 
+    /// Whether the directory is still where it was: files that nobody can find again are no promise.
+    pub(in crate::state) fn is_there(&self) -> bool {
+        self.path.join("LOCK").exists()
+    }
+
     /// Where the journal's segments are.
     pub(in crate::state) fn journal(&self) -> PathBuf {
         self.path.join("journal")

@@ -298,10 +298,20 @@ struct OpenSegment {
 impl OpenSegment {
     fn create(dir: &Path, heads: Heads, first_lsn: u64) -> std::io::Result<Self> {
         let path = segment::path(dir, first_lsn);
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&path)?;
+        let part = path.with_extension(rewrite::PART);
+        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&part)?;
         let mut open = Self { path, file, first_lsn, length: 0, is_clean: true };
-        open.write(&segment::file_head(heads))?;
-        segment::sync_dir(dir)?;
+        let made = open
+            .write(&segment::file_head(heads))
+            .and_then(|()| std::fs::rename(&part, &open.path))
+            .and_then(|()| segment::sync_dir(dir));
+        // The names of segments say what is in those before them: one that is not used must not be there.
+        if let Err(error) = made {
+            for path in [&part, &open.path] {
+                let _ = std::fs::remove_file(path);
+            }
+            return Err(error);
+        }
         Ok(open)
     }
 

@@ -12,23 +12,31 @@ pub(super) const PART: &str = "part";
 
 /// Rewrites every segment before position `sealed` that holds a frame which `goes`.
 ///
-/// A rewritten segment takes the old one's place at once, so that a kill leaves either.
+/// All of them, before the first error is told. A rewritten segment takes the old one's place at once, so that a kill leaves either.
 pub(in crate::state) fn drop_frames(
     dir: &Path,
     sealed: u64,
     goes: impl Fn(&Frame) -> bool,
 ) -> Result<(), OpenError> {
+    let mut done = Ok(());
     for path in segment::list(dir)? {
         let is_sealed = segment::first_lsn(&path).is_some_and(|first| first < sealed);
-        if is_sealed && has_any(&path, &goes)? {
-            rewrite(&path, &goes)?;
+        if !is_sealed {
+            continue;
         }
+        let rewritten = has_any(&path, &goes).and_then(|has_any| match has_any {
+            true => rewrite(&path, &goes),
+            false => Ok(()),
+        });
+        // One segment that can't be read must not keep what goes in the others.
+        done = done.and(rewritten);
     }
-    segment::sync_dir(dir).map_err(|source| OpenError::io(dir, source))
+    let synced = segment::sync_dir(dir).map_err(|source| OpenError::io(dir, source));
+    done.and(synced)
 }
 
 fn has_any(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<bool, OpenError> {
-    let Some(mut segment) = Segment::open(path)? else { return Ok(false) };
+    let mut segment = Segment::open(path)?;
     while let Ok(frame) = segment.next()? {
         if goes(&frame) {
             return Ok(true);
@@ -38,7 +46,7 @@ fn has_any(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<bool, OpenError
 }
 
 fn rewrite(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<(), OpenError> {
-    let Some(mut segment) = Segment::open(path)? else { return Ok(()) };
+    let mut segment = Segment::open(path)?;
     let part = path.with_extension(PART);
     let io = |source| OpenError::io(&part, source);
     let mut file = BufWriter::new(File::create(&part).map_err(io)?);

@@ -78,13 +78,14 @@ pub(in crate::state) enum End {
 }
 
 impl Segment {
-    /// Opens a segment; none if its header was never written to its end.
-    pub(in crate::state) fn open(path: &Path) -> Result<Option<Self>, OpenError> {
+    /// Opens a segment.
+    pub(in crate::state) fn open(path: &Path) -> Result<Self, OpenError> {
         let io = |source| OpenError::io(path, source);
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
         if length < FILE_HEAD as u64 {
-            return Ok(None);
+            let what = "the header is not whole".to_owned();
+            return Err(OpenError::Damaged { path: path.to_owned(), offset: 0, what });
         }
         let mut file = BufReader::with_capacity(1 << 20, file);
         let mut head = [0; FILE_HEAD];
@@ -103,7 +104,7 @@ impl Segment {
             return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
         }
         let heads = Heads { n_heads: read_u32(&head[12..]) as usize, key: read_u64(&head[16..]) };
-        Ok(Some(Self { path: path.to_owned(), file, length, offset: FILE_HEAD as u64, heads }))
+        Ok(Self { path: path.to_owned(), file, length, offset: FILE_HEAD as u64, heads })
     }
 
     /// The next frame, or how the file ends.

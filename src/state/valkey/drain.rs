@@ -80,10 +80,7 @@ impl Left {
         let mut changes = Vec::new();
         let mut segment = match self {
             Self::Rest(segment) => segment,
-            Self::File(path) => match Segment::open(&path).map_err(broken)? {
-                Some(segment) => segment,
-                None => return Ok((changes, None)),
-            },
+            Self::File(path) => Segment::open(&path).map_err(broken)?,
         };
         while changes.len() < CHANGES_AT_ONCE {
             // A torn end was never acked.

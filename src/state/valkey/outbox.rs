@@ -48,7 +48,7 @@ impl Outbox {
         for path in segment::list(&dir)? {
             let first = segment::first_lsn(&path).unwrap_or_default();
             last_lsn = last_lsn.max(first.saturating_sub(1));
-            let Some(mut segment) = Segment::open(&path)? else { continue };
+            let mut segment = Segment::open(&path)?;
             if segment.heads != heads {
                 return Err(OpenError::OtherHeads { path, found: segment.heads, expected: heads });
             }
