@@ -8,7 +8,7 @@ use super::UserKey;
 use crate::mixture::{Increment, Ledgers};
 use crate::types::{EventId, Heard};
 
-/// One change of one user's row, as the journal keeps it.
+/// One change of one user's row. Its bytes begin with the user's key, by which the journal finds what is a user's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Whose row.

@@ -8,7 +8,7 @@ use micro_reward::types::{EventId, Heard, HeardResponse, Opinion};
 
 pub const K: usize = 3;
 
-/// Events are remembered for a second of their clock, in which event `n` happens at `n` ms.
+/// Events are remembered for ten seconds of their clock, in which event `n` happens at `n` ms.
 pub const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: 10_000, max_events: 1200 };
 
 pub fn user(n: usize) -> UserKey {

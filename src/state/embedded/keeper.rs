@@ -20,7 +20,7 @@ use crate::types::metric;
 /// Rows in one transaction of the file of rows: a few megabytes.
 const ROWS_AT_ONCE: usize = 20_000;
 
-/// How often tombstones whose window is over are looked for, and old segments dropped.
+/// How often tombstones whose window is over are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
 /// How long to wait after a failure; doubled each time.
