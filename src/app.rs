@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use axum::extract::DefaultBodyLimit;
 use axum::{Router, middleware};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 
 use crate::admin::Started;
 use crate::admission::{self, Admission};
+use crate::connections::{self, Limits, Port};
 use crate::health::Health;
 use crate::metrics::Recorder;
 use crate::parts::{self, LoadError};
@@ -24,8 +24,11 @@ use crate::types::Clock;
 use crate::types::config::{Config, Engine};
 use crate::{admin, grpc, http, observe, refusal};
 
-/// Connections that may wait to be accepted: trainers open thousands at once.
-const BACKLOG: u32 = 4096;
+/// Connections of the admin port: probes, scrapes and operators.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// Descriptors for everything but connections.
+const OTHER_DESCRIPTORS: u64 = 512;
 
 /// What a model thread gets to finish the batch it is at, once nobody awaits it.
 const LAST_BATCH: Duration = Duration::from_secs(2);
@@ -46,10 +49,10 @@ pub struct App {
     health: Arc<Health>,
     reloader: Arc<Reloader>,
     store: Arc<dyn RouterStore>,
-    traffic: Listener,
+    traffic: Port,
     /// What gRPC health checks are told.
     serving: grpc::Serving,
-    admin: Listener,
+    admin: Port,
     config: Config,
 }
 
@@ -93,11 +96,10 @@ impl App {
         let health = Arc::new(Health::new(config.stall_limit));
         let recorder = Recorder::install();
         let started = Started::default();
-        let admin = Listener::spawn(
-            admin,
-            admin::routes(health.clone(), recorder.clone(), started.clone()),
-            watch::channel(false),
-        );
+        let idle_timeout = config.server.idle_timeout;
+        let limits = Limits { max_connections: ADMIN_CONNECTIONS, idle_timeout };
+        let routes_of_admin = admin::routes(health.clone(), recorder.clone(), started.clone());
+        let admin = Port::spawn(admin, routes_of_admin, limits, watch::channel(false));
 
         let model = load(&config).await?;
         let store = open_store(&config, &model, clock.clone()).await?;
@@ -107,7 +109,8 @@ impl App {
         recorder.follow(live.clone());
         let stop = watch::channel(false);
         let (routes, serving) = routes(&live, &config, &stop.1).await?;
-        let traffic = Listener::spawn(traffic, routes, stop);
+        let limits = Limits { max_connections: max_connections(&config), idle_timeout };
+        let traffic = Port::spawn(traffic, routes, limits, stop);
         health.opened(store.clone());
         health.loaded(workers);
         let view = live.now().model();
@@ -205,49 +208,23 @@ async fn routes(
     Ok((routes, serving))
 }
 
-/// A listening port and the task that serves it. Dropping it closes the port at once.
-#[derive(Debug)]
-struct Listener {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<std::io::Result<()>>,
-}
-
-impl Listener {
-    fn spawn(
-        listener: TcpListener,
-        routes: Router,
-        (stop, mut stopped): (watch::Sender<bool>, watch::Receiver<bool>),
-    ) -> Self {
-        let until_stopped = async move {
-            // An error means that the sender is gone, which is a stop as well.
-            let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
-        };
-        let serve = axum::serve(listener, routes).with_graceful_shutdown(until_stopped);
-        Self { stop, task: tokio::spawn(serve.into_future()) }
+/// As many as are configured, or as there are descriptors for.
+fn max_connections(config: &Config) -> usize {
+    let wanted = config.server.max_connections.get();
+    let descriptors = connections::raise_descriptors();
+    let possible = descriptors.saturating_sub(OTHER_DESCRIPTORS + ADMIN_CONNECTIONS as u64).max(1);
+    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+    if possible < wanted {
+        tracing::warn!(
+            descriptors,
+            "`server.max_connections`: {wanted} do not fit into the descriptors of this process; there will be {possible}"
+        );
     }
-
-    /// Stops accepting and waits for what is in flight; false if that took longer than `limit`.
-    async fn close(mut self, limit: Duration) -> bool {
-        self.stop.send_replace(true);
-        tokio::time::timeout(limit, &mut self.task).await.is_ok()
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    wanted.min(possible)
 }
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    let open = || {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_reuseaddr(true)?;
-        socket.set_nodelay(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    open().map_err(|source| StartError::Listen { key, address, source })
+    connections::listen(address).map_err(|source| StartError::Listen { key, address, source })
 }
 
 fn local(listener: &TcpListener, config: &Config) -> SocketAddr {

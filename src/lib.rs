@@ -33,6 +33,7 @@ pub mod cli;
 
 mod admin;
 mod admission;
+mod connections;
 mod health;
 mod metrics;
 mod observe;

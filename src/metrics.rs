@@ -99,6 +99,7 @@ fn describe() {
     describe_counter!(metric::REQUESTS, "Requests answered, by route and status or gRPC code");
     describe_histogram!(metric::REQUEST_SECONDS, Unit::Seconds, "Time from head to head, by route");
     describe_gauge!(metric::INFLIGHT, "Requests being answered now");
+    describe_gauge!(metric::CONNECTIONS, "Connections that are open now, on both ports");
     describe_counter!(metric::SHED, "Requests refused for load, by reason");
     describe_histogram!(
         metric::STAGE_SECONDS,

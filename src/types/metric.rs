@@ -3,6 +3,7 @@
 pub const REQUESTS: &str = "micro_reward_requests_total";
 pub const REQUEST_SECONDS: &str = "micro_reward_request_seconds";
 pub const INFLIGHT: &str = "micro_reward_inflight_requests";
+pub const CONNECTIONS: &str = "micro_reward_connections";
 pub const SHED: &str = "micro_reward_shed_total";
 pub const STAGE_SECONDS: &str = "micro_reward_stage_seconds";
 pub const QUEUE_DEPTH: &str = "micro_reward_queue_texts";

@@ -59,6 +59,9 @@ pub struct Server {
     pub max_text_bytes: NonZeroUsize,
     pub max_concurrent_requests: NonZeroUsize,
     pub request_timeout: Duration,
+    pub max_connections: NonZeroUsize,
+    /// How long a connection may be open without a request.
+    pub idle_timeout: Duration,
 }
 
 /// What is served.

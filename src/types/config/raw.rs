@@ -55,6 +55,8 @@ struct RawServer {
     max_text_bytes: i64,
     max_concurrent_requests: i64,
     request_timeout: String,
+    max_connections: i64,
+    idle_timeout: String,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +176,8 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             max_concurrent_requests: check
                 .count("server.max_concurrent_requests", raw.server.max_concurrent_requests),
             request_timeout: check.span("server.request_timeout", &raw.server.request_timeout, HOUR),
+            max_connections: check.count("server.max_connections", raw.server.max_connections),
+            idle_timeout: check.span("server.idle_timeout", &raw.server.idle_timeout, 24 * HOUR),
         },
         model: Model {
             bundle: check.filled("model.bundle", raw.model.bundle).into(),
