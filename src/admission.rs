@@ -8,14 +8,19 @@ use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
+use axum::http::HeaderMap;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::http::Problem;
-use crate::types::{Error, ErrorKind, metric};
+use crate::types::{Error, ErrorKind, metric, until};
+
+/// How long the caller waits for an answer.
+const TIMEOUT: &str = "x-request-timeout";
 
 /// Permits for requests; one is held until its answer's last byte is sent.
 #[derive(Debug, Clone)]
@@ -42,15 +47,32 @@ pub async fn admit(State(admission): State<Admission>, request: Request, next: N
         let detail = format!("{} requests are being answered already", admission.limit);
         return Problem::from(Error::new(ErrorKind::Overloaded, detail)).into_response();
     };
+    let timeout = match timeout(request.headers()) {
+        Ok(asked) => asked.map_or(admission.timeout, |asked| asked.min(admission.timeout)),
+        Err(error) => return Problem::from(error).into_response(),
+    };
     metrics::gauge!(metric::INFLIGHT).increment(1.0);
     let guard = Guard { _permit: permit };
-    match tokio::time::timeout(admission.timeout, next.run(request)).await {
+    let deadline = Instant::now() + timeout;
+    match tokio::time::timeout_at(deadline, until(deadline, next.run(request))).await {
         Ok(response) => response.map(|body| Body::new(Guarded { body, _guard: guard })),
         Err(_) => {
-            let detail = format!("the request took longer than {:?}", admission.timeout);
+            let detail = format!("the request took longer than {timeout:?}");
             Problem::from(Error::new(ErrorKind::DeadlineExceeded, detail)).into_response()
         }
     }
+}
+
+/// How long the caller waits, if it says so.
+fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(value) = headers.get(TIMEOUT) else { return Ok(None) };
+    let timeout = value.to_str().ok().and_then(|text| humantime::parse_duration(text).ok());
+    timeout.map(Some).ok_or_else(|| {
+        Error::invalid_field(
+            TIMEOUT,
+            format!("found {value:?}, expected a duration such as \"2s\" or \"500ms\""),
+        )
+    })
 }
 
 struct Guard {

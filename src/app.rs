@@ -13,6 +13,7 @@ use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetReques
 
 use crate::admin::Started;
 use crate::admission::{self, Admission};
+use crate::batch::EmbeddingCache;
 use crate::connections::{self, Limits, Port};
 use crate::health::Health;
 use crate::metrics::Recorder;
@@ -160,7 +161,8 @@ impl App {
 
 async fn load(config: &Config) -> Result<Model, StartError> {
     let config = config.clone();
-    let load = move || parts::load(&config, &config.model.bundle);
+    let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
+    let load = move || parts::load(&config, &config.model.bundle, &cache);
     Ok(tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??)
 }
 

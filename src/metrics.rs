@@ -75,6 +75,9 @@ impl Recorder {
             let (n_receipts, receipt_bytes) = service.receipts();
             gauge!(metric::RECEIPTS).set(n_receipts as f64);
             gauge!(metric::RECEIPT_BYTES).set(receipt_bytes as f64);
+            let (n_cached, cache_bytes) = service.cache().size();
+            gauge!(metric::CACHED_TEXTS).set(n_cached as f64);
+            gauge!(metric::CACHE_BYTES).set(cache_bytes as f64);
         }
         self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
@@ -104,12 +107,18 @@ fn describe() {
     describe_histogram!(
         metric::STAGE_SECONDS,
         Unit::Seconds,
-        "Time per stage: tokenize and heads per request, route per request with much to weigh, population per sample of users, encode per batch, queue_and_encode per text"
+        "Time per stage: look_up, tokenize and heads per request, route per request, population per sample of users, encode per batch, queue_and_encode per text"
     );
     describe_gauge!(metric::QUEUE_DEPTH, "Texts waiting for a model thread now");
     describe_counter!(metric::ABANDONED, "Texts never encoded because their caller had gone");
     describe_histogram!(metric::BATCH_TEXTS, "Texts per batch");
     describe_histogram!(metric::BATCH_TOKENS, "Tokens per batch, padding included");
+    describe_counter!(
+        metric::CACHE_LOOKUPS,
+        "Different texts of requests looked up among those encoded before, by result: hit or miss"
+    );
+    describe_gauge!(metric::CACHED_TEXTS, "Texts whose embedding is kept now");
+    describe_gauge!(metric::CACHE_BYTES, Unit::Bytes, "About how much memory they hold");
     describe_counter!(metric::TRUNCATED, "Texts of which only the end was encoded");
     describe_counter!(metric::RESPONSES, "Responses scored");
     describe_counter!(metric::FEEDBACK, "Feedback events, by result");

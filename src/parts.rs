@@ -5,8 +5,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::batch::{Queue, QueueConfig, Workers};
-use crate::model::{Bundle, BundleProblems, Runtime, RuntimeError};
+use crate::batch::{Budgets, EmbeddingCache, Encoders, Measured, Queue, QueueConfig, Workers};
+use crate::model::{Bundle, BundleProblems, Encoder, Runtime, RuntimeError};
 use crate::service::{Model, Settings};
 use crate::state::{EmbeddedConfig, Heads, OpenError, Receipts, Rules, ValkeyConfig};
 use crate::types::config::Config;
@@ -21,25 +21,41 @@ pub enum LoadError {
     /// The bundle is not fit to serve.
     #[error("the bundle can't be served:\n{0}")]
     Bundle(#[from] BundleProblems),
+    /// The encoder fails on a text of some length.
+    #[error("the encoder's speed can't be measured: {0}")]
+    Measure(String),
     /// No thread for the model.
     #[error("the operating system gave no thread for the model: {0}")]
     Threads(#[from] std::io::Error),
 }
 
-/// The bundle in `dir`, warmed up, with its model threads. Blocks.
+/// The bundle in `dir`, warmed up and measured, with its model threads. Blocks.
 ///
 /// # Errors
 /// All that is wrong with the bundle at once; nothing is left running.
-pub fn load(config: &Config, dir: &Path) -> Result<Model, LoadError> {
+pub fn load(config: &Config, dir: &Path, cache: &Arc<EmbeddingCache>) -> Result<Model, LoadError> {
     let runtime = Runtime::load(&config.model.onnxruntime_library)?;
-    let (bundle, encoders) = Bundle::load(&runtime, dir, config.batch.threads.get())?;
-    let queue = Arc::new(Queue::new(QueueConfig {
-        max_batch_tokens: config.batch.tokens.get(),
-        max_texts: config.batch.queue_texts.get(),
-    }));
-    let encoders = encoders.into_iter().map(|encoder| Box::new(encoder) as Box<dyn Encode>).collect();
+    let runtime = runtime.with_providers(config.model.execution_providers.clone());
+    let (n_threads, n_small) = (config.batch.threads.get(), config.batch.small_threads);
+    let (bundle, mut encoders) = Bundle::load(&runtime, dir, n_threads + n_small)?;
+    let Measured { budgets, seconds_per_token } = measure(&bundle, &mut encoders[0])?;
+    let budgets = config.batch.tokens.map_or(budgets, |tokens| Budgets::fixed(tokens.get()));
+    let may_batch = encoders[0].may_batch();
+    tracing::info!(batches = %budgets, may_batch, tokens_per_second = n_threads as f64 / seconds_per_token, "measured");
+    let max_texts = config.batch.queue_texts.get();
+    let queue = QueueConfig { budgets, max_texts, n_threads, seconds_per_token };
+    let queue = Arc::new(Queue::new(queue, cache.clone()));
+    let mut all: Vec<_> = encoders.into_iter().map(|encoder| Box::new(encoder) as Box<dyn Encode>).collect();
+    let small = all.split_off(n_threads);
+    let encoders = Encoders { all, small };
     let workers = Arc::new(Workers::spawn(&queue, encoders)?);
     Ok(Model { bundle: Arc::new(bundle), queue, workers })
+}
+
+fn measure(bundle: &Bundle, encoder: &mut Encoder) -> Result<Measured, LoadError> {
+    let sample = bundle.sample().map_err(|error| LoadError::Measure(error.to_string()))?;
+    let max_tokens = bundle.manifest().encoder.max_tokens;
+    Budgets::measure(encoder, &sample, max_tokens).map_err(|error| LoadError::Measure(error.to_string()))
 }
 
 /// What verbs go by, over the ledgers of this model.

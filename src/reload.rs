@@ -72,7 +72,8 @@ impl Reloader {
     async fn replace(&self, dir: Option<PathBuf>) -> Result<ModelView, Error> {
         let config = self.config.clone();
         let dir = dir.unwrap_or_else(|| config.model.bundle.clone());
-        let load = tokio::task::spawn_blocking(move || parts::load(&config, &dir));
+        let cache = self.live.now().cache();
+        let load = tokio::task::spawn_blocking(move || parts::load(&config, &dir, &cache));
         let model = load.await.map_err(ended_early)?.map_err(unfit)?;
         self.check_heads(&model)?;
         self.health.loaded(model.workers.clone());
@@ -104,7 +105,7 @@ fn unfit(error: LoadError) -> Error {
         LoadError::Bundle(problems) => {
             Error::invalid_field("bundle", problems.to_string()).with_code("broken_bundle")
         }
-        LoadError::Runtime(_) | LoadError::Threads(_) => {
+        LoadError::Runtime(_) | LoadError::Measure(_) | LoadError::Threads(_) => {
             Error::new(ErrorKind::Internal, "the bundle could not be loaded").with_source(error)
         }
     }

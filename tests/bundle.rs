@@ -13,7 +13,7 @@ use std::path::Path;
 
 use micro_reward::fit::{OnnxGraph, Operation};
 use micro_reward::model::{
-    Bundle, BundleProblems, Feature, FileHash, MANIFEST, Manifest, Pooling, Runtime, Template, Text,
+    Bundle, BundleProblems, Encoder, Feature, FileHash, MANIFEST, Manifest, Pooling, Runtime, Template, Text,
     Tokenizer, fingerprint, sha256,
 };
 use micro_reward::types::Encode;
@@ -21,6 +21,15 @@ use ndarray::{Array2, array};
 
 /// A toy bundle changed by `change`, with hashes and revision made right again; what loading it says.
 fn load(change: impl FnOnce(&Path, &mut Manifest)) -> Result<Bundle, BundleProblems> {
+    load_all(change).map(|(bundle, _)| bundle)
+}
+
+/// The encoder of a changed toy bundle.
+fn encoder(change: impl FnOnce(&Path, &mut Manifest)) -> Encoder {
+    load_all(change).unwrap().1.remove(0)
+}
+
+fn load_all(change: impl FnOnce(&Path, &mut Manifest)) -> Result<(Bundle, Vec<Encoder>), BundleProblems> {
     let dir = tempfile::tempdir().unwrap();
     program::write(dir.path()).unwrap();
     let path = dir.path().join(MANIFEST);
@@ -33,12 +42,16 @@ fn load(change: impl FnOnce(&Path, &mut Manifest)) -> Result<Bundle, BundleProbl
     manifest.questions.as_mut().map(fix);
     manifest.revision = fingerprint(&manifest);
     fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
-    open(dir.path())
+    open_all(dir.path())
+}
+
+fn open_all(dir: &Path) -> Result<(Bundle, Vec<Encoder>), BundleProblems> {
+    let runtime = Runtime::load(&common::library()).unwrap();
+    Bundle::load(&runtime, dir, 1)
 }
 
 fn open(dir: &Path) -> Result<Bundle, BundleProblems> {
-    let runtime = Runtime::load(&common::library()).unwrap();
-    Bundle::load(&runtime, dir, 1).map(|(bundle, _)| bundle)
+    open_all(dir).map(|(bundle, _)| bundle)
 }
 
 fn check(change: impl FnOnce(&Path, &mut Manifest), expected: &[&str]) {
@@ -228,11 +241,38 @@ fn an_encoder_with_token_types_and_sentence_embeddings_loads() {
     fs::write(dir.path().join("encoder.onnx"), bytes).unwrap();
     "sentence_embedding".clone_into(&mut manifest.encoder.output);
     let runtime = Runtime::load(&common::library()).unwrap();
-    let mut encoder = micro_reward::model::Encoder::open(&runtime, dir.path(), &manifest.encoder).unwrap();
+    let mut encoder = Encoder::open(&runtime, dir.path(), &manifest.encoder).unwrap();
     let tokenizer = Tokenizer::load(&dir.path().join("tokenizer.json"), 16).unwrap();
     let texts = [Text::Single("tea"), Text::Pair("tea", "tea")].map(|text| tokenizer.tokens(text).unwrap());
     let embeddings = encoder.encode(&texts.iter().collect::<Vec<_>>()).unwrap();
     assert_eq!((&*embeddings[0], &*embeddings[1]), (&[1.0, 0.0][..], &[1.0, 1.0][..]));
+}
+
+/// As dynamic quantisation does, whose scale is that of the whole batch.
+#[test]
+fn texts_that_would_change_one_another_are_run_alone() {
+    let table = Array2::from_shape_fn((40, 8), |(i, j)| ((i * 8 + j) as f32).sin());
+    let graph = OnnxGraph::new("mixes")
+        .int_input("input_ids", &[None, None])
+        .int_input("attention_mask", &[None, None])
+        .constant("table", &table)
+        .index("batch", 0)
+        .node(Operation::Gather, &["table", "input_ids"], "states")
+        .node(Operation::ReduceSum, &["states", "batch"], "mates")
+        .node(Operation::Add, &["states", "mates"], "last_hidden_state")
+        .float_output("last_hidden_state", &[None, None, Some(8)]);
+    let graph = graph.into_bytes();
+    let write = |dir: &Path, _: &mut Manifest| fs::write(dir.join("encoder.onnx"), &graph).unwrap();
+    let [mut own, mut mixing] = [encoder(|_, _| {}), encoder(write)];
+    assert!(own.may_batch() && !mixing.may_batch());
+    for encoder in [&mut own, &mut mixing] {
+        let tokenizer = Tokenizer::load(&common::toy().join("tokenizer.json"), 16).unwrap();
+        let texts = ["tea", "thanks for the tea", "seven"];
+        let texts = texts.map(|text| tokenizer.tokens(Text::Single(text)).unwrap());
+        let together = encoder.encode(&texts.iter().collect::<Vec<_>>()).unwrap();
+        let alone = texts.each_ref().map(|text| encoder.encode(&[text]).unwrap().remove(0));
+        assert_eq!(together, alone);
+    }
 }
 
 #[test]

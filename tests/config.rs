@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs;
+use std::num::NonZeroUsize;
 
 use micro_reward::types::config::{Config, Layers};
 
@@ -24,7 +25,8 @@ fn later_layers_win() {
     let variables = [("MICRO_REWARD__BATCH__TOKENS".to_owned(), "200".to_owned())];
     let layers = Layers::defaults().file(&file).environment(variables);
     let config = Config::new(layers.flag("--x", "server.listen", Some("127.0.0.1:9".to_owned()))).unwrap();
-    assert_eq!((config.batch.tokens.get(), config.batch.queue_texts.get()), (200, 5));
+    assert_eq!(config.batch.tokens.map(NonZeroUsize::get), Some(200));
+    assert_eq!(config.batch.queue_texts.get(), 5);
     assert_eq!((config.router.routing.eta, config.server.listen.port()), (2.0, 9));
 }
 

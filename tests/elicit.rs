@@ -197,6 +197,8 @@ async fn bad_input_to_elicit_is_answered_by_name() {
         second[field] = value;
         json!({ "candidates": [pair, second] })
     };
+    let different = |n: usize| json!({ "prompt": "p", "a": format!("a{n}"), "b": format!("b{n}") });
+    let many: Vec<Value> = (0..11).map(different).collect();
     let cases = [
         (json!({}), 400, "invalid_field", Value::Null),
         (json!({ "candidates": [pair], "limit": 0 }), 400, "invalid_field", json!("limit")),
@@ -214,7 +216,7 @@ async fn bad_input_to_elicit_is_answered_by_name() {
         (with("c", json!("3")), 400, "invalid_field", json!("candidates[1].c")),
         (with("a", json!(long)), 413, "too_large", json!("candidates[1].a")),
         (with("messages", json!([])), 400, "invalid", json!("candidates[1].messages")),
-        (json!({ "candidates": vec![pair.clone(); 10] }), 413, "too_many_texts", Value::Null),
+        (json!({ "candidates": many }), 413, "too_many_texts", Value::Null),
     ];
     for (body, status, code, field) in cases {
         let (found, problem) = client.post("/elicit", &body).await;

@@ -368,7 +368,8 @@ async fn too_much_work_is_shed_with_retry_after() {
 #[tokio::test]
 async fn a_request_with_more_texts_than_the_queue_holds_is_refused_for_good() {
     serve!(client, _clock, &[("batch.queue_texts", "10")], {
-        let request = json!({ "items": [{ "prompt": "a", "responses": vec!["b"; 11] }] });
+        let responses: Vec<String> = (0..11).map(|n| format!("b{n}")).collect();
+        let request = json!({ "items": [{ "prompt": "a", "responses": responses }] });
         let (status, problem) = client.post("/score", &request).await;
         assert_eq!((status, &problem["code"]), (413, &json!("too_many_texts")), "{problem}");
     });

@@ -1,11 +1,19 @@
-//! The encoder's work queue: texts in, embeddings out, batched by token budget.
+//! The encoder's work queue: texts in, embeddings out.
 //!
-//! Owns the order of the work and the model threads. Deliberately knows no model: it sees an encoder through
-//! [`crate::types::Encode`]. The laws: a batch never waits while a model thread is idle; a text whose caller is
-//! gone is never encoded; which texts share a batch changes no embedding.
+//! Owns the order of the work, the model threads and the embeddings that are kept. Deliberately knows no model: it sees
+//! an encoder through [`crate::types::Encode`]. The laws: a batch never waits while a model thread is idle; a text
+//! that nobody awaits is never encoded, and one that several await is encoded once; which texts share a batch changes
+//! no embedding; a request's size delays that request and no smaller one.
 
+mod budget;
+mod cache;
+mod lane;
+mod order;
 mod queue;
 mod worker;
 
-pub use queue::{Full, Queue, QueueConfig};
-pub use worker::Workers;
+pub use budget::{Budgets, Measured};
+pub use cache::EmbeddingCache;
+pub use lane::{Answers, Lane, Refused};
+pub use queue::{Queue, QueueConfig};
+pub use worker::{Encoders, Workers};

@@ -1,231 +1,275 @@
-//! What waits for a model thread, and how a batch is cut from it.
-//!
-//! A batch starts with the oldest text, so that nobody starves, and is filled with texts of about its length,
-//! so that little is padding. Texts are cut from the queue by the model threads themselves: an idle thread
-//! takes what is there.
+//! What waits for a model thread: who may add to it, who awaits what, and what a thread takes.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::types::{Embedding, EncodeError, Tokens, metric};
+use super::budget::Budgets;
+use super::cache::EmbeddingCache;
+use super::lane::{Lane, Pending, Refused};
+use super::order::{Batch, Job, Order};
+use crate::types::{EncodeError, Encoded, TextKey, Tokens, metric};
 
-/// A text joins a batch only if it is at least 3/4 as long as the longest: padding above that costs more than
-/// a batch of its own (measured on CPU: sorted batches of 8 run at the speed of single texts, random ones at half).
-const MIN_FILL: (usize, usize) = (3, 4);
+/// A request with more texts is a large one. Best-of-n calls and chats are below, rollout batches above.
+const SMALL_TEXTS: usize = 32;
+
+/// How much a batch moves the measured pace.
+const NEWS: f64 = 0.05;
+
+/// Texts dropped under one lock: others want it too.
+const DROPPED_AT_ONCE: usize = 256;
+
+/// What became of a text.
+pub(super) type Answer = Result<Encoded, EncodeError>;
+
+/// A text on its way; whoever awaits it has a receiver.
+pub(super) type Flight = watch::Sender<Option<Answer>>;
 
 /// The bounds of the queue.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct QueueConfig {
-    /// A batch has at most this many tokens, padding included; a longer text is a batch of its own.
-    pub max_batch_tokens: usize,
+    /// How many texts are a batch.
+    pub budgets: Budgets,
     /// Texts that wait; more are refused.
     pub max_texts: usize,
+    /// Threads that serve it, those for small requests alone not counted.
+    pub n_threads: usize,
+    /// How long a thread takes for a token, until it is known better.
+    pub seconds_per_token: f64,
 }
 
 /// Texts that wait for a model thread.
 #[derive(Debug)]
 pub struct Queue {
-    waiting: Mutex<Waiting>,
-    ready: Condvar,
+    state: Mutex<State>,
+    /// For threads that take anything.
+    work: Condvar,
+    /// For threads that take what is small while others are at something large.
+    small_work: Condvar,
+    cache: Arc<EmbeddingCache>,
     config: QueueConfig,
 }
 
-#[derive(Debug, Default)]
-struct Waiting {
-    /// By length, then age: neighbours make good batches.
-    by_length: BTreeMap<(usize, u64), Job>,
-    /// Age to length: the first is the oldest.
-    by_age: BTreeMap<u64, usize>,
-    next_age: u64,
+#[derive(Debug)]
+struct State {
+    order: Order,
+    /// Texts that are being encoded now.
+    running: HashMap<TextKey, Flight>,
+    /// Texts that were let in and are yet to come.
+    n_promised: usize,
+    n_idle: usize,
+    /// Threads that are at a batch of a large request.
+    n_bulk: usize,
+    seconds_per_token: f64,
     is_closed: bool,
 }
 
-/// One text and where its embedding goes.
-#[derive(Debug)]
-pub(super) struct Job {
-    pub(super) tokens: Tokens,
-    pub(super) reply: oneshot::Sender<Result<Embedding, EncodeError>>,
-    pub(super) queued_at: Instant,
-}
-
-/// The queue can't take the texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{waiting} texts are waiting and {new} more do not fit into {max_texts}")]
-pub struct Full {
-    /// How many texts wait.
-    pub waiting: usize,
-    /// How many were to be added.
-    pub new: usize,
-    /// How many may wait.
-    pub max_texts: usize,
+/// Which texts a model thread takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// Any.
+    All,
+    /// Those of small requests, and only while every other thread is busy and one of them with a large request.
+    Small,
 }
 
 impl Queue {
     /// An empty queue.
     #[must_use]
-    pub fn new(config: QueueConfig) -> Self {
-        Self { waiting: Mutex::default(), ready: Condvar::new(), config }
+    pub fn new(config: QueueConfig, cache: Arc<EmbeddingCache>) -> Self {
+        let state = State {
+            order: Order::default(),
+            running: HashMap::new(),
+            n_promised: 0,
+            n_idle: 0,
+            n_bulk: 0,
+            seconds_per_token: config.seconds_per_token,
+            is_closed: false,
+        };
+        Self { state: Mutex::new(state), work: Condvar::new(), small_work: Condvar::new(), cache, config }
     }
 
-    /// Adds texts, all or none; the receivers are in their order. Dropping a receiver drops its text.
+    /// What is known already.
+    #[must_use]
+    pub fn cache(&self) -> &Arc<EmbeddingCache> {
+        &self.cache
+    }
+
+    /// Lets a request with `n_texts` texts in, whose caller waits until `deadline`; all of them or none.
     ///
     /// # Errors
-    /// [`Full`] when they do not fit.
-    pub fn push(
-        &self,
-        texts: Vec<Tokens>,
-    ) -> Result<Vec<oneshot::Receiver<Result<Embedding, EncodeError>>>, Full> {
-        let queued_at = Instant::now();
-        let mut waiting = self.waiting.lock();
-        let (now, new, max_texts) = (waiting.by_age.len(), texts.len(), self.config.max_texts);
-        if now + new > max_texts {
-            return Err(Full { waiting: now, new, max_texts });
+    /// [`Refused`] when they do not fit, or when others' texts would take the time that the caller has.
+    pub fn open(self: &Arc<Self>, n_texts: usize, deadline: Option<Instant>) -> Result<Lane, Refused> {
+        let is_bulk = n_texts > SMALL_TEXTS;
+        let mut state = self.state.lock();
+        let (waiting, max_texts) = (state.order.len() + state.n_promised, self.config.max_texts);
+        if waiting + n_texts > max_texts {
+            return Err(Refused::Full { waiting, new: n_texts, max_texts });
         }
-        let receivers = texts
-            .into_iter()
-            .map(|tokens| {
-                let (reply, receiver) = oneshot::channel();
-                waiting.insert(Job { tokens, reply, queued_at });
-                receiver
-            })
-            .collect();
-        drop(waiting);
-        self.ready.notify_all();
-        Ok(receivers)
+        if let Some(deadline) = deadline {
+            let wait = state.wait(is_bulk, self.config.n_threads);
+            Refused::check(wait, deadline.saturating_duration_since(Instant::now()))?;
+        }
+        state.n_promised += n_texts;
+        drop(state);
+        Ok(Lane::new(self.clone(), n_texts, is_bulk))
+    }
+
+    /// Adds some of the texts that a request was let in with, after one with the tag `last`; the second answer is the
+    /// tag of the new last one.
+    pub(super) fn push(
+        &self,
+        texts: Vec<(TextKey, Tokens)>,
+        is_bulk: bool,
+        last: u64,
+    ) -> (Vec<Pending>, u64) {
+        let mut tag = last;
+        let mut state = self.state.lock();
+        let n_before = state.order.len();
+        let mut add = |(key, tokens): (TextKey, Tokens)| {
+            state.n_promised -= 1;
+            if let Some(encoded) = self.cache.get(key) {
+                return Pending::Known(encoded);
+            }
+            tag = state.order.tag(tag, tokens.ids.len());
+            Pending::Flying(key, state.add(key, tokens, is_bulk, tag))
+        };
+        let pending = texts.into_iter().map(&mut add).collect();
+        let (n_new, n_idle) = (state.order.len() - n_before, state.n_idle);
+        let is_urgent = !is_bulk && state.n_bulk > 0 && n_new > n_idle;
+        drop(state);
+        (0..n_new.min(n_idle)).for_each(|_| _ = self.work.notify_one());
+        if is_urgent {
+            self.small_work.notify_one();
+        }
+        (pending, tag)
+    }
+
+    /// Gives up the places of texts that will not be pushed.
+    pub(super) fn withdraw(&self, n_promised: usize) {
+        self.state.lock().n_promised -= n_promised;
+    }
+
+    /// Drops those of the texts that wait and that nobody awaits any more.
+    pub(super) fn abandon(&self, keys: &[TextKey]) {
+        for keys in keys.chunks(DROPPED_AT_ONCE) {
+            let mut state = self.state.lock();
+            note_abandoned(keys.iter().filter(|&&key| state.order.abandon(key)).count());
+        }
     }
 
     /// Takes the next batch, waiting for one; none once the queue is closed.
-    pub(super) fn pop(&self) -> Option<Vec<Job>> {
-        let mut waiting = self.waiting.lock();
+    pub(super) fn pop(&self, takes: Takes) -> Option<Batch> {
+        let mut state = self.state.lock();
         loop {
-            let batch = waiting.cut(self.config.max_batch_tokens);
-            if !batch.is_empty() {
-                return Some(batch);
-            }
-            if waiting.is_closed {
+            if state.is_closed {
                 return None;
             }
-            self.ready.wait(&mut waiting);
+            if let Some(batch) = state.take(takes, &self.config.budgets) {
+                // Who came just before a large batch was taken shall not wait for it.
+                if state.n_bulk > 0 && state.order.has_small() {
+                    self.small_work.notify_one();
+                }
+                return Some(batch);
+            }
+            match takes {
+                Takes::All => {
+                    state.n_idle += 1;
+                    self.work.wait(&mut state);
+                    state.n_idle -= 1;
+                }
+                Takes::Small => self.small_work.wait(&mut state),
+            }
         }
+    }
+
+    /// Tells whoever awaits a text what became of it.
+    pub(super) fn land(&self, key: TextKey, answer: Answer) {
+        // Kept before it is no longer on its way, so that at every moment it is known to be one of the two.
+        if let Ok(encoded) = &answer {
+            self.cache.keep(key, encoded.clone());
+        }
+        let flight = self.state.lock().running.remove(&key);
+        if let Some(flight) = flight {
+            // A caller that has gone meanwhile is no error.
+            let _ = flight.send(Some(answer));
+        }
+    }
+
+    /// Notes that a thread is done with a batch of `n_tokens` tokens, padding included.
+    pub(super) fn done(&self, is_bulk: bool, n_tokens: usize, took: Duration) {
+        let mut state = self.state.lock();
+        state.n_bulk -= usize::from(is_bulk);
+        let pace = took.as_secs_f64() / n_tokens.max(1) as f64;
+        state.seconds_per_token += NEWS * (pace - state.seconds_per_token);
     }
 
     /// Drops what waits and what is pushed later, and lets the model threads end.
     pub fn close(&self) {
-        *self.waiting.lock() = Waiting { is_closed: true, ..Waiting::default() };
-        self.ready.notify_all();
+        let mut state = self.state.lock();
+        (state.is_closed, state.order) = (true, Order::default());
+        drop(state);
+        self.work.notify_all();
+        self.small_work.notify_all();
     }
 
     /// How many texts wait.
     pub fn depth(&self) -> usize {
-        self.waiting.lock().by_age.len()
+        self.state.lock().order.len()
     }
 }
 
-impl Waiting {
-    fn insert(&mut self, job: Job) {
-        if self.is_closed {
-            return;
-        }
-        let age = self.next_age;
-        self.next_age += 1;
-        self.by_age.insert(age, job.tokens.ids.len());
-        self.by_length.insert((job.tokens.ids.len(), age), job);
+impl State {
+    /// How long a request that comes now waits, about.
+    fn wait(&self, is_bulk: bool, n_threads: usize) -> Duration {
+        let seconds = self.order.n_tokens_before(is_bulk) as f64 * self.seconds_per_token / n_threads as f64;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
-    /// The oldest text that somebody still waits for, and its neighbours in length; empty if there is none.
-    fn cut(&mut self, max_tokens: usize) -> Vec<Job> {
-        while let Some((age, longest)) = self.by_age.pop_first() {
-            let Some(oldest) = self.by_length.remove(&(longest, age)).filter(is_awaited) else { continue };
-            let shortest = (longest * MIN_FILL.0).div_ceil(MIN_FILL.1);
-            let mut batch = vec![oldest];
-            while (batch.len() + 1) * longest <= max_tokens {
-                let Some(key) = self.by_length.range((shortest, 0)..=(longest, u64::MAX)).next_back() else {
-                    break;
-                };
-                let key = *key.0;
-                self.by_age.remove(&key.1);
-                batch.extend(self.by_length.remove(&key).filter(is_awaited));
-            }
-            return batch;
+    fn take(&mut self, takes: Takes, budgets: &Budgets) -> Option<Batch> {
+        if takes == Takes::Small && (self.n_idle > 0 || self.n_bulk == 0) {
+            return None;
         }
-        Vec::new()
+        let (batch, n_abandoned) = self.order.cut(budgets, takes == Takes::Small);
+        note_abandoned(n_abandoned);
+        let batch = batch?;
+        self.running.extend(batch.jobs.iter().map(|job| (job.key, job.flight.clone())));
+        self.n_bulk += usize::from(batch.is_bulk);
+        Some(batch)
+    }
+
+    /// A receiver of one text's answer, which it joins or begins.
+    fn add(
+        &mut self,
+        key: TextKey,
+        tokens: Tokens,
+        is_bulk: bool,
+        tag: u64,
+    ) -> watch::Receiver<Option<Answer>> {
+        if let Some(flight) = self.running.get(&key) {
+            return flight.subscribe();
+        }
+        if let Some(job) = self.order.get(key) {
+            let receiver = job.flight.subscribe();
+            self.order.promote(key, is_bulk, tag);
+            return receiver;
+        }
+        let (flight, receiver) = watch::channel(None);
+        if !self.is_closed {
+            let queued_at = Instant::now();
+            self.order.insert(Job { key, tokens, flight, queued_at }, is_bulk, tag);
+        }
+        receiver
     }
 }
 
-fn is_awaited(job: &Job) -> bool {
-    let is_awaited = !job.reply.is_closed();
-    if !is_awaited {
-        metrics::counter!(metric::ABANDONED).increment(1);
-    }
-    is_awaited
+fn note_abandoned(n_texts: usize) {
+    metrics::counter!(metric::ABANDONED).increment(n_texts as u64);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn text(length: usize) -> Tokens {
-        Tokens { ids: vec![1; length], type_ids: vec![0; length], truncated: false }
-    }
-
-    fn queue(max_texts: usize) -> Queue {
-        Queue::new(QueueConfig { max_batch_tokens: 100, max_texts })
-    }
-
-    fn lengths(batch: &[Job]) -> Vec<usize> {
-        batch.iter().map(|job| job.tokens.ids.len()).collect()
-    }
-
-    #[test]
-    fn a_batch_is_the_oldest_text_and_its_neighbours_in_length() {
-        let queue = queue(10);
-        let _receivers = queue.push([20, 90, 19, 5, 15, 14].map(text).into()).unwrap();
-        assert_eq!(lengths(&queue.pop().unwrap()), [20, 19, 15]);
-        assert_eq!(lengths(&queue.pop().unwrap()), [90]);
-        assert_eq!(lengths(&queue.pop().unwrap()), [5]);
-        assert_eq!(lengths(&queue.pop().unwrap()), [14]);
-    }
-
-    #[test]
-    fn a_batch_keeps_to_its_token_budget_unless_one_text_alone_exceeds_it() {
-        let queue = queue(10);
-        let _receivers = queue.push([30, 30, 30, 30, 200].map(text).into()).unwrap();
-        assert_eq!(lengths(&queue.pop().unwrap()), [30, 30, 30]);
-        assert_eq!(lengths(&queue.pop().unwrap()), [30]);
-        assert_eq!(lengths(&queue.pop().unwrap()), [200]);
-    }
-
-    #[test]
-    fn a_text_whose_caller_is_gone_is_never_encoded() {
-        let queue = queue(10);
-        let mut receivers = queue.push([10, 10, 10].map(text).into()).unwrap();
-        receivers.truncate(1);
-        assert_eq!(lengths(&queue.pop().unwrap()), [10]);
-        queue.close();
-        assert!(queue.pop().is_none());
-    }
-
-    #[test]
-    fn texts_that_do_not_fit_are_refused_together() {
-        let queue = queue(3);
-        let _receivers = queue.push([1, 1].map(text).into()).unwrap();
-        assert_eq!(
-            queue.push([1, 1].map(text).into()).unwrap_err(),
-            Full { waiting: 2, new: 2, max_texts: 3 }
-        );
-        assert_eq!(queue.depth(), 2);
-    }
-
-    #[test]
-    fn a_closed_queue_drops_what_waits_and_what_comes_later() {
-        let queue = queue(3);
-        let mut receivers = queue.push(vec![text(1)]).unwrap();
-        queue.close();
-        receivers.extend(queue.push(vec![text(1)]).unwrap());
-        assert!(queue.pop().is_none());
-        assert!(receivers.iter_mut().all(|receiver| receiver.try_recv().is_err()));
-    }
-}
+mod tests;

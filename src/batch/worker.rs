@@ -7,8 +7,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::queue::{Job, Queue};
-use crate::types::{Embedding, Encode, EncodeError, Tokens, metric};
+use super::order::Job;
+use super::queue::{Queue, Takes};
+use crate::types::{Embedding, Encode, EncodeError, Encoded, Tokens, metric};
+
+/// What model threads run; a thread for each.
+pub struct Encoders {
+    /// For any text.
+    pub all: Vec<Box<dyn Encode>>,
+    /// For small requests, which would wait for a long text of a large one otherwise. They share the cores with the
+    /// others, for as long as it takes.
+    pub small: Vec<Box<dyn Encode>>,
+}
 
 /// The model threads of one queue.
 #[derive(Debug)]
@@ -34,14 +44,16 @@ impl Workers {
     ///
     /// # Errors
     /// When the operating system gives no thread; those that did start end.
-    pub fn spawn(queue: &Arc<Queue>, encoders: Vec<Box<dyn Encode>>) -> std::io::Result<Self> {
+    pub fn spawn(queue: &Arc<Queue>, encoders: Encoders) -> std::io::Result<Self> {
         let mut beats = Vec::new();
         let mut threads = Vec::new();
-        for (idx, encoder) in encoders.into_iter().enumerate() {
+        let all = encoders.all.into_iter().map(|encoder| (Takes::All, encoder));
+        let small = encoders.small.into_iter().map(|encoder| (Takes::Small, encoder));
+        for (idx, (takes, encoder)) in all.chain(small).enumerate() {
             let beat = Arc::new(Beat(Mutex::new(Pulse::Idle)));
             beats.push(beat.clone());
             let shared = queue.clone();
-            let work = move || run(&shared, encoder, &beat);
+            let work = move || run(&shared, takes, encoder, &beat);
             let thread = std::thread::Builder::new().name(format!("model-{idx}")).spawn(work);
             threads.push(thread.inspect_err(|_| queue.close())?);
         }
@@ -85,38 +97,39 @@ impl Drop for Death<'_> {
     }
 }
 
-fn run(queue: &Queue, mut encoder: Box<dyn Encode>, beat: &Beat) {
+fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat) {
     let _death = Death(beat);
-    while let Some(batch) = queue.pop() {
+    while let Some(batch) = queue.pop(takes) {
         let start = Instant::now();
         *beat.0.lock() = Pulse::BusySince(start);
-        encode(encoder.as_mut(), batch);
-        metrics::histogram!(metric::STAGE_SECONDS, "stage" => "encode").record(start.elapsed());
+        let longest = batch.jobs.iter().map(|job| job.tokens.ids.len()).max().unwrap_or_default();
+        let n_tokens = batch.jobs.len() * longest;
+        metrics::histogram!(metric::BATCH_TEXTS).record(batch.jobs.len() as f64);
+        metrics::histogram!(metric::BATCH_TOKENS).record(n_tokens as f64);
+        encode(queue, encoder.as_mut(), &batch.jobs);
+        let took = start.elapsed();
+        queue.done(batch.is_bulk, n_tokens, took);
+        metrics::histogram!(metric::STAGE_SECONDS, "stage" => "encode").record(took);
         *beat.0.lock() = Pulse::Idle;
     }
 }
 
-fn encode(encoder: &mut dyn Encode, batch: Vec<Job>) {
-    let texts: Vec<_> = batch.iter().map(|job| &job.tokens).collect();
-    let longest = texts.iter().map(|text| text.ids.len()).max().unwrap_or_default();
-    metrics::histogram!(metric::BATCH_TEXTS).record(texts.len() as f64);
-    metrics::histogram!(metric::BATCH_TOKENS).record((texts.len() * longest) as f64);
+fn encode(queue: &Queue, encoder: &mut dyn Encode, jobs: &[Job]) {
+    let texts: Vec<_> = jobs.iter().map(|job| &job.tokens).collect();
     match encode_all(encoder, &texts) {
         Ok(embeddings) => {
-            for (job, embedding) in batch.into_iter().zip(embeddings) {
+            for (job, embedding) in jobs.iter().zip(embeddings) {
+                let truncated = job.tokens.truncated;
+                queue.land(job.key, Ok(Encoded { embedding, truncated }));
                 metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue_and_encode")
                     .record(job.queued_at.elapsed());
-                // A caller that has gone meanwhile is no error.
-                let _ = job.reply.send(Ok(embedding));
             }
         }
-        Err(error) if batch.len() == 1 => {
-            for job in batch {
-                let _ = job.reply.send(Err(error.clone()));
-            }
-        }
-        // One text must not fail its batch mates, who are other callers'.
-        Err(_) => batch.into_iter().for_each(|job| encode(encoder, vec![job])),
+        Err(error) => match jobs {
+            [job] => queue.land(job.key, Err(error)),
+            // One text must not fail its batch mates, who are other callers'.
+            _ => jobs.chunks(1).for_each(|job| encode(queue, encoder, job)),
+        },
     }
 }
 

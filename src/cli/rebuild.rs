@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 
 use super::progress::bar;
 use super::{Failure, say};
+use crate::batch::EmbeddingCache;
 use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
@@ -77,7 +78,8 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         batch: crate::types::config::Batch { queue_texts: NonZeroUsize::MAX, ..config.batch },
         ..config
     };
-    let model = parts::load(&config, &config.model.bundle).map_err(Failure::refused)?;
+    let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
+    let model = parts::load(&config, &config.model.bundle, &cache).map_err(Failure::refused)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     let workers = model.workers.clone();

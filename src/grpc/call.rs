@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::status::{foreign, gone, known, status};
 use super::{Stopped, is_grpc, stop};
-use crate::types::{Error, ErrorKind};
+use crate::types::{Error, ErrorKind, until};
 
 /// What ends a call before its work is done.
 #[derive(Clone)]
@@ -47,10 +47,18 @@ pub(super) async fn limit(State(limits): State<Limits>, request: Request, next: 
         Ok(timeout) => timeout,
         Err(error) => return status(error).into_http(),
     };
-    let mut end = end(timeout, limits.stopped);
+    // A deadline that no clock reaches is none.
+    let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
+    let mut end = end(deadline, limits.stopped);
+    let work = async move {
+        match deadline {
+            Some((at, _)) => until(at, next.run(request)).await,
+            None => next.run(request).await,
+        }
+    };
     tokio::select! {
         biased;
-        response = next.run(request) => response.map(|body| Body::new(Limited { body, end: Some(end) })),
+        response = work => response.map(|body| Body::new(Limited { body, end: Some(end) })),
         error = &mut end => status(error).into_http(),
     }
 }
@@ -65,9 +73,7 @@ pub(super) async fn own_errors(request: Request, next: Next) -> Response {
 }
 
 /// Resolves to the reason when the call has to end.
-fn end(timeout: Option<Duration>, stopped: Option<Stopped>) -> BoxFuture<'static, Error> {
-    // A deadline that no clock reaches is none.
-    let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
+fn end(deadline: Option<(Instant, Duration)>, stopped: Option<Stopped>) -> BoxFuture<'static, Error> {
     async move {
         let late = async {
             match deadline {

@@ -10,13 +10,13 @@ use serde::Deserialize;
 
 use super::encoder::Encoder;
 use super::features::{Features, Rewards, Scale};
-use super::fingerprint::{encoder_fingerprint, fingerprint, sha256};
+use super::fingerprint::{encoder_fingerprint, fingerprint, sha256, text_hasher, text_key};
 use super::graph::{Graph, GraphError};
 use super::manifest::{EncoderSection, FileHash, InputSection, MANIFEST, Manifest, Template};
 use super::questions::{self, Question};
 use super::runtime::Runtime;
-use super::tokenizer::{Text, Tokenizer};
-use crate::types::{Embedding, Encode, EncodeError, HeadView, ModelView};
+use super::tokenizer::{Text, Tokenizer, TokenizerError};
+use crate::types::{Embedding, Encode, EncodeError, HeadView, ModelView, TextKey, Tokens};
 
 /// Texts of several lengths, so that a graph that depends on the batch shape fails now.
 const WARM_UP: [&str; 3] =
@@ -31,6 +31,7 @@ pub struct Bundle {
     heads: Graph,
     router: Graph,
     questions: Vec<Question>,
+    text_hasher: blake3::Hasher,
 }
 
 /// One thing that is wrong with a bundle.
@@ -100,7 +101,8 @@ impl Bundle {
             (Some(heads), Some(router)) if problems.found.is_empty() => {
                 let questions = questions.into_iter().flat_map(|(_, questions)| questions);
                 let questions = questions.map(|(_, question)| question).collect();
-                Ok((Self { manifest, tokenizer, features, heads, router, questions }, encoders))
+                let text_hasher = text_hasher(&manifest.encoder);
+                Ok((Self { manifest, tokenizer, features, heads, router, questions, text_hasher }, encoders))
             }
             _ => Err(BundleProblems(problems.found)),
         }
@@ -130,10 +132,18 @@ impl Bundle {
         &self.features
     }
 
-    /// How a response is encoded.
+    /// What the embedding of a text is known by: bundles with the same encoder agree on it.
     #[must_use]
-    pub fn response_text<'a>(&self, prompt: &'a str, response: &'a str) -> Text<'a> {
-        self.manifest.input.template.text(prompt, response)
+    pub fn text_key(&self, text: Text<'_>) -> TextKey {
+        text_key(self.text_hasher.clone(), text)
+    }
+
+    /// Some tokens, for measuring the encoder.
+    ///
+    /// # Errors
+    /// When the tokeniser fails.
+    pub fn sample(&self) -> Result<Tokens, TokenizerError> {
+        self.tokenizer.tokens(self.manifest.input.template.text(WARM_UP[0], WARM_UP[2]))
     }
 
     /// Every head's reward for feature rows `[n, D]`, flattened. Blocks.
@@ -362,7 +372,5 @@ fn at_line(file: &FileHash, line: usize) -> String {
 fn warm_up(encoder: &mut Encoder, tokenizer: &Tokenizer, template: Template) -> Result<usize, EncodeError> {
     let tokens: Result<Vec<_>, _> =
         WARM_UP.iter().map(|text| tokenizer.tokens(template.text(WARM_UP[0], text))).collect();
-    let tokens = tokens.map_err(|error| EncodeError::Runtime(error.to_string().into()))?;
-    let embeddings = encoder.encode(&tokens.iter().collect::<Vec<_>>())?;
-    embeddings.first().map(|embedding| embedding.len()).ok_or(EncodeError::Gone)
+    encoder.warm_up(&tokens.map_err(|error| EncodeError::Runtime(error.to_string().into()))?)
 }

@@ -24,7 +24,13 @@ pub struct Encoder {
     pooling: Pooling,
     normalise: bool,
     has_type_ids: bool,
+    /// Whether texts may share a run of the graph.
+    may_batch: bool,
 }
+
+/// How much of its largest component an embedding may change with its batch mates: rounding of 16 bits is below, dynamic
+/// quantisation, whose scale is that of the whole batch, far above (.1 for int8, 0 for fp32).
+const ROUNDING: f32 = 0.01;
 
 impl Encoder {
     /// Opens the graph and checks its inputs and the output that the manifest names.
@@ -32,9 +38,7 @@ impl Encoder {
     /// # Errors
     /// When the graph can't be opened or has other inputs or outputs.
     pub fn open(runtime: &Runtime, dir: &Path, section: &EncoderSection) -> Result<Self, GraphError> {
-        let session = runtime
-            .open(&dir.join(&section.graph.file))
-            .map_err(|error| GraphError::Open(error.to_string()))?;
+        let session = runtime.open_encoder(&dir.join(&section.graph.file)).map_err(GraphError::Open)?;
         let inputs: Vec<&str> = session.inputs().iter().map(|input| input.name()).collect();
         let is_known = |name: &&str| [INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS].contains(name);
         if !inputs.contains(&INPUT_IDS) || !inputs.contains(&ATTENTION_MASK) || !inputs.iter().all(is_known) {
@@ -50,13 +54,33 @@ impl Encoder {
             output: section.output.clone(),
             pooling: section.pooling,
             normalise: section.normalise,
+            may_batch: true,
             session,
         })
     }
-}
 
-impl Encode for Encoder {
-    fn encode(&mut self, batch: &[&Tokens]) -> Result<Vec<Embedding>, EncodeError> {
+    /// Runs texts, at least one, alone and together, and shares no batch from then on if that changes an embedding.
+    /// Returns how many numbers an embedding has: H.
+    ///
+    /// # Errors
+    /// As [`Encode::encode`].
+    pub fn warm_up(&mut self, texts: &[Tokens]) -> Result<usize, EncodeError> {
+        let together = self.run(&texts.iter().collect::<Vec<_>>())?;
+        let mut alone = Vec::with_capacity(texts.len());
+        for text in texts {
+            alone.extend(self.run(&[text])?);
+        }
+        self.may_batch = together.iter().zip(&alone).all(|(together, alone)| is_same(together, alone));
+        Ok(alone.first().map_or(0, |embedding| embedding.len()))
+    }
+
+    /// Whether texts may share a run: with others, each has the embedding that it has alone.
+    #[must_use]
+    pub fn may_batch(&self) -> bool {
+        self.may_batch
+    }
+
+    fn run(&mut self, batch: &[&Tokens]) -> Result<Vec<Embedding>, EncodeError> {
         let longest = batch.iter().map(|text| text.ids.len()).max().unwrap_or_default();
         let padded = |row: fn(&Tokens) -> &[u32]| {
             let mut matrix = Array2::<i64>::zeros((batch.len(), longest));
@@ -81,6 +105,24 @@ impl Encode for Encoder {
         let lengths: Vec<usize> = batch.iter().map(|text| text.ids.len()).collect();
         pool(output, &lengths, self.pooling)?.into_iter().map(|row| finish(row, self.normalise)).collect()
     }
+}
+
+impl Encode for Encoder {
+    fn encode(&mut self, batch: &[&Tokens]) -> Result<Vec<Embedding>, EncodeError> {
+        if self.may_batch {
+            return self.run(batch);
+        }
+        let mut embeddings = Vec::with_capacity(batch.len());
+        for text in batch {
+            embeddings.extend(self.run(&[text])?);
+        }
+        Ok(embeddings)
+    }
+}
+
+fn is_same(a: &[f32], b: &[f32]) -> bool {
+    let largest = a.iter().fold(0.0_f32, |largest, x| largest.max(x.abs()));
+    a.iter().zip(b).all(|(x, y)| (x - y).abs() <= ROUNDING * largest)
 }
 
 impl<T> From<ort::Error<T>> for EncodeError {

@@ -8,6 +8,8 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::manifest::{EncoderSection, InputSection, Manifest};
+use super::tokenizer::Text;
+use crate::types::TextKey;
 
 /// The SHA-256 of a file, as 64 hex digits.
 ///
@@ -69,6 +71,28 @@ pub fn encoder_fingerprint(encoder: &EncoderSection) -> String {
     }
     hasher.update(format!("{output} {} {normalise} {max_tokens}", name(pooling)));
     short(hasher)
+}
+
+/// Begins the hash of a text with what else its embedding depends on.
+pub(super) fn text_hasher(encoder: &EncoderSection) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(encoder_fingerprint(encoder).as_bytes());
+    hasher
+}
+
+/// 128 bits over an encoder and a text.
+pub(super) fn text_key(mut hasher: blake3::Hasher, text: Text<'_>) -> TextKey {
+    match text {
+        Text::Single(text) => hasher.update(&[0]).update(text.as_bytes()),
+        // Where the prompt ends is part of it.
+        Text::Pair(prompt, response) => {
+            let n_prompt = (prompt.len() as u64).to_le_bytes();
+            hasher.update(&[1]).update(&n_prompt).update(prompt.as_bytes()).update(response.as_bytes())
+        }
+    };
+    let mut key = [0; 16];
+    hasher.finalize_xof().fill(&mut key);
+    TextKey(key)
 }
 
 /// A variant as manifests spell it, so that the code may be renamed.

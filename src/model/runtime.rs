@@ -4,13 +4,20 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use ort::environment::Environment;
+use ort::ep;
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use parking_lot::Mutex;
 
+use crate::types::config::Provider;
+
 /// The loaded library. A process has one: the first path wins.
 #[derive(Clone)]
-pub struct Runtime(Environment);
+pub struct Runtime {
+    environment: Environment,
+    /// What runs encoders, best first.
+    providers: Vec<Provider>,
+}
 
 impl std::fmt::Debug for Runtime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,19 +64,59 @@ impl Runtime {
         let environment =
             builder.with_telemetry(false).build().map_err(|error| failed(error.to_string().into()))?;
         environment.set_log_level(ort::logging::LogLevel::Warning);
-        Ok(LOADED.get_or_init(|| Self(environment)).clone())
+        Ok(LOADED.get_or_init(|| Self { environment, providers: vec![Provider::Cpu] }).clone())
     }
 
-    /// Opens a graph with one thread: model threads are the parallelism.
+    /// Runs encoders on the first of `providers` that can be had; one of them at least. Without this, on the CPU.
+    #[must_use]
+    pub fn with_providers(self, providers: Vec<Provider>) -> Self {
+        Self { providers, ..self }
+    }
+
+    /// Opens a small graph, on the CPU.
     ///
     /// # Errors
     /// What ONNX Runtime says of the file.
     pub(super) fn open(&self, path: &Path) -> Result<Session, ort::Error> {
-        // Level 1 was 15 to 20 % faster than all optimisations for the default encoder on CPU.
-        Session::builder(&self.0)?
+        self.session(path, Provider::Cpu)
+    }
+
+    /// Opens an encoder on the first provider that can be had.
+    ///
+    /// # Errors
+    /// What ONNX Runtime says of the file, or of every provider.
+    pub(super) fn open_encoder(&self, path: &Path) -> Result<Session, String> {
+        let mut refused = Vec::new();
+        for &provider in &self.providers {
+            match self.session(path, provider) {
+                Ok(session) => return Ok(session),
+                Err(error) if self.providers == [Provider::Cpu] => return Err(error.to_string()),
+                Err(error) => {
+                    tracing::warn!(%error, "the execution provider {} can't be used", provider.name());
+                    refused.push(format!("{}: {error}", provider.name()));
+                }
+            }
+        }
+        Err(format!("no provider of `model.execution_providers` can be used: {}", refused.join("; ")))
+    }
+
+    /// One thread per session: model threads are the parallelism.
+    fn session(&self, path: &Path, provider: Provider) -> Result<Session, ort::Error> {
+        // Further levels fuse operators, which made both shipped encoders slower on CPUs (benches/speed levels). It is
+        // the same everywhere, as a quantised encoder's embeddings change with it.
+        let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::Level1)?
             .with_intra_threads(1)?
-            .with_inter_threads(1)?
-            .commit_from_file(path)
+            .with_inter_threads(1)?;
+        let mut builder = match provider {
+            Provider::Cpu => builder,
+            Provider::Cuda => {
+                builder.with_execution_providers([ep::CUDA::default().build().error_on_failure()])?
+            }
+            Provider::Tensorrt => {
+                builder.with_execution_providers([ep::TensorRT::default().build().error_on_failure()])?
+            }
+        };
+        builder.commit_from_file(path)
     }
 }

@@ -12,6 +12,7 @@ mod live;
 mod population;
 mod questions;
 mod rank;
+mod read;
 mod relearn;
 mod remember;
 mod route;
@@ -19,10 +20,11 @@ mod score;
 mod settle;
 mod transfer;
 mod users;
+mod work;
 
 use std::sync::Arc;
 
-use crate::batch::{Queue, Workers};
+use crate::batch::{EmbeddingCache, Queue, Workers};
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
 use crate::state::{Freshness, Receipts, RouterStore, Row, StoreError, UserKey};
@@ -136,6 +138,12 @@ impl Service {
     #[must_use]
     pub fn receipts(&self) -> (u64, u64) {
         self.receipts.size()
+    }
+
+    /// The embeddings that are kept, whatever bundle is served.
+    #[must_use]
+    pub fn cache(&self) -> Arc<EmbeddingCache> {
+        self.queue.cache().clone()
     }
 
     fn revision(&self) -> String {

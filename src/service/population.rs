@@ -1,11 +1,11 @@
 //! A sample of the users, for the objectives that serve all of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::judge::blocking;
+use super::work::work;
 use super::{Service, unavailable};
 use crate::mixture::Evidence;
 use crate::state::StoreError;
@@ -40,8 +40,8 @@ impl Service {
             Err(error) => return Err(unavailable(error)),
         };
         let (now_ms, decay) = (self.now_ms(), self.settings.router.decay);
-        let read = move || rows.iter().map(|row| row.ledgers.evidence(now_ms, decay)).collect();
-        let users: Arc<[Evidence]> = blocking("population", read).await?;
+        let read = move |_: &Weak<()>| rows.iter().map(|row| row.ledgers.evidence(now_ms, decay)).collect();
+        let users: Arc<[Evidence]> = work("population", false, read).await?;
         // After the work: a sample that takes longer than `refresh` must not be taken by every request anew.
         *sample = Some((Instant::now(), users.clone()));
         Ok((users, None))

@@ -1,8 +1,9 @@
 //! From checked items to routed rewards: judge, weigh for the user, apply the objective.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use super::judge::{Item, Judged, JudgedItem, Route, blocking};
+use super::judge::{Item, Judged, JudgedItem, Route};
+use super::work::work;
 use super::{Service, context_key};
 use crate::mixture::{Evidence, Weights, disagreement, log_softmax, maxmin, population, quantile};
 use crate::model::Rewards;
@@ -76,22 +77,13 @@ impl Service {
             own,
         };
         metrics::counter!(metric::RESPONSES).increment(judged.rewards.n_responses() as u64);
-        let (judged, routed) = if lens.n_weights(&judged) > WEIGHTS_AT_ONCE {
-            // A blocking task can't be cancelled: it looks whether this future, the other owner, is still there.
-            let awaited = Arc::new(());
-            let awaits = Arc::downgrade(&awaited);
-            let look = move || {
-                let awaited = judged.items.iter().take_while(|_| awaits.strong_count() > 0);
-                let items: Vec<RoutedItem> = awaited.map(|item| lens.route(&judged.rewards, item)).collect();
-                (judged, items)
-            };
-            let routed = blocking("route", look).await;
-            drop(awaited);
-            routed?
-        } else {
-            let items = judged.items.iter().map(|item| lens.route(&judged.rewards, item)).collect();
+        let is_a_moment = lens.n_weights(&judged) <= WEIGHTS_AT_ONCE;
+        let look = move |awaited: &Weak<()>| {
+            let awaited = judged.items.iter().take_while(|_| awaited.strong_count() > 0);
+            let items: Vec<RoutedItem> = awaited.map(|item| lens.route(&judged.rewards, item)).collect();
             (judged, items)
         };
+        let (judged, routed) = work("route", is_a_moment, look).await?;
         for item in &routed {
             metrics::histogram!(metric::EFFECTIVE_HEADS).record(item.weights.effective_heads());
         }

@@ -16,6 +16,19 @@ pub struct Tokens {
 /// A text's embedding, shape `[H]`, finite.
 pub type Embedding = Arc<[f32]>;
 
+/// 128 bits of a hash over an encoder's revision and a text: what an embedding is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TextKey(pub [u8; 16]);
+
+/// A text that has been encoded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Encoded {
+    /// Its embedding.
+    pub embedding: Embedding,
+    /// Whether only its end was.
+    pub truncated: bool,
+}
+
 /// Turns token batches into embeddings; one per model thread, so it may keep scratch space.
 pub trait Encode: Send {
     /// Encodes a batch: one embedding per text, in order. A text's embedding must not depend on its batch mates.

@@ -133,6 +133,12 @@ impl Error {
         Self { field: Some(field.into()), ..self }
     }
 
+    /// Says when to try again, where it is known better than for the kind.
+    #[must_use]
+    pub fn with_retry_after(self, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..self }
+    }
+
     /// Keeps the cause for the log.
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -4,6 +4,7 @@ pub mod config;
 pub mod metric;
 
 mod clock;
+mod deadline;
 mod elicit;
 mod encode;
 mod error;
@@ -20,8 +21,9 @@ mod stale;
 mod user;
 
 pub use clock::{Clock, SystemClock};
+pub use deadline::{deadline, until};
 pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuestion, RankedCandidate};
-pub use encode::{Embedding, Encode, EncodeError, Tokens};
+pub use encode::{Embedding, Encode, EncodeError, Encoded, TextKey, Tokens};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind};
 pub use export::{Export, ExportRow, ExportShape};

@@ -132,6 +132,9 @@ impl Layers {
             Some(Value::Integer(_)) => text.parse().ok().map(Value::Integer),
             Some(Value::Float(_)) => text.parse().ok().map(Value::Float),
             Some(Value::Boolean(_)) => text.parse().ok().map(Value::Boolean),
+            Some(Value::Array(_)) => Some(Value::Array(
+                text.split(',').map(|item| Value::String(item.trim().to_owned())).collect(),
+            )),
             _ => None,
         };
         self.set(origin, section, key, value.unwrap_or_else(|| Value::String(text.to_owned())));

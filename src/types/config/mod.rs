@@ -3,6 +3,7 @@
 //! The embedded default file is the reference: a key that is not in it does not exist. All problems are
 //! reported at once, each with its key and where it came from. Nothing else reads the environment.
 
+mod check;
 mod layers;
 mod raw;
 
@@ -28,6 +29,8 @@ pub struct Config {
     pub model: Model,
     /// `[batch]`
     pub batch: Batch,
+    /// `[cache] max_bytes`; 0 keeps nothing.
+    pub cache_bytes: u64,
     /// `[router]`
     pub router: Router,
     /// `[population]`
@@ -69,13 +72,40 @@ pub struct Server {
 pub struct Model {
     pub bundle: PathBuf,
     pub onnxruntime_library: PathBuf,
+    /// At least one, best first.
+    pub execution_providers: Vec<Provider>,
+}
+
+/// What runs an encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// The cores of this machine.
+    Cpu,
+    /// A GPU by CUDA.
+    Cuda,
+    /// A GPU by TensorRT.
+    Tensorrt,
+}
+
+impl Provider {
+    pub(crate) const NAMES: &[(&str, Self)] =
+        &[("cpu", Self::Cpu), ("cuda", Self::Cuda), ("tensorrt", Self::Tensorrt)];
+
+    /// As it is spelled in the configuration.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, provider)| *provider == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// The encoder's work queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
     pub threads: NonZeroUsize,
-    pub tokens: NonZeroUsize,
+    /// Further threads, for small requests while a large one has the others.
+    pub small_threads: usize,
+    /// None where it is measured.
+    pub tokens: Option<NonZeroUsize>,
     pub queue_texts: NonZeroUsize,
 }
 

@@ -1,18 +1,17 @@
 //! From merged text and numbers to checked values.
 
-use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::check::Check;
 use super::layers::{Layers, Problems};
 use super::{
-    Batch, Config, Engine, Events, FeedbackWindow, Log, Model, Population, ReceiptBounds, Router, Server,
-    Shutdown, State, Valkey,
+    Batch, Config, Engine, Events, FeedbackWindow, Log, Model, Population, Provider, ReceiptBounds, Router,
+    Server, Shutdown, State, Valkey,
 };
-use crate::mixture::{Decay, Routing};
-use crate::types::Secret;
+use crate::mixture::Routing;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -34,6 +33,7 @@ struct Raw {
     server: RawServer,
     model: RawModel,
     batch: RawBatch,
+    cache: RawCache,
     router: RawRouter,
     population: RawPopulation,
     feedback: RawFeedback,
@@ -64,14 +64,22 @@ struct RawServer {
 struct RawModel {
     bundle: String,
     onnxruntime_library: String,
+    execution_providers: Vec<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawBatch {
     threads: i64,
+    small_threads: i64,
     tokens: i64,
     queue_texts: i64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCache {
+    max_bytes: i64,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +175,8 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
         }
     };
     let mut check = Check { layers };
+    let providers = check.providers("model.execution_providers", &raw.model.execution_providers);
+    let is_on_cpu = providers.first() == Some(&Provider::Cpu);
     let config = Config {
         server: Server {
             listen: check.address("server.listen", &raw.server.listen),
@@ -184,15 +194,20 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             onnxruntime_library: check
                 .filled("model.onnxruntime_library", raw.model.onnxruntime_library)
                 .into(),
+            execution_providers: providers,
         },
         batch: Batch {
             threads: match raw.batch.threads {
-                0 => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+                // A device that is no core runs one batch at a time.
+                0 if is_on_cpu => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+                0 => NonZeroUsize::MIN,
                 threads => check.count_up_to("batch.threads", threads, MAX_THREADS),
             },
-            tokens: check.count("batch.tokens", raw.batch.tokens),
+            small_threads: check.size("batch.small_threads", raw.batch.small_threads) as usize,
+            tokens: (raw.batch.tokens != 0).then(|| check.count("batch.tokens", raw.batch.tokens)),
             queue_texts: check.count("batch.queue_texts", raw.batch.queue_texts),
         },
+        cache_bytes: check.size("cache.max_bytes", raw.cache.max_bytes),
         router: Router {
             routing: Routing {
                 eta: check.within("router.eta", raw.router.eta, f64::MIN_POSITIVE, 1e3),
@@ -259,129 +274,5 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
     match check.layers.into_problems() {
         problems if problems.is_empty() => Ok(config),
         problems => Err(Problems(problems)),
-    }
-}
-
-/// Reads values one by one. A value that is refused is replaced by something harmless, so that the others are
-/// still looked at; the caller discards the result when there is any problem.
-struct Check {
-    layers: Layers,
-}
-
-impl Check {
-    fn address(&mut self, key: &str, text: &str) -> SocketAddr {
-        text.parse().unwrap_or_else(|_| {
-            self.layers.refuse(
-                key,
-                format!("found \"{text}\", expected an address and port such as \"0.0.0.0:8080\""),
-            );
-            SocketAddr::from(([127, 0, 0, 1], 0))
-        })
-    }
-
-    fn count(&mut self, key: &str, number: i64) -> NonZeroUsize {
-        usize::try_from(number).ok().and_then(NonZeroUsize::new).unwrap_or_else(|| {
-            self.layers.refuse(key, format!("found {number}, expected a whole number above 0"));
-            NonZeroUsize::MIN
-        })
-    }
-
-    fn size(&mut self, key: &str, number: i64) -> u64 {
-        u64::try_from(number).unwrap_or_else(|_| {
-            self.layers.refuse(key, format!("found {number}, expected a whole number of bytes, 0 or above"));
-            0
-        })
-    }
-
-    fn count_up_to(&mut self, key: &str, number: i64, at_most: i64) -> NonZeroUsize {
-        if number > at_most {
-            self.layers.refuse(key, format!("found {number}, expected at most {at_most}"));
-            return NonZeroUsize::MIN;
-        }
-        self.count(key, number)
-    }
-
-    fn within(&mut self, key: &str, number: f64, low: f64, high: f64) -> f64 {
-        if !(low..=high).contains(&number) {
-            let low = if low == f64::MIN_POSITIVE { "above 0".to_owned() } else { format!("from {low}") };
-            self.layers.refuse(key, format!("found {number}, expected a number {low} to {high}"));
-        }
-        number
-    }
-
-    fn duration(&mut self, key: &str, text: &str, at_most: Duration) -> Duration {
-        match humantime::parse_duration(text) {
-            Ok(duration) if duration <= at_most => duration,
-            found => {
-                let limit = humantime::format_duration(at_most);
-                let expected =
-                    if found.is_ok() { format!("of at most {limit}") } else { "such as \"25s\"".to_owned() };
-                self.layers.refuse(key, format!("found \"{text}\", expected a duration {expected}"));
-                at_most
-            }
-        }
-    }
-
-    fn span(&mut self, key: &str, text: &str, at_most: Duration) -> Duration {
-        let duration = self.duration(key, text, at_most);
-        if duration.is_zero() {
-            self.layers.refuse(key, format!("found \"{text}\", expected a duration above 0"));
-        }
-        duration
-    }
-
-    fn half_life(&mut self, key: &str, text: &str) -> Decay {
-        if text == "off" {
-            return Decay::NONE;
-        }
-        let half_life = humantime::parse_duration(text).ok();
-        let millis = half_life.and_then(|d| u64::try_from(d.as_millis()).ok());
-        millis.and_then(std::num::NonZeroU64::new).map_or_else(
-            || {
-                self.layers
-                    .refuse(key, format!("found \"{text}\", expected \"off\" or a duration such as \"30d\""));
-                Decay::NONE
-            },
-            Decay::with_half_life,
-        )
-    }
-
-    fn filled(&mut self, key: &str, text: String) -> String {
-        if text.is_empty() {
-            self.layers.refuse(key, "found \"\", expected a path".to_owned());
-        }
-        text
-    }
-
-    /// Never shows what it found: a url may hold a password.
-    fn urls(&mut self, key: &str, text: &str, is_cluster: bool) -> Vec<Secret> {
-        let urls: Vec<&str> = text.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-        match urls.len() {
-            0 => self.layers.refuse(key, "found none, expected such as \"redis://host:6379\"".to_owned()),
-            1 => {}
-            n if !is_cluster => {
-                self.layers.refuse(key, format!("found {n}, expected one, or `valkey.cluster = true`"));
-            }
-            _ => {}
-        }
-        urls.into_iter().map(|url| url.to_owned().into()).collect()
-    }
-
-    fn filter(&mut self, key: &str, text: String) -> String {
-        if let Err(error) = text.parse::<tracing_subscriber::EnvFilter>() {
-            self.layers.refuse(key, format!("found \"{text}\", expected a level such as \"info\": {error}"));
-        }
-        text
-    }
-
-    fn one_of<T: Copy>(&mut self, key: &str, text: &str, choices: &[(&str, T)]) -> T {
-        choices.iter().find(|(name, _)| *name == text).map_or_else(
-            || {
-                let names: Vec<String> = choices.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-                self.layers.refuse(key, format!("found \"{text}\", expected {}", names.join(" or ")));
-                choices[0].1
-            },
-            |(_, choice)| *choice,
-        )
     }
 }

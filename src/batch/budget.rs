@@ -1,0 +1,187 @@
+//! How many texts of a length are encoded at once: what gives the most texts a second on this device.
+//!
+//! On a CPU a batch pays for short texts only, on a GPU for all of them, and where the turn comes differs per model. So
+//! it is measured, unless somebody fixes it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::types::{Encode, EncodeError, Tokens};
+
+/// The shortest length that is measured; shorter texts go by it.
+const SHORTEST: usize = 16;
+
+/// Twice the texts have to give this much more throughput to be worth the longer wait; less is noise.
+const WORTH: f64 = 1.08;
+
+/// A batch is not tried twice as large if it took longer: every text in it would wait for all.
+const LONGEST: Duration = Duration::from_millis(250);
+
+/// A run is repeated this often, and the fastest counts: what disturbs a run makes it slower, never faster.
+const RUNS: usize = 3;
+
+/// The tokens of a batch by the length of its longest text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Budgets {
+    /// Lengths rise; a text goes by the first that it does not exceed, or the last.
+    by_length: Vec<(usize, usize)>,
+}
+
+/// What was measured of an encoder.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// The batches that are fastest.
+    pub budgets: Budgets,
+    /// Seconds per token at them, the mean over lengths.
+    pub seconds_per_token: f64,
+}
+
+impl Budgets {
+    /// The same number of tokens for every length, padding included.
+    #[must_use]
+    pub fn fixed(tokens: usize) -> Self {
+        Self { by_length: vec![(usize::MAX, tokens)] }
+    }
+
+    /// Times batches of texts of up to `max_tokens` tokens, which are cut out of `sample` over and over. Blocks for a few
+    /// seconds at most.
+    ///
+    /// # Errors
+    /// When a single text can't be encoded.
+    pub fn measure(
+        encoder: &mut dyn Encode,
+        sample: &Tokens,
+        max_tokens: usize,
+    ) -> Result<Measured, EncodeError> {
+        Self::choose(max_tokens, |length, n_texts| {
+            let text = cut(sample, length);
+            time(encoder, &vec![&text; n_texts])
+        })
+    }
+
+    /// By `time`, which tells how long a batch of (length, texts) takes.
+    fn choose<E>(
+        max_tokens: usize,
+        mut time: impl FnMut(usize, usize) -> Result<Duration, E>,
+    ) -> Result<Measured, E> {
+        let lengths = std::iter::successors(Some(SHORTEST), |length| Some(length * 2));
+        let mut lengths: Vec<usize> = lengths.take_while(|&length| length < max_tokens).collect();
+        lengths.push(max_tokens);
+        let (mut by_length, mut paces) = (Vec::new(), Vec::new());
+        for length in lengths {
+            let (n_texts, seconds) = fastest(|n_texts| time(length, n_texts))?;
+            by_length.push((length, n_texts * length));
+            paces.push(seconds / length as f64);
+        }
+        let seconds_per_token = paces.iter().sum::<f64>() / paces.len() as f64;
+        Ok(Measured { budgets: Self { by_length }, seconds_per_token })
+    }
+
+    /// How many texts of at most `length` tokens are a batch; at least one.
+    #[must_use]
+    pub fn n_texts(&self, length: usize) -> usize {
+        let fits = self.by_length.iter().find(|(longest, _)| length <= *longest);
+        let tokens = fits.or_else(|| self.by_length.last()).map_or(0, |&(_, tokens)| tokens);
+        (tokens / length.max(1)).max(1)
+    }
+}
+
+impl std::fmt::Display for Budgets {
+    /// `16 tokens: 16 texts, 32 tokens: 8 texts`
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let part = |&(length, tokens): &(usize, usize)| match length {
+            usize::MAX => format!("{tokens} tokens"),
+            _ => format!("{length} tokens: {} texts", tokens / length),
+        };
+        f.write_str(&self.by_length.iter().map(part).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// The number of texts that is fastest, and its seconds per text.
+fn fastest<E>(mut time: impl FnMut(usize) -> Result<Duration, E>) -> Result<(usize, f64), E> {
+    let mut best = (1, time(1)?.as_secs_f64());
+    let mut n_texts = 2;
+    // Throughput can dip at one size and rise after it: two in a row that are not worth it end the search.
+    while n_texts <= 4 * best.0 {
+        // A batch that the device can't hold is no reason not to serve smaller ones.
+        let Ok(total) = time(n_texts) else { break };
+        let seconds = total.as_secs_f64() / n_texts as f64;
+        if best.1 > WORTH * seconds {
+            best = (n_texts, seconds);
+        }
+        if total > LONGEST {
+            break;
+        }
+        n_texts *= 2;
+    }
+    Ok(best)
+}
+
+fn time(encoder: &mut dyn Encode, texts: &[&Tokens]) -> Result<Duration, EncodeError> {
+    // The first run of a shape allocates.
+    encoder.encode(texts)?;
+    let mut shortest = Duration::MAX;
+    for _ in 0..RUNS {
+        let start = Instant::now();
+        encoder.encode(texts)?;
+        shortest = shortest.min(start.elapsed());
+    }
+    Ok(shortest)
+}
+
+fn cut(sample: &Tokens, length: usize) -> Tokens {
+    let cycle = |ids: &[u32]| ids.iter().copied().cycle().take(length).collect();
+    Tokens { ids: cycle(&sample.ids), type_ids: cycle(&sample.type_ids), truncated: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device that takes a fixed time per batch and some per token, in microseconds.
+    fn measured(per_batch: usize, per_token: usize, most_texts: usize) -> Result<Measured, ()> {
+        Budgets::choose(64, |length, n_texts| {
+            let micros = per_batch + per_token * length * n_texts;
+            (n_texts <= most_texts).then(|| Duration::from_micros(micros as u64)).ok_or(())
+        })
+    }
+
+    #[test]
+    fn where_a_batch_costs_beside_its_tokens_the_shortest_texts_share_it_with_most() {
+        let budgets = measured(1000, 10, usize::MAX).unwrap().budgets;
+        let [short, middle, long] = [16, 32, 64].map(|length| budgets.n_texts(length));
+        assert!(short > middle && middle > long && long > 1, "{budgets}");
+    }
+
+    #[test]
+    fn where_it_costs_nothing_every_text_is_alone() {
+        let measured = measured(0, 10, usize::MAX).unwrap();
+        assert_eq!([16, 64].map(|length| measured.budgets.n_texts(length)), [1, 1]);
+        assert!((measured.seconds_per_token - 1e-5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_batch_that_takes_long_is_not_made_longer() {
+        let budgets = measured(300_000, 1, usize::MAX).unwrap().budgets;
+        assert_eq!(budgets.n_texts(64), 2);
+    }
+
+    #[test]
+    fn a_batch_that_the_device_cannot_hold_is_not_chosen() {
+        assert_eq!(measured(1000, 1, 4).unwrap().budgets.n_texts(64), 4);
+        assert!(measured(1000, 1, 0).is_err());
+    }
+
+    #[test]
+    fn a_fixed_budget_holds_for_every_length() {
+        let budgets = Budgets::fixed(100);
+        assert_eq!([10, 50, 51, 200].map(|length| budgets.n_texts(length)), [10, 2, 1, 1]);
+    }
+
+    #[test]
+    fn a_length_goes_by_the_next_one_that_was_measured() {
+        let budgets = Budgets { by_length: vec![(16, 256), (32, 128)] };
+        assert_eq!([8, 16, 17, 32, 40].map(|length| budgets.n_texts(length)), [32, 16, 7, 4, 3]);
+    }
+}

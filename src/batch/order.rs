@@ -1,0 +1,167 @@
+//! The order of what waits: fair between requests, alike in length within a batch. Pure: no lock, no clock.
+//!
+//! Every text has a tag, the number of tokens at which its request would be served if all requests took turns token by
+//! token (start-time fair queueing). The lowest tag leads the next batch, and texts of about its length fill it. So a
+//! request waits for as much of another as it is large itself, however large the other is, and nobody starves.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tokio::time::Instant;
+
+use super::budget::Budgets;
+use super::queue::Flight;
+use crate::types::{TextKey, Tokens};
+
+/// A text joins a batch only if it is at least 3/4 as long as the longest: padding above that costs more than
+/// a batch of its own (measured on CPU: sorted batches of 8 run at the speed of single texts, random ones at half).
+const MIN_FILL: (usize, usize) = (3, 4);
+
+/// One text and who awaits it.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) key: TextKey,
+    pub(super) tokens: Tokens,
+    pub(super) flight: Flight,
+    pub(super) queued_at: Instant,
+}
+
+/// What a model thread does next; at least one text.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) jobs: Vec<Job>,
+    pub(super) is_bulk: bool,
+}
+
+/// Where a text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Whether it is part of a large request: those share no batch with small ones, who would wait for it.
+    is_bulk: bool,
+    tag: u64,
+    /// Keeps places apart.
+    age: u64,
+}
+
+/// What waits.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    jobs: BTreeMap<Place, Job>,
+    /// Longest first; neighbours make good batches.
+    by_length: BTreeSet<(bool, Reverse<usize>, Place)>,
+    places: HashMap<TextKey, Place>,
+    next_age: u64,
+    /// The tag of the last text that led a batch.
+    now: u64,
+    /// Tokens that wait, of small requests and of large ones.
+    n_tokens: [usize; 2],
+}
+
+impl Order {
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// The tag of a request's next text, after one with the tag `last`.
+    pub(super) fn tag(&self, last: u64, n_tokens: usize) -> u64 {
+        last.max(self.now) + n_tokens as u64
+    }
+
+    pub(super) fn get(&self, key: TextKey) -> Option<&Job> {
+        self.jobs.get(self.places.get(&key)?)
+    }
+
+    pub(super) fn insert(&mut self, job: Job, is_bulk: bool, tag: u64) {
+        let place = Place { is_bulk, tag, age: self.next_age };
+        self.next_age += 1;
+        let length = job.tokens.ids.len();
+        self.n_tokens[usize::from(is_bulk)] += length;
+        self.places.insert(job.key, place);
+        self.by_length.insert((is_bulk, Reverse(length), place));
+        self.jobs.insert(place, job);
+    }
+
+    /// Lets a text that another request awaits as well come when the earlier of the two would have it.
+    pub(super) fn promote(&mut self, key: TextKey, is_bulk: bool, tag: u64) {
+        let Some(&place) = self.places.get(&key) else { return };
+        if (is_bulk, tag) < (place.is_bulk, place.tag)
+            && let Some(job) = self.remove(place)
+        {
+            self.insert(job, is_bulk, tag.min(place.tag));
+        }
+    }
+
+    /// Removes a text that nobody awaits; whether there was one.
+    pub(super) fn abandon(&mut self, key: TextKey) -> bool {
+        let abandoned = self.places.get(&key).copied();
+        let abandoned = abandoned.filter(|place| !self.jobs.get(place).is_some_and(is_awaited));
+        abandoned.and_then(|place| self.remove(place)).is_some()
+    }
+
+    /// How many tokens are served before a request that came now, about.
+    pub(super) fn n_tokens_before(&self, is_bulk: bool) -> usize {
+        self.n_tokens[..=usize::from(is_bulk)].iter().sum()
+    }
+
+    pub(super) fn has_small(&self) -> bool {
+        self.jobs.first_key_value().is_some_and(|(place, _)| !place.is_bulk)
+    }
+
+    /// The next batch, if there is one: the lowest tag that somebody still awaits, and its neighbours in length. Also how
+    /// many texts were found abandoned.
+    pub(super) fn cut(&mut self, budgets: &Budgets, only_small: bool) -> (Option<Batch>, usize) {
+        let mut n_abandoned = 0;
+        while let Some(place) = self.lead(only_small) {
+            let Some(lead) = self.remove(place) else { break };
+            if !is_awaited(&lead) {
+                n_abandoned += 1;
+                continue;
+            }
+            self.now = self.now.max(place.tag);
+            let longest = lead.tokens.ids.len();
+            let n_texts = budgets.n_texts(longest);
+            let shortest = Reverse((longest * MIN_FILL.0).div_ceil(MIN_FILL.1));
+            let mut jobs = vec![lead];
+            while jobs.len() < n_texts {
+                let first = Place { is_bulk: place.is_bulk, tag: 0, age: 0 };
+                let mut alike = self.by_length.range((place.is_bulk, Reverse(longest), first)..);
+                let next = alike.next().copied();
+                let Some((.., next)) =
+                    next.filter(|&(is_bulk, length, _)| is_bulk == place.is_bulk && length <= shortest)
+                else {
+                    break;
+                };
+                match self.remove(next) {
+                    Some(job) if is_awaited(&job) => jobs.push(job),
+                    _ => n_abandoned += 1,
+                }
+            }
+            return (Some(Batch { jobs, is_bulk: place.is_bulk }), n_abandoned);
+        }
+        (None, n_abandoned)
+    }
+
+    fn lead(&self, only_small: bool) -> Option<Place> {
+        let (first, _) = self.jobs.first_key_value()?;
+        if only_small {
+            return (!first.is_bulk).then_some(*first);
+        }
+        let bulk = Place { is_bulk: true, tag: 0, age: 0 };
+        let first_bulk = self.jobs.range(bulk..).next().map(|(place, _)| place);
+        let candidates = [Some(first), first_bulk].into_iter().flatten();
+        candidates.min_by_key(|place| (place.tag, place.is_bulk, place.age)).copied()
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Job> {
+        let job = self.jobs.remove(&place)?;
+        let length = job.tokens.ids.len();
+        self.n_tokens[usize::from(place.is_bulk)] -= length;
+        self.places.remove(&job.key);
+        self.by_length.remove(&(place.is_bulk, Reverse(length), place));
+        Some(job)
+    }
+}
+
+fn is_awaited(job: &Job) -> bool {
+    !job.flight.is_closed()
+}

@@ -1,0 +1,171 @@
+//! From the texts of a request to their embeddings: every different text once, and none that is known already.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use super::Service;
+use super::judge::{Item, Route, model_failed};
+use super::work::work;
+use crate::batch::{Answers, EmbeddingCache, Lane, Refused};
+use crate::model::{Bundle, Template, Text, TokenizerError};
+use crate::types::{Encoded, Error, ErrorKind, TextKey, deadline, metric, routed};
+
+/// Bytes hashed without a pause on an async thread, at about 1 ns each.
+const BYTES_HASHED_AT_ONCE: usize = 1 << 17;
+
+/// Bytes tokenised without a pause on an async thread, at about 0.2 us each.
+const BYTES_TOKENISED_AT_ONCE: usize = 2048;
+
+/// Texts tokenised before model threads get them: while they are at these, the next are tokenised.
+const TEXTS_AT_ONCE: usize = 32;
+
+/// The texts of one request with their embeddings.
+pub(super) struct Reading {
+    /// One per different text.
+    pub(super) texts: Vec<Encoded>,
+    /// One per item.
+    pub(super) plans: Vec<Plan>,
+}
+
+/// Which texts belong to one item.
+pub(super) struct Plan {
+    pub(super) prompt: Option<usize>,
+    pub(super) router: Option<usize>,
+    pub(super) responses: Vec<usize>,
+}
+
+/// What is encoded as one.
+#[derive(Clone)]
+enum Source {
+    Single(Arc<str>),
+    Pair(Arc<str>, Arc<str>),
+}
+
+impl Source {
+    fn text(&self) -> Text<'_> {
+        match self {
+            Self::Single(text) => Text::Single(text),
+            Self::Pair(prompt, response) => Text::Pair(prompt, response),
+        }
+    }
+
+    fn n_bytes(&self) -> usize {
+        match self {
+            Self::Single(text) => text.len(),
+            Self::Pair(prompt, response) => prompt.len() + response.len(),
+        }
+    }
+}
+
+impl Service {
+    /// The embeddings of all texts that the heads and the router read.
+    pub(super) async fn read(&self, items: &Arc<[Item]>, route: Route) -> Result<Reading, Error> {
+        let responses = items.iter().flat_map(|item| &item.responses);
+        let n_bytes: usize =
+            items.iter().map(|item| &item.prompt).chain(responses).map(|text| text.len()).sum();
+        let look_up = {
+            let (bundle, cache, items) = (self.bundle.clone(), self.queue.cache().clone(), items.clone());
+            move |awaited: &Weak<()>| look_up(&bundle, &cache, &items, &route, awaited)
+        };
+        let LookUp { plans, sources, mut found } =
+            work("look_up", n_bytes <= BYTES_HASHED_AT_ONCE, look_up).await?;
+        let missing: Vec<usize> = (0..found.len()).filter(|&idx| found[idx].is_none()).collect();
+        if !missing.is_empty() {
+            let answers = self.encode(missing.iter().map(|&idx| sources[idx].clone()).collect()).await?;
+            let encoded = answers.all().await.map_err(|error| model_failed("the encoder failed", error))?;
+            missing.into_iter().zip(encoded).for_each(|(idx, text)| found[idx] = Some(text));
+        }
+        let texts: Vec<Encoded> = found.into_iter().flatten().collect();
+        let n_truncated = texts.iter().filter(|text| text.truncated).count();
+        metrics::counter!(metric::TRUNCATED).increment(n_truncated as u64);
+        Ok(Reading { texts, plans })
+    }
+
+    async fn encode(&self, sources: Vec<(TextKey, Source)>) -> Result<Answers, Error> {
+        let lane = self.queue.open(sources.len(), deadline()).map_err(overloaded)?;
+        let n_bytes: usize = sources.iter().map(|(_, source)| source.n_bytes()).sum();
+        let bundle = self.bundle.clone();
+        let tokenise = move |awaited: &Weak<()>| tokenise(&bundle, &sources, lane, awaited);
+        work("tokenize", n_bytes <= BYTES_TOKENISED_AT_ONCE, tokenise).await?.map_err(untokenizable)
+    }
+}
+
+/// What is known of a request's texts before any is encoded.
+struct LookUp {
+    plans: Vec<Plan>,
+    /// The different texts.
+    sources: Vec<(TextKey, Source)>,
+    /// One per source.
+    found: Vec<Option<Encoded>>,
+}
+
+/// Stops early once nobody waits for it.
+fn look_up(
+    bundle: &Bundle,
+    cache: &EmbeddingCache,
+    items: &[Item],
+    route: &Route,
+    awaited: &Weak<()>,
+) -> LookUp {
+    let mut sources = Vec::new();
+    let mut idx_of = HashMap::new();
+    let mut add = |source: Source| {
+        let key = bundle.text_key(source.text());
+        *idx_of.entry(key).or_insert_with(|| {
+            sources.push((key, source));
+            sources.len() - 1
+        })
+    };
+    let is_prompt_read = bundle.features().read_the_prompt() || matches!(route, Route::By(None));
+    let mut plan = |Item { prompt, responses }: &Item| {
+        let response = |response: &Arc<str>| match bundle.manifest().input.template {
+            Template::Separate => Source::Single(response.clone()),
+            Template::Pair => Source::Pair(prompt.clone(), response.clone()),
+        };
+        let prompt_idx = is_prompt_read.then(|| add(Source::Single(prompt.clone())));
+        let router = match route {
+            Route::No => None,
+            Route::By(None) => prompt_idx,
+            Route::By(Some(context)) => Some(add(Source::Single(routed(prompt, Some(context)).into()))),
+        };
+        let responses = responses.iter().map(|text| add(response(text))).collect();
+        Plan { prompt: prompt_idx, router, responses }
+    };
+    let plans = items.iter().take_while(|_| awaited.strong_count() > 0).map(&mut plan).collect();
+    let found = cache.find(sources.iter().map(|(key, _)| *key));
+    LookUp { plans, sources, found }
+}
+
+/// Tokenises texts and sends them to the encoder as it goes; stops early once nobody waits for it.
+fn tokenise(
+    bundle: &Bundle,
+    sources: &[(TextKey, Source)],
+    mut lane: Lane,
+    awaited: &Weak<()>,
+) -> Result<Answers, TokenizerError> {
+    for sources in sources.chunks(TEXTS_AT_ONCE).take_while(|_| awaited.strong_count() > 0) {
+        let tokens = |(key, source): &(TextKey, Source)| {
+            bundle.tokenizer().tokens(source.text()).map(|tokens| (*key, tokens))
+        };
+        lane.push(sources.iter().map(tokens).collect::<Result<_, _>>()?);
+    }
+    Ok(lane.answers())
+}
+
+fn untokenizable(error: TokenizerError) -> Error {
+    Error::new(ErrorKind::Invalid, error.to_string()).with_code("untokenizable_text")
+}
+
+fn overloaded(refused: Refused) -> Error {
+    let (reason, detail) = match refused {
+        Refused::Full { new, max_texts, .. } if new > max_texts => {
+            let detail = format!("found {new} texts, expected at most {max_texts} in one request");
+            return Error::new(ErrorKind::TooLarge, detail).with_code("too_many_texts");
+        }
+        Refused::Full { .. } => ("queue", "too many texts are waiting for the encoder"),
+        Refused::Late { .. } => ("deadline", "too much is waiting for the encoder to answer in time"),
+    };
+    metrics::counter!(metric::SHED, "reason" => reason).increment(1);
+    let error = Error::new(ErrorKind::Overloaded, detail).with_retry_after(refused.retry_after());
+    error.with_source(refused)
+}

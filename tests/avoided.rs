@@ -1,0 +1,119 @@
+//! Work that is not done: texts that are known, that come twice, that nobody awaits, or that would be late.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::server::{FREE, Server, command, serve};
+use common::toy;
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+/// A metric's value; 0 where it is not there yet.
+async fn metric(server: &Server, name: &str) -> f64 {
+    let (_, page) = server.admin.get("/metrics").await;
+    let page = page.as_str().unwrap().to_owned();
+    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+    value.unwrap_or_default()
+}
+
+/// Texts that went through the encoder.
+async fn n_encoded(server: &Server) -> f64 {
+    metric(server, "micro_reward_stage_seconds_count{stage=\"queue_and_encode\"}").await
+}
+
+async fn score(server: &Server, items: Value) -> Value {
+    let (status, answer) = server.client.post("/score", &json!({ "items": items })).await;
+    assert_eq!(status, 200, "{answer}");
+    answer["items"].clone()
+}
+
+#[tokio::test]
+async fn a_text_is_encoded_once_however_often_it_is_asked_for() {
+    let server = serve(&["--state", "memory"]).await;
+    let items = json!([
+        { "prompt": "tell me", "responses": ["thanks", "seven", "thanks"] },
+        { "prompt": "tell me", "responses": ["seven", "tell me"] },
+    ]);
+    let first = score(&server, items.clone()).await;
+    assert_eq!(n_encoded(&server).await, 3.0, "three different texts");
+    assert_eq!(first[0]["rewards"][0], first[0]["rewards"][2]);
+    assert_eq!(score(&server, items).await, first);
+    assert_eq!(n_encoded(&server).await, 3.0);
+    assert_eq!(metric(&server, "micro_reward_cache_lookups_total{result=\"hit\"}").await, 3.0);
+    assert_eq!(metric(&server, "micro_reward_cache_lookups_total{result=\"miss\"}").await, 3.0);
+    assert_eq!(metric(&server, "micro_reward_cached_texts").await, 3.0);
+}
+
+#[tokio::test]
+async fn without_a_cache_the_answer_is_the_same() {
+    let [with, without] = ["268435456", "0"].map(|bytes| {
+        let mut command = command(&[&FREE[..], &["--state", "memory"]].concat());
+        command.env("MICRO_REWARD__CACHE__MAX_BYTES", bytes);
+        common::server::start(command)
+    });
+    let (with, without) = (with.await, without.await);
+    let items = json!([{ "prompt": "tell me", "responses": ["thanks", "seven"] }]);
+    let expected = score(&with, items.clone()).await;
+    for _ in 0..2 {
+        assert_eq!(score(&without, items.clone()).await, expected);
+    }
+    assert_eq!(n_encoded(&without).await, 6.0);
+}
+
+#[tokio::test]
+async fn a_bundle_with_the_same_encoder_finds_what_is_known() {
+    let server = serve(&["--state", "memory"]).await;
+    let items = json!([{ "prompt": "tell me", "responses": ["thanks", "seven"] }]);
+    let first = score(&server, items.clone()).await;
+    let n_before = n_encoded(&server).await;
+    let (status, answer) = server.admin.post("/models/reload", &json!({ "bundle": toy() })).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(score(&server, items).await, first);
+    assert_eq!(n_encoded(&server).await, n_before);
+}
+
+#[tokio::test]
+async fn the_texts_of_a_client_that_hangs_up_are_dropped() {
+    let server = serve(&["--state", "memory"]).await;
+    let responses: Vec<String> = (0..30_000).map(|n| format!("seven {n} {} thanks", n * 7)).collect();
+    let body = json!({ "items": [{ "prompt": "tell me", "responses": responses }] }).to_string();
+    let address = server.client.base.strip_prefix("http://").unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body.as_bytes()).await.unwrap();
+    while n_encoded(&server).await == 0.0 {}
+    drop(stream);
+    while metric(&server, "micro_reward_inflight_requests").await > 0.0 {}
+    assert!(n_encoded(&server).await < 30_000.0);
+    assert_eq!(metric(&server, "micro_reward_queue_texts").await, 0.0);
+    assert_eq!(
+        score(&server, json!([{ "prompt": "tell me", "responses": ["no"] }])).await.as_array().unwrap().len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_caller_says_how_long_it_waits() {
+    let server = serve(&["--state", "memory"]).await;
+    let ask = |timeout: &'static str| {
+        let body =
+            json!({ "items": [{ "prompt": "tell me", "responses": [format!("thanks for {timeout}")] }] });
+        let request = server.client.http.post(format!("{}/score", server.client.base));
+        let request = request.header("x-request-timeout", timeout).json(&body);
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.json::<Value>().await.unwrap())
+        }
+    };
+    assert_eq!(ask("10s").await.0, 200);
+    let (status, problem) = ask("soon").await;
+    assert_eq!((status, &problem["field"]), (400, &json!("x-request-timeout")));
+    let (status, problem) = ask("0s").await;
+    assert_eq!((status, &problem["code"]), (504, &json!("deadline_exceeded")), "{problem}");
+}
