@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make serve`, `make test`. Both fetch what they need first.
-.PHONY: setup setup-tests serve test format lint doc deploy-check proto-check toy fit-default
+.PHONY: setup setup-tests serve test format lint doc deploy-check proto-check toy fit-default bundle-fp32 bundle-int8
 
 setup:
 	@scripts/setup
@@ -38,3 +38,12 @@ toy:
 # Heads and router of models/default, from a directory with the data that models/default/README.md names.
 fit-default: setup
 	models/default/fit.sh $(DATA)
+
+# The encoder of models/fp32, which git does not hold.
+bundle-fp32:
+	@scripts/setup --fp32
+
+# All of models/default out of models/fp32 and the data: the int8 encoder, then heads and router on its embeddings.
+bundle-int8: setup bundle-fp32
+	models/default/quantise.sh target/int8
+	ENCODER=target/int8 models/default/fit.sh $(DATA)
