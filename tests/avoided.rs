@@ -115,5 +115,5 @@ async fn a_caller_says_how_long_it_waits() {
     let (status, problem) = ask("soon").await;
     assert_eq!((status, &problem["field"]), (400, &json!("x-request-timeout")));
     let (status, problem) = ask("0s").await;
-    assert_eq!((status, &problem["code"]), (504, &json!("deadline_exceeded")), "{problem}");
+    assert_eq!((status, &problem["code"]), (503, &json!("overloaded")), "{problem}");
 }

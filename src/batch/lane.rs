@@ -9,8 +9,9 @@ use tokio::sync::watch;
 use super::queue::{Answer, Queue};
 use crate::types::{EncodeError, Encoded, TextKey, Tokens};
 
-/// The part of its time that a request may spend waiting: the estimate is rough, and the work takes time as well.
-const WAIT_SHARE: f64 = 0.75;
+/// The part of its time that a request may spend waiting: the estimate is rough, shorter texts that come later may go first,
+/// and the work takes time as well.
+const WAIT_SHARE: f64 = 0.6;
 
 /// How long to stay away at least, and at most.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
@@ -41,7 +42,8 @@ pub enum Refused {
 impl Refused {
     /// Whether a request that waits for `wait` can be answered within `left`.
     pub(super) fn check(wait: Duration, left: Duration) -> Result<(), Self> {
-        if wait <= left.mul_f64(WAIT_SHARE) { Ok(()) } else { Err(Self::Late { wait, left }) }
+        let is_in_time = !left.is_zero() && wait <= left.mul_f64(WAIT_SHARE);
+        if is_in_time { Ok(()) } else { Err(Self::Late { wait, left }) }
     }
 
     /// When it is worth trying again.

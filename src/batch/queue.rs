@@ -46,8 +46,6 @@ pub struct QueueConfig {
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
-    /// For threads that take anything.
-    work: Condvar,
     /// For threads that take what is small while others are at something large.
     small_work: Condvar,
     cache: Arc<EmbeddingCache>,
@@ -61,7 +59,9 @@ struct State {
     running: HashMap<TextKey, Flight>,
     /// Texts that were let in and are yet to come.
     n_promised: usize,
-    n_idle: usize,
+    /// Threads that take anything and have nothing to do. The last one to come is the first to go: its session's weights are
+    /// still in the cache of its core.
+    idle: Vec<Arc<Condvar>>,
     /// Threads that are at a batch of a large request.
     n_bulk: usize,
     seconds_per_token: f64,
@@ -85,12 +85,12 @@ impl Queue {
             order: Order::default(),
             running: HashMap::new(),
             n_promised: 0,
-            n_idle: 0,
+            idle: Vec::new(),
             n_bulk: 0,
             seconds_per_token: config.seconds_per_token,
             is_closed: false,
         };
-        Self { state: Mutex::new(state), work: Condvar::new(), small_work: Condvar::new(), cache, config }
+        Self { state: Mutex::new(state), small_work: Condvar::new(), cache, config }
     }
 
     /// What is known already.
@@ -139,10 +139,12 @@ impl Queue {
             Pending::Flying(key, state.add(key, tokens, is_bulk, tag))
         };
         let pending = texts.into_iter().map(&mut add).collect();
-        let (n_new, n_idle) = (state.order.len() - n_before, state.n_idle);
-        let is_urgent = !is_bulk && state.n_bulk > 0 && n_new > n_idle;
+        let n_new = state.order.len() - n_before;
+        let n_idle = state.idle.len().saturating_sub(n_new);
+        let woken = state.idle.split_off(n_idle);
+        let is_urgent = !is_bulk && state.n_bulk > 0 && n_new > woken.len();
         drop(state);
-        (0..n_new.min(n_idle)).for_each(|_| _ = self.work.notify_one());
+        woken.iter().for_each(|thread| _ = thread.notify_one());
         if is_urgent {
             self.small_work.notify_one();
         }
@@ -162,8 +164,8 @@ impl Queue {
         }
     }
 
-    /// Takes the next batch, waiting for one; none once the queue is closed.
-    pub(super) fn pop(&self, takes: Takes) -> Option<Batch> {
+    /// Takes the next batch, waiting for one; none once the queue is closed. `own` is the calling thread's.
+    pub(super) fn pop(&self, takes: Takes, own: &Arc<Condvar>) -> Option<Batch> {
         let mut state = self.state.lock();
         loop {
             if state.is_closed {
@@ -178,9 +180,9 @@ impl Queue {
             }
             match takes {
                 Takes::All => {
-                    state.n_idle += 1;
-                    self.work.wait(&mut state);
-                    state.n_idle -= 1;
+                    state.idle.push(own.clone());
+                    // Whoever wakes a thread has taken it from the list, and a condition variable of parking_lot wakes for nothing else.
+                    own.wait(&mut state);
                 }
                 Takes::Small => self.small_work.wait(&mut state),
             }
@@ -212,8 +214,9 @@ impl Queue {
     pub fn close(&self) {
         let mut state = self.state.lock();
         (state.is_closed, state.order) = (true, Order::default());
+        let idle = std::mem::take(&mut state.idle);
         drop(state);
-        self.work.notify_all();
+        idle.iter().for_each(|thread| _ = thread.notify_one());
         self.small_work.notify_all();
     }
 
@@ -231,7 +234,7 @@ impl State {
     }
 
     fn take(&mut self, takes: Takes, budgets: &Budgets) -> Option<Batch> {
-        if takes == Takes::Small && (self.n_idle > 0 || self.n_bulk == 0) {
+        if takes == Takes::Small && (!self.idle.is_empty() || self.n_bulk == 0) {
             return None;
         }
         let (batch, n_abandoned) = self.order.cut(budgets, takes == Takes::Small);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
 use super::order::Job;
@@ -99,7 +99,8 @@ impl Drop for Death<'_> {
 
 fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat) {
     let _death = Death(beat);
-    while let Some(batch) = queue.pop(takes) {
+    let own = Arc::new(Condvar::new());
+    while let Some(batch) = queue.pop(takes, &own) {
         let start = Instant::now();
         *beat.0.lock() = Pulse::BusySince(start);
         let longest = batch.jobs.iter().map(|job| job.tokens.ids.len()).max().unwrap_or_default();
@@ -119,10 +120,11 @@ fn encode(queue: &Queue, encoder: &mut dyn Encode, jobs: &[Job]) {
     match encode_all(encoder, &texts) {
         Ok(embeddings) => {
             for (job, embedding) in jobs.iter().zip(embeddings) {
-                let truncated = job.tokens.truncated;
-                queue.land(job.key, Ok(Encoded { embedding, truncated }));
+                // Before the answer: who has it finds it counted.
                 metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue_and_encode")
                     .record(job.queued_at.elapsed());
+                let truncated = job.tokens.truncated;
+                queue.land(job.key, Ok(Encoded { embedding, truncated }));
             }
         }
         Err(error) => match jobs {

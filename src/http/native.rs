@@ -16,23 +16,29 @@ use crate::types::{
     UserView,
 };
 
+/// How long the caller waits, as in `2s`; `server.request_timeout` without it. What can't be done by then is refused at once.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header, names("X-Request-Timeout"))]
+#[expect(dead_code, reason = "the process reads it, for every route; this is its description")]
+struct Waits(Option<String>);
+
 type Verb<T> = Result<Answer<T>, Problem>;
 type Shared = State<Arc<Service>>;
 type PathId = Result<Path<String>, PathRejection>;
 
-#[utoipa::path(post, path = "/score", request_body = ScoreRequest, responses(
+#[utoipa::path(post, path = "/score", request_body = ScoreRequest, params(Waits), responses(
     (status = 200, body = ScoreAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
 pub(super) async fn score(State(service): Shared, Json(request): Json<ScoreRequest>) -> Verb<ScoreAnswer> {
     Ok(Answer(service.score(request).await?))
 }
 
-#[utoipa::path(post, path = "/rank", request_body = RankRequest, responses(
+#[utoipa::path(post, path = "/rank", request_body = RankRequest, params(Waits), responses(
     (status = 200, body = RankAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
 pub(super) async fn rank(State(service): Shared, Json(request): Json<RankRequest>) -> Verb<RankAnswer> {
     Ok(Answer(service.rank(request).await?))
 }
 
-#[utoipa::path(post, path = "/compare", request_body = CompareRequest, responses(
+#[utoipa::path(post, path = "/compare", request_body = CompareRequest, params(Waits), responses(
     (status = 200, body = CompareAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
 pub(super) async fn compare(
     State(service): Shared,
@@ -41,7 +47,7 @@ pub(super) async fn compare(
     Ok(Answer(service.compare(request).await?))
 }
 
-#[utoipa::path(post, path = "/elicit", request_body = ElicitRequest, responses(
+#[utoipa::path(post, path = "/elicit", request_body = ElicitRequest, params(Waits), responses(
     (status = 200, body = ElicitAnswer), (status = "4XX", body = super::problem::ProblemBody<'static>)))]
 pub(super) async fn elicit(State(service): Shared, Json(request): Json<ElicitRequest>) -> Verb<ElicitAnswer> {
     Ok(Answer(service.elicit(request).await?))

@@ -102,8 +102,8 @@ impl Runtime {
 
     /// One thread per session: model threads are the parallelism.
     fn session(&self, path: &Path, provider: Provider) -> Result<Session, ort::Error> {
-        // Further levels fuse operators, which made both shipped encoders slower on CPUs (benches/speed levels). It is
-        // the same everywhere, as a quantised encoder's embeddings change with it.
+        // Further levels are slower on CPUs (`benches/baselines/run levels`). It is the same everywhere, as the embeddings of
+        // a quantised encoder can change with it.
         let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::Level1)?
             .with_intra_threads(1)?

@@ -183,7 +183,9 @@ impl Error {
             ErrorKind::Internal | ErrorKind::ModelUnavailable | ErrorKind::StoreUnavailable => {
                 tracing::error!(code, source, "{self}");
             }
-            ErrorKind::Overloaded | ErrorKind::DeadlineExceeded => tracing::warn!(code, source, "{self}"),
+            ErrorKind::DeadlineExceeded => tracing::warn!(code, source, "{self}"),
+            // They come by the thousand when there is least time to write them down; a metric counts them.
+            ErrorKind::Overloaded => tracing::debug!(code, source, "{self}"),
             _ => tracing::debug!(code, source, "{self}"),
         }
     }
