@@ -5,7 +5,7 @@
 use std::fs;
 use std::num::NonZeroUsize;
 
-use micro_reward::types::config::{Config, Layers};
+use micro_reward::types::config::{Config, Layers, Provider};
 
 fn problems(layers: Layers) -> String {
     Config::new(layers).unwrap_err().to_string()
@@ -79,4 +79,22 @@ fn durations_that_would_never_end_are_refused() {
         problems(Layers::defaults().flag("--z", "health.stall_limit", Some("0s".to_owned())))
             .contains("above 0")
     );
+}
+
+#[test]
+fn the_encoders_devices_and_threads_are_checked_by_name() {
+    let flag = |key: &str, text: &str| Layers::defaults().flag("--x", key, Some(text.to_owned()));
+    let config = Config::new(flag("model.execution_providers", "cuda, cpu")).unwrap();
+    assert_eq!(config.model.execution_providers, [Provider::Cuda, Provider::Cpu]);
+    assert_eq!(config.batch.threads.get(), 1, "one session for a device that is no core");
+    assert!(config.batch.tokens.is_none(), "measured");
+    for (key, text, expected) in [
+        ("model.execution_providers", "gpu", "found \"gpu\", expected \"cpu\" or \"cuda\" or \"tensorrt\""),
+        ("batch.small_threads", "-1", "found -1, expected a whole number above 0"),
+        ("batch.small_threads", "1000000", "found 1000000, expected at most 1024"),
+        ("cache.max_bytes", "-1", "found -1, expected a whole number of bytes, 0 or above"),
+    ] {
+        let found = problems(flag(key, text));
+        assert!(found.contains(&format!("`{key}`: {expected}")), "{found}");
+    }
 }

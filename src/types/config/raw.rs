@@ -203,7 +203,10 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
                 0 => NonZeroUsize::MIN,
                 threads => check.count_up_to("batch.threads", threads, MAX_THREADS),
             },
-            small_threads: check.size("batch.small_threads", raw.batch.small_threads) as usize,
+            small_threads: match raw.batch.small_threads {
+                0 => 0,
+                threads => check.count_up_to("batch.small_threads", threads, MAX_THREADS).get(),
+            },
             tokens: (raw.batch.tokens != 0).then(|| check.count("batch.tokens", raw.batch.tokens)),
             queue_texts: check.count("batch.queue_texts", raw.batch.queue_texts),
         },
