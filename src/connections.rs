@@ -93,17 +93,14 @@ pub fn raise_descriptors() -> u64 {
     }
 }
 
-async fn serve(listener: TcpListener, routes: Router, limits: Limits, mut stopped: watch::Receiver<bool>) {
+async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopped: watch::Receiver<bool>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout);
     let [interval, timeout] = PING;
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout);
     let open = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.max_connections));
-    let mut stopping = pin!(async move {
-        // An error means that the sender is gone, which is a stop as well.
-        let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
-    });
+    let mut stopping = pin!(stop(stopped.clone()));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -112,20 +109,34 @@ async fn serve(listener: TcpListener, routes: Router, limits: Limits, mut stoppe
         };
         let Some((stream, place)) = accepted else { continue };
         let service = TowerToHyperService::new(routes.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = open.watch(connection.into_owned());
+        let (builder, watcher, stopped) = (builder.clone(), open.watcher(), stopped.clone());
         tokio::spawn(async move {
+            let _place = place;
+            // The library's own limit begins with the first byte.
+            let first = async { stream.peek(&mut [0]).await };
+            let speaks = tokio::select! {
+                () = stop(stopped) => false,
+                first = tokio::time::timeout(limits.idle_timeout, first) => first.is_ok(),
+            };
+            if !speaks {
+                return;
+            }
             metrics::gauge!(metric::CONNECTIONS).increment(1.0);
-            if let Err(error) = connection.await {
+            let connection = builder.serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = watcher.watch(connection.into_owned()).await {
                 // Peers go away and talk nonsense: that is nobody's fault here.
                 tracing::debug!(error, "a connection ended early");
             }
             metrics::gauge!(metric::CONNECTIONS).decrement(1.0);
-            drop(place);
         });
     }
     drop(listener);
     open.shutdown().await;
+}
+
+async fn stop(mut stopped: watch::Receiver<bool>) {
+    // An error means that the sender is gone, which is a stop as well.
+    let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
 }
 
 /// Waits for a place, then for somebody to take it; none where accepting failed.
@@ -201,6 +212,17 @@ mod tests {
         stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_says_a_word_is_closed() {
+        let (port, address) = port(10, Duration::ZERO);
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(port.close(Duration::from_secs(10)).await, "it holds up no stop");
+        assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
     }
 
     #[tokio::test(start_paused = true)]
