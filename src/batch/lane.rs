@@ -93,7 +93,7 @@ impl Lane {
 impl Drop for Lane {
     fn drop(&mut self) {
         if self.n_promised > 0 {
-            self.answers.queue.withdraw(self.n_promised);
+            self.answers.queue.withdraw(self.n_promised, self.is_bulk);
         }
     }
 }

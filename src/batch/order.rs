@@ -98,9 +98,27 @@ impl Order {
         abandoned.and_then(|place| self.remove(place)).is_some()
     }
 
-    /// How many tokens are served before a request that came now, about.
-    pub(super) fn n_tokens_before(&self, is_bulk: bool) -> usize {
+    /// How many tokens wait that are of small requests, or of any for a large one.
+    pub(super) fn n_tokens(&self, is_bulk: bool) -> usize {
         self.n_tokens[..=usize::from(is_bulk)].iter().sum()
+    }
+
+    /// How many tokens come before the last text of a request that came now with `n_tokens` tokens. Counts no
+    /// further once it has found `enough`.
+    pub(super) fn n_tokens_ahead(&self, n_tokens: u64, enough: usize) -> usize {
+        let last = self.now.saturating_add(n_tokens);
+        let ahead = [false, true].into_iter().flat_map(|is_bulk| {
+            let [first, last] = [(0, 0), (last, u64::MAX)].map(|(tag, age)| Place { is_bulk, tag, age });
+            self.jobs.range(first..=last)
+        });
+        let mut sum = 0;
+        for (_, job) in ahead {
+            sum += job.tokens.ids.len();
+            if sum >= enough {
+                break;
+            }
+        }
+        sum
     }
 
     pub(super) fn has_small(&self) -> bool {
@@ -117,7 +135,10 @@ impl Order {
                 n_abandoned += 1;
                 continue;
             }
-            self.now = self.now.max(place.tag);
+            // What a thread for small requests takes is beside the turns of the others: large requests must not fall behind by it.
+            if !only_small {
+                self.now = self.now.max(place.tag);
+            }
             let longest = lead.tokens.ids.len();
             let n_texts = budgets.n_texts(longest);
             let shortest = Reverse((longest * MIN_FILL.0).div_ceil(MIN_FILL.1));

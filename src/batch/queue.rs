@@ -17,8 +17,14 @@ use crate::types::{EncodeError, Encoded, TextKey, Tokens, metric};
 /// A request with more texts is a large one. Best-of-n calls and chats are below, rollout batches above.
 const SMALL_TEXTS: usize = 32;
 
-/// How much a batch moves the measured pace.
+/// How much a batch moves the measured pace, and a text the measured length.
 const NEWS: f64 = 0.05;
+
+/// The tokens of a text, until it is known better.
+const TOKENS_PER_TEXT: f64 = 64.0;
+
+/// A text that is not known yet is taken to be this much longer than others: what is shorter goes before it.
+const LONGER: f64 = 2.0;
 
 /// Texts dropped under one lock: others want it too.
 const DROPPED_AT_ONCE: usize = 256;
@@ -57,14 +63,15 @@ struct State {
     order: Order,
     /// Texts that are being encoded now.
     running: HashMap<TextKey, Flight>,
-    /// Texts that were let in and are yet to come.
-    n_promised: usize,
+    /// Texts of small requests and of large ones that were let in and are yet to come.
+    n_promised: [usize; 2],
     /// Threads that take anything and have nothing to do. The last one to come is the first to go: its session's weights are
     /// still in the cache of its core.
     idle: Vec<Arc<Condvar>>,
     /// Threads that are at a batch of a large request.
     n_bulk: usize,
     seconds_per_token: f64,
+    tokens_per_text: f64,
     is_closed: bool,
 }
 
@@ -84,10 +91,11 @@ impl Queue {
         let state = State {
             order: Order::default(),
             running: HashMap::new(),
-            n_promised: 0,
+            n_promised: [0; 2],
             idle: Vec::new(),
             n_bulk: 0,
             seconds_per_token: config.seconds_per_token,
+            tokens_per_text: TOKENS_PER_TEXT,
             is_closed: false,
         };
         Self { state: Mutex::new(state), small_work: Condvar::new(), cache, config }
@@ -99,6 +107,12 @@ impl Queue {
         &self.cache
     }
 
+    /// How many texts may wait.
+    #[must_use]
+    pub fn max_texts(&self) -> usize {
+        self.config.max_texts
+    }
+
     /// Lets a request with `n_texts` texts in, whose caller waits until `deadline`; all of them or none.
     ///
     /// # Errors
@@ -106,15 +120,16 @@ impl Queue {
     pub fn open(self: &Arc<Self>, n_texts: usize, deadline: Option<Instant>) -> Result<Lane, Refused> {
         let is_bulk = n_texts > SMALL_TEXTS;
         let mut state = self.state.lock();
-        let (waiting, max_texts) = (state.order.len() + state.n_promised, self.config.max_texts);
+        let n_promised: usize = state.n_promised.iter().sum();
+        let (waiting, max_texts) = (state.order.len() + n_promised, self.config.max_texts);
         if waiting + n_texts > max_texts {
             return Err(Refused::Full { waiting, new: n_texts, max_texts });
         }
         if let Some(deadline) = deadline {
-            let wait = state.wait(is_bulk, self.config.n_threads);
-            Refused::check(wait, deadline.saturating_duration_since(Instant::now()))?;
+            let left = deadline.saturating_duration_since(Instant::now());
+            state.check(n_texts, is_bulk, left, self.config.n_threads)?;
         }
-        state.n_promised += n_texts;
+        state.n_promised[usize::from(is_bulk)] += n_texts;
         drop(state);
         Ok(Lane::new(self.clone(), n_texts, is_bulk))
     }
@@ -131,7 +146,8 @@ impl Queue {
         let mut state = self.state.lock();
         let n_before = state.order.len();
         let mut add = |(key, tokens): (TextKey, Tokens)| {
-            state.n_promised -= 1;
+            state.n_promised[usize::from(is_bulk)] -= 1;
+            state.tokens_per_text += NEWS * (tokens.ids.len() as f64 - state.tokens_per_text);
             if let Some(encoded) = self.cache.get(key) {
                 return Pending::Known(encoded);
             }
@@ -142,7 +158,7 @@ impl Queue {
         let n_new = state.order.len() - n_before;
         let n_idle = state.idle.len().saturating_sub(n_new);
         let woken = state.idle.split_off(n_idle);
-        let is_urgent = !is_bulk && state.n_bulk > 0 && n_new > woken.len();
+        let is_urgent = !is_bulk && state.n_bulk > 0 && state.idle.is_empty() && state.order.has_small();
         drop(state);
         woken.iter().for_each(|thread| _ = thread.notify_one());
         if is_urgent {
@@ -152,8 +168,8 @@ impl Queue {
     }
 
     /// Gives up the places of texts that will not be pushed.
-    pub(super) fn withdraw(&self, n_promised: usize) {
-        self.state.lock().n_promised -= n_promised;
+    pub(super) fn withdraw(&self, n_promised: usize, is_bulk: bool) {
+        self.state.lock().n_promised[usize::from(is_bulk)] -= n_promised;
     }
 
     /// Drops those of the texts that wait and that nobody awaits any more.
@@ -227,10 +243,22 @@ impl Queue {
 }
 
 impl State {
-    /// How long a request that comes now waits, about.
-    fn wait(&self, is_bulk: bool, n_threads: usize) -> Duration {
-        let seconds = self.order.n_tokens_before(is_bulk) as f64 * self.seconds_per_token / n_threads as f64;
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    /// Whether a request that comes now with `n_texts` texts gets its turn within `left`, about.
+    fn check(&self, n_texts: usize, is_bulk: bool, left: Duration, n_threads: usize) -> Result<(), Refused> {
+        let seconds_per_token = self.seconds_per_token / n_threads as f64;
+        let wait = |n_tokens: f64| {
+            Duration::try_from_secs_f64(n_tokens * seconds_per_token).unwrap_or(Duration::MAX)
+        };
+        let tokens_of = |n_texts: usize| n_texts as f64 * self.tokens_per_text;
+        let n_promised = self.n_promised[..=usize::from(is_bulk)].iter().sum();
+        let all = wait(self.order.n_tokens(is_bulk) as f64 + tokens_of(n_promised));
+        Refused::check(all, left).or_else(|late| {
+            // Larger ones are not ahead of it with all that they have.
+            let enough = left.as_secs_f64() / seconds_per_token;
+            let ahead = self.order.n_tokens_ahead((LONGER * tokens_of(n_texts)) as u64, enough as usize);
+            let ahead = wait(ahead as f64 + tokens_of(self.n_promised[0]));
+            Refused::check(ahead, left).map_err(|_| late)
+        })
     }
 
     fn take(&mut self, takes: Takes, budgets: &Budgets) -> Option<Batch> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::time::Instant;
 
-use super::order::Job;
+use super::order::{Batch, Job};
 use super::queue::{Queue, Takes};
 use crate::types::{Embedding, Encode, EncodeError, Encoded, Tokens, metric};
 
@@ -107,11 +107,30 @@ fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat) {
         let n_tokens = batch.jobs.len() * longest;
         metrics::histogram!(metric::BATCH_TEXTS).record(batch.jobs.len() as f64);
         metrics::histogram!(metric::BATCH_TOKENS).record(n_tokens as f64);
+        let run = Run { queue, batch: &batch, n_tokens, start };
         encode(queue, encoder.as_mut(), &batch.jobs);
-        let took = start.elapsed();
-        queue.done(batch.is_bulk, n_tokens, took);
-        metrics::histogram!(metric::STAGE_SECONDS, "stage" => "encode").record(took);
+        drop(run);
         *beat.0.lock() = Pulse::Idle;
+    }
+}
+
+/// A batch that a thread is at, until the thread is done with it, be it by a panic.
+struct Run<'a> {
+    queue: &'a Queue,
+    batch: &'a Batch,
+    n_tokens: usize,
+    start: Instant,
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            // Nobody may wait for these texts any more, nor join those who do.
+            self.batch.jobs.iter().for_each(|job| self.queue.land(job.key, Err(EncodeError::Gone)));
+        }
+        let took = self.start.elapsed();
+        self.queue.done(self.batch.is_bulk, self.n_tokens, took);
+        metrics::histogram!(metric::STAGE_SECONDS, "stage" => "encode").record(took);
     }
 }
 
@@ -140,5 +159,39 @@ fn encode_all(encoder: &mut dyn Encode, texts: &[&Tokens]) -> Result<Vec<Embeddi
     match embeddings.len() == texts.len() {
         true => Ok(embeddings),
         false => Err(EncodeError::Count { found: embeddings.len(), expected: texts.len() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Budgets, EmbeddingCache, QueueConfig};
+    use crate::types::TextKey;
+
+    struct Panics;
+
+    impl Encode for Panics {
+        fn encode(&mut self, _: &[&Tokens]) -> Result<Vec<Embedding>, EncodeError> {
+            panic!("as a foreign library might");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_thread_that_panics_leaves_nobody_waiting() {
+        let config = QueueConfig {
+            budgets: Budgets::fixed(100),
+            max_texts: 10,
+            n_threads: 1,
+            seconds_per_token: 0.01,
+        };
+        let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
+        let mut lane = queue.open(2, None).unwrap();
+        let tokens = Tokens { ids: vec![1], type_ids: vec![0], truncated: false };
+        lane.push(vec![(TextKey([1; 16]), tokens.clone()), (TextKey([2; 16]), tokens)]);
+        let encoders = Encoders { all: vec![Box::new(Panics)], small: Vec::new() };
+        let workers = Workers::spawn(&queue, encoders).unwrap();
+        assert_eq!(lane.answers().all().await, Err(EncodeError::Gone));
+        workers.stop();
+        assert!(!workers.are_healthy(Duration::MAX));
     }
 }

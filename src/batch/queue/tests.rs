@@ -204,7 +204,7 @@ async fn who_would_be_answered_too_late_is_refused_at_once() {
     let queue = queue(1000);
     let within = |seconds| Some(Instant::now() + Duration::from_secs(seconds));
     // 1,000 tokens at 100 a second and thread: 5 s for two threads.
-    let _answers = ask(&queue, (0..10).map(|name| (name, 100)));
+    let _answers: Vec<_> = (0..10).map(|name| ask(&queue, [(name, 100)])).collect();
     let refused = queue.open(1, within(8)).unwrap_err();
     assert_eq!(refused, Refused::Late { wait: Duration::from_secs(5), left: Duration::from_secs(8) });
     assert_eq!(refused.retry_after(), Duration::from_secs(1));
@@ -220,6 +220,38 @@ async fn a_large_request_that_waits_refuses_no_small_one() {
     let _large = ask_much(&queue, 100, 100);
     assert!(queue.open(1, soon).is_ok());
     assert!(matches!(queue.open(SMALL_TEXTS + 1, soon), Err(Refused::Late { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_larger_request_that_waits_refuses_no_smaller_one() {
+    let queue = queue(1000);
+    let soon = Some(Instant::now() + Duration::from_secs(60));
+    let _larger = ask(&queue, (0..500).map(|name| (name, 100)));
+    assert!(queue.open(SMALL_TEXTS + 1, soon).is_ok(), "33 of the 500 come before it: 17 s");
+    assert!(matches!(queue.open(200, soon), Err(Refused::Late { .. })), "200 of them: 100 s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn texts_that_are_promised_take_time_as_well() {
+    let queue = queue(1000);
+    let soon = Some(Instant::now() + Duration::from_secs(10));
+    let promised: Vec<_> = (0..20).map(|_| queue.open(1, None).unwrap()).collect();
+    assert!(matches!(queue.open(1, soon), Err(Refused::Late { .. })), "20 of 64 tokens: 6.4 s");
+    drop(promised);
+    assert!(queue.open(1, soon).is_ok());
+}
+
+#[test]
+fn what_a_thread_for_small_requests_takes_delays_no_large_one() {
+    let queue = queue(1000);
+    let _large = ask_much(&queue, 100, 50);
+    assert_eq!(next(&queue), [100, 101]);
+    for name in 0..20 {
+        let _small = ask(&queue, [(name, 90)]);
+        assert!(queue.state.lock().take(Takes::Small, &Budgets::fixed(100)).is_some());
+    }
+    let _other = ask_much(&queue, 200, 50);
+    assert_eq!(next(&queue), [200, 102], "they take turns");
 }
 
 #[tokio::test]
