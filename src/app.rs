@@ -193,10 +193,10 @@ async fn routes(
     let verbs = http::routes(live.clone())
         .merge(grpc::routes(live.clone(), max_body_bytes, stopped)?)
         .layer(DefaultBodyLimit::max(max_body_bytes))
-        // A panic of one request must not reach the metrics and the log as a dropped connection.
-        .layer(CatchPanicLayer::custom(observe::panicked))
         // Within the observation, so that what is shed is counted and logged like any answer.
-        .layer(middleware::from_fn_with_state(admission, admission::admit));
+        .layer(middleware::from_fn_with_state(admission, admission::admit))
+        // A panic of one request must not reach the metrics and the log as a dropped connection.
+        .layer(CatchPanicLayer::custom(observe::panicked));
     // Health has to answer under load as well: it needs no permit.
     let (standard, serving) = grpc::standard(stopped).await?;
     let routes = verbs

@@ -3,21 +3,30 @@
 //! The laws: a connection that is busy is never cut; one that is idle stays open for `idle_timeout`, so that pools of
 //! clients find it; and no number of connections uses up the descriptors that the state and the other port need.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
+use axum::body::HttpBody;
+use axum::extract::Request;
+use axum::response::Response;
+use axum::{BoxError, Router};
+use bytes::Bytes;
+use futures::future::BoxFuture;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tower::Service;
 
+use crate::guarded::keep;
+use crate::metrics::Raised;
 use crate::types::metric;
 
 /// Connections that may wait to be accepted: trainers open thousands at once.
@@ -29,12 +38,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How often a peer of HTTP/2 is asked whether it is still there, and how long it may take to answer.
 const PING: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(20)];
 
+/// How long a peer may take to agree that a connection is over.
+const GOODBYE: Duration = Duration::from_secs(5);
+
 /// The bounds of one port.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Connections at once; others wait to be accepted.
     pub max_connections: usize,
-    /// How long a connection may say nothing, and how long it may take to say what it wants.
+    /// How long a connection may be without a request, and how long it may take to say what it wants.
     pub idle_timeout: Duration,
 }
 
@@ -95,48 +107,112 @@ pub fn raise_descriptors() -> u64 {
 
 async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopped: watch::Receiver<bool>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.idle_timeout);
     let [interval, timeout] = PING;
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout);
-    let open = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(limits.max_connections));
+    let mut open = JoinSet::new();
     let mut stopping = pin!(stop(stopped.clone()));
     loop {
         let accepted = tokio::select! {
             biased;
             () = &mut stopping => break,
+            _ = open.join_next(), if !open.is_empty() => continue,
             accepted = accept(&listener, &places) => accepted,
         };
-        let Some((stream, place)) = accepted else { continue };
-        let service = TowerToHyperService::new(routes.clone());
-        let (builder, watcher, stopped) = (builder.clone(), open.watcher(), stopped.clone());
-        tokio::spawn(async move {
-            let _place = place;
-            // The library's own limit begins with the first byte.
-            let first = async { stream.peek(&mut [0]).await };
-            let speaks = tokio::select! {
-                () = stop(stopped) => false,
-                first = tokio::time::timeout(limits.idle_timeout, first) => first.is_ok(),
-            };
-            if !speaks {
-                return;
-            }
-            metrics::gauge!(metric::CONNECTIONS).increment(1.0);
-            let connection = builder.serve_connection(TokioIo::new(stream), service);
-            if let Err(error) = watcher.watch(connection.into_owned()).await {
-                // Peers go away and talk nonsense: that is nobody's fault here.
-                tracing::debug!(error, "a connection ended early");
-            }
-            metrics::gauge!(metric::CONNECTIONS).decrement(1.0);
-        });
+        if let Some((stream, place)) = accepted {
+            let connection = talk(stream, builder.clone(), routes.clone(), limits, stopped.clone());
+            open.spawn(async move { (connection.await, place).0 });
+        }
     }
     drop(listener);
-    open.shutdown().await;
+    while open.join_next().await.is_some() {}
+}
+
+/// Serves one connection until its peer ends it, or until it was idle for too long, or until `stopped`.
+async fn talk(
+    stream: TcpStream,
+    builder: auto::Builder<TokioExecutor>,
+    routes: Router,
+    limits: Limits,
+    stopped: watch::Receiver<bool>,
+) {
+    let _open = Raised::new(metric::CONNECTIONS);
+    let in_flight = watch::Sender::new(0);
+    let is_idle = |for_long| idle(in_flight.subscribe(), for_long);
+    let service = TowerToHyperService::new(Counting { routes, in_flight: in_flight.clone() });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => Some(ended),
+        () = stop(stopped) => None,
+        () = is_idle(limits.idle_timeout) => None,
+    };
+    if ended.is_none() {
+        connection.as_mut().graceful_shutdown();
+        ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = is_idle(GOODBYE) => None,
+        };
+    }
+    if let Some(Err(error)) = ended {
+        // Peers go away and talk nonsense: that is nobody's fault here.
+        tracing::debug!(error, "a connection ended early");
+    }
 }
 
 async fn stop(mut stopped: watch::Receiver<bool>) {
     // An error means that the sender is gone, which is a stop as well.
     let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+}
+
+/// Waits until no request was in flight `for_long`.
+async fn idle(mut in_flight: watch::Receiver<usize>, for_long: Duration) {
+    while in_flight.wait_for(|n| *n == 0).await.is_ok() {
+        if tokio::time::timeout(for_long, in_flight.changed()).await.is_err() {
+            break;
+        }
+    }
+}
+
+/// The routes of one connection, and how many of its requests are not answered to the last byte.
+#[derive(Clone)]
+struct Counting {
+    routes: Router,
+    in_flight: watch::Sender<usize>,
+}
+
+impl<B> Service<Request<B>> for Counting
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let in_flight = InFlight::new(&self.in_flight);
+        let answer = self.routes.call(request);
+        Box::pin(async { Ok(keep(answer.await?, in_flight)) })
+    }
+}
+
+struct InFlight(watch::Sender<usize>);
+
+impl InFlight {
+    fn new(in_flight: &watch::Sender<usize>) -> Self {
+        in_flight.send_modify(|n| *n += 1);
+        Self(in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
 }
 
 /// Waits for a place, then for somebody to take it; none where accepting failed.
@@ -206,19 +282,17 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_that_never_ends_holds_no_connection_for_ever() {
-        let (_port, address) = port(10, Duration::ZERO);
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_never_says_a_word_is_closed() {
+    async fn whatever_a_peer_begins_with_it_holds_no_connection_for_ever() {
+        const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        const SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
         let (port, address) = port(10, Duration::ZERO);
-        let mut silent = TcpStream::connect(address).await.unwrap();
-        assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+        for begin in
+            [&b""[..], b"P", &PREFACE[..20], PREFACE, &[PREFACE, SETTINGS].concat(), b"GET / HTTP/1.1\r\n"]
+        {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(begin).await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
         let mut silent = TcpStream::connect(address).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(port.close(Duration::from_secs(10)).await, "it holds up no stop");

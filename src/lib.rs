@@ -34,6 +34,7 @@ pub mod cli;
 mod admin;
 mod admission;
 mod connections;
+mod guarded;
 mod health;
 mod metrics;
 mod observe;

@@ -83,6 +83,25 @@ impl Recorder {
     }
 }
 
+/// A gauge that is higher by one for as long as this lives.
+#[derive(Debug)]
+pub struct Raised(&'static str);
+
+impl Raised {
+    /// Raises it.
+    #[must_use]
+    pub fn new(gauge: &'static str) -> Self {
+        gauge!(gauge).increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        gauge!(self.0).decrement(1.0);
+    }
+}
+
 fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
     use metrics_exporter_prometheus::Matcher::{Full, Suffix};
     // 100 us to about 2 minutes, by factors of 2.

@@ -39,8 +39,10 @@ pub fn load(config: &Config, dir: &Path, cache: &Arc<EmbeddingCache>) -> Result<
     let (n_threads, n_small) = (config.batch.threads.get(), config.batch.small_threads);
     let (bundle, mut encoders) = Bundle::load(&runtime, dir, n_threads + n_small)?;
     let Measured { budgets, seconds_per_token } = measure(&bundle, &mut encoders[0])?;
-    let budgets = config.batch.tokens.map_or(budgets, |tokens| Budgets::fixed(tokens.get()));
     let may_batch = encoders[0].may_batch();
+    // Of texts that the encoder takes one by one, a batch would only keep the first waiting for the last.
+    let fixed = config.batch.tokens.filter(|_| may_batch);
+    let budgets = fixed.map_or(budgets, |tokens| Budgets::fixed(tokens.get()));
     tracing::info!(batches = %budgets, may_batch, tokens_per_second = n_threads as f64 / seconds_per_token, "measured");
     let max_texts = config.batch.queue_texts.get();
     let queue = QueueConfig { budgets, max_texts, n_threads, seconds_per_token };

@@ -112,8 +112,24 @@ async fn a_caller_says_how_long_it_waits() {
         }
     };
     assert_eq!(ask("10s").await.0, 200);
-    let (status, problem) = ask("soon").await;
-    assert_eq!((status, &problem["field"]), (400, &json!("x-request-timeout")));
+    for nonsense in ["soon", "5", "-1s", "18446744073709551615s 1000ms"] {
+        let (status, problem) = ask(nonsense).await;
+        assert_eq!((status, &problem["field"]), (400, &json!("x-request-timeout")), "{nonsense}");
+    }
     let (status, problem) = ask("0s").await;
-    assert_eq!((status, &problem["code"]), (503, &json!("overloaded")), "{problem}");
+    assert_eq!((status, &problem["code"]), (504, &json!("deadline_exceeded")), "{problem}");
+}
+
+#[tokio::test]
+async fn a_caller_says_once_how_long_it_waits() {
+    let server = serve(&["--state", "memory"]).await;
+    let request = server.client.http.post(format!("{}/score", server.client.base));
+    let request = request.header("x-request-timeout", "2s").header("x-request-timeout", "3s");
+    let answer = request.json(&json!({ "items": [] })).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 400);
+    let problem: Value = answer.json().await.unwrap();
+    assert_eq!(
+        problem["detail"],
+        "found \"2s\" and 1 more, expected one duration such as \"2s\" or \"500ms\""
+    );
 }

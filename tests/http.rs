@@ -372,6 +372,22 @@ async fn a_request_with_more_texts_than_the_queue_holds_is_refused_for_good() {
         let request = json!({ "items": [{ "prompt": "a", "responses": responses }] });
         let (status, problem) = client.post("/score", &request).await;
         assert_eq!((status, &problem["code"]), (413, &json!("too_many_texts")), "{problem}");
+        let responses = vec!["b"; 11];
+        let request = json!({ "items": [{ "prompt": "a", "responses": responses }] });
+        let (status, problem) = client.post("/score", &request).await;
+        let expected = json!("found 11 responses, expected at most 10 in one request");
+        assert_eq!((status, &problem["detail"]), (413, &expected), "they are rows, though one text");
+    });
+}
+
+#[tokio::test]
+async fn a_context_counts_for_every_item() {
+    serve!(client, _clock, &[("server.max_text_bytes", "20000000")], {
+        let items: Vec<Value> =
+            (0..20).map(|n| json!({ "prompt": n.to_string(), "responses": ["b"] })).collect();
+        let request = json!({ "context": "c".repeat(15_000_000), "items": items });
+        let (status, problem) = client.post("/score", &request).await;
+        assert_eq!((status, &problem["code"]), (413, &json!("too_much_text")), "{problem}");
     });
 }
 

@@ -46,8 +46,8 @@ fn floor(module: &str) -> u8 {
         "model" | "batch" | "state" | "fit" | "replay" | "page" => 2,
         "service" => 3,
         "http" | "grpc" => 4,
-        "admin" | "admission" | "app" | "connections" | "health" | "metrics" | "observe" | "parts"
-        | "refusal" | "reload" | "shutdown" | "telemetry" => 5,
+        "admin" | "admission" | "app" | "connections" | "guarded" | "health" | "metrics" | "observe"
+        | "parts" | "refusal" | "reload" | "shutdown" | "telemetry" => 5,
         "cli" | "lib" => 6,
         "main" => 7,
         _ => panic!("{module} has no floor: give it one here and in ARCHITECTURE.md"),

@@ -16,7 +16,7 @@ use crate::types::{
     UserView,
 };
 
-/// How long the caller waits, as in `2s`; `server.request_timeout` without it. What can't be done by then is refused at once.
+/// How long the caller waits, as in `2s`; `server.request_timeout` without it. What would wait too long for its turn is refused at once.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Header, names("X-Request-Timeout"))]
 #[expect(dead_code, reason = "the process reads it, for every route; this is its description")]

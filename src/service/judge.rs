@@ -47,8 +47,13 @@ pub(super) struct JudgedItem {
 impl Service {
     /// Scores all responses of all items with every head.
     pub(super) async fn judge(&self, items: Arc<[Item]>, route: Route) -> Result<Judged, Error> {
-        let reading = self.read(&items, route).await?;
         let n_rows: usize = items.iter().map(|item| item.responses.len()).sum();
+        let most = self.queue.max_texts();
+        if n_rows > most {
+            let detail = format!("found {n_rows} responses, expected at most {most} in one request");
+            return Err(Error::new(ErrorKind::TooLarge, detail).with_code("too_many_texts"));
+        }
+        let reading = self.read(&items, route).await?;
         let bundle = self.bundle.clone();
         let score = move |_: &Weak<()>| score(&bundle, &items, &reading);
         let judged = work("heads", n_rows <= ROWS_AT_ONCE, score).await?;

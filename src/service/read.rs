@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::Service;
 use super::judge::{Item, Route, model_failed};
@@ -16,11 +17,14 @@ const LOOKED_UP_AT_ONCE: Size = Size { n_texts: 512, n_bytes: 1 << 17 };
 /// Texts and their bytes tokenised without a pause on an async thread, at about 10 us and 0.4 us each.
 const TOKENISED_AT_ONCE: Size = Size { n_texts: 16, n_bytes: 1024 };
 
-/// Texts tokenised before model threads get them: while they are at these, the next are tokenised.
-const TEXTS_AT_ONCE: usize = 32;
+/// Texts and their bytes tokenised before model threads get them: while they are at these, the next are tokenised.
+const TOKENISED_BEFORE_PUSH: Size = Size { n_texts: 32, n_bytes: 1 << 16 };
+
+/// Bytes that one request may have read, a context counted once for each item and so on.
+const MOST_BYTES: usize = 1 << 28;
 
 /// How much there is to read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Size {
     n_texts: usize,
     n_bytes: usize,
@@ -28,8 +32,14 @@ struct Size {
 
 impl Size {
     fn of(lengths: impl Iterator<Item = usize>) -> Self {
-        let add = |sum: Self, n| Self { n_texts: sum.n_texts + 1, n_bytes: sum.n_bytes + n };
-        lengths.fold(Self { n_texts: 0, n_bytes: 0 }, add)
+        let mut size = Self::default();
+        lengths.for_each(|n_bytes| size.add(n_bytes));
+        size
+    }
+
+    fn add(&mut self, n_bytes: usize) {
+        self.n_texts += 1;
+        self.n_bytes += n_bytes;
     }
 
     fn is_within(self, limit: Self) -> bool {
@@ -78,9 +88,15 @@ impl Source {
 impl Service {
     /// The embeddings of all texts that the heads and the router read.
     pub(super) async fn read(&self, items: &Arc<[Item]>, route: Route) -> Result<Reading, Error> {
-        let responses = items.iter().flat_map(|item| &item.responses);
-        let lengths = items.iter().map(|item| &item.prompt).chain(responses).map(|text| text.len());
-        let is_a_moment = Size::of(lengths).is_within(LOOKED_UP_AT_ONCE);
+        let size = self.size(items, &route);
+        if size.n_bytes > MOST_BYTES {
+            let found = size.n_bytes;
+            let detail = format!(
+                "found {found} bytes to read, each text counted wherever it is used, expected at most {MOST_BYTES}"
+            );
+            return Err(Error::new(ErrorKind::TooLarge, detail).with_code("too_much_text"));
+        }
+        let is_a_moment = size.is_within(LOOKED_UP_AT_ONCE);
         let look_up = {
             let (bundle, cache, items) = (self.bundle.clone(), self.queue.cache().clone(), items.clone());
             move |awaited: &Weak<()>| look_up(&bundle, &cache, &items, &route, awaited)
@@ -96,6 +112,21 @@ impl Service {
         let n_truncated = texts.iter().filter(|text| text.truncated).count();
         metrics::counter!(metric::TRUNCATED).increment(n_truncated as u64);
         Ok(Reading { texts, plans })
+    }
+
+    /// What the heads and the router read, repetitions included.
+    fn size(&self, items: &[Item], route: &Route) -> Size {
+        let context = match route {
+            Route::By(Some(context)) => context.len(),
+            _ => 0,
+        };
+        let is_pair = self.bundle.manifest().input.template == Template::Pair;
+        let lengths = items.iter().flat_map(|Item { prompt, responses }| {
+            let with = if is_pair { prompt.len() } else { 0 };
+            let responses = responses.iter().map(move |response| with + response.len());
+            std::iter::once(prompt.len() + context).chain(responses)
+        });
+        Size::of(lengths)
     }
 
     async fn encode(&self, sources: Vec<(TextKey, Source)>) -> Result<Answers, Error> {
@@ -160,12 +191,16 @@ fn tokenise(
     mut lane: Lane,
     awaited: &Weak<()>,
 ) -> Result<Answers, TokenizerError> {
-    for sources in sources.chunks(TEXTS_AT_ONCE).take_while(|_| awaited.strong_count() > 0) {
-        let tokens = |(key, source): &(TextKey, Source)| {
-            bundle.tokenizer().tokens(source.text()).map(|tokens| (*key, tokens))
-        };
-        lane.push(sources.iter().map(tokens).collect::<Result<_, _>>()?);
+    let (mut tokens, mut size) = (Vec::new(), Size::default());
+    for (key, source) in sources.iter().take_while(|_| awaited.strong_count() > 0) {
+        size.add(source.n_bytes());
+        if !size.is_within(TOKENISED_BEFORE_PUSH) {
+            lane.push(std::mem::take(&mut tokens));
+            size = Size::of(std::iter::once(source.n_bytes()));
+        }
+        tokens.push((*key, bundle.tokenizer().tokens(source.text())?));
     }
+    lane.push(tokens);
     Ok(lane.answers())
 }
 
@@ -178,6 +213,10 @@ fn overloaded(refused: Refused) -> Error {
         Refused::Full { new, max_texts, .. } if new > max_texts => {
             let detail = format!("found {new} texts, expected at most {max_texts} in one request");
             return Error::new(ErrorKind::TooLarge, detail).with_code("too_many_texts");
+        }
+        Refused::Late { left: Duration::ZERO, .. } => {
+            let detail = "the time of the caller was over before a text could be encoded";
+            return Error::new(ErrorKind::DeadlineExceeded, detail).with_source(refused);
         }
         Refused::Full { .. } => ("queue", "too many texts are waiting for the encoder"),
         Refused::Late { .. } => ("deadline", "too much is waiting for the encoder to answer in time"),

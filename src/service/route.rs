@@ -141,11 +141,12 @@ impl Lens {
         }
     }
 
-    /// About how many weights are to be computed.
+    /// About how many weights are to be computed; a reward takes as long.
     fn n_weights(&self, judged: &Judged) -> usize {
         let n_items = judged.items.len();
         let n_users = if self.objective.is_over_users() { self.users.len() } else { 0 };
-        n_items * (1 + self.own.contexts.len()) + n_users * (n_items + judged.rewards.n_responses())
+        let n_responses = judged.rewards.n_responses();
+        n_items * (1 + self.own.contexts.len()) + n_responses + n_users * (n_items + n_responses)
     }
 }
 
