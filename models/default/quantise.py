@@ -19,6 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 FP32 = Path(__file__).resolve().parents[1] / "fp32"
+CONTRIB = "com.microsoft"
 PINS = {
     "encoder.onnx": "2f019cf6217537cc4bfc7f5192f21dea1e18445177edaab0bc6163a813e5c7a1",
     "model.onnx_data": "60c758432aa596c30a122942dfe594c457d4d713f890926f1c5f920bd496c8de",
@@ -54,6 +55,7 @@ class Graph:
 
     def __init__(self, graph):
         self.old = {tensor.name: tensor for tensor in graph.initializer}
+        self.makers = {output: node for node in graph.node for output in node.output}
         self.used = set()
         self.tensors = []
         self.nodes = []
@@ -71,6 +73,14 @@ class Graph:
         self.nodes.append(helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
+    def keep(self, node):
+        kept = onnx.NodeProto()
+        kept.CopyFrom(node)
+        kept.doc_string = ""
+        del kept.metadata_props[:]
+        self.nodes.append(kept)
+        return kept
+
     def rows(self, x):
         """Activations as uint8 around 128, and the scale of every row."""
         quantised, scale = f"{x}/int8", f"{x}/int8_scale"
@@ -83,24 +93,52 @@ class Graph:
             # A row of zeros must not divide by zero.
             least = self.tensor("int8/least", np.array(1e-20, np.float32))
             self.node("Max", [self.node("Mul", [largest, step], f"{x}/int8_step"), least], scale)
-            steps = self.node("Div", [x, scale], f"{x}/int8_steps")
-            one = self.tensor("int8/one", np.array(1, np.float32))
-            self.node("QuantizeLinear", [steps, one, self.zero()], quantised)
+            self.node("QuantizeLinear", [x, scale, self.zeros()], quantised, axis=2, block_size=self.width(x))
         return quantised, scale
+
+    def width(self, x):
+        """How long a row is: as long as a column of the weights that it meets."""
+        meets = (node.input[1] for node in self.makers.values() if node.op_type == "MatMul" and node.input[0] == x)
+        return self.old[next(meets)].dims[0]
 
     def zero(self):
         # Unsigned activations and signed weights are what CPUs have instructions for.
         return self.tensor("int8/zero", np.array(128, np.uint8))
+
+    def zeros(self):
+        """One zero for each row, which is what QuantizeLinear wants beside a scale for each."""
+        zeros = "int8/zeros"
+        if zeros not in self.used:
+            self.used.add(zeros)
+            single = self.tensor("int8/single", np.array([1], np.int64))
+            shape = self.node("Concat", [self.node("Shape", ["input_ids"], "int8/shape"), single], "int8/shape_of_rows", axis=0)
+            self.node("Expand", [self.zero(), shape], zeros)
+        return zeros
 
     def product(self, node):
         (x, name), (output,) = node.input, node.output
         weights = self.weights(name)
         quantised, scales = to_int8(weights, largest_columns(weights))
         row, row_scale = self.rows(x)
-        whole = self.node("MatMulInteger", [row, self.tensor(f"{name}/int8", quantised), self.zero()], f"{output}/int8_sum")
-        real = self.node("Cast", [whole], f"{output}/int8_real", to=TensorProto.FLOAT)
-        column = self.node("Mul", [real, self.tensor(f"{name}/int8_scale", scales)], f"{output}/int8_column")
-        self.node("Mul", [column, row_scale], output)
+        whole, columns = self.tensor(f"{name}/int8", quantised), self.tensor(f"{name}/int8_scale", scales)
+        one = self.tensor("int8/one", np.array(1, np.float32))
+        inputs = [row, whole, one, columns, self.zero()]
+        real = self.node("MatMulIntegerToFloat", inputs, f"{output}/int8_column", domain=CONTRIB)
+        self.node("Mul", [real, row_scale], output)
+
+    def bias(self, name):
+        """What is added last to make the tensor, and what it is added to."""
+        x, bias = self.makers[name].input
+        return x, bias
+
+    def attention(self, node):
+        """Adds its biases itself, in one go."""
+        products, biases = zip(*(self.bias(name) for name in node.input[:3]))
+        bias = self.tensor(f"{node.name}/bias", np.concatenate([self.weights(name) for name in biases]))
+        self.keep(node).input[:4] = [*products, bias]
+
+    def gelu(self, node):
+        self.node("BiasGelu", self.bias(node.input[0]), node.output[0], domain=CONTRIB)
 
     def lookup(self, node):
         (name, idx), (output,) = node.input, node.output
@@ -110,6 +148,18 @@ class Graph:
         scale = self.node("Gather", [self.tensor(f"{name}/int8_scale", scales), idx], f"{output}/int8_scale")
         real = self.node("Cast", [row], f"{output}/int8_real", to=TensorProto.FLOAT)
         self.node("Mul", [real, scale], output)
+
+
+    def finish(self, outputs):
+        """Drops nodes that nobody reads any more, and takes over the tensors that the others read."""
+        read, nodes = set(outputs), []
+        for node in reversed(self.nodes):
+            if read.intersection(node.output):
+                read.update(node.input)
+                nodes.append(node)
+        self.nodes = nodes[::-1]
+        for name in sorted(read.intersection(self.old)):
+            self.tensor(name, self.weights(name))
 
 
 def is_matrix(tensor):
@@ -123,15 +173,13 @@ def quantise(model):
             new.product(node)
         elif node.op_type == "Gather" and is_matrix(new.old.get(node.input[0])):
             new.lookup(node)
+        elif node.op_type == "MultiHeadAttention":
+            new.attention(node)
+        elif node.op_type == "Gelu":
+            new.gelu(node)
         else:
-            kept = onnx.NodeProto()
-            kept.CopyFrom(node)
-            kept.doc_string = ""
-            del kept.metadata_props[:]
-            new.nodes.append(kept)
-            for name in node.input:
-                if name in new.old:
-                    new.tensor(name, new.weights(name))
+            new.keep(node)
+    new.finish([output.name for output in model.graph.output])
     # Without the shapes that the old graph records inside, ONNX Runtime fuses nothing that rounds otherwise: every optimisation
     # level gives the same embeddings.
     graph = helper.make_graph(new.nodes, "encoder", model.graph.input, model.graph.output, new.tensors)
