@@ -120,16 +120,15 @@ class Graph:
         weights = self.weights(name)
         quantised, scales = to_int8(weights, largest_columns(weights))
         row, row_scale = self.rows(x)
-        whole, columns = self.tensor(f"{name}/int8", quantised), self.tensor(f"{name}/int8_scale", scales)
+        column, column_scale = self.tensor(f"{name}/int8", quantised), self.tensor(f"{name}/int8_scale", scales)
         one = self.tensor("int8/one", np.array(1, np.float32))
-        inputs = [row, whole, one, columns, self.zero()]
+        inputs = [row, column, one, column_scale, self.zero()]
         real = self.node("MatMulIntegerToFloat", inputs, f"{output}/int8_column", domain=CONTRIB)
         self.node("Mul", [real, row_scale], output)
 
     def bias(self, name):
-        """What is added last to make the tensor, and what it is added to."""
-        x, bias = self.makers[name].input
-        return x, bias
+        """What a tensor is the sum of: a product and the bias that is added to it."""
+        return tuple(self.makers[name].input)
 
     def attention(self, node):
         """Adds its biases itself, in one go."""
@@ -148,7 +147,6 @@ class Graph:
         scale = self.node("Gather", [self.tensor(f"{name}/int8_scale", scales), idx], f"{output}/int8_scale")
         real = self.node("Cast", [row], f"{output}/int8_real", to=TensorProto.FLOAT)
         self.node("Mul", [real, scale], output)
-
 
     def finish(self, outputs):
         """Drops nodes that nobody reads any more, and takes over the tensors that the others read."""
