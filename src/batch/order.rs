@@ -9,13 +9,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
-use super::budget::Budgets;
+use super::budget::{Budgets, Room};
 use super::queue::Flight;
 use crate::types::{TextKey, Tokens};
-
-/// A text joins a batch only if it is at least 3/4 as long as the longest: padding above that costs more than
-/// a batch of its own (measured on CPU: sorted batches of 8 run at the speed of single texts, random ones at half).
-const MIN_FILL: (usize, usize) = (3, 4);
 
 /// One text and who awaits it.
 #[derive(Debug)]
@@ -140,15 +136,14 @@ impl Order {
                 self.now = self.now.max(place.tag);
             }
             let longest = lead.tokens.ids.len();
-            let n_texts = budgets.n_texts(longest);
-            let shortest = Reverse((longest * MIN_FILL.0).div_ceil(MIN_FILL.1));
+            let Room { n_texts, shortest } = budgets.room(longest);
             let mut jobs = vec![lead];
             while jobs.len() < n_texts {
                 let first = Place { is_bulk: place.is_bulk, tag: 0, age: 0 };
                 let mut alike = self.by_length.range((place.is_bulk, Reverse(longest), first)..);
                 let next = alike.next().copied();
-                let Some((.., next)) =
-                    next.filter(|&(is_bulk, length, _)| is_bulk == place.is_bulk && length <= shortest)
+                let Some((.., next)) = next
+                    .filter(|&(is_bulk, length, _)| is_bulk == place.is_bulk && length <= Reverse(shortest))
                 else {
                     break;
                 };
