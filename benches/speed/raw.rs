@@ -8,7 +8,7 @@ use micro_reward::model::{Runtime, load_encoder};
 use micro_reward::types::{Encode, Tokens};
 
 use super::client::closed_loop;
-use super::server::{Server, root};
+use super::server::{Server, cpu_seconds, root};
 use super::texts::Kind;
 use super::{bundles, singles, texts};
 
@@ -56,31 +56,48 @@ fn median(rates: &mut [f64]) -> f64 {
 
 /// Raw, and the server with more and more clients.
 pub async fn beside_the_server() {
-    const CLIENTS: [usize; 4] = [1, 8, 32, 256];
+    const MIDDLE: usize = 32;
+    const CLIENTS: [usize; 4] = [1, 8, MIDDLE, 256];
     let mut texts = texts();
     println!(
         "texts/s, medians of {ROUNDS}: raw is ONNX Runtime in a loop, one text at a time, a thread per core"
     );
-    println!("encoder  texts       raw    1 client    8    32    256    ratio at 32");
+    println!("encoder  texts       raw    1 client    8    32    256    ratio at 32    ratio per CPU second");
     for (name, dir) in bundles() {
         let mut encoders = encoders(&dir, n_cores());
         for kind in KINDS {
             let mut rates = vec![Vec::new(); 1 + CLIENTS.len()];
+            let mut per_cpu_second = [Vec::new(), Vec::new()];
             for _ in 0..ROUNDS {
                 let tokens: Vec<Tokens> =
                     texts.some(kind, 2000).iter().map(|text| texts.tokens(text)).collect();
-                rates[0].push(raw_rate(&mut encoders, &tokens));
+                let cpu = cpu_seconds(std::process::id());
+                let rate = raw_rate(&mut encoders, &tokens);
+                let cpu = cpu_seconds(std::process::id()) - cpu;
+                per_cpu_second[0].push(rate * SPAN.as_secs_f64() / cpu);
+                rates[0].push(rate);
                 let server = Server::ours(&dir, &[]);
                 for (idx, n_clients) in CLIENTS.into_iter().enumerate() {
                     let requests = singles(&texts.some(kind, MANY));
+                    let cpu = server.cpu_seconds();
                     let seen = closed_loop(server.address, n_clients, SPAN, requests).await;
                     assert_eq!((seen.n_shed, seen.n_failed), (0, 0));
                     rates[1 + idx].push(seen.rate());
+                    if n_clients == MIDDLE {
+                        let cpu = server.cpu_seconds() - cpu;
+                        per_cpu_second[1].push(seen.rate() * SPAN.as_secs_f64() / cpu);
+                    }
                 }
             }
             let rates: Vec<f64> = rates.iter_mut().map(|rates| median(rates)).collect();
             let all: Vec<String> = rates.iter().map(|rate| format!("{rate:.0}")).collect();
-            println!("{name:8} {kind:10} {}    {:.2}", all.join("    "), rates[3] / rates[0]);
+            let [raw, ours] = per_cpu_second.map(|mut rates| median(&mut rates));
+            println!(
+                "{name:8} {kind:10} {}    {:.2}    {:.2}",
+                all.join("    "),
+                rates[3] / rates[0],
+                ours / raw
+            );
         }
     }
 }
