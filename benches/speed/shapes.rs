@@ -111,7 +111,7 @@ pub async fn latency() {
             alone.push(start.elapsed());
         }
         let many = Arc::new(known.iter().cycle().take(400_000).cloned().collect::<Vec<_>>());
-        let peak = closed_loop(server.address, 32, SPAN, many).await.rate();
+        let peak = closed_loop(server.address, 32, SPAN / 4, many).await.rate();
         let mut half = paced(server.address, peak / 2.0, 8, SPAN, &known);
         println!(
             "{name}: known texts: {peak:.0} requests/s at most; p50 {:?}, p99 {:?} at half of it ({:.0}/s); p50 {:?} by one caller",
