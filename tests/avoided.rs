@@ -90,8 +90,9 @@ async fn the_texts_of_a_client_that_hangs_up_are_dropped() {
     while n_encoded(&server).await == 0.0 {}
     drop(stream);
     while metric(&server, "micro_reward_inflight_requests").await > 0.0 {}
+    // The tokeniser may be at a last few, which it drops when it is done with them.
+    while metric(&server, "micro_reward_queue_texts").await > 0.0 {}
     assert!(n_encoded(&server).await < 30_000.0);
-    assert_eq!(metric(&server, "micro_reward_queue_texts").await, 0.0);
     assert_eq!(
         score(&server, json!([{ "prompt": "tell me", "responses": ["no"] }])).await.as_array().unwrap().len(),
         1

@@ -200,7 +200,9 @@ fn tokenise(
         }
         tokens.push((*key, bundle.tokenizer().tokens(source.text())?));
     }
-    lane.push(tokens);
+    if awaited.strong_count() > 0 {
+        lane.push(tokens);
+    }
     Ok(lane.answers())
 }
 
