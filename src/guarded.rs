@@ -1,7 +1,7 @@
 //! Bodies that keep something until their last byte is sent or nobody reads them any more.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
@@ -10,12 +10,22 @@ use http_body::{Frame, SizeHint};
 
 /// The answer, with `kept` in its body.
 pub fn keep<T: Send + Unpin + 'static>(response: Response, kept: T) -> Response {
-    response.map(|body| Body::new(Guarded { body, _kept: kept }))
+    watch(response, kept, |_, _| {})
+}
+
+/// The answer, with `kept` in its body, which is shown every frame.
+pub fn watch<T: Send + Unpin + 'static>(
+    response: Response,
+    kept: T,
+    see: fn(&mut T, &Frame<Bytes>),
+) -> Response {
+    response.map(|body| Body::new(Guarded { body, kept, see }))
 }
 
 struct Guarded<T> {
     body: Body,
-    _kept: T,
+    kept: T,
+    see: fn(&mut T, &Frame<Bytes>),
 }
 
 impl<T: Unpin> HttpBody for Guarded<T> {
@@ -26,7 +36,12 @@ impl<T: Unpin> HttpBody for Guarded<T> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            let see = self.see;
+            see(&mut self.kept, frame);
+        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {

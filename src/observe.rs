@@ -1,19 +1,17 @@
 //! The edge: every answer is counted, timed, and its error logged once.
 
 use std::any::Any;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
-use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
 use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::grpc;
+use crate::guarded::watch;
 use crate::http::Problem;
 use crate::types::{Error, ErrorKind, metric};
 
@@ -32,7 +30,7 @@ pub async fn observe(request: Request, next: Next) -> Response {
     }
     if is_grpc {
         let code = grpc::code_name(response.headers());
-        return response.map(|body| Body::new(Counted { body, route, code }));
+        return watch(response, Counted { route, code }, Counted::see);
     }
     count(route, response.status().as_str().to_owned());
     response
@@ -44,32 +42,13 @@ fn count(route: String, code: String) {
 
 /// A gRPC answer, counted when it is over: its code comes last.
 struct Counted {
-    body: Body,
     route: String,
     code: Option<&'static str>,
 }
 
-impl HttpBody for Counted {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            self.code = frame.trailers_ref().and_then(grpc::code_name).or(self.code);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+impl Counted {
+    fn see(&mut self, frame: &Frame<Bytes>) {
+        self.code = frame.trailers_ref().and_then(grpc::code_name).or(self.code);
     }
 }
 

@@ -111,6 +111,7 @@ pub async fn latency() {
             alone.push(start.elapsed());
         }
         let many = Arc::new(known.iter().cycle().take(400_000).cloned().collect::<Vec<_>>());
+        // Short, as it goes through tens of thousands of requests a second.
         let peak = closed_loop(server.address, 32, SPAN / 4, many).await.rate();
         let mut half = paced(server.address, peak / 2.0, 8, SPAN, &known);
         println!(

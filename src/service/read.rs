@@ -114,7 +114,7 @@ impl Service {
         Ok(Reading { texts, plans })
     }
 
-    /// What the heads and the router read, repetitions included.
+    /// At most what the heads and the router read, repetitions included.
     fn size(&self, items: &[Item], route: &Route) -> Size {
         let context = match route {
             Route::By(Some(context)) => context.len(),
