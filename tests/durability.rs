@@ -117,6 +117,56 @@ async fn two_hundred_kills_lose_no_acked_event_and_count_none_twice() {
     assert!(n_killed_early > N_KILLS / 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn kills_during_merges_lose_no_acked_event_and_count_none_twice() {
+    const N_ROUNDS: usize = 12;
+    const N: usize = 120;
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    let mut server = serve_in(dir.path()).await;
+    for round in 0..N_ROUNDS {
+        let [visitor, account] = ["v", "a"].map(|name| format!("{name}{round}"));
+        let said: String = (0..N)
+            .map(|id| {
+                let mut event = event(id);
+                event["user"] = json!([&visitor, &account][id % 2]);
+                format!("{event}\n")
+            })
+            .collect();
+        let chunks: Vec<Result<Bytes, std::io::Error>> =
+            said.as_bytes().chunks(1000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+        let body = reqwest::Body::wrap_stream(futures::stream::iter(chunks));
+        let (merge_after, kill_after) = (random.random_range(0..N), random.random_range(0..N));
+        let (path, from) = (format!("/users/{account}/merge"), json!({ "from": visitor }));
+        let mut merge = None;
+        let mut seen = 0;
+        send(&server, body, |_| {
+            seen += 1;
+            if seen > merge_after && merge.is_none() {
+                let (client, path, from) = (server.client.clone(), path.clone(), from.clone());
+                merge = Some(tokio::spawn(async move {
+                    let url = format!("{}{path}", client.base);
+                    client.http.post(url).json(&from).send().await.is_ok()
+                }));
+            }
+            seen <= kill_after.max(merge_after)
+        })
+        .await;
+        signal(&server, "KILL");
+        server.child.wait().await.unwrap();
+        server = serve_in(dir.path()).await;
+        // The client knows nothing of what arrived, and sends all of it again.
+        let (status, merged) = server.client.post(&path, &from).await;
+        assert_eq!(status, 200, "round {round}: {merged}");
+        assert_eq!(send(&server, said.into(), |_| true).await.len(), N);
+        for user in [&visitor, &account] {
+            let (_, view) = server.client.get(&format!("/users/{user}")).await;
+            assert_eq!(view["n"], N, "round {round}: {view}");
+        }
+        assert_eq!(server.client.post(&path, &from).await.1["n"], N);
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_refuses_feedback_and_loses_none_that_was_acked() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::FakeClock;
-use common::changes::{K, RULES, add, erase, import, key, retract, user};
+use common::changes::{K, RULES, add, erase, id, import, key, retract, user};
 use micro_reward::mixture::Decay;
 use micro_reward::state::{
-    Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, OpenError, Outcome, RouterStore, Row,
-    StoreError,
+    Accounts, Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, OpenError, Outcome, RouterStore,
+    Row, StoreError,
 };
 use tempfile::TempDir;
 
@@ -585,4 +585,121 @@ async fn a_directory_that_can_not_be_written_is_named() {
     std::fs::write(&file, "").unwrap();
     let refused = open(config(&file.join("data"))).unwrap_err().to_string();
     assert!(refused.contains("file/data"), "{refused}");
+}
+
+fn accounts(store: &std::sync::Arc<Embedded>) -> Accounts {
+    Accounts::new(store.clone(), FakeClock::at(1000))
+}
+
+fn shared(config: EmbeddedConfig) -> std::sync::Arc<Embedded> {
+    std::sync::Arc::new(open(config).unwrap())
+}
+
+/// What two ids said before they were merged into a third one after another, and what was said after it.
+async fn say_and_merge(accounts: &Accounts) {
+    accounts.change((0..9).map(|id| add(id % 3, id)).collect()).await.unwrap();
+    accounts.merge(&id(0), &id(1), 20).await.unwrap();
+    accounts.change(vec![add(0, 21), add(2, 22)]).await.unwrap();
+    accounts.merge(&id(1), &id(2), 30).await.unwrap();
+    accounts.change(vec![add(0, 31), add(1, 32), add(2, 33)]).await.unwrap();
+}
+
+async fn account(accounts: &Accounts, n: usize) -> Row {
+    accounts.get(user(n), 0).await.unwrap().row.unwrap()
+}
+
+#[tokio::test]
+async fn a_kill_at_any_moment_of_a_merge_loses_nothing_and_counts_nothing_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = shared(config(dir.path()));
+    say_and_merge(&accounts(&store)).await;
+    let expected = account(&accounts(&store), 2).await;
+    assert_eq!(expected.ledgers.n_events(), 14);
+    let journal = std::fs::read(written(dir.path())).unwrap();
+    let mut end = 28;
+    let mut n_kills = 0;
+    while end < journal.len() {
+        let killed = copy(dir.path());
+        let file = std::fs::OpenOptions::new().write(true).open(written(killed.path())).unwrap();
+        file.set_len(end as u64).unwrap();
+        let again = shared(config(killed.path()));
+        let people = accounts(&again);
+        // What was begun is finished by whoever reads first: nothing is missing then, and nothing is there twice.
+        let mut n_events = 0;
+        for n in 0..3 {
+            let is_own = people.account_of(&id(n)).await.unwrap().is_none();
+            let row = people.get(user(n), 0).await.unwrap().row;
+            n_events += row.filter(|_| is_own).map_or(0, |row| row.ledgers.n_events());
+        }
+        let said = |logged: Result<micro_reward::state::Logged, OpenError>| logged.unwrap().change.kind;
+        let is_said = |kind: &ChangeKind| matches!(kind, ChangeKind::Add(_));
+        let n_said = again.events().unwrap().standing().unwrap().map(said).filter(is_said).count();
+        assert_eq!(n_events, n_said as u64, "killed at {end}");
+        say_and_merge(&people).await;
+        let found = account(&people, 0).await;
+        assert_eq!(
+            (&found.ledgers, &found.answered),
+            (&expected.ledgers, &expected.answered),
+            "killed at {end}"
+        );
+        let reopened = copy(killed.path());
+        assert_eq!(account(&accounts(&shared(config(reopened.path()))), 1).await, account(&people, 1).await);
+        end += 20 + u32::from_le_bytes(*journal[end..].first_chunk().unwrap()) as usize;
+        n_kills += 1;
+    }
+    assert!(n_kills > 20);
+}
+
+#[tokio::test]
+async fn a_visitors_vote_can_be_taken_back_late_under_either_id() {
+    for (taken_under, n, is_visitors) in
+        [(0, 3, true), (2, 3, true), (2, 1, false), (1, 5, false), (0, 21, true)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let store = shared(config(dir.path()));
+        let people = accounts(&store);
+        say_and_merge(&people).await;
+        let later = Change { now_ms: LATE, ..add(2, LATE as usize) };
+        people.change(vec![later]).await.unwrap();
+        let before = account(&people, 2).await;
+        let taken = people.retract(user(taken_under), key(n), LATE + 1).await.unwrap();
+        assert!(matches!(taken, Outcome::Applied(_)), "{taken:?} {is_visitors}");
+        let mut expected = before.ledgers.clone();
+        let ChangeKind::Add(event) = add([n % 3, 0][usize::from(n > 20)], n).kind else { unreachable!() };
+        expected.subtract(event.context, &event.increment, event.at_ms, Decay::NONE);
+        assert_eq!(account(&people, 2).await.ledgers, expected);
+        assert!(matches!(people.retract(user(0), key(n), LATE + 2).await.unwrap(), Outcome::Duplicate(_)));
+        let said = standing(&store.events().unwrap());
+        assert!(said.len() == 14 && !said.iter().any(|prompt| prompt.ends_with(&format!("event-{n}"))));
+    }
+}
+
+#[tokio::test]
+async fn an_erased_account_and_its_ids_leave_every_file_and_exports_name_the_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let soon = EmbeddedConfig { erase_within: Duration::from_millis(1), ..config(dir.path()) };
+    let store = shared(soon);
+    let people = accounts(&store);
+    say_and_merge(&people).await;
+    let users: std::collections::HashSet<String> = store
+        .events()
+        .unwrap()
+        .standing()
+        .unwrap()
+        .filter_map(|logged| match logged.unwrap().change.kind {
+            ChangeKind::Add(event) => Some(event.heard.as_ref()?.user.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(users, ["user-2".to_owned()].into());
+    people.change(vec![add(3, 40)]).await.unwrap();
+    store.close().await;
+    drop((people, store));
+    let soon = EmbeddedConfig { erase_within: Duration::from_millis(1), ..config(dir.path()) };
+    let store = shared(soon);
+    accounts(&store).erase(user(2), 50).await.unwrap();
+    while ["user-0", "user-1", "user-2"].iter().any(|id| holds(dir.path(), id)) {
+        tokio::task::yield_now().await;
+    }
+    assert!(holds(dir.path(), "user-3"));
 }

@@ -203,6 +203,41 @@ async fn what_was_taken_back_late_is_taken_back_from_the_ledgers_of_other_heads_
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_are_made_again_with_the_ledgers_of_other_heads() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new, live, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
+    std::fs::create_dir(&bundle).unwrap();
+    toy_with(&bundle, |manifest| manifest.heads[0].beta = 2.0);
+    let (mut expected, mut exported) = (Vec::new(), String::new());
+    for (bundle, dir) in [(&toy(), &old), (&bundle, &live)] {
+        let settings = [("state.engine", "embedded"), ("state.data_dir", dir.to_str().unwrap())];
+        let (app, clock) = start(bundle, &settings).await;
+        let client = Client::new(app.address);
+        say_everything(&client).await;
+        for (user, from) in [("ann", "bob"), ("eve", "ann"), ("eve", "nobody")] {
+            let (status, merged) =
+                client.post(&format!("/users/{user}/merge"), &json!({ "from": from })).await;
+            assert_eq!(status, 200, "{merged}");
+        }
+        let late = json!({ "event_id": "late", "user": "bob", "kind": "thumb", "prompt": "tea", "response": "no", "up": true });
+        assert_eq!(client.post("/feedback", &late).await.1["status"], "applied");
+        clock.advance(25 * 3_600_000);
+        for (user, event) in [("eve", "3"), ("bob", "late")] {
+            assert_eq!(client.delete(&format!("/feedback/{event}?user={user}")).await.0, 200);
+        }
+        expected = seen(&client).await;
+        exported = export(&app).await;
+        app.stop().await;
+    }
+    rebuilds(&old, &new, &bundle);
+    let (app, client) = serve(&bundle, &new).await;
+    assert_eq!(seen(&client).await, expected);
+    assert_eq!(expected[0]["merged_into"], "eve");
+    assert_eq!(export(&app).await, exported);
+    app.stop().await;
+}
+
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(dir.join("journal")).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = files.collect();

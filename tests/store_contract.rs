@@ -9,13 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::FakeClock;
-use common::changes::{K, RULES, add, erase, event, import, retract, user};
+use common::changes::{K, RULES, add, erase, event, id, import, key, retract, user};
 use common::valkey::{self, Valkey};
-use micro_reward::mixture::{Decay, Ledgers};
+use micro_reward::mixture::{Decay, Ledger, Ledgers};
 use micro_reward::state::{
-    Change, ChangeKind, Embedded, EmbeddedConfig, Heads, LedgerEvent, MemoryStore, Outcome, RouterStore,
-    ValkeyConfig, ValkeyStore,
+    Accounts, Change, ChangeKind, Embedded, EmbeddedConfig, Heads, LedgerEvent, MemoryStore, MergeError,
+    Outcome, RouterStore, ValkeyConfig, ValkeyStore,
 };
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 const MAX_USERS: usize = 100;
@@ -271,4 +273,204 @@ async fn changes_of_any_kind_are_the_same_in_every_engine() {
         rows.push(all);
     }
     assert!(rows.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+/// The engines that merge users.
+async fn merging() -> Vec<(Engine, Arc<Accounts>)> {
+    let mut merging = Vec::new();
+    for engine in engines().await {
+        let accounts = Arc::new(Accounts::new(engine.store.clone(), FakeClock::at(0)));
+        if engine.store.can_merge() {
+            merging.push((engine, accounts));
+        } else {
+            let refused = accounts.merge(&id(1), &id(2), 0).await;
+            assert!(matches!(refused, Err(MergeError::NotSupported)));
+        }
+    }
+    assert_eq!(merging.len(), 2);
+    merging
+}
+
+async fn of_account(accounts: &Accounts, n: usize) -> Ledgers {
+    accounts.get(user(n), 0).await.unwrap().row.map_or_else(|| Ledgers::new(K), |row| row.ledgers)
+}
+
+/// The same event under another id.
+fn under(n: usize, mut change: Change) -> Change {
+    change.user = user(n);
+    change
+}
+
+/// The sums and the numbers of events.
+fn sums(ledgers: &Ledgers) -> Vec<(Option<u64>, Vec<i64>, u64)> {
+    let sums = |key, ledger: &Ledger| (key, ledger.sums().to_vec(), ledger.n_events());
+    let contexts = ledgers.contexts().iter().filter(|(_, ledger)| ledger.n_events() > 0);
+    std::iter::once(sums(None, ledgers.of(None).unwrap()))
+        .chain(contexts.map(|(key, ledger)| sums(Some(*key), ledger)))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_split_over_two_ids_and_merged_at_any_moment_are_as_all_under_one() {
+    let mut random = ChaCha8Rng::seed_from_u64(12);
+    for (Engine { store, .. }, accounts) in &merging().await {
+        for case in 0..30 {
+            let [visitor, account, alone] = [0, 1, 2].map(|n| 3 * case + n);
+            let with_undos = case % 2 == 1;
+            let n_steps = random.random_range(1..60);
+            let merged_at = random.random_range(0..=n_steps);
+            for step in 0..=n_steps {
+                if step == merged_at {
+                    accounts.merge(&id(visitor), &id(account), 0).await.unwrap();
+                }
+                // Small ids, so that many are said twice, under both users, or taken back under the other one.
+                let n = random.random_range(0..40);
+                let is_undo = with_undos && random.random_bool(0.3);
+                let change = if is_undo { retract(0, n) } else { add(0, n) };
+                let said_by = if random.random_bool(0.5) { visitor } else { account };
+                let changes = vec![Change { now_ms: 50, ..under(said_by, change.clone()) }];
+                accounts.change(changes).await.unwrap();
+                store.change(vec![Change { now_ms: 50, ..under(alone, change) }]).await.unwrap();
+            }
+            let expected = ledgers(&**store, alone).await.unwrap_or_else(|| Ledgers::new(K));
+            for n in [visitor, account] {
+                let found = of_account(accounts, n).await;
+                assert_eq!(sums(&found), sums(&expected), "case {case}, merged at {merged_at} of {n_steps}");
+                // A retraction does not bring back when the event before it happened.
+                assert!(with_undos || found == expected, "{found:?} {expected:?}");
+            }
+            let answered = |row: micro_reward::state::Row| row.answered;
+            let of = |n| async move {
+                accounts.get(user(n), 0).await.unwrap().row.map(answered).unwrap_or_default()
+            };
+            assert!(with_undos || of(visitor).await == of(alone).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_visitors_event_is_the_accounts_under_either_id() {
+    for (Engine { store, .. }, accounts) in &merging().await {
+        let changes = vec![add(1, 0), add(1, 3), add(2, 4)];
+        accounts.change(changes).await.unwrap();
+        assert_eq!(accounts.merge(&id(1), &id(2), 10).await.unwrap(), id(2));
+        assert_eq!(store.n_users(), 1);
+        let merged = of_account(accounts, 2).await;
+        assert_eq!(merged.n_events(), 3);
+        for n in [1, 2] {
+            let again = accounts.change(vec![under(n, add(1, 0)), under(n, add(2, 4))]).await.unwrap();
+            assert!(again.iter().all(|outcome| matches!(outcome, Outcome::Duplicate(_))), "{again:?}");
+        }
+        // A late event of the old id counts, and either can be taken back under either.
+        assert!(matches!(accounts.change(vec![add(1, 5)]).await.unwrap()[..], [Outcome::Applied(_)]));
+        assert_eq!(of_account(accounts, 1).await.n_events(), 4);
+        assert!(matches!(accounts.retract(user(2), key(5), 20).await.unwrap(), Outcome::Applied(_)));
+        assert_eq!(of_account(accounts, 2).await, merged);
+        assert!(matches!(accounts.retract(user(1), key(4), 20).await.unwrap(), Outcome::Applied(_)));
+        assert!(matches!(accounts.retract(user(2), key(0), 20).await.unwrap(), Outcome::Applied(_)));
+        assert!(matches!(accounts.retract(user(1), key(0), 20).await.unwrap(), Outcome::Duplicate(_)));
+        assert_eq!(of_account(accounts, 2).await.n_events(), 1);
+    }
+}
+
+#[tokio::test]
+async fn merging_twice_changes_nothing_and_redirects_neither_chain_nor_circle() {
+    for (Engine { store, .. }, accounts) in &merging().await {
+        accounts.change(vec![add(1, 0), add(2, 1), add(3, 2)]).await.unwrap();
+        accounts.merge(&id(1), &id(2), 10).await.unwrap();
+        let before = store.get(user(2), 0).await.unwrap();
+        assert_eq!(accounts.merge(&id(1), &id(2), 11).await.unwrap(), id(2));
+        assert_eq!(store.get(user(2), 0).await.unwrap(), before);
+        assert!(matches!(accounts.merge(&id(2), &id(1), 12).await, Err(MergeError::Cycle)));
+        assert!(matches!(accounts.merge(&id(1), &id(3), 12).await, Err(MergeError::Elsewhere)));
+        assert_eq!(accounts.merge(&id(2), &id(3), 13).await.unwrap(), id(3));
+        assert_eq!(accounts.merge(&id(1), &id(2), 14).await.unwrap(), id(3));
+        assert_eq!(accounts.account_of(&id(1)).await.unwrap(), Some(id(3)));
+        assert!(matches!(accounts.merge(&id(3), &id(1), 15).await, Err(MergeError::Cycle)));
+        accounts.change(vec![add(1, 16)]).await.unwrap();
+        assert_eq!(of_account(accounts, 3).await.n_events(), 4);
+        // An id takes those with it that were merged into it, and its account keeps what it has.
+        accounts.erase(user(2), 20).await.unwrap();
+        accounts.change(vec![add(1, 30)]).await.unwrap();
+        assert_eq!(
+            (of_account(accounts, 1).await.n_events(), of_account(accounts, 3).await.n_events()),
+            (1, 4)
+        );
+        // Nobody was there before, and what is said later follows.
+        accounts.merge(&id(4), &id(5), 30).await.unwrap();
+        accounts.change(vec![add(4, 31)]).await.unwrap();
+        assert_eq!(ledgers(&**store, 5).await.unwrap().n_events(), 1);
+        assert_eq!(ledgers(&**store, 4).await, None);
+    }
+}
+
+#[tokio::test]
+async fn an_erased_account_takes_its_ids_with_it_and_an_erased_id_nothing() {
+    for (Engine { store, .. }, accounts) in &merging().await {
+        accounts.change(vec![add(1, 0), add(2, 1), add(3, 2), add(6, 1)]).await.unwrap();
+        for n in 1..3 {
+            accounts.merge(&id(n), &id(3), 10).await.unwrap();
+        }
+        // An id that is forgotten alone is a stranger, and its account keeps what counts for it.
+        assert!(accounts.erase(user(1), 50).await.unwrap().unwrap().is_moved());
+        assert_eq!(of_account(accounts, 3).await.n_events(), 3);
+        accounts.change(vec![add(1, 60)]).await.unwrap();
+        assert_eq!(
+            (of_account(accounts, 1).await.n_events(), of_account(accounts, 3).await.n_events()),
+            (1, 3)
+        );
+        assert_eq!(accounts.change(vec![add(1, 49)]).await.unwrap(), [Outcome::Late]);
+        // It can be merged again.
+        accounts.merge(&id(1), &id(6), 70).await.unwrap();
+        assert_eq!(of_account(accounts, 6).await.n_events(), 2);
+        assert_eq!(accounts.erase(user(3), 80).await.unwrap().unwrap().ledgers.n_events(), 3);
+        for n in [2, 3] {
+            assert_eq!(ledgers(&**store, n).await, None);
+            assert_eq!(accounts.change(vec![add(n, 79)]).await.unwrap(), [Outcome::Late]);
+            assert_eq!(accounts.account_of(&id(n)).await.unwrap(), None);
+        }
+        // What had become somebody else's is not touched.
+        assert_eq!(of_account(accounts, 1).await.n_events(), 2);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_under_either_id_during_a_merge_counts_once() {
+    for (_engine, accounts) in &merging().await {
+        let said = |n: usize| {
+            let accounts = accounts.clone();
+            tokio::spawn(async move {
+                for id in (0..200).filter(|id| id % 8 == n) {
+                    let changes = [1, 2].map(|user| under(user, Change { now_ms: 300, ..add(0, id) }));
+                    accounts.change(changes.to_vec()).await.unwrap();
+                }
+            })
+        };
+        let writers: Vec<_> = (0..8).map(said).collect();
+        let [from, into] = [id(1), id(2)];
+        let merges = (0..4).map(|_| accounts.merge(&from, &into, 300));
+        futures::future::join_all(merges)
+            .await
+            .into_iter()
+            .for_each(|merged| assert_eq!(merged.unwrap(), id(2)));
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        assert_eq!(of_account(accounts, 2).await.n_events(), 200);
+    }
+}
+
+#[tokio::test]
+async fn more_events_than_a_row_may_remember_are_merged_exactly() {
+    for (_engine, accounts) in &merging().await {
+        let n = RULES.max_events;
+        for said_by in [1, 2] {
+            let said = (0..n).map(|id| Change { now_ms: 5000, ..add(said_by, said_by * n + id) });
+            accounts.change(said.collect()).await.unwrap();
+        }
+        accounts.merge(&id(1), &id(2), 5000).await.unwrap();
+        assert_eq!(of_account(accounts, 2).await.n_events(), 2 * n as u64);
+        let again = Change { now_ms: 5000, ..add(1, n + 7) };
+        assert!(matches!(accounts.change(vec![again]).await.unwrap()[..], [Outcome::Duplicate(_)]));
+    }
 }

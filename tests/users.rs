@@ -86,6 +86,88 @@ async fn a_vote_can_be_taken_back_for_as_long_as_its_raw_event_is_kept() {
 }
 
 #[tokio::test]
+async fn a_visitor_who_signs_in_keeps_what_they_said_and_takes_nothing_from_the_account() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = [("state.engine", "embedded"), ("state.data_dir", dir.path().to_str().unwrap())];
+    for settings in [&kept[..], &[]] {
+        let (app, _clock) = start(&toy(), settings).await;
+        let client = Client::new(app.address);
+        // The same events under one id, for comparison.
+        said(&client, &[pair("all", "e1"), thumb("all", "e2", "tone"), thumb("all", "e3", "tone")]).await;
+        said(
+            &client,
+            &[thumb("ann", "e3", "tone"), pair("visitor-7", "e1"), thumb("visitor-7", "e2", "tone")],
+        )
+        .await;
+        let merge = json!({ "from": "visitor-7" });
+        let (status, merged) = client.post("/users/ann/merge", &merge).await;
+        assert_eq!((status, &merged["user"], &merged["n"]), (200, &json!("ann"), &json!(3)), "{merged}");
+        assert_eq!(client.post("/users/ann/merge", &merge).await, (200, merged));
+        let (_, all) = client.get("/users/all").await;
+        let (_, ann) = client.get("/users/ann").await;
+        let (_, visitor) = client.get("/users/visitor-7").await;
+        for field in ["ledger", "weights", "evidence", "n"] {
+            assert_eq!((&ann[field], &visitor[field]), (&all[field], &all[field]), "{field}");
+        }
+        assert_eq!((&visitor["merged_into"], &ann["merged_into"]), (&json!("ann"), &Value::Null));
+        let score =
+            |user| json!({ "user": user, "items": [{ "prompt": "tea", "responses": ["thanks", "seven"] }] });
+        let (_, expected) = client.post("/score", &score("all")).await;
+        for user in ["ann", "visitor-7"] {
+            assert_eq!(client.post("/score", &score(user)).await.1, expected);
+            assert_eq!(client.post("/feedback", &pair(user, "e1")).await.1["status"], "duplicate");
+        }
+        said(&client, &[pair("visitor-7", "e4")]).await;
+        assert_eq!(client.delete("/feedback/e4?user=ann").await.0, 200);
+        assert_eq!(client.delete("/feedback/e2?user=visitor-7").await.0, 200);
+        assert_eq!(client.get("/users/ann").await.1["n"], 2);
+        if !settings.is_empty() {
+            let url = format!("http://{}/export/preferences?user=ann", app.admin_address);
+            let exported = reqwest::get(url).await.unwrap().text().await.unwrap();
+            assert!(
+                exported.contains("\"event_id\":\"e1\"") && !exported.contains("visitor-7"),
+                "{exported}"
+            );
+        }
+        // Replacing an account by way of an old id would be a slip.
+        let put =
+            client.http.put(format!("{}/users/visitor-7", client.base)).json(&visitor).send().await.unwrap();
+        assert_eq!(put.status(), 409);
+        // The old id can be forgotten alone; the account takes its ids with it.
+        client.post("/users/ann/merge", &json!({ "from": "visitor-8" })).await;
+        assert_eq!(client.delete("/users/visitor-7").await.1["existed"], true);
+        assert_eq!(client.get("/users/visitor-7").await.0, 404);
+        assert_eq!(client.get("/users/ann").await.1["n"], 2);
+        assert_eq!(client.delete("/users/ann").await.1["n"], 2);
+        assert_eq!((client.get("/users/ann").await.0, client.get("/users/visitor-8").await.0), (404, 404));
+    }
+}
+
+#[tokio::test]
+async fn a_merge_that_makes_no_sense_is_refused_by_name() {
+    let (_app, client) = server().await;
+    for (user, from) in [("b", "a"), ("d", "c")] {
+        assert_eq!(client.post(&format!("/users/{user}/merge"), &json!({ "from": from })).await.0, 200);
+    }
+    for (user, body, status, code) in [
+        ("b", json!({ "from": "b" }), 400, "invalid"),
+        ("b", json!({ "from": "" }), 400, "invalid_field"),
+        ("b", json!({}), 400, "invalid_field"),
+        ("b", json!({ "from": "x", "into": "y" }), 400, "invalid_field"),
+        ("a", json!({ "from": "b" }), 409, "merge_cycle"),
+        ("d", json!({ "from": "a" }), 409, "merged_user"),
+    ] {
+        let (found, problem) = client.post(&format!("/users/{user}/merge"), &body).await;
+        assert_eq!((found, &problem["code"]), (status, &json!(code)), "{body}: {problem}");
+        let names_from = body.get("from").is_some() && body.get("into").is_none();
+        assert!(problem["field"] == "from" || !names_from, "{problem}");
+    }
+    // Nothing need have been said, and what is said later follows.
+    said(&client, &[pair("c", "e1")]).await;
+    assert_eq!(client.get("/users/d").await.1["n"], 1);
+}
+
+#[tokio::test]
 async fn an_undo_needs_to_say_whose_feedback() {
     let (_app, client) = server().await;
     said(&client, &[pair("ann", "e1")]).await;

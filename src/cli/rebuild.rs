@@ -13,8 +13,8 @@ use crate::batch::EmbeddingCache;
 use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
-    Change, ChangeKind, Embedded, EventKey, EventLog, LedgerEvent, OpenError, Outcome, Receipts, RouterStore,
-    Survey, UserKey, Withdrawal, Withdrawn,
+    Change, ChangeKind, Embedded, EventKey, EventLog, LedgerEvent, MergeStep, OpenError, Outcome, Receipts,
+    RouterStore, Survey, UserKey, Withdrawal, Withdrawn,
 };
 use crate::types::config::{Config, Layers, environment};
 use crate::types::{ErrorKind, SystemClock};
@@ -131,6 +131,7 @@ async fn rebuild(
     let bar = bar("judge");
     bar.set_length(survey.n_events.values().sum());
     let (mut changes, mut n_bytes) = (Vec::new(), 0);
+    let mut departed = HashSet::new();
     for logged in log.unerased().map_err(Failure::refused)? {
         let mut change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
         match &mut change.kind {
@@ -158,6 +159,24 @@ async fn rebuild(
                     None => continue,
                 }
             }
+            ChangeKind::Merge(MergeStep::Depart(departure)) => {
+                // What these heads gave the row goes, and so do the steps that followed.
+                make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
+                departed.insert(change.user);
+                done.depart(change.user, departure.into);
+                let merged = service.accounts().depart(change).await;
+                merged.map_err(|error| Failure::failed(error.to_string()))?;
+                continue;
+            }
+            // What the row held, where what was said is no longer kept.
+            ChangeKind::Merge(MergeStep::Absorb(absorbed)) if !departed.contains(&absorbed.from) => {
+                if !keeps_imports {
+                    done.imported.insert(change.user);
+                    continue;
+                }
+            }
+            ChangeKind::Merge(MergeStep::Expect(_) | MergeStep::Forgo(_)) => {}
+            ChangeKind::Merge(_) => continue,
             ChangeKind::Import(_) | ChangeKind::Retract(_) => {}
         }
         changes.push(change);
@@ -207,6 +226,25 @@ async fn make(
 }
 
 impl Done {
+    /// What was added under an id is the account's to take back.
+    fn depart(&mut self, user: UserKey, account: UserKey) {
+        let keys: Vec<EventKey> =
+            self.added.keys().filter(|(owner, _)| *owner == user).map(|(_, key)| *key).collect();
+        for key in keys {
+            let theirs = self.added.remove(&(user, key)).unwrap_or_default();
+            let own = self.added.entry((account, key)).or_default();
+            // What was sent under both counts once.
+            let is_own = |event: &Withdrawn| {
+                own.iter().any(|own| (own.context, &own.increment) == (event.context, &event.increment))
+            };
+            let alone: Vec<Withdrawn> = theirs.into_iter().filter(|event| !is_own(event)).collect();
+            own.extend(alone);
+        }
+        if self.imported.remove(&user) {
+            self.imported.insert(account);
+        }
+    }
+
     fn count(&mut self, change: &Change, outcome: Outcome, survey: &Survey) {
         match (&change.kind, outcome) {
             (ChangeKind::Add(LedgerEvent { key, at_ms, context, increment, .. }), Outcome::Applied(_)) => {

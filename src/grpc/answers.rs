@@ -72,6 +72,7 @@ impl From<UserView> for pb::GetUserResponse {
     fn from(view: UserView) -> Self {
         Self {
             user: view.user,
+            merged_into: view.merged_into,
             revision: view.revision,
             context: view.context,
             weights: view.weights,

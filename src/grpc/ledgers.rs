@@ -2,7 +2,7 @@
 
 use super::pb;
 use super::requests::required;
-use crate::types::{Error, LedgerView, LedgersView, Retracted, UserView};
+use crate::types::{Error, LedgerView, LedgersView, MergeAnswer, Retracted, UserView};
 
 impl From<LedgersView> for pb::Ledgers {
     fn from(view: LedgersView) -> Self {
@@ -38,6 +38,13 @@ impl From<pb::Ledger> for LedgerView {
 impl From<UserView> for pb::ImportUserResponse {
     fn from(view: UserView) -> Self {
         Self { user: Some(view.into()) }
+    }
+}
+
+impl From<MergeAnswer> for pb::MergeUserResponse {
+    fn from(answer: MergeAnswer) -> Self {
+        let MergeAnswer { user, from, n, version } = answer;
+        Self { user, from, n, version }
     }
 }
 

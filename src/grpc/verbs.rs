@@ -3,12 +3,12 @@
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pb::reward_service_server::RewardService;
-use super::requests::{event_id, required, user_id};
+use super::requests::{event_id, refused, required, user_id};
 use super::status::status;
 use super::streams::{Answers, acks, scores};
 use super::{Stopped, pb};
 use crate::service::Live;
-use crate::types::Error;
+use crate::types::{Error, UserId};
 
 type Verb<T> = Result<Response<T>, Status>;
 
@@ -75,6 +75,15 @@ impl RewardService for Verbs {
         answer(async {
             let ledger = required(ledger, "ledger")?.try_into()?;
             self.live.now().import(&user_id(user)?, ledger).await
+        })
+        .await
+    }
+
+    async fn merge_user(&self, request: Request<pb::MergeUserRequest>) -> Verb<pb::MergeUserResponse> {
+        let pb::MergeUserRequest { user, from } = request.into_inner();
+        answer(async {
+            let from = UserId::try_from(from).map_err(|error| refused("from", error.to_string()))?;
+            self.live.now().merge(&from, &user_id(user)?).await
         })
         .await
     }

@@ -39,6 +39,7 @@ pub fn routes(live: Live) -> Router {
         .route("/feedback", post(feedback::feedback))
         .route("/feedback/{event_id}", delete(native::retract))
         .route("/users/{id}", get(native::user).put(native::import).delete(native::erase))
+        .route("/users/{id}/merge", post(native::merge))
         .route("/models", get(native::models))
         .route("/openapi.json", get(openapi::serve))
         .fallback(problem::no_route)

@@ -11,9 +11,9 @@ use super::problem::Problem;
 use super::query::Query;
 use crate::service::Service;
 use crate::types::{
-    CompareAnswer, CompareRequest, ElicitAnswer, ElicitRequest, Erased, Error, EventId, ModelView,
-    NextQuestion, RankAnswer, RankRequest, Retracted, ScoreAnswer, ScoreRequest, UserId, UserImport,
-    UserView,
+    CompareAnswer, CompareRequest, ElicitAnswer, ElicitRequest, Erased, Error, EventId, MergeAnswer,
+    MergeRequest, ModelView, NextQuestion, RankAnswer, RankRequest, Retracted, ScoreAnswer, ScoreRequest,
+    UserId, UserImport, UserView,
 };
 
 /// How long the caller waits, as in `2s`; `server.request_timeout` without it. What would wait too long for its turn is refused at once.
@@ -83,6 +83,22 @@ pub(super) async fn import(
     Ok(Answer(service.import(&user_id(id)?, import.ledger).await?))
 }
 
+/// What was said under `from` counts for this user, exactly, and so does what is still said under it.
+#[utoipa::path(post, path = "/users/{id}/merge", params(("id" = String, Path)), request_body = MergeRequest,
+    responses((status = 200, body = MergeAnswer),
+    (status = 404, body = super::problem::ProblemBody<'static>, description = "`not_supported`: this `state.engine` can't"),
+    (status = 409, body = super::problem::ProblemBody<'static>,
+    description = "`merged_user`: `from` belongs to another account; `merge_cycle`: this user was merged into `from`; `too_many_ids`")))]
+pub(super) async fn merge(
+    State(service): Shared,
+    id: PathId,
+    RawQuery(query): RawQuery,
+    Json(request): Json<MergeRequest>,
+) -> Verb<MergeAnswer> {
+    Query::parse(query.as_deref(), &[])?;
+    Ok(Answer(service.merge(&request.from, &user_id(id)?).await?))
+}
+
 #[utoipa::path(delete, path = "/feedback/{event_id}", params(("event_id" = String, Path),
     ("user" = String, Query, description = "whose feedback; ids are names within a user")),
     responses((status = 200, body = Retracted), (status = 404, body = super::problem::ProblemBody<'static>,
@@ -99,7 +115,8 @@ pub(super) async fn retract(
     Ok(Answer(service.retract(&user, &id).await?))
 }
 
-/// Takes no parameter: who would erase one context alone must not lose all of them.
+/// With the ids that were merged into the user; such an id alone is forgotten without what counts for its account. Takes no
+/// parameter: who would erase one context alone must not lose all of them.
 #[utoipa::path(delete, path = "/users/{id}", params(("id" = String, Path)), responses((status = 200, body = Erased)))]
 pub(super) async fn erase(State(service): Shared, id: PathId, RawQuery(query): RawQuery) -> Verb<Erased> {
     Query::parse(query.as_deref(), &[])?;

@@ -16,6 +16,7 @@ use utoipa::OpenApi;
         super::native::retract,
         super::native::user,
         super::native::import,
+        super::native::merge,
         super::native::erase,
         super::native::models,
     )

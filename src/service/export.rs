@@ -22,7 +22,7 @@ impl Service {
     /// # Errors
     /// `NotFound` for a store that keeps no events, `StoreUnavailable` for a journal that is found damaged at first.
     pub async fn export(&self, export: Export) -> Result<impl Stream<Item = Chunk> + use<>, Error> {
-        let log = self.store.events().ok_or_else(|| {
+        let log = self.accounts.store().events().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "this `state.engine` keeps no events").with_code("no_events")
         })?;
         let (begun, begins) = oneshot::channel();

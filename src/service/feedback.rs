@@ -35,7 +35,7 @@ impl Service {
         let heard = hearings.iter().flatten().map(|hearing| UserKey::of(&hearing.heard.user));
         let change = |(user, event)| Change { user, now_ms, kind: ChangeKind::Add(event) };
         let changes = heard.zip(events).map(change).collect();
-        let mut outcomes = self.store.change(changes).await.map_err(unavailable)?.into_iter();
+        let mut outcomes = self.accounts.change(changes).await.map_err(unavailable)?.into_iter();
         let now_ms = self.now_ms();
         let mut answers = Vec::with_capacity(hearings.len());
         for hearing in hearings {
@@ -121,8 +121,8 @@ fn answer(event_id: &EventId, outcome: Outcome) -> Result<Ack, Error> {
         Outcome::Duplicate(version) => Ok(ack(event_id, AckStatus::Duplicate, Some(version))),
         Outcome::Late => Ok(ack(event_id, AckStatus::Late, None)),
         Outcome::Queued => Ok(ack(event_id, AckStatus::Queued, None)),
-        Outcome::Unknown => {
-            Err(Error::new(ErrorKind::Internal, "the store took a feedback for a retraction"))
+        Outcome::Unknown | Outcome::Moved => {
+            Err(Error::new(ErrorKind::Internal, "the store took a feedback for another change"))
         }
         Outcome::Crowded { max_events } => Err(crowded(max_events)),
         Outcome::Full { max_users } => {

@@ -9,6 +9,7 @@ mod feedback;
 mod hear;
 mod judge;
 mod live;
+mod merge;
 mod population;
 mod questions;
 mod rank;
@@ -27,7 +28,7 @@ use std::sync::Arc;
 use crate::batch::{EmbeddingCache, Queue, Workers};
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
-use crate::state::{Freshness, Receipts, RouterStore, Row, StoreError, UserKey};
+use crate::state::{Accounts, Freshness, Receipts, RouterStore, Row, StoreError, UserKey};
 use crate::types::config::{FeedbackWindow, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
 
@@ -42,7 +43,7 @@ pub struct Service {
     heads: Arc<str>,
     queue: Arc<Queue>,
     workers: Arc<Workers>,
-    store: Arc<dyn RouterStore>,
+    accounts: Arc<Accounts>,
     receipts: Arc<Receipts>,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -74,18 +75,19 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
-        Self::over(model, store, Arc::new(receipts), clock, settings, Arc::default())
+        let accounts = Arc::new(Accounts::new(store, clock.clone()));
+        Self::over(model, accounts, Arc::new(receipts), clock, settings, Arc::default())
     }
 
     /// The same service with another model, over the same state.
     fn with(&self, model: Model) -> Self {
-        let Self { store, receipts, clock, settings, population, .. } = self;
-        Self::over(model, store.clone(), receipts.clone(), clock.clone(), *settings, population.clone())
+        let Self { accounts, receipts, clock, settings, population, .. } = self;
+        Self::over(model, accounts.clone(), receipts.clone(), clock.clone(), *settings, population.clone())
     }
 
     fn over(
         model: Model,
-        store: Arc<dyn RouterStore>,
+        accounts: Arc<Accounts>,
         receipts: Arc<Receipts>,
         clock: Arc<dyn Clock>,
         settings: Settings,
@@ -101,7 +103,7 @@ impl Service {
             heads,
             queue,
             workers,
-            store,
+            accounts,
             receipts,
             clock,
             settings,
@@ -131,7 +133,7 @@ impl Service {
     /// How many users have a ledger, and how many texts wait for a model thread.
     #[must_use]
     pub fn gauges(&self) -> (usize, usize) {
-        (self.store.n_users(), self.queue.depth())
+        (self.accounts.store().n_users(), self.queue.depth())
     }
 
     /// How many responses are remembered by id, and about how many bytes they hold.
@@ -144,6 +146,12 @@ impl Service {
     #[must_use]
     pub fn cache(&self) -> Arc<EmbeddingCache> {
         self.queue.cache().clone()
+    }
+
+    /// The users and their ids, for who makes ledgers anew.
+    #[must_use]
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     fn revision(&self) -> String {
@@ -163,7 +171,7 @@ impl Service {
         min_version: u64,
     ) -> Result<(Option<Row>, Option<Stale>), Error> {
         let Some(user) = user else { return Ok((None, None)) };
-        let reading = self.store.get(UserKey::of(user), min_version).await.map_err(unavailable)?;
+        let reading = self.accounts.get(UserKey::of(user), min_version).await.map_err(unavailable)?;
         let age_ms = match reading.freshness {
             Freshness::Current => return Ok((reading.row, None)),
             Freshness::Stale(age) => Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),

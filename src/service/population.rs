@@ -28,7 +28,7 @@ impl Service {
         {
             return Ok((users.clone(), None));
         }
-        let rows = match self.store.sample(settings.users.get()).await {
+        let rows = match self.accounts.store().sample(settings.users.get()).await {
             Ok(rows) => rows,
             Err(StoreError::Unreachable { .. }) => {
                 metrics::counter!(metric::STALE_READS).increment(1);

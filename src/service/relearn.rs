@@ -29,6 +29,6 @@ impl Service {
                 *event = anew;
             }
         }
-        self.store.change(changes.to_vec()).await.map_err(unavailable)
+        self.accounts.change(changes.to_vec()).await.map_err(unavailable)
     }
 }

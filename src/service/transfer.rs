@@ -21,13 +21,13 @@ impl Service {
     /// `NotFound` for an event that is not known, which then will not count should it still come; `StoreUnavailable`, also
     /// when raw events can't be read.
     pub async fn retract(&self, user: &UserId, id: &EventId) -> Result<Retracted, Error> {
-        let retracted = self.store.retract(UserKey::of(user), EventKey::of(id), self.now_ms()).await;
+        let retracted = self.accounts.retract(UserKey::of(user), EventKey::of(id), self.now_ms()).await;
         let (status, version) = match retracted.map_err(unretracted)? {
             Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
             Outcome::Queued => ("queued", None),
             Outcome::Crowded { max_events } => return Err(crowded(max_events)),
             _ => {
-                let kept = match self.store.events() {
+                let kept = match self.accounts.store().events() {
                     Some(_) => "its raw event is no longer kept (`events.retention`)",
                     None => "it came before `feedback.max_age`, and this `state.engine` keeps no raw events",
                 };
@@ -46,11 +46,19 @@ impl Service {
     /// `Invalid` names the field; `Conflict` for evidence of other heads; `StoreUnavailable`.
     pub async fn import(&self, user: &UserId, ledger: LedgersView) -> Result<UserView, Error> {
         let ledgers = self.imported(ledger)?;
-        if let Outcome::Full { max_users } = self.change(user, ChangeKind::Import(ledgers)).await? {
-            let detail = format!("there is no room for another user beside {max_users}");
-            return Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"));
+        match self.change(user, ChangeKind::Import(ledgers)).await? {
+            Outcome::Full { max_users } => {
+                let detail = format!("there is no room for another user beside {max_users}");
+                Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"))
+            }
+            Outcome::Moved => {
+                let detail = format!(
+                    "`{user}` was merged into an account, whose evidence it would replace: import there"
+                );
+                Err(Error::new(ErrorKind::Conflict, detail).with_code("merged_user"))
+            }
+            _ => self.user(user, None).await,
         }
-        self.user(user, None).await
     }
 
     pub(super) fn exported(&self, ledgers: &Ledgers) -> LedgersView {

@@ -38,8 +38,10 @@ impl Service {
                 )
             }
         };
+        let merged_into = self.accounts.account_of(user).await.map_err(unavailable)?;
         Ok(UserView {
             user: user.to_string(),
+            merged_into: merged_into.map(Into::into),
             revision: self.revision(),
             context,
             effective_heads: weights.effective_heads(),
@@ -56,13 +58,14 @@ impl Service {
         })
     }
 
-    /// Forgets everything about a user. Doing it twice is no error.
+    /// Forgets everything about a user, and with an account the ids that were merged into it. Such an id alone is forgotten
+    /// without what counts for its account. Doing it twice is no error.
     ///
     /// # Errors
     /// `StoreUnavailable`.
     pub async fn erase(&self, user: &UserId) -> Result<Erased, Error> {
-        let row = self.row(Some(user), 0).await?.0.filter(|row| !row.is_tombstone());
-        self.change(user, ChangeKind::Erase).await?;
+        let erased = self.accounts.erase(UserKey::of(user), self.now_ms()).await.map_err(unavailable)?;
+        let row = erased.filter(|row| !row.is_tombstone() || row.is_moved());
         self.receipts.forget(user).await;
         Ok(Erased {
             user: user.to_string(),
@@ -75,7 +78,7 @@ impl Service {
     /// Makes one change of a user's row.
     pub(super) async fn change(&self, user: &UserId, kind: ChangeKind) -> Result<Outcome, Error> {
         let change = Change { user: UserKey::of(user), now_ms: self.now_ms(), kind };
-        let outcomes = self.store.change(vec![change]).await.map_err(unavailable)?;
+        let outcomes = self.accounts.change(vec![change]).await.map_err(unavailable)?;
         outcomes.first().copied().ok_or_else(|| {
             Error::new(ErrorKind::Internal, "the store answered fewer changes than it was given")
         })

@@ -27,6 +27,10 @@ impl Answered {
         self.0.binary_search(&key).is_ok()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().copied()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

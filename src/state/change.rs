@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::UserKey;
+use super::{MergeStep, UserKey};
 use crate::mixture::{Increment, Ledgers};
 use crate::types::{EventId, Heard};
 
@@ -32,6 +32,8 @@ pub enum ChangeKind {
     Import(Ledgers),
     /// Events that the row no longer remembers never happened.
     Withdraw(Withdrawal),
+    /// A step of a merge with another row.
+    Merge(MergeStep),
 }
 
 /// What a retraction found in the journal: the events with this key that are in the sums.
@@ -92,6 +94,8 @@ pub enum Outcome {
     Duplicate(u64),
     /// It is kept here and will be done once the shared store is back.
     Queued,
+    /// The row has gone to an account, and takes no such change.
+    Moved,
     /// It happened before the time from which this row can tell a retry from news, or before the user was erased.
     Late,
     /// A retraction of what is not known. If it comes within the window, it will not count.
@@ -112,6 +116,17 @@ impl Change {
     /// Whether it may make somebody a user who was none.
     pub(super) fn brings_a_user(&self) -> bool {
         matches!(self.kind, ChangeKind::Add(_) | ChangeKind::Import(_))
+    }
+}
+
+impl ChangeKind {
+    /// Whether a row takes it that has gone to an account, which has everything if the merge `is_done`.
+    pub(super) fn is_for_a_moved_row(&self, is_done: bool) -> bool {
+        match self {
+            Self::Erase => is_done,
+            Self::Merge(step) => !matches!(step, MergeStep::Expect(_) | MergeStep::Absorb(_)),
+            Self::Add(_) | Self::Retract(_) | Self::Import(_) | Self::Withdraw(_) => false,
+        }
     }
 }
 

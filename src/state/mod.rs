@@ -3,6 +3,7 @@
 //! Owns rows, the guard against duplicates, and bytes on disk. Deliberately knows neither heads nor weights: a row is
 //! ledgers plus the ids they have seen, and `service` turns it into weights. One suite of tests runs on every engine.
 
+mod accounts;
 mod answered;
 mod change;
 mod codec;
@@ -10,6 +11,7 @@ mod embedded;
 mod journal;
 mod key;
 mod memory;
+mod merge;
 mod receipt_log;
 mod receipts;
 mod recent;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub use accounts::{Accounts, MergeError};
 pub use answered::Answered;
 pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal, Withdrawn};
 pub use codec::CodecError;
@@ -30,6 +33,7 @@ pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged, Survey};
 pub use journal::{Heads, OpenError};
 pub use key::UserKey;
 pub use memory::MemoryStore;
+pub use merge::{Absorbed, Departure, MergeStep};
 pub use receipts::{Receipt, Receipts};
 pub use row::{Row, Rules};
 pub use valkey::{ValkeyConfig, ValkeyStore};
@@ -76,6 +80,11 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// Whether the store works; otherwise what is wrong, for people.
     fn trouble(&self) -> Option<Arc<str>> {
         None
+    }
+
+    /// Whether rows of two users can be merged: steps of a merge are made by one process alone.
+    fn can_merge(&self) -> bool {
+        true
     }
 
     /// The raw events, of an engine that keeps them.

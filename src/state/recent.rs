@@ -78,6 +78,16 @@ impl Recent {
         self.frame(key, at_ms, Mark::Sought, |frames| frames);
     }
 
+    /// Remembers what another row remembered.
+    pub(super) fn keep(&mut self, frame: &Frame<'_>) {
+        self.frames.extend(frame.bytes);
+    }
+
+    /// Forgets an event.
+    pub(super) fn forget(&mut self, key: EventKey) {
+        self.rebuild(|frame| if frame.key == key { Keep::Not } else { Keep::Whole });
+    }
+
     fn frame(&mut self, key: EventKey, at_ms: i64, mark: Mark, rest: impl FnOnce(Vec<u8>) -> Vec<u8>) {
         let start = self.frames.len();
         self.frames.extend([0; 2]);

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::merge::Merges;
 use super::recent::{Added, Mark, Recent};
 use super::{Answered, Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal};
 use crate::mixture::{Decay, Ledgers};
@@ -40,8 +41,11 @@ pub struct Row {
     /// The questions that have been answered.
     pub answered: Answered,
     /// Nothing that happened before counts any more: its id may have been forgotten, or the user erased.
-    horizon_ms: Option<i64>,
-    recent: Recent,
+    pub(super) horizon_ms: Option<i64>,
+    pub(super) recent: Recent,
+    /// What it has to do with other rows; its bytes come after those of the row.
+    #[serde(skip)]
+    pub(super) merges: Merges,
 }
 
 impl Row {
@@ -54,14 +58,16 @@ impl Row {
             answered: Answered::default(),
             horizon_ms: None,
             recent: Recent::default(),
+            merges: Merges::default(),
         }
     }
 
     /// Makes one change, or says why not; what is not applied changes nothing but the memory of old ids.
     pub fn change(&mut self, change: &Change, rules: &Rules) -> Outcome {
-        if let Some(latest) = self.recent.forget_before(change.now_ms.saturating_sub(rules.max_age_ms)) {
-            self.horizon_ms = self.horizon_ms.max(Some(latest + 1));
+        if self.merges.moved().is_some_and(|moved| !change.kind.is_for_a_moved_row(moved.is_done)) {
+            return Outcome::Moved;
         }
+        self.forget(change.now_ms, rules);
         match &change.kind {
             ChangeKind::Add(event) => self.add(event, rules),
             ChangeKind::Retract(key) => self.retract(*key, change.now_ms, rules),
@@ -73,6 +79,14 @@ impl Row {
                 self.applied()
             }
             ChangeKind::Withdraw(withdrawal) => self.withdraw(withdrawal, change.now_ms, rules),
+            ChangeKind::Merge(step) => self.step(step, change.now_ms, rules),
+        }
+    }
+
+    /// Forgets what happened before the window.
+    pub(super) fn forget(&mut self, now_ms: i64, rules: &Rules) {
+        if let Some(latest) = self.recent.forget_before(now_ms.saturating_sub(rules.max_age_ms)) {
+            self.horizon_ms = self.horizon_ms.max(Some(latest + 1));
         }
     }
 
@@ -99,6 +113,7 @@ impl Row {
     pub fn is_spent(&self, now_ms: i64, rules: &Rules) -> bool {
         let cutoff_ms = now_ms.saturating_sub(rules.max_age_ms);
         self.is_tombstone()
+            && self.merges.is_empty()
             && self.horizon_ms.is_none_or(|horizon_ms| horizon_ms <= cutoff_ms)
             && self.recent.iter().all(|frame| frame.at_ms < cutoff_ms)
     }
@@ -135,13 +150,17 @@ impl Row {
             self.recent.push_sought(key, now_ms.saturating_add(rules.max_age_ms));
             return Outcome::Unknown;
         };
-        let (Some(Added { context, increment }), at_ms) = (frame.added(), frame.at_ms) else {
+        if frame.mark != Mark::Counts {
             return match frame.mark {
                 Mark::Retracted => Outcome::Duplicate(self.version),
                 Mark::Counts | Mark::Void | Mark::Sought => Outcome::Unknown,
             };
-        };
-        self.ledgers.subtract(context, &increment, at_ms, rules.decay);
+        }
+        // Two where another id, which was merged into this one, had an event of the same name.
+        for frame in self.recent.iter().filter(|frame| frame.key == key) {
+            let Some(Added { context, increment }) = frame.added() else { continue };
+            self.ledgers.subtract(context, &increment, frame.at_ms, rules.decay);
+        }
         self.recent.retract(key);
         self.applied()
     }
@@ -163,11 +182,13 @@ impl Row {
     }
 
     fn erase(&mut self, now_ms: i64, rules: &Rules) -> Outcome {
-        if self.is_tombstone() && self.horizon_ms.is_some_and(|horizon_ms| horizon_ms >= now_ms) {
+        let is_alone = self.merges.is_empty();
+        if is_alone && self.is_tombstone() && self.horizon_ms.is_some_and(|horizon_ms| horizon_ms >= now_ms) {
             return Outcome::Duplicate(self.version);
         }
         self.ledgers = Ledgers::new(rules.n_heads);
         self.answered = Answered::default();
+        self.merges = Merges::default();
         self.horizon_ms = self.horizon_ms.max(Some(now_ms));
         // Hashes of ids stay until their window is over, so that a late retry does not bring the user back.
         self.recent.make_all_void();
@@ -178,7 +199,7 @@ impl Row {
         self.recent.iter().filter(|frame| which(frame.mark)).count()
     }
 
-    fn applied(&mut self) -> Outcome {
+    pub(super) fn applied(&mut self) -> Outcome {
         self.version += 1;
         Outcome::Applied(self.version)
     }

@@ -38,4 +38,7 @@ pub use score::{
 };
 pub use secret::Secret;
 pub use stale::Stale;
-pub use user::{Erased, HeadView, LedgerView, LedgersView, ModelView, Retracted, UserImport, UserView};
+pub use user::{
+    Erased, HeadView, LedgerView, LedgersView, MergeAnswer, MergeRequest, ModelView, Retracted, UserImport,
+    UserView,
+};

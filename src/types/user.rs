@@ -6,6 +6,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::ids::UserId;
 use super::stale::Stale;
 
 /// One user's state. `weights` are under the bundle's population prior, as no prompt is given.
@@ -13,6 +14,9 @@ use super::stale::Stale;
 pub struct UserView {
     /// The user.
     pub user: String,
+    /// The account that this id was merged into, whose state the rest is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merged_into: Option<String>,
     /// The head set the evidence belongs to.
     pub revision: String,
     /// The context that was asked about.
@@ -75,6 +79,9 @@ pub struct UserImport {
     #[serde(default, rename = "user")]
     #[schema(ignore)]
     _user: IgnoredAny,
+    #[serde(default, rename = "merged_into")]
+    #[schema(ignore)]
+    _merged_into: IgnoredAny,
     #[serde(default, rename = "revision")]
     #[schema(ignore)]
     _revision: IgnoredAny,
@@ -105,6 +112,27 @@ pub struct UserImport {
     #[serde(default, rename = "version")]
     #[schema(ignore)]
     _version: IgnoredAny,
+}
+
+/// Who a user was until they signed in.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MergeRequest {
+    /// The id that becomes one of the account's. Nothing need have been said under it.
+    pub from: UserId,
+}
+
+/// An account with one more id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MergeAnswer {
+    /// The account: the user of the path, or the account that this one was itself merged into.
+    pub user: String,
+    /// The id that is one of the account's.
+    pub from: String,
+    /// How many events count for the account.
+    pub n: u64,
+    /// The version of the account's row.
+    pub version: u64,
 }
 
 /// A feedback that was taken back.

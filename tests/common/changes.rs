@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use micro_reward::mixture::{Decay, Ledgers, pair};
 use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Rules, UserKey};
-use micro_reward::types::{EventId, Heard, HeardResponse, Opinion};
+use micro_reward::types::{EventId, Heard, HeardResponse, Opinion, UserId};
 
 pub const K: usize = 3;
 
 /// Events are remembered for ten seconds of their clock, in which event `n` happens at `n` ms.
 pub const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: 10_000, max_events: 1200 };
 
+pub fn id(n: usize) -> UserId {
+    format!("user-{n}").parse().unwrap()
+}
+
 pub fn user(n: usize) -> UserKey {
-    UserKey::of(&format!("user-{n}").parse().unwrap())
+    UserKey::of(&id(n))
 }
 
 pub fn key(id: usize) -> EventKey {

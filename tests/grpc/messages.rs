@@ -237,6 +237,7 @@ pub fn user_view(view: pb::GetUserResponse) -> UserView {
         view.last_event.map(|at| jiff::Timestamp::new(at.seconds, at.nanos).unwrap().to_string());
     UserView {
         user: view.user,
+        merged_into: view.merged_into,
         revision: view.revision,
         context: view.context,
         weights: view.weights,

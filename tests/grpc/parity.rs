@@ -1,7 +1,7 @@
 //! The same cases over HTTP and gRPC: the same bytes once both are written as JSON, so the same bits of every double.
 
 use micro_reward::grpc::pb;
-use micro_reward::types::Retracted;
+use micro_reward::types::{MergeAnswer, Retracted};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -36,6 +36,7 @@ fn same_error(case: &str, status: u16, problem: &Value, found: &Status) {
     let expected = match status {
         400 => Code::InvalidArgument,
         404 => Code::NotFound,
+        409 => Code::FailedPrecondition,
         413 => Code::ResourceExhausted,
         503 => Code::Unavailable,
         _ => panic!("{case}: {problem}"),
@@ -182,6 +183,24 @@ async fn users_questions_and_models_answer_alike_to_the_last_bit() {
     }
     let models = server.grpc.list_models(pb::ListModelsRequest {}).await.unwrap().into_inner();
     same("models", http(&server, "/models", None).await, Ok(messages::model_view(models)));
+
+    for (user, from) in [("bob", "visitor"), ("bob", "visitor"), ("bob", "bob"), ("visitor", "bob")] {
+        let request = pb::MergeUserRequest { user: user.to_owned(), from: from.to_owned() };
+        let found = server.grpc.merge_user(request).await.map(|answer| {
+            let pb::MergeUserResponse { user, from, n, version } = answer.into_inner();
+            MergeAnswer { user, from, n, version }
+        });
+        let path = format!("/users/{user}/merge");
+        same(
+            &format!("{from} into {user}"),
+            http(&server, &path, Some(&json!({ "from": from }))).await,
+            found,
+        );
+    }
+    let request = pb::GetUserRequest { user: "visitor".to_owned(), context: None };
+    let found = server.grpc.get_user(request).await.map(|answer| messages::user_view(answer.into_inner()));
+    assert_eq!(found.as_ref().unwrap().merged_into.as_deref(), Some("bob"));
+    same("visitor", http(&server, "/users/visitor", None).await, found);
 
     let erase = pb::EraseUserRequest { user: "ann".to_owned() };
     let receipt = server.grpc.erase_user(erase.clone()).await.unwrap().into_inner();

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::Journalled;
 use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, OpenError};
-use crate::state::{Change, ChangeKind, EventKey, UserKey, Withdrawal};
+use crate::state::{Change, ChangeKind, Departure, EventKey, MergeStep, UserKey, Withdrawal};
 
 /// The raw events of a data directory.
 #[derive(Debug)]
@@ -32,16 +33,57 @@ pub struct Logged {
 /// What becomes of events that were said.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
-    /// Where events were taken back last: an id may be used again once it is forgotten.
-    retracted: HashMap<(UserKey, EventKey), u64>,
+    /// Where events were taken back last, and when: an id may be used again once it is forgotten.
+    retracted: HashMap<UserKey, HashMap<EventKey, (u64, i64)>>,
     /// Where each erased user's last erasure is.
     erased: HashMap<UserKey, u64>,
+    /// Where each user that was merged went last.
+    departed: HashMap<UserKey, (u64, Departure)>,
 }
 
 impl Fate {
     pub(super) fn is_retracted(&self, Logged { lsn, change, .. }: &Logged) -> bool {
         let ChangeKind::Add(event) = &change.kind else { return false };
-        self.retracted.get(&(change.user, event.key)).is_some_and(|retraction| lsn < retraction)
+        let is_retracted = |user, since| {
+            let retraction = self.retracted.get(&user).and_then(|events| events.get(&event.key));
+            retraction.is_some_and(|(retraction, _)| since < *retraction)
+        };
+        is_retracted(change.user, *lsn)
+            || self.way(change.user, *lsn).any(|(since, departure)| is_retracted(departure.into, since))
+    }
+
+    /// The accounts that what was said at a position has gone to, one after another, each with the position of that.
+    fn way(&self, user: UserKey, lsn: u64) -> impl Iterator<Item = (u64, &Departure)> {
+        let next = move |(user, since): (UserKey, u64)| {
+            self.departed.get(&user).map(|(at, departure)| (*at, departure)).filter(|(at, _)| since < *at)
+        };
+        std::iter::successors(next((user, lsn)), move |(at, departure)| next((departure.into, *at)))
+    }
+
+    /// Gives what was said the id of the account that it counts for.
+    fn name(&self, mut logged: Logged) -> Logged {
+        let account =
+            self.way(logged.change.user, logged.lsn).last().map(|(_, departure)| &departure.account);
+        if let (Some(account), ChangeKind::Add(event)) = (account, &mut logged.change.kind)
+            && let Some(heard) = &mut event.heard
+        {
+            Arc::make_mut(heard).user = account.clone();
+        }
+        logged
+    }
+
+    /// What was taken back under either of two ids, and is still remembered as they are merged, is so under both.
+    fn join(&mut self, users: [UserKey; 2], lsn: u64, since_ms: i64) {
+        let mut both = HashMap::new();
+        for user in users {
+            let events = self.retracted.get(&user).into_iter().flatten();
+            both.extend(
+                events.filter(|(_, (_, at_ms))| *at_ms >= since_ms).map(|(key, at)| (*key, (lsn, at.1))),
+            );
+        }
+        for user in users.iter().filter(|_| !both.is_empty()) {
+            self.retracted.entry(*user).or_default().extend(&both);
+        }
     }
 
     fn is_erased(&self, Logged { lsn, change, .. }: &Logged) -> bool {
@@ -63,14 +105,18 @@ impl EventLog {
         Self { journal, dir: None }
     }
 
-    /// The feedback that stands, in order: neither taken back nor of a user who was erased later. Reads everything twice.
+    /// The feedback that stands, in order: neither taken back nor of a user who was erased later. What was said under an id
+    /// that was merged is the account's. Reads everything twice.
     ///
     /// # Errors
     /// When a file can't be read or is damaged; the iterator ends with such an error too.
     pub fn standing(&self) -> Result<impl Iterator<Item = Result<Logged, OpenError>> + use<>, OpenError> {
         let fate = self.fate()?;
-        let stands = move |logged: &Logged| !fate.is_erased(logged) && !fate.is_retracted(logged);
-        Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stands)))
+        let standing = move |logged: Result<Logged, OpenError>| match logged {
+            Ok(logged) if fate.is_erased(&logged) || fate.is_retracted(&logged) => None,
+            logged => Some(logged.map(|logged| fate.name(logged))),
+        };
+        Ok(self.changes()?.filter_map(standing))
     }
 
     /// All changes but those of a user who was erased later, in order: made again, they end in the same rows. Reads
@@ -111,13 +157,20 @@ impl EventLog {
     pub(super) fn fate(&self) -> Result<Fate, OpenError> {
         let mut fate = Fate::default();
         for logged in self.changes()? {
-            let Logged { lsn, change, .. } = logged?;
+            let Logged { lsn, change, max_age_ms } = logged?;
             match change.kind {
                 ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
-                    fate.retracted.insert((change.user, key), lsn);
+                    fate.retracted.entry(change.user).or_default().insert(key, (lsn, change.now_ms));
+                }
+                ChangeKind::Merge(MergeStep::Depart(departure)) => {
+                    fate.departed.insert(change.user, (lsn, departure));
+                }
+                ChangeKind::Merge(MergeStep::Absorb(absorbed)) => {
+                    let since_ms = change.now_ms.saturating_sub(max_age_ms);
+                    fate.join([change.user, absorbed.from], lsn, since_ms);
                 }
                 ChangeKind::Erase => _ = fate.erased.insert(change.user, lsn),
-                ChangeKind::Add(_) | ChangeKind::Import(_) => {}
+                ChangeKind::Add(_) | ChangeKind::Import(_) | ChangeKind::Merge(_) => {}
             }
         }
         Ok(fate)

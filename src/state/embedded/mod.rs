@@ -170,13 +170,14 @@ impl Core {
     /// Takes an event back whose retraction has marked the row, by what the journal says that it added.
     async fn withdraw(
         self: Arc<Self>,
-        user: UserKey,
+        users: Vec<UserKey>,
         key: EventKey,
         now_ms: i64,
     ) -> Result<Outcome, StoreError> {
+        let Some(&user) = users.first() else { return Ok(Outcome::Unknown) };
         // What is not written yet can't be read.
         self.journal.durable(self.journal.last_lsn()).await?;
-        let found = self.search.find(EventLog::of(self.dir.journal()), user, key).await?;
+        let found = self.search.find(EventLog::of(self.dir.journal()), users, key).await?;
         match found {
             Found::Standing(events) => {
                 let withdrawal = ChangeKind::Withdraw(Withdrawal { key, events });
@@ -238,11 +239,11 @@ impl RouterStore for Embedded {
         }
         // Of somebody of whom nothing ever counted, nothing can be found.
         let row = self.get(user, 0).await?.row;
-        if !row.is_some_and(|row| row.version > 0 && row.seeks(key)) {
-            return Ok(outcome);
-        }
+        let Some(row) = row.filter(|row| row.version > 0 && row.seeks(key)) else { return Ok(outcome) };
+        let absorbed = row.merges.absorbed.iter().map(|(user, _)| *user);
+        let users = std::iter::once(user).chain(absorbed).collect();
         // On a task of its own: a large journal takes longer than a request may, and a retry then finds it done.
-        tokio::spawn(self.core.clone().withdraw(user, key, now_ms)).await.map_err(ended)?
+        tokio::spawn(self.core.clone().withdraw(users, key, now_ms)).await.map_err(ended)?
     }
 
     async fn get(&self, user: UserKey, _min_version: u64) -> Result<Reading, StoreError> {

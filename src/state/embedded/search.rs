@@ -3,7 +3,7 @@
 //! The law: what is found is what is in the sums. An event is not if it was taken back, or if an import or an erasure came
 //! after it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::events::{EventLog, Logged};
 use crate::state::journal::OpenError;
-use crate::state::{ChangeKind, EventKey, StoreError, UserKey, Withdrawn};
+use crate::state::{ChangeKind, EventKey, MergeStep, StoreError, UserKey, Withdrawn};
 use crate::types::metric;
 
 /// What is known of an event that was searched for.
@@ -40,24 +40,26 @@ type Answer = Result<Found, Arc<str>>;
 /// An event that is searched for.
 #[derive(Debug)]
 struct Wanted {
-    user: UserKey,
+    /// The user, and the ids that were merged into it.
+    users: Vec<UserKey>,
     key: EventKey,
     answer: oneshot::Sender<Answer>,
 }
 
 impl Search {
-    /// Searches for an event of a user, in all that was durable when this was called.
+    /// Searches for an event of a user, the first of `users`, in all that was durable when this was called. The others are
+    /// the ids that were merged into it.
     ///
     /// # Errors
     /// When the journal can't be read.
     pub(super) async fn find(
         &self,
         log: EventLog,
-        user: UserKey,
+        users: Vec<UserKey>,
         key: EventKey,
     ) -> Result<Found, StoreError> {
         let (answer, mut answered) = oneshot::channel();
-        self.waiting.lock().push(Wanted { user, key, answer });
+        self.waiting.lock().push(Wanted { users, key, answer });
         let turn = self.turn.clone().lock_owned().await;
         let found = match answered.try_recv() {
             Ok(found) => found,
@@ -83,27 +85,44 @@ fn pass(log: &EventLog, wanted: Vec<Wanted>) {
     let start = Instant::now();
     let traces = trace(log, &wanted).map_err(|error| error.to_string().into());
     metrics::histogram!(metric::STORE_SECONDS, "op" => "search").record(start.elapsed());
-    let found = |idx: usize| -> Answer { Ok(traces.as_ref().map_err(Arc::clone)?[idx].found()) };
-    for (idx, Wanted { answer, .. }) in wanted.into_iter().enumerate() {
+    for (idx, Wanted { users, answer, .. }) in wanted.into_iter().enumerate() {
+        let found = |traces: &Vec<Traces>| {
+            users.first().and_then(|user| traces[idx].get(user)).map_or(Found::Nothing, Trace::found)
+        };
         // Who asked may have gone.
-        _ = answer.send(found(idx));
+        _ = answer.send(traces.as_ref().map(found).map_err(Arc::clone));
     }
 }
 
-fn trace(log: &EventLog, wanted: &[Wanted]) -> Result<Vec<Trace>, OpenError> {
-    let mut traces: Vec<Trace> = wanted.iter().map(|_| Trace::default()).collect();
+/// What became of the events with one key under each id.
+type Traces = HashMap<UserKey, Trace>;
+
+fn trace(log: &EventLog, wanted: &[Wanted]) -> Result<Vec<Traces>, OpenError> {
+    let mut traces: Vec<Traces> = wanted.iter().map(|_| HashMap::new()).collect();
     let mut of_user: HashMap<UserKey, Vec<usize>> = HashMap::new();
-    for (idx, Wanted { user, .. }) in wanted.iter().enumerate() {
-        of_user.entry(*user).or_default().push(idx);
+    for (idx, Wanted { users, .. }) in wanted.iter().enumerate() {
+        users.iter().for_each(|user| of_user.entry(*user).or_default().push(idx));
     }
-    let users: HashSet<UserKey> = of_user.keys().copied().collect();
-    for logged in log.changes_of(users)? {
+    for logged in log.changes_of(of_user.keys().copied().collect())? {
         let logged = logged?;
         for &idx in of_user.get(&logged.change.user).into_iter().flatten() {
-            traces[idx].see(wanted[idx].key, &logged);
+            see(&mut traces[idx], wanted[idx].key, &logged);
         }
     }
     Ok(traces)
+}
+
+fn see(traces: &mut Traces, key: EventKey, logged: &Logged) {
+    let absorbed = match &logged.change.kind {
+        ChangeKind::Merge(MergeStep::Absorb(absorbed)) => traces.remove(&absorbed.from),
+        _ => None,
+    };
+    let trace = traces.entry(logged.change.user).or_default();
+    trace.see(key, logged);
+    if let Some(mut absorbed) = absorbed {
+        absorbed.forget(logged);
+        trace.absorb(absorbed);
+    }
 }
 
 /// What became of the events with one key while the journal is read.
@@ -111,6 +130,8 @@ fn trace(log: &EventLog, wanted: &[Wanted]) -> Result<Vec<Trace>, OpenError> {
 struct Trace {
     standing: Vec<Said>,
     was_taken_back: bool,
+    /// Until when the row remembers that they were taken back.
+    taken_back_until_ms: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -121,9 +142,16 @@ struct Said {
 }
 
 impl Trace {
-    fn see(&mut self, key: EventKey, Logged { change, max_age_ms, .. }: &Logged) {
+    /// Forgets what the row does by a change.
+    fn forget(&mut self, Logged { change, max_age_ms, .. }: &Logged) {
         let cutoff_ms = change.now_ms.saturating_sub(*max_age_ms);
         self.standing.iter_mut().for_each(|said| said.is_remembered &= said.event.at_ms >= cutoff_ms);
+        self.taken_back_until_ms = self.taken_back_until_ms.filter(|at_ms| *at_ms >= cutoff_ms);
+    }
+
+    fn see(&mut self, key: EventKey, logged: &Logged) {
+        self.forget(logged);
+        let Logged { change, max_age_ms, .. } = logged;
         match &change.kind {
             ChangeKind::Add(event) if event.key == key => {
                 let (at_ms, context, increment) = (event.at_ms, event.context, event.increment.clone());
@@ -131,15 +159,43 @@ impl Trace {
                 self.standing.push(Said { event, is_remembered: true });
             }
             ChangeKind::Retract(taken) if *taken == key => {
-                self.was_taken_back |= self.standing.iter().any(|said| said.is_remembered);
+                let remembered = self.standing.iter().rfind(|said| said.is_remembered);
+                let until_ms = remembered.map(|said| said.event.at_ms);
+                self.was_taken_back |= until_ms.is_some();
                 self.standing.retain(|said| !said.is_remembered);
+                let sought = || change.now_ms.saturating_add(*max_age_ms);
+                self.taken_back_until_ms =
+                    self.taken_back_until_ms.max(Some(until_ms.unwrap_or_else(sought)));
             }
             ChangeKind::Withdraw(withdrawal) if withdrawal.key == key => {
-                *self = Self { standing: Vec::new(), was_taken_back: true };
+                self.standing.clear();
+                self.was_taken_back = true;
             }
             ChangeKind::Erase | ChangeKind::Import(_) => *self = Self::default(),
-            ChangeKind::Add(_) | ChangeKind::Retract(_) | ChangeKind::Withdraw(_) => {}
+            ChangeKind::Add(_) | ChangeKind::Retract(_) | ChangeKind::Withdraw(_) | ChangeKind::Merge(_) => {}
         }
+    }
+
+    /// As `Row` does it: what is taken back under either id is so under both, and what came under both counts once.
+    fn absorb(&mut self, theirs: Self) {
+        let is_taken_back = self.taken_back_until_ms.max(theirs.taken_back_until_ms).is_some();
+        let is_mine = |said: &Said, mine: &[Said]| {
+            let is_same = |own: &Said| {
+                own.is_remembered
+                    && (own.event.context, &own.event.increment)
+                        == (said.event.context, &said.event.increment)
+            };
+            said.is_remembered && mine.iter().any(is_same)
+        };
+        let theirs_alone: Vec<Said> =
+            theirs.standing.into_iter().filter(|said| !is_mine(said, &self.standing)).collect();
+        self.standing.extend(theirs_alone);
+        if is_taken_back {
+            self.was_taken_back |= self.standing.iter().any(|said| said.is_remembered);
+            self.standing.retain(|said| !said.is_remembered);
+        }
+        self.was_taken_back |= theirs.was_taken_back;
+        self.taken_back_until_ms = self.taken_back_until_ms.max(theirs.taken_back_until_ms);
     }
 
     fn found(&self) -> Found {
@@ -164,7 +220,9 @@ mod tests {
         let turn = search.turn.clone().lock_owned().await;
         let find = |n: u64| {
             let (search, log) = (search.clone(), EventLog::of(dir.path().to_owned()));
-            tokio::spawn(async move { search.find(log, UserKey::from([n as u8; 16]), EventKey(n)).await })
+            tokio::spawn(
+                async move { search.find(log, vec![UserKey::from([n as u8; 16])], EventKey(n)).await },
+            )
         };
         let waiting: Vec<_> = (0..100).map(find).collect();
         while search.waiting.lock().len() < waiting.len() {

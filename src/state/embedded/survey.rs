@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::events::EventLog;
 use super::rows::Rows;
 use crate::state::journal::{Heads, OpenError};
-use crate::state::{ChangeKind, EventKey, UserKey, Withdrawal, codec};
+use crate::state::{ChangeKind, EventKey, MergeStep, UserKey, Withdrawal, codec};
 
 /// What a data directory holds evidence of.
 #[derive(Debug, Default)]
@@ -69,7 +69,11 @@ impl EventLog {
                 }
                 ChangeKind::Erase if is_new => count.n = 0,
                 ChangeKind::Import(ledgers) if is_new => count.n = ledgers.n_events(),
-                ChangeKind::Erase | ChangeKind::Import(_) => {}
+                ChangeKind::Merge(MergeStep::Absorb(absorbed)) if is_new => {
+                    count.n += absorbed.ledgers.n_events()
+                }
+                ChangeKind::Merge(MergeStep::Vacate(_)) if is_new => count.n = 0,
+                ChangeKind::Erase | ChangeKind::Import(_) | ChangeKind::Merge(_) => {}
             }
         }
         let n_events = counts.into_iter().map(|(user, count)| (user, count.n)).filter(|(_, n)| *n > 0);

@@ -102,7 +102,13 @@ async fn send(shared: &Shared, changes: Vec<Change>) -> Result<(), Stop> {
     for verdict in shared.submit(changes).await {
         match verdict {
             Ok(Outcome::Applied(_) | Outcome::Duplicate(_) | Outcome::Unknown) => {}
-            Ok(Outcome::Late | Outcome::Crowded { .. } | Outcome::Full { .. } | Outcome::Queued) => {
+            Ok(
+                Outcome::Late
+                | Outcome::Moved
+                | Outcome::Crowded { .. }
+                | Outcome::Full { .. }
+                | Outcome::Queued,
+            ) => {
                 n_refused += 1;
             }
             Err(Fault::Away(away)) => return Err(Stop::Away(away)),

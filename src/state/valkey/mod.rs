@@ -325,6 +325,11 @@ impl RouterStore for ValkeyStore {
         down.or_else(|| shared.outbox.as_ref().and_then(Outbox::trouble))
     }
 
+    /// Two replicas could merge two users into each other, with nobody to see both rows.
+    fn can_merge(&self) -> bool {
+        false
+    }
+
     async fn close(&self) {
         self.shared.inboxes.iter().for_each(Inbox::close);
         let writers = std::mem::take(&mut *self.writers.lock());

@@ -1,0 +1,265 @@
+//! The users of a store as people: ids that were merged into an account are that account.
+//!
+//! What is said under such an id, and what is asked, goes to the account. A merge that was begun is finished by whoever
+//! comes next, before anything else of the two rows is read or changed.
+
+use std::sync::Arc;
+
+use super::merge::{Absorbed, Departure, MergeStep};
+use super::{Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, StoreError, UserKey};
+use crate::types::{Clock, UserId};
+
+/// A store, its redirects followed.
+#[derive(Debug)]
+pub struct Accounts {
+    store: Arc<dyn RouterStore>,
+    clock: Arc<dyn Clock>,
+    /// One merge, or erasure, at a time: together they touch more than one row.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Why two users were not merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// The store can't be reached or written now; trying again goes on where this ended.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The account has itself been merged into the other id.
+    #[error("the account has been merged into this id")]
+    Cycle,
+    /// The id belongs to another account.
+    #[error("the id has been merged into another account")]
+    Elsewhere,
+    /// The account has absorbed as many ids as its row can remember.
+    #[error("the account has absorbed {max} ids, and can't remember more")]
+    TooMany {
+        /// How many it can.
+        max: usize,
+    },
+    /// The engine keeps rows where two can't be changed safely together.
+    #[error("this engine does not merge users")]
+    NotSupported,
+}
+
+impl Accounts {
+    /// The users of this store.
+    pub fn new(store: Arc<dyn RouterStore>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// The store itself.
+    pub fn store(&self) -> &dyn RouterStore {
+        &*self.store
+    }
+
+    /// As [`RouterStore::change`]. An import is not for an id that was merged, and is answered with [`Outcome::Moved`].
+    ///
+    /// # Errors
+    /// As [`RouterStore::change`].
+    pub async fn change(&self, mut changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
+        if !self.store.can_merge() {
+            return self.store.change(changes).await;
+        }
+        let mut outcomes = self.store.change(changes.clone()).await?;
+        loop {
+            let follows = |idx: &usize| {
+                matches!(outcomes[*idx], Outcome::Moved)
+                    && !matches!(changes[*idx].kind, ChangeKind::Import(_))
+            };
+            let moved: Vec<usize> = (0..outcomes.len().min(changes.len())).filter(follows).collect();
+            if moved.is_empty() {
+                return Ok(outcomes);
+            }
+            let mut again = Vec::with_capacity(moved.len());
+            for &idx in &moved {
+                self.redirect(&mut changes[idx]).await?;
+                again.push(changes[idx].clone());
+            }
+            for (idx, outcome) in moved.into_iter().zip(self.store.change(again).await?) {
+                outcomes[idx] = outcome;
+            }
+        }
+    }
+
+    /// As [`RouterStore::retract`].
+    ///
+    /// # Errors
+    /// As [`RouterStore::retract`].
+    pub async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
+        let mut user = user;
+        loop {
+            let outcome = self.store.retract(user, key, now_ms).await?;
+            if outcome != Outcome::Moved {
+                return Ok(outcome);
+            }
+            user = self.end_of(user).await?;
+        }
+    }
+
+    /// As [`RouterStore::get`], of the account.
+    ///
+    /// # Errors
+    /// As [`RouterStore::get`].
+    pub async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError> {
+        let mut user = user;
+        loop {
+            let reading = self.store.get(user, min_version).await?;
+            let Some(row) = &reading.row else { return Ok(reading) };
+            let is_under_way =
+                !row.merges.expected.is_empty() || row.merges.moved().is_some_and(|moved| !moved.is_done);
+            if is_under_way {
+                let _turn = self.turn.lock().await;
+                self.finish(user, self.clock.now().as_millisecond()).await?;
+                continue;
+            }
+            match row.merges.moved() {
+                Some(moved) => user = moved.into,
+                None => return Ok(reading),
+            }
+        }
+    }
+
+    /// The account that a user was merged into, by its id; none for somebody who was not.
+    ///
+    /// # Errors
+    /// As [`RouterStore::get`].
+    pub async fn account_of(&self, user: &UserId) -> Result<Option<UserId>, StoreError> {
+        let mut account = None;
+        if !self.store.can_merge() {
+            return Ok(account);
+        }
+        loop {
+            let user = account.as_ref().unwrap_or(user);
+            let row = self.store.get(UserKey::of(user), 0).await?.row;
+            match row.as_ref().and_then(|row| row.merges.moved()).and_then(|moved| moved.account(user)) {
+                Some(next) => account = Some(next),
+                None => return Ok(account),
+            }
+        }
+    }
+
+    /// Makes `from` an id of `into`, with all that was said under it. Again, it changes nothing. The account, which is
+    /// another one where `into` was itself merged.
+    ///
+    /// # Errors
+    /// See [`MergeError`].
+    pub async fn merge(&self, from: &UserId, into: &UserId, now_ms: i64) -> Result<UserId, MergeError> {
+        if !self.store.can_merge() {
+            return Err(MergeError::NotSupported);
+        }
+        let _turn = self.turn.lock().await;
+        let account = self.account_of(into).await?.unwrap_or_else(|| into.clone());
+        let (source, target) = (UserKey::of(from), UserKey::of(&account));
+        if source == target {
+            return Err(MergeError::Cycle);
+        }
+        for user in [target, source] {
+            self.finish(user, now_ms).await?;
+        }
+        if let Some(other) = self.account_of(from).await? {
+            return if other == account { Ok(account) } else { Err(MergeError::Elsewhere) };
+        }
+        if let Outcome::Crowded { max_events } = self.step(target, MergeStep::Expect(source), now_ms).await? {
+            return Err(MergeError::TooMany { max: max_events });
+        }
+        let departure = Departure::new(from, &account, target, now_ms);
+        self.step(source, MergeStep::Depart(departure), now_ms).await?;
+        self.finish(source, now_ms).await?;
+        Ok(account)
+    }
+
+    /// Makes a departure that was made before, and what followed it.
+    ///
+    /// # Errors
+    /// As [`RouterStore::change`].
+    pub async fn depart(&self, change: Change) -> Result<(), StoreError> {
+        let (user, now_ms) = (change.user, change.now_ms);
+        let _turn = self.turn.lock().await;
+        self.store.change(vec![change]).await?;
+        self.finish(user, now_ms).await
+    }
+
+    /// Forgets a user, and the ids that were merged into it. The account that it was itself merged into keeps what counts for
+    /// it. What was known of the user under this id.
+    ///
+    /// # Errors
+    /// As [`RouterStore::change`].
+    pub async fn erase(&self, user: UserKey, now_ms: i64) -> Result<Option<Row>, StoreError> {
+        let _turn = self.turn.lock().await;
+        self.finish(user, now_ms).await?;
+        let row = self.store.get(user, 0).await?.row;
+        // The user last, so that an erasure that was interrupted still knows of the others.
+        for (from, key) in row.iter().flat_map(|row| &row.merges.absorbed) {
+            let other = self.store.get(*from, 0).await?.row;
+            // The id may have been forgotten since, and be somebody else's.
+            if other.is_some_and(|other| other.merges.moved().is_some_and(|moved| moved.key == *key)) {
+                self.one(Change { user: *from, now_ms, kind: ChangeKind::Erase }).await?;
+            }
+        }
+        self.one(Change { user, now_ms, kind: ChangeKind::Erase }).await?;
+        Ok(row)
+    }
+
+    /// Leads a change to the account, by whose id what was said is kept.
+    async fn redirect(&self, change: &mut Change) -> Result<(), StoreError> {
+        change.user = self.end_of(change.user).await?;
+        if let ChangeKind::Add(event) = &mut change.kind
+            && let Some(heard) = &mut event.heard
+            && let Some(account) = self.account_of(&heard.user).await?
+        {
+            Arc::make_mut(heard).user = account;
+        }
+        Ok(())
+    }
+
+    /// The key of the account that a row has gone to.
+    async fn end_of(&self, mut user: UserKey) -> Result<UserKey, StoreError> {
+        loop {
+            let row = self.store.get(user, 0).await?.row;
+            match row.as_ref().and_then(|row| row.merges.moved()) {
+                Some(moved) if moved.is_done => user = moved.into,
+                Some(_) => {
+                    let _turn = self.turn.lock().await;
+                    self.finish(user, self.clock.now().as_millisecond()).await?;
+                }
+                None => return Ok(user),
+            }
+        }
+    }
+
+    /// Finishes what was begun with a row. Only for who has the turn.
+    async fn finish(&self, user: UserKey, now_ms: i64) -> Result<(), StoreError> {
+        let Some(row) = self.store.get(user, 0).await?.row else { return Ok(()) };
+        for from in &row.merges.expected {
+            let source = self.store.get(*from, 0).await?.row;
+            match source.as_ref().and_then(|source| source.departed(*from)) {
+                Some((into, absorbed)) if into == user => self.absorb(into, absorbed, now_ms).await?,
+                // It never departed, so that nothing has moved and nobody was told that it had.
+                _ => _ = self.step(user, MergeStep::Forgo(*from), now_ms).await?,
+            }
+        }
+        match row.departed(user) {
+            Some((into, absorbed)) => self.absorb(into, absorbed, now_ms).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn absorb(&self, into: UserKey, absorbed: Absorbed, now_ms: i64) -> Result<(), StoreError> {
+        let from = absorbed.from;
+        let (redirects, vacate) = absorbed.last_steps(into);
+        self.step(into, MergeStep::Absorb(Box::new(absorbed)), now_ms).await?;
+        for (user, redirect) in redirects {
+            self.step(user, redirect, now_ms).await?;
+        }
+        self.step(from, vacate, now_ms).await?;
+        Ok(())
+    }
+
+    async fn step(&self, user: UserKey, step: MergeStep, now_ms: i64) -> Result<Outcome, StoreError> {
+        self.one(Change { user, now_ms, kind: ChangeKind::Merge(step) }).await
+    }
+
+    async fn one(&self, change: Change) -> Result<Outcome, StoreError> {
+        Ok(self.store.change(vec![change]).await?.first().copied().unwrap_or(Outcome::Unknown))
+    }
+}
