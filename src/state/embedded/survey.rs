@@ -70,7 +70,7 @@ impl EventLog {
                 ChangeKind::Erase if is_new => count.n = 0,
                 ChangeKind::Import(ledgers) if is_new => count.n = ledgers.n_events(),
                 ChangeKind::Merge(MergeStep::Absorb(absorbed)) if is_new => {
-                    count.n += absorbed.ledgers.n_events()
+                    count.n += absorbed.ledgers.n_events();
                 }
                 ChangeKind::Merge(MergeStep::Vacate(_)) if is_new => count.n = 0,
                 ChangeKind::Erase | ChangeKind::Import(_) | ChangeKind::Merge(_) => {}
