@@ -6,9 +6,9 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
-use common::{library, root, toy};
+use common::{library, program, toy};
 use micro_reward::model::{MANIFEST, Manifest};
 use serde_json::{Value, json};
 
@@ -56,9 +56,8 @@ impl Place {
 
     /// Runs `command`, with the cache in this place and the library where it is.
     fn run(&self, command: &str, args: &[&str]) -> Output {
-        let mut line = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-        line.current_dir(root()).arg(command).args(args);
-        line.env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
+        let mut line = program();
+        line.arg(command).args(args);
         if command != "check" {
             line.args(["--cache", &self.at("cache")]).arg("--onnxruntime-library").arg(library());
         }

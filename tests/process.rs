@@ -122,12 +122,8 @@ async fn after_kill_9_it_starts_again_on_the_same_port() {
     signal(&server, "KILL");
     let status: ExitStatus = server.child.wait().await.unwrap();
     assert!(!status.success());
-    let config = tempfile::NamedTempFile::new().unwrap();
-    let text = format!(
-        "[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:0\"\n[state]\nengine = \"memory\"\n"
-    );
-    std::fs::write(config.path(), text).unwrap();
-    let mut child = command(&["serve", "--config", config.path().to_str().unwrap()]).spawn().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    let mut child = command(&["serve", "--listen", &address, "--state", "memory"]).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     wait_for(&mut log, "ready").await;
     assert_eq!(server.client.post("/score", &score()).await.0, 200);

@@ -5,11 +5,11 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use common::changes::{K, RULES, add, event, user};
-use common::{Client, FakeClock, NOON, library, root, start, toy, toy_with};
+use common::{Client, FakeClock, NOON, program, start, toy, toy_with};
 use micro_reward::app::App;
 use micro_reward::state::{Change, ChangeKind, Embedded, EmbeddedConfig, Heads, LedgerEvent, RouterStore};
 use serde_json::{Value, json};
@@ -25,9 +25,7 @@ async fn serve(bundle: &Path, dir: &Path) -> (App, Client) {
 }
 
 fn rebuild(from: &Path, to: &Path, bundle: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    command.current_dir(root()).env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
-    command
+    program()
         .arg("rebuild")
         .arg("--from")
         .arg(from)
