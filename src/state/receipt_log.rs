@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::Receipt;
 use super::journal::segment::{self, Frame, Segment};
 use super::journal::{DataDir, Heads, Journal, OpenError, drop_frames};
+use crate::types::Liveness;
 
 /// What happened to receipts.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,6 +30,7 @@ pub(super) enum Entry<R> {
 pub(super) struct ReceiptLog {
     dir: DataDir,
     journal: Journal,
+    pub(super) liveness: Liveness,
     ttl: Duration,
     /// None before the first time.
     swept: Mutex<Option<Instant>>,
@@ -56,8 +58,10 @@ impl ReceiptLog {
             }
         }
         // Receipts say themselves whose heads they are of.
-        let journal = Journal::open(&dir.journal(), Heads { n_heads: 0, key: 0 }, last_lsn)?;
-        Ok(Self { dir, journal, ttl, swept: Mutex::default(), work: Mutex::default() })
+        let liveness = Liveness::default();
+        let part = liveness.part("the writer of receipts");
+        let journal = Journal::open(&dir.journal(), Heads { n_heads: 0, key: 0 }, last_lsn, part)?;
+        Ok(Self { dir, journal, liveness, ttl, swept: Mutex::default(), work: Mutex::default() })
     }
 
     /// Adds an entry; an answer only unless the disk is behind.

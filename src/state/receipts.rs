@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::OpenError;
 use super::receipt_log::{Entry, ReceiptLog};
 use crate::types::config::ReceiptBounds;
-use crate::types::{UserId, key64};
+use crate::types::{Liveness, UserId, key64};
 
 /// What an entry costs beside its texts and numbers, the cache's share and the allocator's included: 617 bytes by the
 /// growth of a process with a million of them.
@@ -174,8 +174,18 @@ impl Receipts {
             cache.run_pending_tasks();
         }
         if let Some(log) = self.log.clone().filter(|log| log.is_due()) {
-            tokio::task::spawn_blocking(move || log.sweep());
+            let part = log.liveness.part("the sweep of receipts");
+            tokio::task::spawn_blocking(move || {
+                log.sweep();
+                part.end();
+            });
         }
+    }
+
+    /// Whether what keeps them on the disk lives.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.log.as_ref().map(|log| log.liveness.clone()).unwrap_or_default()
     }
 
     /// How many there are, and about how many bytes they hold.

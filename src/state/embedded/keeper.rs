@@ -84,8 +84,11 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn spawn(core: Arc<Core>) -> Result<Self, OpenError> {
-        let keeper = core.clone();
-        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.keep());
+        let (keeper, part) = (core.clone(), core.liveness.part("the keeper of the rows"));
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+            keeper.keep();
+            part.end();
+        });
         let thread = thread.map_err(|source| OpenError::io(&core.config.dir, source))?;
         Ok(Self { core, thread: Mutex::new(Some(thread)) })
     }

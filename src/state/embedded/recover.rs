@@ -13,7 +13,7 @@ use crate::state::journal::segment::{self, End, Frame, Segment};
 use crate::state::journal::{DataDir, Heads, Journal, OpenError};
 use crate::state::resident::Resident;
 use crate::state::{ChangeKind, UserKey};
-use crate::types::Clock;
+use crate::types::{Clock, Liveness};
 
 /// Opens everything; see the module above for its errors.
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
@@ -61,7 +61,9 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     // What a kill interrupted may be overdue.
     tasks.hurry();
     resident.rule(config.rules, config.max_users);
-    let journal = Journal::open(&dir.journal(), config.heads, last_lsn)?;
+    let liveness = Liveness::default();
+    let part = liveness.part("the journal's writer");
+    let journal = Journal::open(&dir.journal(), config.heads, last_lsn, part)?;
     tracing::info!(dir = %config.dir.display(), users = resident.n_users(), replayed = n_replayed, "recovered");
     Ok(Core {
         config,
@@ -75,6 +77,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         rotated: Mutex::new(tokio::time::Instant::now()),
         trouble: Mutex::default(),
     })
+        liveness,
 }
 
 /// Calls `each` with every frame after a position, in order. If the newest segment is torn, where its last whole frame ends.

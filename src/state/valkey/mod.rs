@@ -32,10 +32,10 @@ use self::function::Keys;
 use self::link::{Away, Link};
 use self::outbox::Outbox;
 use self::value::{Unreadable, Value};
-use self::writer::{Fault, Inbox, Verdict};
+use self::writer::{Fault, Inbox, Serves, Verdict};
 use super::journal::OpenError;
 use super::{Change, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
-use crate::types::{Secret, metric};
+use crate::types::{Liveness, Part, Secret, metric};
 
 /// Writers: while one waits for the store, others prepare what comes next.
 const N_WRITERS: usize = 4;
@@ -108,6 +108,8 @@ struct Shared {
 }
 
 impl ValkeyStore {
+    /// Of the tasks here and of the outbox's writer.
+    liveness: Liveness,
     /// Connects, and opens the outbox. A store that can't be reached now is no error: it is dialled until it can be.
     ///
     /// # Errors
@@ -116,7 +118,9 @@ impl ValkeyStore {
         let outbox = match config.outbox.clone() {
             Some(dir) => {
                 let (heads, is_sync) = (config.heads, config.is_sync);
-                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync)).await;
+        let liveness = Liveness::default();
+                let part = liveness.part("the outbox's writer");
+                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync, part)).await;
                 Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
             }
             None => None,
@@ -133,17 +137,23 @@ impl ValkeyStore {
             n_users: AtomicUsize::new(0),
         });
         shared.count().await;
-        let writers = (0..N_WRITERS).map(|idx| tokio::spawn(writer::run(shared.clone(), idx))).collect();
-        let mut keepers = vec![tokio::spawn(keep(shared.clone()))];
+        let part = |name: &str| shared.liveness.part(name);
+        let write = |idx| {
+            let serves = Serves { shared: shared.clone(), idx };
+            tokio::spawn(writer::run(serves, part("a writer of the shared store")))
+        };
+        let writers = (0..N_WRITERS).map(write).collect();
+        let mut keepers = vec![tokio::spawn(keep(shared.clone(), part("the keeper of the shared store")))];
+            liveness,
         if shared.outbox.is_some() {
-            keepers.push(tokio::spawn(drain::run(shared.clone())));
+            keepers.push(tokio::spawn(drain::run(shared.clone(), part("the outbox's emptying"))));
         }
         Ok(Self { shared, writers: Mutex::new(writers), keepers })
     }
 }
 
 /// Keeps the connection, and the number of users as others change it.
-async fn keep(shared: Arc<Shared>) {
+async fn keep(shared: Arc<Shared>, _part: Part) {
     loop {
         shared.link.tend().await;
         shared.count().await;
@@ -156,14 +166,18 @@ impl Drop for ValkeyStore {
         self.writers.lock().iter().for_each(JoinHandle::abort);
     }
 }
+        self.shared.liveness.retire();
 
 impl Shared {
     /// Makes changes as far as the store can be reached.
     async fn submit(&self, changes: Vec<Change>) -> Vec<Verdict> {
         let verdicts = writer::submit(&self.inboxes, changes).await;
         if self.cache.is_crowded() {
-            let cache = self.cache.clone();
-            tokio::task::spawn_blocking(move || cache.make_room());
+            let (cache, part) = (self.cache.clone(), self.liveness.part("the cache of rows"));
+            tokio::task::spawn_blocking(move || {
+                cache.make_room();
+                part.end();
+            });
         }
         verdicts
     }
@@ -322,7 +336,12 @@ impl RouterStore for ValkeyStore {
     fn trouble(&self) -> Option<Arc<str>> {
         let shared = &self.shared;
         let down = shared.link.why_down().map(|why| format!("the store can't be reached: {why}").into());
-        down.or_else(|| shared.outbox.as_ref().and_then(Outbox::trouble))
+        let stuck = || shared.outbox.as_ref().and_then(Outbox::trouble);
+        down.or_else(stuck).or_else(|| shared.liveness.trouble())
+    }
+
+    fn liveness(&self) -> Liveness {
+        self.shared.liveness.clone()
     }
 
     async fn close(&self) {
@@ -335,5 +354,66 @@ impl RouterStore for ValkeyStore {
         if let Some(outbox) = &self.shared.outbox {
             outbox.close();
         }
+        self.shared.liveness.retire();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::Decay;
+    use crate::state::{ChangeKind, EventKey};
+
+    /// A store that can't be reached, as nothing listens there.
+    fn config() -> ValkeyConfig {
+        ValkeyConfig {
+            urls: vec!["redis://127.0.0.1:1".to_owned().into()],
+            is_cluster: false,
+            username: String::new(),
+            password: String::new().into(),
+            ca_pem: None,
+            prefix: "test:".to_owned(),
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            max_staleness: Duration::ZERO,
+            heads: Heads { n_heads: 2, key: 7 },
+            rules: Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
+            max_users: 10,
+            cached_users: 10,
+            outbox: None,
+            is_sync: true,
+        }
+    }
+
+    fn undo(user: u8) -> Change {
+        Change { user: UserKey::from([user; 16]), now_ms: 0, kind: ChangeKind::Retract(EventKey(1)) }
+    }
+
+    #[tokio::test]
+    async fn feedback_is_refused_at_once_when_its_writer_has_died() {
+        let store = ValkeyStore::open(config()).await.unwrap();
+        // Of user 1 and of every fourth.
+        let writer = store.writers.lock().remove(1);
+        let waiting = store.change(vec![undo(1), undo(2)]);
+        writer.abort();
+        assert!(writer.await.is_err());
+        assert!(waiting.await.is_err());
+        let verdicts = store.shared.submit(vec![undo(1), undo(2), undo(5)]).await;
+        let told = verdicts.into_iter().map(|verdict| match verdict {
+            Err(Fault::Away(Away(why))) => why.to_string(),
+            other => format!("{other:?}"),
+        });
+        let told: Vec<String> = told.collect();
+        assert_eq!([&told[0], &told[2]], ["its writer has ended"; 2]);
+        assert_ne!(told[1], told[0], "the other writers work on");
+        assert_eq!(store.liveness().dead().as_deref(), Some("a writer of the shared store"));
+    }
+
+    #[tokio::test]
+    async fn after_a_stop_nobody_waits_and_nothing_is_dead() {
+        let store = ValkeyStore::open(config()).await.unwrap();
+        store.close().await;
+        assert!(store.change(vec![undo(1)]).await.is_err());
+        assert_eq!(store.liveness().dead(), None);
     }
 }

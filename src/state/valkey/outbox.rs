@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::state::journal::segment::{self, Segment};
 use crate::state::journal::{DataDir, Heads, Journal, OpenError};
 use crate::state::{Change, ChangeKind, StoreError};
-use crate::types::metric;
+use crate::types::{Part, metric};
 
 /// An outbox that is open.
 #[derive(Debug)]
@@ -39,8 +39,8 @@ pub(super) fn takes(change: &Change) -> bool {
 }
 
 impl Outbox {
-    /// Opens the outbox of a data directory, with what an earlier process left in it. Blocks.
-    pub(super) fn open(dir: &Path, heads: Heads, is_sync: bool) -> Result<Self, OpenError> {
+    /// Opens the outbox of a data directory, with what an earlier process left in it. `part` is its writer's. Blocks.
+    pub(super) fn open(dir: &Path, heads: Heads, is_sync: bool, part: Part) -> Result<Self, OpenError> {
         let lock = DataDir::open(dir)?;
         let dir = lock.outbox();
         std::fs::create_dir_all(&dir).map_err(|source| OpenError::io(&dir, source))?;
@@ -63,7 +63,7 @@ impl Outbox {
             tracing::info!(changes = n_left, "the outbox holds what has not been sent");
         }
         Ok(Self {
-            journal: Journal::open(&dir, heads, last_lsn)?,
+            journal: Journal::open(&dir, heads, last_lsn, part)?,
             dir,
             is_sync,
             drained: AtomicU64::new(drained.unwrap_or(last_lsn)),
