@@ -23,7 +23,7 @@ pub use survey::Survey;
 
 use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
-use super::journal::{DataDir, Heads, Journal, OpenError};
+use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use super::resident::Resident;
 use super::{Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
 use crate::types::{Clock, Liveness};
@@ -76,14 +76,16 @@ struct Core {
     /// Every change up to this position is in the file of rows.
     checkpoint: AtomicU64,
     tasks: Tasks,
+    /// How old segments of the journal are.
+    dates: Dates,
     /// When the open segment of the journal was begun.
     rotated: Mutex<tokio::time::Instant>,
     /// Why the last checkpoint failed.
     trouble: Mutex<Option<Arc<str>>>,
-}
-
     /// Of the journal's writer and the keeper.
     liveness: Liveness,
+}
+
 /// A change as it is journalled, its user's key first.
 #[derive(Debug, Deserialize)]
 struct Journalled {
@@ -159,13 +161,13 @@ impl Core {
         self.resident.len() > self.config.resident_users
     }
 
-    /// Whether a row whose last change has this position is in the file of rows as it is.
-    fn is_saved(&self, lsn: u64) -> bool {
     /// Why rows are not saved or spilled now.
     fn trouble(&self) -> Option<Arc<str>> {
         self.trouble.lock().clone().or_else(|| self.liveness.trouble())
     }
 
+    /// Whether a row whose last change has this position is in the file of rows as it is.
+    fn is_saved(&self, lsn: u64) -> bool {
         lsn <= self.checkpoint()
     }
 }

@@ -4,6 +4,7 @@
 //! one fsync and a thousand at once for two. A write that fails is repeated from the last durable byte until it succeeds;
 //! meanwhile nothing new is taken.
 
+mod dates;
 mod dir;
 mod error;
 mod rewrite;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
+pub(super) use dates::Dates;
 pub(super) use dir::DataDir;
 pub use error::OpenError;
 pub(super) use rewrite::drop_frames;
@@ -58,10 +60,10 @@ struct Pending {
     /// A new segment is wanted, so that all there is until now can be compacted.
     is_sealing: bool,
     is_closed: bool,
-}
-
     /// Nobody writes any more.
     is_over: bool,
+}
+
 /// How far the writer is.
 #[derive(Debug, Clone, Default)]
 struct Progress {
@@ -310,8 +312,6 @@ impl Writer {
     }
 }
 
-/// The segment that is written.
-struct OpenSegment {
 /// However the writer ends, nobody waits for it any more.
 impl Drop for Writer {
     fn drop(&mut self) {
@@ -327,6 +327,8 @@ impl Drop for Writer {
     }
 }
 
+/// The segment that is written.
+struct OpenSegment {
     path: PathBuf,
     file: File,
     first_lsn: u64,

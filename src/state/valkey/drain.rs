@@ -84,8 +84,7 @@ impl Left {
             Self::File(path) => Segment::open(&path).map_err(broken)?,
         };
         while changes.len() < CHANGES_AT_ONCE {
-            // A torn end was never acked.
-            let Ok(frame) = segment.next().map_err(broken)? else { return Ok((changes, None)) };
+            let Some(frame) = segment.next_whole().map_err(broken)? else { return Ok((changes, None)) };
             let damaged = |error: postcard::Error| OpenError::Damaged {
                 path: segment.path().to_owned(),
                 offset: frame.offset,

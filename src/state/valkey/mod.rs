@@ -139,12 +139,12 @@ impl ValkeyStore {
         shared.count().await;
         let part = |name: &str| shared.liveness.part(name);
         let write = |idx| {
+            liveness,
             let serves = Serves { shared: shared.clone(), idx };
             tokio::spawn(writer::run(serves, part("a writer of the shared store")))
         };
         let writers = (0..N_WRITERS).map(write).collect();
         let mut keepers = vec![tokio::spawn(keep(shared.clone(), part("the keeper of the shared store")))];
-            liveness,
         if shared.outbox.is_some() {
             keepers.push(tokio::spawn(drain::run(shared.clone(), part("the outbox's emptying"))));
         }
