@@ -253,6 +253,7 @@ impl Core {
         }
         if !spent.is_empty() {
             self.rows.write(&[], &spent, None)?;
+            self.resident.forgot(spent.len());
         }
         Ok(())
     }
@@ -260,10 +261,10 @@ impl Core {
     /// Drops segments that the file of rows makes needless and whose events are older than is kept, from the oldest on: a
     /// segment that is missing between others is damage.
     fn drop_segments(&self) {
-        let open = self.journal.first_open_lsn();
         let retention_ms = i64::try_from(self.config.retention.as_millis()).unwrap_or(i64::MAX);
         let cutoff_ms = self.clock.now().as_millisecond().saturating_sub(retention_ms);
         let mut is_first = true;
+        let open = self.journal.first_open_lsn();
         let paths = segment::list(&self.dir.journal()).unwrap_or_default();
         let mut n_bytes = 0;
         for (idx, path) in paths.iter().enumerate() {
@@ -276,8 +277,8 @@ impl Core {
                 tracing::warn!(path = %path.display(), %error, "an old segment can't be removed");
                 is_first = false;
             }
-        }
             n_bytes += if is_first { 0 } else { file.len() };
+        }
         metrics::gauge!(metric::JOURNAL_BYTES).set(n_bytes as f64);
         metrics::gauge!(metric::RESIDENT_ROWS).set(self.resident.len() as f64);
     }

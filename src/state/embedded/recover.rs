@@ -19,7 +19,7 @@ use crate::types::{Clock, Liveness};
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
     let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
-    let mut resident = Resident::new(config.rules, usize::MAX, checkpoint.n_users);
+    let mut resident = Resident::new(config.rules, usize::MAX, (checkpoint.n_users, checkpoint.n_tombstones));
     let tasks = Tasks::new(rows.erased()?);
     let paths = segment::list(&dir.journal())?;
     if let Some(first) = paths.first().and_then(|path| segment::first_lsn(path))
@@ -108,13 +108,6 @@ fn tail(
             }
             if frame.lsn > after {
                 each(path, frame)?;
-            }
-        };
-        match (end, next) {
-            (End::Whole, _) => {}
-            (End::Torn, None) => return Ok(Some((path.clone(), segment.whole_length()))),
-            (End::Torn, Some(_)) => {
-                return Err(damaged(path, segment.whole_length(), "a frame is not whole"));
             }
         }
     }

@@ -13,6 +13,7 @@ mod function;
 mod link;
 mod outbox;
 mod plan;
+mod strangers;
 mod value;
 mod writer;
 
@@ -31,6 +32,7 @@ use self::cache::{Cache, Known};
 use self::function::Keys;
 use self::link::{Away, Link};
 use self::outbox::Outbox;
+use self::strangers::Strangers;
 use self::value::{Unreadable, Value};
 use self::writer::{Fault, Inbox, Serves, Verdict};
 use super::journal::OpenError;
@@ -102,23 +104,24 @@ struct Shared {
     outbox: Option<Outbox>,
     rules: Rules,
     max_users: usize,
+    strangers: Strangers,
     max_staleness: Duration,
     /// How many users the store had when it was last asked.
     n_users: AtomicUsize,
+    /// Of the tasks here and of the outbox's writer.
+    liveness: Liveness,
 }
 
 impl ValkeyStore {
-    /// Of the tasks here and of the outbox's writer.
-    liveness: Liveness,
     /// Connects, and opens the outbox. A store that can't be reached now is no error: it is dialled until it can be.
     ///
     /// # Errors
     /// When the store refuses the login, the url makes no sense, or the outbox can't be used.
     pub async fn open(config: ValkeyConfig) -> Result<Self, OpenError> {
+        let liveness = Liveness::default();
         let outbox = match config.outbox.clone() {
             Some(dir) => {
                 let (heads, is_sync) = (config.heads, config.is_sync);
-        let liveness = Liveness::default();
                 let part = liveness.part("the outbox's writer");
                 let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync, part)).await;
                 Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
@@ -133,13 +136,14 @@ impl ValkeyStore {
             outbox,
             rules: config.rules,
             max_users: config.max_users,
+            strangers: Strangers::new(&config.rules, config.max_users),
             max_staleness: config.max_staleness,
             n_users: AtomicUsize::new(0),
+            liveness,
         });
         shared.count().await;
         let part = |name: &str| shared.liveness.part(name);
         let write = |idx| {
-            liveness,
             let serves = Serves { shared: shared.clone(), idx };
             tokio::spawn(writer::run(serves, part("a writer of the shared store")))
         };
@@ -162,11 +166,11 @@ async fn keep(shared: Arc<Shared>, _part: Part) {
 
 impl Drop for ValkeyStore {
     fn drop(&mut self) {
+        self.shared.liveness.retire();
         self.keepers.iter().for_each(JoinHandle::abort);
         self.writers.lock().iter().for_each(JoinHandle::abort);
     }
 }
-        self.shared.liveness.retire();
 
 impl Shared {
     /// Makes changes as far as the store can be reached.
@@ -350,11 +354,11 @@ impl RouterStore for ValkeyStore {
         if tokio::time::timeout(LAST_ROUNDS, futures::future::join_all(writers)).await.is_err() {
             tracing::warn!("changes were still on their way to the store");
         }
+        self.shared.liveness.retire();
         self.keepers.iter().for_each(JoinHandle::abort);
         if let Some(outbox) = &self.shared.outbox {
             outbox.close();
         }
-        self.shared.liveness.retire();
     }
 }
 

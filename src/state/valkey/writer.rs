@@ -221,6 +221,9 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
         let read = match (answer, swap) {
             (Answer::Int(1), Some(swap)) => {
                 shared.cache.written(user, said(Some(swap.new.clone())));
+                if swap.is_stranger {
+                    shared.strangers.note();
+                }
                 done.push((user, claim, swap));
                 continue;
             }
