@@ -31,9 +31,9 @@ pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started) -> Rout
 }
 
 async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match health.is_alive() {
-        true => (StatusCode::OK, "alive\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "a model thread is dead or stuck\n"),
+    match health.not_alive() {
+        None => (StatusCode::OK, "alive\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not alive: {why}\n")),
     }
 }
 

@@ -90,11 +90,17 @@ impl App {
     /// # Errors
     /// When a port, the runtime or the bundle can't be had; nothing is left running.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let health = Arc::new(Health::new(config.stall_limit));
+        let started = Self::begin(config, clock, health.clone()).await;
+        // What has begun by then ends with it.
+        started.inspect_err(|_| health.retire())
+    }
+
+    async fn begin(config: Config, clock: Arc<dyn Clock>, health: Arc<Health>) -> Result<Self, StartError> {
         let traffic = listen("server.listen", config.server.listen)?;
         let admin = listen("server.admin_listen", config.server.admin_listen)?;
         let (address, admin_address) = (local(&traffic, &config), local(&admin, &config));
 
-        let health = Arc::new(Health::new(config.stall_limit));
         let recorder = Recorder::install();
         let started = Started::default();
         let idle_timeout = config.server.idle_timeout;
@@ -105,6 +111,7 @@ impl App {
         let model = load(&config).await?;
         let store = open_store(&config, &model, clock.clone()).await?;
         let receipts = parts::receipts(&config, clock.now().as_millisecond())?;
+        [recorder.liveness(), receipts.liveness()].into_iter().for_each(|parts| health.watch(parts));
         let (workers, settings) = (model.workers.clone(), parts::settings(&config, &model));
         let live = Live::new(Service::new(model, store.clone(), receipts, clock, settings));
         recorder.follow(live.clone());
@@ -112,6 +119,7 @@ impl App {
         let (routes, serving) = routes(&live, &config, &stop.1).await?;
         let limits = Limits { max_connections: max_connections(&config), idle_timeout };
         let traffic = Port::spawn(traffic, routes, limits, stop);
+        health.watch(traffic.liveness());
         health.opened(store.clone());
         health.loaded(workers);
         let view = live.now().model();
@@ -155,6 +163,7 @@ impl App {
             tracing::warn!("a model thread is stuck and is left behind");
         }
         self.admin.close(LAST_PROBE).await;
+        self.health.retire();
         tracing::info!("stopped");
     }
 }

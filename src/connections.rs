@@ -27,7 +27,7 @@ use tower::Service;
 
 use crate::guarded::keep;
 use crate::metrics::Raised;
-use crate::types::metric;
+use crate::types::{Liveness, metric};
 
 /// Connections that may wait to be accepted: trainers open thousands at once.
 const BACKLOG: u32 = 4096;
@@ -55,6 +55,7 @@ pub struct Limits {
 pub struct Port {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    liveness: Liveness,
 }
 
 impl Port {
@@ -65,7 +66,19 @@ impl Port {
         limits: Limits,
         (stop, stopped): (watch::Sender<bool>, watch::Receiver<bool>),
     ) -> Self {
-        Self { stop, task: tokio::spawn(serve(listener, routes, limits, stopped)) }
+        let liveness = Liveness::default();
+        let part = liveness.part("a listener");
+        let serve = async move {
+            serve(listener, routes, limits, stopped).await;
+            part.end();
+        };
+        Self { stop, task: tokio::spawn(serve), liveness }
+    }
+
+    /// Whether it still accepts.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Stops accepting and waits for what is in flight; false if that took longer than `limit`.
@@ -77,6 +90,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
+        self.liveness.retire();
         self.task.abort();
     }
 }

@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
 use crate::service::Live;
-use crate::types::{ModelView, metric};
+use crate::types::{Liveness, ModelView, metric};
 
 /// Histograms drop what they have sorted into buckets this often, scraped or not.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -20,6 +20,7 @@ pub struct Recorder {
     live: Arc<OnceLock<Live>>,
     /// What `MODEL_INFO` says is served.
     model: Arc<Mutex<Option<ModelView>>>,
+    liveness: Liveness,
 }
 
 impl Recorder {
@@ -32,15 +33,24 @@ impl Recorder {
             describe();
             installed.inspect_err(|error| tracing::error!(%error, "there will be no metrics")).ok()
         });
+        let liveness = Liveness::default();
         if let Some(handle) = handle.clone() {
+            let part = liveness.part("the upkeep of metrics");
             tokio::spawn(async move {
+                let _part = part;
                 loop {
                     tokio::time::sleep(UPKEEP).await;
                     handle.run_upkeep();
                 }
             });
         }
-        Self { handle: handle.clone(), live: Arc::default(), model: Arc::default() }
+        Self { handle: handle.clone(), live: Arc::default(), model: Arc::default(), liveness }
+    }
+
+    /// Whether the upkeep lives.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Reads gauges from this service from now on.

@@ -142,6 +142,43 @@ async fn a_tail_that_was_never_filled_is_cut() {
 }
 
 #[tokio::test]
+async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change((0..8).map(|id| add(0, id)).collect()).await.unwrap();
+    let first = written(dir.path()).metadata().unwrap().len();
+    // Two megabytes and a half that a disk loses, and what was acked after them.
+    for at in (8..12_000).step_by(500) {
+        store.change((at..at + 500).map(|id| add(id % 100, id)).collect()).await.unwrap();
+    }
+    let length = written(dir.path()).metadata().unwrap().len();
+    assert!(length > first + 2_600_000, "{length}");
+    for blank in [1 << 20, 1_200_000, 2_500_000] {
+        let killed = copy(dir.path());
+        let path = written(killed.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[first as usize..first as usize + blank].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        let refused = open(config(killed.path())).unwrap_err();
+        let OpenError::Damaged { path: named, offset, .. } = &refused else { panic_with(blank, &refused) };
+        assert_eq!((named, *offset), (&path, first), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_in_the_place_of_another_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change((0..5).map(|id| add(0, id)).collect()).await.unwrap();
+    let killed = copy(dir.path());
+    let path = written(killed.path());
+    std::fs::rename(&path, path.with_file_name("00000000000000000003.log")).unwrap();
+    std::fs::remove_file(killed.path().join("rows.redb")).unwrap();
+    let refused = open(config(killed.path())).unwrap_err().to_string();
+    assert!(refused.contains("00000000000000000003.log") || refused.contains("the journal begins"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_flipped_byte_of_the_journal_is_named_by_file_and_offset() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(config(dir.path())).unwrap();
@@ -424,6 +461,40 @@ async fn old_events_are_dropped_and_their_evidence_stays() {
     again.close().await;
     assert!(!holds(&dir.path().join("journal"), "said"));
     assert_eq!(rows(&again, 4).await, before);
+}
+
+/// Gives every file of the journal this age.
+fn touch(dir: &Path, at: std::time::SystemTime) {
+    for path in segments(dir) {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_depends_on_when_it_was_said_and_not_on_the_times_of_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour_ms = 3_600_000;
+    let opened_at = |ms| Embedded::open(config(dir.path()), FakeClock::at(ms)).unwrap();
+    let store = opened_at(1000);
+    store.change((0..100).map(|id| add(id % 4, id)).collect()).await.unwrap();
+    let before = rows(&store, 4).await;
+    store.close().await;
+    drop(store);
+    // A copy that lost its times, or was restored long after: what was said less than an hour ago stays.
+    touch(dir.path(), std::time::UNIX_EPOCH);
+    let again = opened_at(hour_ms);
+    again.change(vec![add(5, 200)]).await.unwrap();
+    again.close().await;
+    drop(again);
+    assert!(holds(&dir.path().join("journal"), "user-0 said event-0"));
+    // Files that look new hold nothing longer.
+    touch(dir.path(), std::time::SystemTime::now());
+    let late = opened_at(hour_ms + 150);
+    late.change(vec![add(6, 201)]).await.unwrap();
+    late.close().await;
+    assert!(!holds(&dir.path().join("journal"), "user-0 said event-0"));
+    assert!(holds(&dir.path().join("journal"), "user-5 said event-200"));
+    assert_eq!(rows(&late, 4).await, before);
 }
 
 #[tokio::test]

@@ -209,6 +209,26 @@ async fn a_full_store_takes_feedback_of_known_users_only() {
 }
 
 #[tokio::test]
+async fn people_who_do_not_exist_leave_no_more_behind_than_users_may() {
+    for Engine { store, .. } in &engines().await {
+        store.change(vec![add(0, 1), add(1, 1)]).await.unwrap();
+        let invented = |n: usize| if n % 2 == 0 { erase(1000 + n, 50) } else { retract(1000 + n, 1) };
+        let taken = store.change((0..MAX_USERS).map(invented).collect()).await.unwrap();
+        assert!(taken.iter().all(|outcome| matches!(outcome, Outcome::Applied(_) | Outcome::Unknown)));
+        let full = Outcome::Full { max_users: MAX_USERS };
+        let more = (MAX_USERS..MAX_USERS + 4).map(invented).collect();
+        assert_eq!(store.change(more).await.unwrap(), [full; 4]);
+        // Who is known is erased all the same, and so is whoever was noted; users find their own room.
+        assert!(matches!(one(&**store, erase(0, 60)).await, Outcome::Applied(_)));
+        assert!(matches!(one(&**store, erase(1000, 70)).await, Outcome::Applied(_)));
+        assert!(matches!(one(&**store, retract(1, 1)).await, Outcome::Applied(_)));
+        assert!(matches!(one(&**store, add(2, 1)).await, Outcome::Applied(_)));
+        assert_eq!(ledgers(&**store, 0).await, None);
+        assert_eq!(store.n_users(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
     for Engine { store, .. } in &engines().await {
         store.change((0..RULES.max_events).map(|id| add(1, id)).collect()).await.unwrap();

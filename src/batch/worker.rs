@@ -1,6 +1,7 @@
 //! Model threads: each owns one encoder and takes batches while there are any.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::order::{Batch, Job};
 use super::queue::{Queue, Takes};
-use crate::types::{Embedding, Encode, EncodeError, Encoded, Tokens, metric};
+use crate::types::{Embedding, Encode, EncodeError, Encoded, Liveness, Part, Tokens, metric};
 
 /// What model threads run; a thread for each.
 pub struct Encoders {
@@ -25,6 +26,7 @@ pub struct Encoders {
 pub struct Workers {
     queue: Arc<Queue>,
     beats: Vec<Arc<Beat>>,
+    liveness: Liveness,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -36,7 +38,6 @@ struct Beat(Mutex<Pulse>);
 enum Pulse {
     Idle,
     BusySince(Instant),
-    Dead,
 }
 
 impl Workers {
@@ -47,26 +48,37 @@ impl Workers {
     pub fn spawn(queue: &Arc<Queue>, encoders: Encoders) -> std::io::Result<Self> {
         let mut beats = Vec::new();
         let mut threads = Vec::new();
+        let liveness = Liveness::default();
+        let n_left = Arc::new(AtomicUsize::new(encoders.all.len()));
         let all = encoders.all.into_iter().map(|encoder| (Takes::All, encoder));
         let small = encoders.small.into_iter().map(|encoder| (Takes::Small, encoder));
         for (idx, (takes, encoder)) in all.chain(small).enumerate() {
             let beat = Arc::new(Beat(Mutex::new(Pulse::Idle)));
             beats.push(beat.clone());
-            let shared = queue.clone();
-            let work = move || run(&shared, takes, encoder, &beat);
+            let part = liveness.part(format!("model thread {idx}"));
+            let (shared, n_left) = (queue.clone(), n_left.clone());
+            let work = move || {
+                let _leaves = Leaves { queue: &shared, takes, n_left: &n_left };
+                run(&shared, takes, encoder, &beat, part);
+            };
             let thread = std::thread::Builder::new().name(format!("model-{idx}")).spawn(work);
             threads.push(thread.inspect_err(|_| queue.close())?);
         }
-        Ok(Self { queue: queue.clone(), beats, threads: Mutex::new(threads) })
+        Ok(Self { queue: queue.clone(), beats, liveness, threads: Mutex::new(threads) })
     }
 
-    /// Whether every thread lives and none has been at one batch for longer than `limit`.
+    /// Whether the threads live.
     #[must_use]
-    pub fn are_healthy(&self, limit: Duration) -> bool {
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
+    /// Whether no thread has been at one batch for longer than `limit`.
+    #[must_use]
+    pub fn are_moving(&self, limit: Duration) -> bool {
         self.beats.iter().all(|beat| match *beat.0.lock() {
             Pulse::Idle => true,
             Pulse::BusySince(start) => start.elapsed() <= limit,
-            Pulse::Dead => false,
         })
     }
 
@@ -88,17 +100,22 @@ impl Drop for Workers {
     }
 }
 
-/// Marks the thread as dead however it ends.
-struct Death<'a>(&'a Beat);
+/// Held by a thread: however the last one ends that takes any text, nobody waits for a turn that never comes.
+struct Leaves<'a> {
+    queue: &'a Queue,
+    takes: Takes,
+    n_left: &'a AtomicUsize,
+}
 
-impl Drop for Death<'_> {
+impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        *self.0.0.lock() = Pulse::Dead;
+        if self.takes == Takes::All && self.n_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.queue.close();
+        }
     }
 }
 
-fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat) {
-    let _death = Death(beat);
+fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat, part: Part) {
     let own = Arc::new(Condvar::new());
     while let Some(batch) = queue.pop(takes, &own) {
         let start = Instant::now();
@@ -112,6 +129,7 @@ fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat) {
         drop(run);
         *beat.0.lock() = Pulse::Idle;
     }
+    part.end();
 }
 
 /// A batch that a thread is at, until the thread is done with it, be it by a panic.
@@ -192,6 +210,35 @@ mod tests {
         let workers = Workers::spawn(&queue, encoders).unwrap();
         assert_eq!(lane.answers().all().await, Err(EncodeError::Gone));
         workers.stop();
-        assert!(!workers.are_healthy(Duration::MAX));
+        assert_eq!(workers.liveness().dead().as_deref(), Some("model thread 0"));
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_last_thread_is_told_when_it_dies() {
+        let config = QueueConfig {
+            budgets: Budgets::fixed(1),
+            max_texts: 10,
+            n_threads: 1,
+            seconds_per_token: 0.01,
+        };
+        let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
+        let tokens = Tokens { ids: vec![1], type_ids: vec![0], truncated: false };
+        // Each is a batch of its own, and the thread dies of the first.
+        let lanes = (0..3).map(|n| {
+            let mut lane = queue.open(1, None).unwrap();
+            lane.push(vec![(TextKey([n; 16]), tokens.clone())]);
+            lane.answers()
+        });
+        let answers: Vec<_> = lanes.collect();
+        let workers =
+            Workers::spawn(&queue, Encoders { all: vec![Box::new(Panics)], small: Vec::new() }).unwrap();
+        for answers in answers {
+            assert_eq!(answers.all().await, Err(EncodeError::Gone));
+        }
+        let mut late = queue.open(1, None).unwrap();
+        late.push(vec![(TextKey([9; 16]), tokens)]);
+        assert_eq!(late.answers().all().await, Err(EncodeError::Gone));
+        workers.stop();
+        assert!(workers.liveness().dead().is_some());
     }
 }

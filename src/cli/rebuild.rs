@@ -86,7 +86,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let done = runtime.block_on(rebuild(&config, model, (&log, &survey), &dir));
     workers.stop();
     let done = done?;
-    EventLog::open(&dir).and_then(|log| log.date()).map_err(Failure::failed)?;
     std::fs::rename(&dir, &args.to).map_err(|error| super::files::at(&args.to, &error))?;
     report(&done, args);
     Ok(())

@@ -125,16 +125,28 @@ fn answer(event_id: &EventId, outcome: Outcome) -> Result<Ack, Error> {
             Err(Error::new(ErrorKind::Internal, "the store took a feedback for a retraction"))
         }
         Outcome::Crowded { max_events } => Err(crowded(max_events)),
-        Outcome::Full { max_users } => {
-            let detail = format!("there is no room for another user beside {max_users}");
-            Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"))
-        }
+        Outcome::Full { max_users } => Err(full(max_users)),
     }
 }
 
 fn ack(event_id: &EventId, status: AckStatus, version: Option<u64>) -> Ack {
     metrics::counter!(metric::FEEDBACK, "result" => status.label()).increment(1);
     Ack { event_id: Some(event_id.to_string()), status, code: None, detail: None, retryable: false, version }
+}
+
+/// There is no room for another user.
+pub(super) fn full(max_users: usize) -> Error {
+    let detail = format!("there is no room for another user beside {max_users}");
+    Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full")
+}
+
+/// There is no room to note that what a stranger says later must not count.
+pub(super) fn full_of_strangers(max_users: usize) -> Error {
+    let detail = format!(
+        "nothing is known of this user, and {max_users} others of whom nothing is known have been erased or have taken \
+         something back within `feedback.max_age`: there is no room to note another"
+    );
+    Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full")
 }
 
 /// The user has to wait until something has aged.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Service;
-use super::feedback::crowded;
+use super::feedback::{crowded, full, full_of_strangers};
 use crate::mixture::{Ledger, Ledgers};
 use crate::state::{ChangeKind, EventKey, Outcome};
 use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
@@ -24,6 +24,7 @@ impl Service {
             Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
             Outcome::Queued => ("queued", None),
             Outcome::Crowded { max_events } => return Err(crowded(max_events)),
+            Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
             _ => {
                 let detail = format!(
                     "no feedback `{id}` of `{user}` is remembered: it came before `feedback.max_age`, was replaced by an import or erased, or is still to come, and then it will not count"
@@ -41,8 +42,7 @@ impl Service {
     pub async fn import(&self, user: &UserId, ledger: LedgersView) -> Result<UserView, Error> {
         let ledgers = self.imported(ledger)?;
         if let Outcome::Full { max_users } = self.change(user, ChangeKind::Import(ledgers)).await? {
-            let detail = format!("there is no room for another user beside {max_users}");
-            return Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"));
+            return Err(full(max_users));
         }
         self.user(user, None).await
     }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::feedback::full_of_strangers;
 use super::{Service, context_key, unavailable};
 use crate::mixture::Ledger;
 use crate::state::{Change, ChangeKind, Outcome, UserKey};
@@ -62,8 +63,11 @@ impl Service {
     /// `StoreUnavailable`.
     pub async fn erase(&self, user: &UserId) -> Result<Erased, Error> {
         let row = self.row(Some(user), 0).await?.0.filter(|row| !row.is_tombstone());
-        self.change(user, ChangeKind::Erase).await?;
+        let outcome = self.change(user, ChangeKind::Erase).await?;
         self.receipts.forget(user).await;
+        if let Outcome::Full { max_users } = outcome {
+            return Err(full_of_strangers(max_users));
+        }
         Ok(Erased {
             user: user.to_string(),
             existed: row.is_some(),

@@ -8,7 +8,8 @@ use super::UserKey;
 use crate::mixture::{Increment, Ledgers};
 use crate::types::{EventId, Heard};
 
-/// One change of one user's row. Its bytes begin with the user's key, by which the journal finds what is a user's.
+/// One change of one user's row. Its bytes begin with the user's key, by which the journal finds what is a user's, and the
+/// time, by which it drops what is too old.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Whose row.

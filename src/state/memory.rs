@@ -23,7 +23,7 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new(rules: Rules, max_users: NonZeroUsize) -> Self {
-        let rows = Arc::new(Resident::new(rules, max_users.get(), 0));
+        let rows = Arc::new(Resident::new(rules, max_users.get(), (0, 0)));
         Self { rows, n_erasures: AtomicUsize::new(0) }
     }
 
@@ -33,7 +33,8 @@ impl MemoryStore {
             |bytes: &[u8]| codec::decode(bytes, rules.n_heads).is_ok_and(|row| row.is_spent(now_ms, &rules));
         let mut spent = Vec::new();
         self.rows.for_each(|user, _, bytes| spent.extend(is_spent(bytes).then_some(user)));
-        spent.into_iter().for_each(|user| self.rows.drop_if(user, |_, bytes| is_spent(bytes)));
+        let goes = |user: &UserKey| self.rows.drop_if(*user, |_, bytes| is_spent(bytes));
+        self.rows.forgot(spent.into_iter().filter(goes).count());
     }
 }
 

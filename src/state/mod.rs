@@ -34,6 +34,8 @@ pub use receipts::{Receipt, Receipts};
 pub use row::{Row, Rules};
 pub use valkey::{ValkeyConfig, ValkeyStore};
 
+use crate::types::Liveness;
+
 /// Holds one row per user. All methods may be called from any number of tasks at once.
 ///
 /// The laws: a change is atomic; an event that is remembered changes nothing, and one that is too old to be remembered
@@ -66,6 +68,11 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// Whether the store works; otherwise what is wrong, for people.
     fn trouble(&self) -> Option<Arc<str>> {
         None
+    }
+
+    /// Whether the engine's background threads and tasks live.
+    fn liveness(&self) -> Liveness {
+        Liveness::default()
     }
 
     /// The raw events, of an engine that keeps them.

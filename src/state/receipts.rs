@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::OpenError;
 use super::receipt_log::{Entry, ReceiptLog};
 use crate::types::config::ReceiptBounds;
-use crate::types::{UserId, key64};
+use crate::types::{Liveness, UserId, key64};
 
 /// What an entry costs beside its texts and numbers, the cache's share and the allocator's included: 617 bytes by the
 /// growth of a process with a million of them.
@@ -98,7 +98,7 @@ impl Receipts {
     pub fn kept_in(dir: &Path, bounds: ReceiptBounds, now_ms: i64) -> Result<Self, OpenError> {
         let receipts = Self::new(bounds);
         let Some(cache) = &receipts.cache else { return Ok(receipts) };
-        let log = ReceiptLog::open(dir, bounds.ttl, |entry| match entry {
+        let log = ReceiptLog::open(dir, (bounds.ttl, now_ms), |entry| match entry {
             Entry::Remember { key, owner, receipt } if receipts.counts(&receipt, now_ms) => {
                 cache.insert(key, Held { owner, receipt: Arc::new(receipt) });
             }
@@ -174,8 +174,18 @@ impl Receipts {
             cache.run_pending_tasks();
         }
         if let Some(log) = self.log.clone().filter(|log| log.is_due()) {
-            tokio::task::spawn_blocking(move || log.sweep());
+            let part = log.liveness.part("the sweep of receipts");
+            tokio::task::spawn_blocking(move || {
+                log.sweep();
+                part.end();
+            });
         }
+    }
+
+    /// Whether what keeps them on the disk lives.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.log.as_ref().map(|log| log.liveness.clone()).unwrap_or_default()
     }
 
     /// How many there are, and about how many bytes they hold.
@@ -317,6 +327,35 @@ mod tests {
         receipts.remember(Some(&ann), "a", receipt("x"));
         assert!(!receipts.are_on() && receipts.find(&ann, "a", "h1", 0).is_none());
         assert_eq!(receipts.size(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn files_are_kept_by_when_answers_were_given_and_not_by_their_own_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = || {
+            let files = std::fs::read_dir(dir.path().join("journal")).unwrap();
+            let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+            paths.sort();
+            paths
+        };
+        let touch = |at| {
+            for path in segments() {
+                std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+            }
+        };
+        let swept_at = |now_ms| {
+            let receipts = Receipts::kept_in(dir.path(), bounds(1 << 20), now_ms).unwrap();
+            receipts.log.as_ref().unwrap().sweep();
+            receipts
+        };
+        swept_at(0).remember(Some(&user("ann")), "a", receipt("x"));
+        let first = segments()[0].clone();
+        touch(std::time::UNIX_EPOCH);
+        assert_eq!(swept_at(HOUR_MS - 1000).size().0, 1);
+        assert!(first.exists());
+        touch(std::time::SystemTime::now());
+        assert_eq!(swept_at(HOUR_MS + 1).size().0, 0);
+        assert!(!first.exists());
     }
 
     #[tokio::test]

@@ -59,14 +59,27 @@ pub(super) struct Resident {
     max_users: usize,
     /// Users that have said something, resident or not.
     n_users: AtomicUsize,
+    /// Rows that only refuse what must not count, resident or not.
+    n_tombstones: AtomicUsize,
     /// Counted apart: `DashMap::len` takes every shard's lock.
     n_resident: AtomicUsize,
 }
 
 impl Resident {
-    pub(super) fn new(rules: Rules, max_users: usize, n_users: usize) -> Self {
-        let rows = DashMap::with_shard_amount(SHARDS);
-        Self { rows, rules, max_users, n_users: AtomicUsize::new(n_users), n_resident: AtomicUsize::new(0) }
+    /// No rows yet, beside so many users and tombstones that are elsewhere.
+    pub(super) fn new(
+        rules: Rules,
+        max_users: usize,
+        (n_users, n_tombstones): (usize, usize),
+    ) -> Self {
+        Self {
+            rows: DashMap::with_shard_amount(SHARDS),
+            rules,
+            max_users,
+            n_users: AtomicUsize::new(n_users),
+            n_tombstones: AtomicUsize::new(n_tombstones),
+            n_resident: AtomicUsize::new(0),
+        }
     }
 
     /// Makes a change. `load` finds a row that is not resident; `keep` is called with what was changed, before anybody
@@ -85,7 +98,7 @@ impl Resident {
                 let place = place.get_mut();
                 place.is_used();
                 let before = self.decode(change.user, &place.bytes)?;
-                let (outcome, after) = self.changed(before, change);
+                let (outcome, after) = self.changed(Some(before), change);
                 if let Some(bytes) = after {
                     *place = Place::new(Held { lsn: keep(), bytes });
                 }
@@ -93,10 +106,7 @@ impl Resident {
             }
             Entry::Vacant(slot) => {
                 let loaded = load()?;
-                let before = match &loaded {
-                    Some(held) => self.decode(change.user, &held.bytes)?,
-                    None => Row::new(self.rules.n_heads),
-                };
+                let before = loaded.as_ref().map(|held| self.decode(change.user, &held.bytes)).transpose()?;
                 let (outcome, after) = self.changed(before, change);
                 let held = after.map(|bytes| Held { lsn: keep(), bytes }).or(loaded);
                 if let Some(held) = held {
@@ -122,9 +132,11 @@ impl Resident {
     }
 
     /// What became of the change, and the row after it if it is another.
-    fn changed(&self, mut row: Row, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
+    fn changed(&self, before: Option<Row>, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
+        let is_new = before.is_none();
+        let mut row = before.unwrap_or_else(|| Row::new(self.rules.n_heads));
         let was_there = !row.is_tombstone();
-        if !was_there && self.n_users() >= self.max_users && change.brings_a_user() {
+        if !was_there && !self.has_room(is_new, change) {
             return (Outcome::Full { max_users: self.max_users }, None);
         }
         let outcome = row.change(change, &self.rules);
@@ -132,11 +144,39 @@ impl Resident {
             return (outcome, None);
         }
         match (was_there, !row.is_tombstone()) {
-            (false, true) => _ = self.n_users.fetch_add(1, Ordering::Relaxed),
-            (true, false) => _ = self.n_users.fetch_sub(1, Ordering::Relaxed),
+            (false, true) => {
+                self.n_users.fetch_add(1, Ordering::Relaxed);
+                self.forgot(usize::from(!is_new));
+            }
+            (true, false) => {
+                self.n_users.fetch_sub(1, Ordering::Relaxed);
+                self.n_tombstones.fetch_add(1, Ordering::Relaxed);
+            }
+            (false, false) if is_new => _ = self.n_tombstones.fetch_add(1, Ordering::Relaxed),
             _ => {}
         }
         (outcome, Some(codec::encode(&row)))
+    }
+
+    /// Whether there is room for what a change of somebody who is no user may make. Anybody can take back, or erase, in the
+    /// name of people who do not exist: there are at most as many tombstones of such as there may be users, and never more
+    /// rows than both together. A user becomes a tombstone whatever there is, as that makes no row more.
+    fn has_room(&self, is_new: bool, change: &Change) -> bool {
+        let (n_users, n_tombstones) = (self.n_users(), self.n_tombstones.load(Ordering::Relaxed));
+        match change.brings_a_user() {
+            true => {
+                let has_row = !is_new || n_users + n_tombstones < self.max_users.saturating_mul(2);
+                n_users < self.max_users && has_row
+            }
+            false => !is_new || n_tombstones < self.max_users,
+        }
+    }
+
+    /// Notes that so many tombstones are gone.
+    pub(super) fn forgot(&self, n_tombstones: usize) {
+        let less = |n: usize| Some(n.saturating_sub(n_tombstones));
+        // A function that always has an answer makes no error.
+        _ = self.n_tombstones.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// A row that is resident.
@@ -202,11 +242,11 @@ impl Resident {
         }
     }
 
-    /// Drops a row if `may_go`.
-    pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(u64, &[u8]) -> bool) {
-        if self.rows.remove_if(&user, |_, place| may_go(place.lsn(), &place.bytes)).is_some() {
-            self.n_resident.fetch_sub(1, Ordering::Relaxed);
-        }
+    /// Drops a row if `may_go`; whether it did.
+    pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(u64, &[u8]) -> bool) -> bool {
+        let dropped = self.rows.remove_if(&user, |_, place| may_go(place.lsn(), &place.bytes)).is_some();
+        self.n_resident.fetch_sub(usize::from(dropped), Ordering::Relaxed);
+        dropped
     }
 
     /// The `n` smallest keys of resident users that have said something, with their rows.

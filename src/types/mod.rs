@@ -13,6 +13,7 @@ mod export;
 mod feedback;
 mod ids;
 mod key;
+mod liveness;
 mod objective;
 mod prompt;
 mod score;
@@ -30,6 +31,7 @@ pub use export::{Export, ExportRow, ExportShape};
 pub use feedback::{Ack, AckStatus, Feedback, Heard, HeardResponse, Mention, Opinion};
 pub use ids::{EventId, UserId};
 pub use key::key64;
+pub use liveness::{Liveness, Part};
 pub use objective::{Objective, ObjectiveKind, Over, ShareOf};
 pub use prompt::{Message, Role, routed};
 pub use score::{

@@ -1,9 +1,7 @@
 //! What was said: the raw events that the journal still holds.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
 
 use super::Journalled;
 use crate::state::journal::segment::{self, End, Segment};
@@ -82,24 +80,6 @@ impl EventLog {
         Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stays)))
     }
 
-    /// Makes every file as old as the last event in it, so that a copy of events is kept no longer than they are.
-    ///
-    /// # Errors
-    /// When a file can't be read or changed.
-    pub fn date(&self) -> Result<(), OpenError> {
-        for path in segment::list(&self.journal)? {
-            let mut last_ms = None;
-            for logged in (Changes { paths: [path.clone()].into(), segment: None }) {
-                last_ms = last_ms.max(Some(logged?.change.now_ms));
-            }
-            let Some(last_ms) = last_ms else { continue };
-            let at = UNIX_EPOCH + Duration::from_millis(last_ms.max(0).unsigned_abs());
-            let file = File::options().write(true).open(&path);
-            file.and_then(|file| file.set_modified(at)).map_err(|source| OpenError::io(&path, source))?;
-        }
-        Ok(())
-    }
-
     /// The file of rows, of a directory that no server uses.
     pub(super) fn rows(&self) -> Option<PathBuf> {
         self.dir.as_ref().map(DataDir::rows)
@@ -148,13 +128,7 @@ impl Changes {
             let frame = match segment.next()? {
                 Ok(frame) => frame,
                 // Elsewhere than where the server is writing now, a torn end is damage.
-                Err(End::Torn) if !self.paths.is_empty() => {
-                    return Err(OpenError::Damaged {
-                        path: segment.path().to_owned(),
-                        offset: segment.whole_length(),
-                        what: "a frame is not whole".to_owned(),
-                    });
-                }
+                Err(End::Torn) if !self.paths.is_empty() => return Err(segment.torn()),
                 Err(_) => {
                     self.segment = None;
                     continue;

@@ -23,10 +23,10 @@ pub use survey::Survey;
 
 use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
-use super::journal::{DataDir, Heads, Journal, OpenError};
+use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use super::resident::Resident;
 use super::{Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
-use crate::types::Clock;
+use crate::types::{Clock, Liveness};
 
 /// A longer tail of the journal would make a restart slow: about a second here.
 const MAX_TAIL: u64 = 500_000;
@@ -76,10 +76,14 @@ struct Core {
     /// Every change up to this position is in the file of rows.
     checkpoint: AtomicU64,
     tasks: Tasks,
+    /// How old segments of the journal are.
+    dates: Dates,
     /// When the open segment of the journal was begun.
     rotated: Mutex<tokio::time::Instant>,
     /// Why the last checkpoint failed.
     trouble: Mutex<Option<Arc<str>>>,
+    /// Of the journal's writer and the keeper.
+    liveness: Liveness,
 }
 
 /// A change as it is journalled, its user's key first.
@@ -157,6 +161,11 @@ impl Core {
         self.resident.len() > self.config.resident_users
     }
 
+    /// Why rows are not saved or spilled now.
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.lock().clone().or_else(|| self.liveness.trouble())
+    }
+
     /// Whether a row whose last change has this position is in the file of rows as it is.
     fn is_saved(&self, lsn: u64) -> bool {
         lsn <= self.checkpoint()
@@ -168,7 +177,7 @@ impl RouterStore for Embedded {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         self.core.journal.room().await?;
         while self.core.resident.len() > self.core.config.resident_users.saturating_mul(2) {
-            if let Some(trouble) = self.core.trouble.lock().clone() {
+            if let Some(trouble) = self.core.trouble() {
                 return Err(StoreError::Journal(trouble));
             }
             self.core.tasks.nudge();
@@ -208,7 +217,11 @@ impl RouterStore for Embedded {
     }
 
     fn trouble(&self) -> Option<Arc<str>> {
-        self.core.journal.failure().or_else(|| self.core.trouble.lock().clone())
+        self.core.journal.failure().or_else(|| self.core.trouble())
+    }
+
+    fn liveness(&self) -> Liveness {
+        self.core.liveness.clone()
     }
 
     fn events(&self) -> Option<EventLog> {
@@ -236,4 +249,71 @@ async fn blocking<T: Send + 'static>(
         source: Some(Box::new(error)),
     };
     tokio::task::spawn_blocking(work).await.map_err(ended)?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::{Decay, pair};
+    use crate::state::journal::tests::dying;
+    use crate::state::{EventKey, LedgerEvent};
+    use crate::types::SystemClock;
+
+    fn config(dir: &std::path::Path) -> EmbeddedConfig {
+        EmbeddedConfig {
+            dir: dir.to_owned(),
+            heads: Heads { n_heads: 2, key: 7 },
+            rules: Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
+            max_users: 10,
+            resident_users: 10,
+            is_sync: true,
+            checkpoint_every: Duration::from_secs(3600),
+            retention: Duration::from_secs(3600),
+            erase_within: Duration::from_secs(3600),
+        }
+    }
+
+    fn add(n: u8) -> Change {
+        let event = LedgerEvent {
+            key: EventKey(1),
+            at_ms: 0,
+            context: None,
+            question: None,
+            increment: pair(&[1.0, -1.0]),
+            heard: None,
+        };
+        Change { user: UserKey::from([n; 16]), now_ms: 0, kind: ChangeKind::Add(event) }
+    }
+
+    #[tokio::test]
+    async fn feedback_is_refused_at_once_when_the_journals_writer_has_died() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = recover::open(config(dir.path()), Arc::new(SystemClock)).unwrap();
+        let part = core.liveness.part("the journal's writer");
+        core.journal = dying(&core.dir.journal(), core.config.heads, 1, part);
+        let core = Arc::new(core);
+        let store = Embedded { keeper: Keeper::spawn(core.clone()).unwrap(), core };
+        for n in 0..3 {
+            let error = store.change(vec![add(n)]).await.unwrap_err().to_string();
+            assert!(error.contains("its writer has died"), "{error}");
+        }
+        assert_eq!(store.liveness().dead().as_deref(), Some("the journal's writer"));
+        assert!(store.trouble().unwrap().contains("its writer has died"));
+    }
+
+    #[tokio::test]
+    async fn a_dead_keeper_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let core = recover::open(EmbeddedConfig { resident_users: 1, ..config(dir.path()) }, Arc::new(SystemClock));
+        let core = Arc::new(core.unwrap());
+        drop(core.liveness.part("the keeper of the rows"));
+        core.tasks.hurry();
+        let keeper = Keeper::spawn(core.clone()).unwrap();
+        keeper.stop();
+        let store = Embedded { keeper, core };
+        // Nobody spills rows any more: what waited for room in memory would wait for ever.
+        store.change((0..3).map(add).collect()).await.unwrap();
+        let refused = store.change(vec![add(4)]).await.unwrap_err().to_string();
+        assert!(refused.contains("the keeper of the rows has died"), "{refused}");
+    }
 }

@@ -10,16 +10,16 @@ use super::keeper::Tasks;
 use super::rows::Rows;
 use super::{Core, EmbeddedConfig, Journalled};
 use crate::state::journal::segment::{self, End, Frame, Segment};
-use crate::state::journal::{DataDir, Heads, Journal, OpenError};
+use crate::state::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use crate::state::resident::Resident;
 use crate::state::{ChangeKind, UserKey};
-use crate::types::Clock;
+use crate::types::{Clock, Liveness};
 
 /// Opens everything; see the module above for its errors.
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
     let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
-    let mut resident = Resident::new(config.rules, usize::MAX, checkpoint.n_users);
+    let mut resident = Resident::new(config.rules, usize::MAX, (checkpoint.n_users, checkpoint.n_tombstones));
     let tasks = Tasks::new(rows.erased()?);
     let paths = segment::list(&dir.journal())?;
     if let Some(first) = paths.first().and_then(|path| segment::first_lsn(path))
@@ -55,13 +55,15 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         n_replayed += 1;
         Ok(())
     })?;
-    if let Some((path, length)) = torn {
-        cut(&path, length)?;
+    if let Some(segment) = torn {
+        segment.cut()?;
     }
     // What a kill interrupted may be overdue.
     tasks.hurry();
     resident.rule(config.rules, config.max_users);
-    let journal = Journal::open(&dir.journal(), config.heads, last_lsn)?;
+    let liveness = Liveness::default();
+    let part = liveness.part("the journal's writer");
+    let journal = Journal::open(&dir.journal(), config.heads, last_lsn, part)?;
     tracing::info!(dir = %config.dir.display(), users = resident.n_users(), replayed = n_replayed, "recovered");
     Ok(Core {
         config,
@@ -72,18 +74,20 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         journal,
         checkpoint: AtomicU64::new(checkpoint.lsn),
         tasks,
+        dates: Dates::default(),
         rotated: Mutex::new(tokio::time::Instant::now()),
         trouble: Mutex::default(),
+        liveness,
     })
 }
 
-/// Calls `each` with every frame after a position, in order. If the newest segment is torn, where its last whole frame ends.
+/// Calls `each` with every frame after a position, in order. The newest segment, if it is torn.
 fn tail(
     paths: &[PathBuf],
     heads: Heads,
     after: u64,
     mut each: impl FnMut(&Path, Frame) -> Result<(), OpenError>,
-) -> Result<Option<(PathBuf, u64)>, OpenError> {
+) -> Result<Option<Segment>, OpenError> {
     for (idx, path) in paths.iter().enumerate() {
         let next = paths.get(idx + 1);
         let is_saved = next.and_then(|next| segment::first_lsn(next)).is_some_and(|next| next <= after + 1);
@@ -91,10 +95,12 @@ fn tail(
             continue;
         }
         let mut segment = Segment::open(path)?;
-        let end = loop {
+        loop {
             let frame = match segment.next()? {
                 Ok(frame) => frame,
-                Err(end) => break end,
+                Err(End::Whole) => break,
+                Err(End::Torn) if next.is_none() => return Ok(Some(segment)),
+                Err(End::Torn) => return Err(segment.torn()),
             };
             if segment.heads != heads {
                 let (found, expected) = (segment.heads, heads);
@@ -103,25 +109,9 @@ fn tail(
             if frame.lsn > after {
                 each(path, frame)?;
             }
-        };
-        match (end, next) {
-            (End::Whole, _) => {}
-            (End::Torn, None) => return Ok(Some((path.clone(), segment.whole_length()))),
-            (End::Torn, Some(_)) => {
-                return Err(damaged(path, segment.whole_length(), "a frame is not whole"));
-            }
         }
     }
     Ok(None)
-}
-
-/// Cuts a torn tail: what was never written to its end was never acked.
-fn cut(path: &Path, length: u64) -> Result<(), OpenError> {
-    let io = |source| OpenError::io(path, source);
-    let file = std::fs::OpenOptions::new().write(true).open(path).map_err(io)?;
-    let found = file.metadata().map_err(io)?.len();
-    tracing::warn!(path = %path.display(), offset = length, bytes = found - length, "cut the journal's torn tail");
-    file.set_len(length).and_then(|()| file.sync_all()).map_err(io)
 }
 
 fn damaged(path: &Path, offset: u64, what: &str) -> OpenError {

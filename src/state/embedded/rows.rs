@@ -55,6 +55,8 @@ pub(super) struct Checkpoint {
     pub(super) lsn: u64,
     /// Users in the file.
     pub(super) n_users: usize,
+    /// Tombstones in the file.
+    pub(super) n_tombstones: usize,
 }
 
 /// A row that is to be written.
@@ -284,7 +286,7 @@ fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), red
     let write = database.begin_write()?;
     let (found, checkpoint) = {
         let rows = write.open_table(ROWS)?;
-        write.open_table(TOMBSTONES)?;
+        let tombstones = write.open_table(TOMBSTONES)?;
         write.open_table(ERASED)?;
         let mut meta = write.open_table(META)?;
         let number = |meta: &redb::Table<'_, &str, u64>, key: &str| {
@@ -299,7 +301,8 @@ fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), red
             key: number(&meta, "heads")?.unwrap_or_default(),
         };
         let lsn = number(&meta, "lsn")?.unwrap_or_default();
-        (found, Checkpoint { lsn, n_users: rows.len()? as usize })
+        let (n_users, n_tombstones) = (rows.len()? as usize, tombstones.len()? as usize);
+        (found, Checkpoint { lsn, n_users, n_tombstones })
     };
     write.commit()?;
     Ok((found, checkpoint))

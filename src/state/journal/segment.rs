@@ -3,11 +3,12 @@
 //! `magic 8 | format u32 | n_heads u32 | heads u64 | crc u32`, then frames of
 //! `length u32 | lsn u64 | crc of the payload u32 | crc of these 16 bytes u32 | payload`, little-endian.
 //!
-//! The law: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, which is where
-//! a kill or a full disk stops a write; anything else that can't be read is damage, and is named by file and offset.
+//! The laws: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, which is where
+//! a kill or a full disk stops a write: it ends within a frame, or is blank to the end of the file. Anything else that can't
+//! be read is damage, and is named by file and offset. Positions rise, from the one that the file is named after.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
@@ -65,6 +66,8 @@ pub(in crate::state) struct Segment {
     length: u64,
     /// Where the next frame starts.
     offset: u64,
+    /// The next frame's position at least.
+    next_lsn: u64,
     pub(in crate::state) heads: Heads,
 }
 
@@ -104,7 +107,8 @@ impl Segment {
             return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
         }
         let heads = Heads { n_heads: read_u32(&head[12..]) as usize, key: read_u64(&head[16..]) };
-        Ok(Self { path: path.to_owned(), file, length, offset: FILE_HEAD as u64, heads })
+        let next_lsn = first_lsn(path).unwrap_or_default();
+        Ok(Self { path: path.to_owned(), file, length, offset: FILE_HEAD as u64, next_lsn, heads })
     }
 
     /// The next frame, or how the file ends.
@@ -122,7 +126,7 @@ impl Segment {
         if crc32fast::hash(body) != read_u32(crc) {
             // A file system that lost power may have made the file longer without writing to it.
             let is_blank = head.iter().all(|&byte| byte == 0) && self.rest_is_blank()?;
-            return if is_blank { Ok(Err(End::Torn)) } else { Err(self.damaged("a frame's header")) };
+            return if is_blank { Ok(Err(End::Torn)) } else { Err(self.fails("a frame's header")) };
         }
         let length = u64::from(read_u32(body));
         if left - (FRAME_HEAD as u64) < length {
@@ -131,16 +135,39 @@ impl Segment {
         let mut payload = vec![0; length as usize];
         self.read(&mut payload)?;
         if crc32fast::hash(&payload) != read_u32(&body[12..]) {
-            return Err(self.damaged("a frame"));
+            return Err(self.fails("a frame"));
         }
         let frame = Frame { lsn: read_u64(&body[4..]), offset: self.offset, payload };
+        if frame.lsn < self.next_lsn {
+            let what = format!("found change {}, expected {} or a later one", frame.lsn, self.next_lsn);
+            return Err(self.damaged(what));
+        }
+        self.next_lsn = frame.lsn + 1;
         self.offset += FRAME_HEAD as u64 + length;
         Ok(Ok(frame))
     }
 
-    /// Where the last whole frame ends.
-    pub(in crate::state) fn whole_length(&self) -> u64 {
-        self.offset
+    /// As [`Segment::next`], where nothing may be torn.
+    pub(in crate::state) fn next_whole(&mut self) -> Result<Option<Frame>, OpenError> {
+        match self.next()? {
+            Ok(frame) => Ok(Some(frame)),
+            Err(End::Whole) => Ok(None),
+            Err(End::Torn) => Err(self.torn()),
+        }
+    }
+
+    /// What a torn end is elsewhere than in the newest segment.
+    pub(in crate::state) fn torn(&self) -> OpenError {
+        self.damaged("a frame is not whole".to_owned())
+    }
+
+    /// Cuts a torn tail: what was never written to its end was never acked.
+    pub(in crate::state) fn cut(self) -> Result<(), OpenError> {
+        let io = |source| OpenError::io(&self.path, source);
+        let (path, offset, bytes) = (self.path.display(), self.offset, self.length - self.offset);
+        let file = File::options().write(true).open(&self.path).map_err(io)?;
+        tracing::warn!(%path, offset, bytes, "cut the journal's torn tail");
+        file.set_len(self.offset).and_then(|()| file.sync_all()).map_err(io)
     }
 
     /// The file.
@@ -152,16 +179,26 @@ impl Segment {
         self.file.read_exact(bytes).map_err(|source| OpenError::io(&self.path, source))
     }
 
+    /// To the very end: what was acked may stand behind a megabyte that a disk lost.
     fn rest_is_blank(&mut self) -> Result<bool, OpenError> {
-        let mut rest = Vec::new();
-        let read = self.file.by_ref().take(1 << 20).read_to_end(&mut rest);
+        let blank = loop {
+            let read = self.file.fill_buf().map(|bytes| (bytes.len(), bytes.iter().all(|&byte| byte == 0)));
+            match read.map_err(|source| OpenError::io(&self.path, source))? {
+                (0, _) => break true,
+                (_, false) => break false,
+                (length, true) => self.file.consume(length),
+            }
+        };
         let back = self.file.seek(SeekFrom::Start(self.offset));
-        read.and(back).map_err(|source| OpenError::io(&self.path, source))?;
-        Ok(rest.iter().all(|&byte| byte == 0))
+        back.map_err(|source| OpenError::io(&self.path, source))?;
+        Ok(blank)
     }
 
-    fn damaged(&self, what: &str) -> OpenError {
-        let what = format!("{what} fails its checksum");
+    fn fails(&self, what: &str) -> OpenError {
+        self.damaged(format!("{what} fails its checksum"))
+    }
+
+    fn damaged(&self, what: String) -> OpenError {
         OpenError::Damaged { path: self.path.clone(), offset: self.offset, what }
     }
 }

@@ -11,6 +11,7 @@ use super::writer::Fault;
 use crate::state::journal::OpenError;
 use crate::state::journal::segment::Segment;
 use crate::state::{Change, Outcome, StoreError};
+use crate::types::Part;
 
 /// Changes that are sent together.
 const CHANGES_AT_ONCE: usize = 1024;
@@ -19,7 +20,7 @@ const CHANGES_AT_ONCE: usize = 1024;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Empties the outbox whenever there is something in it.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(super) async fn run(shared: Arc<Shared>, _part: Part) {
     let Some(outbox) = &shared.outbox else { return };
     loop {
         if outbox.is_empty() {
@@ -83,8 +84,7 @@ impl Left {
             Self::File(path) => Segment::open(&path).map_err(broken)?,
         };
         while changes.len() < CHANGES_AT_ONCE {
-            // A torn end was never acked.
-            let Ok(frame) = segment.next().map_err(broken)? else { return Ok((changes, None)) };
+            let Some(frame) = segment.next_whole().map_err(broken)? else { return Ok((changes, None)) };
             let damaged = |error: postcard::Error| OpenError::Damaged {
                 path: segment.path().to_owned(),
                 offset: frame.offset,

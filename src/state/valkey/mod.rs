@@ -13,6 +13,7 @@ mod function;
 mod link;
 mod outbox;
 mod plan;
+mod strangers;
 mod value;
 mod writer;
 
@@ -31,11 +32,12 @@ use self::cache::{Cache, Known};
 use self::function::Keys;
 use self::link::{Away, Link};
 use self::outbox::Outbox;
+use self::strangers::Strangers;
 use self::value::{Unreadable, Value};
-use self::writer::{Fault, Inbox, Verdict};
+use self::writer::{Fault, Inbox, Serves, Verdict};
 use super::journal::OpenError;
 use super::{Change, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
-use crate::types::{Secret, metric};
+use crate::types::{Liveness, Part, Secret, metric};
 
 /// Writers: while one waits for the store, others prepare what comes next.
 const N_WRITERS: usize = 4;
@@ -102,9 +104,12 @@ struct Shared {
     outbox: Option<Outbox>,
     rules: Rules,
     max_users: usize,
+    strangers: Strangers,
     max_staleness: Duration,
     /// How many users the store had when it was last asked.
     n_users: AtomicUsize,
+    /// Of the tasks here and of the outbox's writer.
+    liveness: Liveness,
 }
 
 impl ValkeyStore {
@@ -113,10 +118,12 @@ impl ValkeyStore {
     /// # Errors
     /// When the store refuses the login, the url makes no sense, or the outbox can't be used.
     pub async fn open(config: ValkeyConfig) -> Result<Self, OpenError> {
+        let liveness = Liveness::default();
         let outbox = match config.outbox.clone() {
             Some(dir) => {
                 let (heads, is_sync) = (config.heads, config.is_sync);
-                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync)).await;
+                let part = liveness.part("the outbox's writer");
+                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync, part)).await;
                 Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
             }
             None => None,
@@ -129,21 +136,28 @@ impl ValkeyStore {
             outbox,
             rules: config.rules,
             max_users: config.max_users,
+            strangers: Strangers::new(&config.rules, config.max_users),
             max_staleness: config.max_staleness,
             n_users: AtomicUsize::new(0),
+            liveness,
         });
         shared.count().await;
-        let writers = (0..N_WRITERS).map(|idx| tokio::spawn(writer::run(shared.clone(), idx))).collect();
-        let mut keepers = vec![tokio::spawn(keep(shared.clone()))];
+        let part = |name: &str| shared.liveness.part(name);
+        let write = |idx| {
+            let serves = Serves { shared: shared.clone(), idx };
+            tokio::spawn(writer::run(serves, part("a writer of the shared store")))
+        };
+        let writers = (0..N_WRITERS).map(write).collect();
+        let mut keepers = vec![tokio::spawn(keep(shared.clone(), part("the keeper of the shared store")))];
         if shared.outbox.is_some() {
-            keepers.push(tokio::spawn(drain::run(shared.clone())));
+            keepers.push(tokio::spawn(drain::run(shared.clone(), part("the outbox's emptying"))));
         }
         Ok(Self { shared, writers: Mutex::new(writers), keepers })
     }
 }
 
 /// Keeps the connection, and the number of users as others change it.
-async fn keep(shared: Arc<Shared>) {
+async fn keep(shared: Arc<Shared>, _part: Part) {
     loop {
         shared.link.tend().await;
         shared.count().await;
@@ -152,6 +166,7 @@ async fn keep(shared: Arc<Shared>) {
 
 impl Drop for ValkeyStore {
     fn drop(&mut self) {
+        self.shared.liveness.retire();
         self.keepers.iter().for_each(JoinHandle::abort);
         self.writers.lock().iter().for_each(JoinHandle::abort);
     }
@@ -162,8 +177,11 @@ impl Shared {
     async fn submit(&self, changes: Vec<Change>) -> Vec<Verdict> {
         let verdicts = writer::submit(&self.inboxes, changes).await;
         if self.cache.is_crowded() {
-            let cache = self.cache.clone();
-            tokio::task::spawn_blocking(move || cache.make_room());
+            let (cache, part) = (self.cache.clone(), self.liveness.part("the cache of rows"));
+            tokio::task::spawn_blocking(move || {
+                cache.make_room();
+                part.end();
+            });
         }
         verdicts
     }
@@ -322,7 +340,12 @@ impl RouterStore for ValkeyStore {
     fn trouble(&self) -> Option<Arc<str>> {
         let shared = &self.shared;
         let down = shared.link.why_down().map(|why| format!("the store can't be reached: {why}").into());
-        down.or_else(|| shared.outbox.as_ref().and_then(Outbox::trouble))
+        let stuck = || shared.outbox.as_ref().and_then(Outbox::trouble);
+        down.or_else(stuck).or_else(|| shared.liveness.trouble())
+    }
+
+    fn liveness(&self) -> Liveness {
+        self.shared.liveness.clone()
     }
 
     async fn close(&self) {
@@ -331,9 +354,70 @@ impl RouterStore for ValkeyStore {
         if tokio::time::timeout(LAST_ROUNDS, futures::future::join_all(writers)).await.is_err() {
             tracing::warn!("changes were still on their way to the store");
         }
+        self.shared.liveness.retire();
         self.keepers.iter().for_each(JoinHandle::abort);
         if let Some(outbox) = &self.shared.outbox {
             outbox.close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::Decay;
+    use crate::state::{ChangeKind, EventKey};
+
+    /// A store that can't be reached, as nothing listens there.
+    fn config() -> ValkeyConfig {
+        ValkeyConfig {
+            urls: vec!["redis://127.0.0.1:1".to_owned().into()],
+            is_cluster: false,
+            username: String::new(),
+            password: String::new().into(),
+            ca_pem: None,
+            prefix: "test:".to_owned(),
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            max_staleness: Duration::ZERO,
+            heads: Heads { n_heads: 2, key: 7 },
+            rules: Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
+            max_users: 10,
+            cached_users: 10,
+            outbox: None,
+            is_sync: true,
+        }
+    }
+
+    fn undo(user: u8) -> Change {
+        Change { user: UserKey::from([user; 16]), now_ms: 0, kind: ChangeKind::Retract(EventKey(1)) }
+    }
+
+    #[tokio::test]
+    async fn feedback_is_refused_at_once_when_its_writer_has_died() {
+        let store = ValkeyStore::open(config()).await.unwrap();
+        // Of user 1 and of every fourth.
+        let writer = store.writers.lock().remove(1);
+        let waiting = store.change(vec![undo(1), undo(2)]);
+        writer.abort();
+        assert!(writer.await.is_err());
+        assert!(waiting.await.is_err());
+        let verdicts = store.shared.submit(vec![undo(1), undo(2), undo(5)]).await;
+        let told = verdicts.into_iter().map(|verdict| match verdict {
+            Err(Fault::Away(Away(why))) => why.to_string(),
+            other => format!("{other:?}"),
+        });
+        let told: Vec<String> = told.collect();
+        assert_eq!([&told[0], &told[2]], ["its writer has ended"; 2]);
+        assert_ne!(told[1], told[0], "the other writers work on");
+        assert_eq!(store.liveness().dead().as_deref(), Some("a writer of the shared store"));
+    }
+
+    #[tokio::test]
+    async fn after_a_stop_nobody_waits_and_nothing_is_dead() {
+        let store = ValkeyStore::open(config()).await.unwrap();
+        store.close().await;
+        assert!(store.change(vec![undo(1)]).await.is_err());
+        assert_eq!(store.liveness().dead(), None);
     }
 }

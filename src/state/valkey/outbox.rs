@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::state::journal::segment::{self, Segment};
+use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, Heads, Journal, OpenError};
 use crate::state::{Change, ChangeKind, StoreError};
-use crate::types::metric;
+use crate::types::{Part, metric};
 
 /// An outbox that is open.
 #[derive(Debug)]
@@ -39,21 +39,27 @@ pub(super) fn takes(change: &Change) -> bool {
 }
 
 impl Outbox {
-    /// Opens the outbox of a data directory, with what an earlier process left in it. Blocks.
-    pub(super) fn open(dir: &Path, heads: Heads, is_sync: bool) -> Result<Self, OpenError> {
+    /// Opens the outbox of a data directory, with what an earlier process left in it. `part` is its writer's. Blocks.
+    pub(super) fn open(dir: &Path, heads: Heads, is_sync: bool, part: Part) -> Result<Self, OpenError> {
         let lock = DataDir::open(dir)?;
         let dir = lock.outbox();
         std::fs::create_dir_all(&dir).map_err(|source| OpenError::io(&dir, source))?;
         let (mut drained, mut last_lsn, mut n_left) = (None, 0, 0_u64);
-        for path in segment::list(&dir)? {
+        let mut paths = segment::list(&dir)?.into_iter().peekable();
+        while let Some(path) = paths.next() {
             let first = segment::first_lsn(&path).unwrap_or_default();
             last_lsn = last_lsn.max(first.saturating_sub(1));
             let mut segment = Segment::open(&path)?;
             if segment.heads != heads {
                 return Err(OpenError::OtherHeads { path, found: segment.heads, expected: heads });
             }
-            // A torn end was never acked.
-            while let Ok(frame) = segment.next()? {
+            loop {
+                let frame = match segment.next()? {
+                    Ok(frame) => frame,
+                    Err(End::Whole) => break,
+                    Err(End::Torn) if paths.peek().is_none() => break segment.cut()?,
+                    Err(End::Torn) => return Err(segment.torn()),
+                };
                 drained.get_or_insert(frame.lsn - 1);
                 last_lsn = frame.lsn;
                 n_left += 1;
@@ -63,7 +69,7 @@ impl Outbox {
             tracing::info!(changes = n_left, "the outbox holds what has not been sent");
         }
         Ok(Self {
-            journal: Journal::open(&dir, heads, last_lsn)?,
+            journal: Journal::open(&dir, heads, last_lsn, part)?,
             dir,
             is_sync,
             drained: AtomicU64::new(drained.unwrap_or(last_lsn)),

@@ -3,15 +3,10 @@
 use redis::Cmd;
 
 use super::Shared;
+use super::strangers;
 use super::value::Value;
 use super::writer::{Claim, Fault, Verdict};
 use crate::state::{Outcome, Row, UserKey};
-
-/// Beyond the window a tombstone is kept this much longer: clocks differ, and events may be a little ahead.
-const TOMBSTONE_SLACK_MS: u64 = 3_600_000;
-
-/// No longer than the store can count from now.
-const MAX_TTL_MS: u64 = 100 * 365 * 86_400_000;
 
 /// What a user's changes need.
 pub(super) enum Plan {
@@ -28,6 +23,8 @@ pub(super) struct Swap {
     pub(super) new: Value,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) turn: Turn,
+    /// Whether it makes a tombstone of somebody of whom nothing was known.
+    pub(super) is_stranger: bool,
 }
 
 /// Whether a swap makes somebody a user.
@@ -53,11 +50,17 @@ pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usi
         }
     };
     let was_there = !row.is_tombstone();
+    let mut has_row = before.is_some();
     let change = |change: &crate::state::Change| {
         if *room == 0 && row.is_tombstone() && change.brings_a_user() {
             return Outcome::Full { max_users: shared.max_users };
         }
-        row.change(change, rules)
+        if !has_row && !change.brings_a_user() && shared.strangers.are_full() {
+            return Outcome::Full { max_users: shared.max_users };
+        }
+        let outcome = row.change(change, rules);
+        has_row |= outcome.changes_the_row();
+        outcome
     };
     let outcomes: Vec<Outcome> = claim.tasks.iter().map(|task| &task.change).map(change).collect();
     if !outcomes.iter().any(|outcome| outcome.changes_the_row()) {
@@ -70,11 +73,8 @@ pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usi
         _ => Turn::Stays,
     };
     *room = room.saturating_sub(usize::from(turn == Turn::Joins));
-    let ttl_ms = if row.is_tombstone() {
-        rules.max_age_ms.unsigned_abs().saturating_add(TOMBSTONE_SLACK_MS).min(MAX_TTL_MS)
-    } else {
-        0
-    };
+    let is_stranger = before.is_none() && row.is_tombstone();
+    let ttl_ms = if row.is_tombstone() { strangers::ttl_ms(rules) } else { 0 };
     let new = Value::of(&row, before.as_ref());
-    Plan::Swap(shared.keys.swap(user, before.as_ref(), &new, ttl_ms), Swap { new, outcomes, turn })
+    Plan::Swap(shared.keys.swap(user, before.as_ref(), &new, ttl_ms), Swap { new, outcomes, turn, is_stranger })
 }
