@@ -175,6 +175,32 @@ async fn other_heads_get_the_ledgers_that_they_would_have_had() {
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_back_late_is_taken_back_from_the_ledgers_of_other_heads_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new, live, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
+    std::fs::create_dir(&bundle).unwrap();
+    toy_with(&bundle, |manifest| manifest.heads[0].beta = 2.0);
+    let mut expected = Vec::new();
+    for (bundle, dir) in [(&toy(), &old), (&bundle, &live)] {
+        let settings = [("state.engine", "embedded"), ("state.data_dir", dir.to_str().unwrap())];
+        let (app, clock) = start(bundle, &settings).await;
+        let client = Client::new(app.address);
+        say_everything(&client).await;
+        clock.advance(25 * 3_600_000);
+        for (user, event) in [("ann", 0), ("ann", 3), ("bob", 4), ("eve", 9)] {
+            assert_eq!(client.delete(&format!("/feedback/{event}?user={user}")).await.0, 200);
+        }
+        expected = seen(&client).await;
+        app.stop().await;
+    }
+    rebuilds(&old, &new, &bundle);
+    let (app, client) = serve(&bundle, &new).await;
+    assert_eq!(seen(&client).await, expected);
+    assert_eq!((&expected[0]["n"], &expected[12]["n"]), (&json!(8), &json!(9)));
+    app.stop().await;
+}
+
 fn segments(dir: &Path) -> Vec<PathBuf> {
     let files = std::fs::read_dir(dir.join("journal")).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<PathBuf> = files.collect();

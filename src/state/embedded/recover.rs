@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::keeper::Tasks;
 use super::rows::Rows;
+use super::search::Search;
 use super::{Core, EmbeddedConfig, Journalled};
 use crate::state::journal::segment::{self, End, Frame, Segment};
 use crate::state::journal::{DataDir, Dates, Heads, Journal, OpenError};
@@ -75,6 +76,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         checkpoint: AtomicU64::new(checkpoint.lsn),
         tasks,
         dates: Dates::default(),
+        search: Search::default(),
         rotated: Mutex::new(tokio::time::Instant::now()),
         trouble: Mutex::default(),
         liveness,

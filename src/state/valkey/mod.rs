@@ -123,7 +123,8 @@ impl ValkeyStore {
             Some(dir) => {
                 let (heads, is_sync) = (config.heads, config.is_sync);
                 let part = liveness.part("the outbox's writer");
-                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync, part)).await;
+                let open =
+                    tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync, part)).await;
                 Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
             }
             None => None,
