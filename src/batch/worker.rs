@@ -25,12 +25,24 @@ pub struct Encoders {
 pub struct Workers {
     queue: Arc<Queue>,
     beats: Vec<Arc<Beat>>,
+    /// How many of the beats, from the first, are of threads that take any text.
+    n_all: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a model thread tells about itself.
 #[derive(Debug)]
 struct Beat(Mutex<Pulse>);
+
+impl Beat {
+    fn is_healthy(&self, limit: Duration) -> bool {
+        match *self.0.lock() {
+            Pulse::Idle => true,
+            Pulse::BusySince(start) => start.elapsed() <= limit,
+            Pulse::Dead => false,
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Pulse {
@@ -47,6 +59,7 @@ impl Workers {
     pub fn spawn(queue: &Arc<Queue>, encoders: Encoders) -> std::io::Result<Self> {
         let mut beats = Vec::new();
         let mut threads = Vec::new();
+        let n_all = encoders.all.len();
         let all = encoders.all.into_iter().map(|encoder| (Takes::All, encoder));
         let small = encoders.small.into_iter().map(|encoder| (Takes::Small, encoder));
         for (idx, (takes, encoder)) in all.chain(small).enumerate() {
@@ -57,17 +70,19 @@ impl Workers {
             let thread = std::thread::Builder::new().name(format!("model-{idx}")).spawn(work);
             threads.push(thread.inspect_err(|_| queue.close())?);
         }
-        Ok(Self { queue: queue.clone(), beats, threads: Mutex::new(threads) })
+        Ok(Self { queue: queue.clone(), beats, n_all, threads: Mutex::new(threads) })
     }
 
     /// Whether every thread lives and none has been at one batch for longer than `limit`.
     #[must_use]
     pub fn are_healthy(&self, limit: Duration) -> bool {
-        self.beats.iter().all(|beat| match *beat.0.lock() {
-            Pulse::Idle => true,
-            Pulse::BusySince(start) => start.elapsed() <= limit,
-            Pulse::Dead => false,
-        })
+        self.beats.iter().all(|beat| beat.is_healthy(limit))
+    }
+
+    /// Whether some thread that takes any text lives and has not been at one batch for longer than `limit`.
+    #[must_use]
+    pub fn are_serving(&self, limit: Duration) -> bool {
+        self.beats.iter().take(self.n_all).any(|beat| beat.is_healthy(limit))
     }
 
     /// Closes the queue and ends the threads, each after the batch it is at. Blocks.
