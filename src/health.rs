@@ -1,7 +1,7 @@
 //! Whether the process is ready, draining, alive.
 //!
-//! The laws: ready means that the bundle is loaded and warmed up, and draining ends it for ever; alive means that
-//! every background thread and task lives and no model thread is stuck. A busy server is alive.
+//! The laws: ready means that the bundle is loaded and warmed up and that some model thread can take a text, and draining
+//! ends it for ever; alive means that every background thread and task lives and no model thread is stuck. A busy server is both.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -62,10 +62,15 @@ impl Health {
     /// Why the process is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<&'static str> {
-        match (self.workers.load().is_some(), self.is_draining.load(Ordering::Relaxed)) {
-            (_, true) => Some("draining"),
-            (false, false) => Some("loading the bundle"),
-            (true, false) => None,
+        if self.is_draining.load(Ordering::Relaxed) {
+            return Some("draining");
+        }
+        match &*self.workers.load() {
+            None => Some("loading the bundle"),
+            Some(workers) if !workers.are_serving(self.stall_limit) => {
+                Some("every model thread has been at one batch for longer than `health.stall_limit`")
+            }
+            Some(_) => None,
         }
     }
 
@@ -91,5 +96,54 @@ impl Health {
     /// The process ends: what ends from now on is meant to.
     pub fn retire(&self) {
         self.parts.lock().iter().for_each(Liveness::retire);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, channel};
+
+    use super::*;
+    use crate::batch::{Budgets, EmbeddingCache, Encoders, Queue, QueueConfig};
+    use crate::types::{Embedding, Encode, EncodeError, TextKey, Tokens};
+
+    /// Encodes once it is let go.
+    struct Held(Receiver<()>);
+
+    impl Encode for Held {
+        fn encode(&mut self, _: &[&Tokens]) -> Result<Vec<Embedding>, EncodeError> {
+            let _ = self.0.recv();
+            Err(EncodeError::Gone)
+        }
+    }
+
+    #[test]
+    fn while_every_model_thread_is_stuck_it_is_not_ready_and_once_one_is_not_it_is() {
+        let config =
+            QueueConfig { budgets: Budgets::fixed(1), max_texts: 10, n_threads: 2, seconds_per_token: 0.01 };
+        let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
+        let (let_go, held): (Vec<_>, Vec<_>) = (0..3).map(|_| channel()).unzip();
+        let mut held = held.into_iter().map(|held| Box::new(Held(held)) as Box<dyn Encode>);
+        let encoders = Encoders { all: held.by_ref().take(2).collect(), small: held.collect() };
+        let workers = Arc::new(Workers::spawn(&queue, encoders).unwrap());
+        let health = Health::new(Duration::from_millis(1));
+        assert_eq!(health.not_ready(), Some("loading the bundle"));
+        health.loaded(workers.clone());
+        assert_eq!(health.not_ready(), None);
+        let text = |id| (TextKey([id; 16]), Tokens { ids: vec![1], type_ids: vec![0], truncated: false });
+        let mut lane = queue.open(2, None).unwrap();
+        lane.push(vec![text(1), text(2)]);
+        // The thread for small requests is idle: it takes nothing while the others are at small ones.
+        while health.not_ready().is_none() {
+            std::thread::yield_now();
+        }
+        assert!(health.not_ready().unwrap().contains("health.stall_limit"));
+        let_go[0].send(()).unwrap();
+        let_go[1].send(()).unwrap();
+        while health.not_ready().is_some() || health.not_alive().is_some() {
+            std::thread::yield_now();
+        }
+        drop(let_go);
+        workers.stop();
     }
 }

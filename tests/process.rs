@@ -11,6 +11,9 @@ use common::{library, toy};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+/// With it ONNX Runtime reports nothing; the program starts over where it is missing.
+const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
 async fn refused(args: &[&str], words: &[&str]) {
     let output = command(args).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -122,6 +125,38 @@ async fn sighup_loads_the_bundle_again_and_the_old_model_threads_end() {
     }
     signal(&server, "TERM");
     assert!(server.child.wait().await.unwrap().success());
+}
+
+/// What `ps` and `top` call a process: its name, and how it was called.
+fn names(id: u32) -> [String; 2] {
+    ["comm", "cmdline"].map(|file| {
+        let text = std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap();
+        text.split(['\0', '\n']).next().unwrap().to_owned()
+    })
+}
+
+#[tokio::test]
+async fn the_process_keeps_its_name_when_it_starts_over() {
+    let mut command = command(&[&FREE[..], &["--state", "memory"]].concat());
+    // Without it the program starts over in an environment that has it.
+    command.env_remove(NO_TELEMETRY);
+    let server = common::server::start(command).await;
+    let id = server.child.id().unwrap();
+    let environment = std::fs::read_to_string(format!("/proc/{id}/environ")).unwrap();
+    assert!(environment.contains(NO_TELEMETRY), "it has started over");
+    assert_eq!(names(id), ["micro-reward", env!("CARGO_BIN_EXE_micro-reward")]);
+}
+
+#[tokio::test]
+async fn a_program_whose_file_has_gone_starts_over_as_well() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = dir.path().join("gone");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_micro-reward"), &program).unwrap();
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", "exec 9<\"$0\"; rm \"$0\"; exec /proc/self/fd/9 --version"]).arg(&program);
+    let output = command.env_remove(NO_TELEMETRY).output().await.unwrap();
+    assert!(output.status.success() && !program.exists(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("micro-reward"));
 }
 
 #[tokio::test]

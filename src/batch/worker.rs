@@ -27,12 +27,23 @@ pub struct Workers {
     queue: Arc<Queue>,
     beats: Vec<Arc<Beat>>,
     liveness: Liveness,
+    /// How many of the beats, from the first, are of threads that take any text.
+    n_all: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a model thread tells about itself.
 #[derive(Debug)]
 struct Beat(Mutex<Pulse>);
+
+impl Beat {
+    fn is_moving(&self, limit: Duration) -> bool {
+        match *self.0.lock() {
+            Pulse::Idle => true,
+            Pulse::BusySince(start) => start.elapsed() <= limit,
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 enum Pulse {
@@ -49,7 +60,8 @@ impl Workers {
         let mut beats = Vec::new();
         let mut threads = Vec::new();
         let liveness = Liveness::default();
-        let n_left = Arc::new(AtomicUsize::new(encoders.all.len()));
+        let n_all = encoders.all.len();
+        let n_left = Arc::new(AtomicUsize::new(n_all));
         let all = encoders.all.into_iter().map(|encoder| (Takes::All, encoder));
         let small = encoders.small.into_iter().map(|encoder| (Takes::Small, encoder));
         for (idx, (takes, encoder)) in all.chain(small).enumerate() {
@@ -64,7 +76,7 @@ impl Workers {
             let thread = std::thread::Builder::new().name(format!("model-{idx}")).spawn(work);
             threads.push(thread.inspect_err(|_| queue.close())?);
         }
-        Ok(Self { queue: queue.clone(), beats, liveness, threads: Mutex::new(threads) })
+        Ok(Self { queue: queue.clone(), beats, n_all, liveness, threads: Mutex::new(threads) })
     }
 
     /// Whether the threads live.
@@ -76,10 +88,13 @@ impl Workers {
     /// Whether no thread has been at one batch for longer than `limit`.
     #[must_use]
     pub fn are_moving(&self, limit: Duration) -> bool {
-        self.beats.iter().all(|beat| match *beat.0.lock() {
-            Pulse::Idle => true,
-            Pulse::BusySince(start) => start.elapsed() <= limit,
-        })
+        self.beats.iter().all(|beat| beat.is_moving(limit))
+    }
+
+    /// Whether some thread that takes any text has not been at one batch for longer than `limit`.
+    #[must_use]
+    pub fn are_serving(&self, limit: Duration) -> bool {
+        self.beats.iter().take(self.n_all).any(|beat| beat.is_moving(limit))
     }
 
     /// Closes the queue and ends the threads, each after the batch it is at. Blocks.
