@@ -215,12 +215,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_waits_for_the_last_thread_is_told_when_it_dies() {
-        let config = QueueConfig {
-            budgets: Budgets::fixed(1),
-            max_texts: 10,
-            n_threads: 1,
-            seconds_per_token: 0.01,
-        };
+        let config =
+            QueueConfig { budgets: Budgets::fixed(1), max_texts: 10, n_threads: 1, seconds_per_token: 0.01 };
         let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
         let tokens = Tokens { ids: vec![1], type_ids: vec![0], truncated: false };
         // Each is a batch of its own, and the thread dies of the first.

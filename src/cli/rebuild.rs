@@ -1,6 +1,6 @@
 //! `micro-reward rebuild`: the events of one data directory, judged by another bundle's heads, in a new one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         ..config
     };
     let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
-    let model = parts::load(&config, &config.model.bundle, &cache).map_err(Failure::refused)?;
+    let model = parts::load(&config, &config.model.bundle, &cache, None).map_err(Failure::refused)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     let workers = model.workers.clone();

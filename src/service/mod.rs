@@ -124,6 +124,12 @@ impl Service {
 
     /// The bundle that is served.
     #[must_use]
+    /// The bundle that is served, with its queue and its threads.
+    #[must_use]
+    pub fn served(&self) -> Model {
+        Model { bundle: self.bundle.clone(), queue: self.queue.clone(), workers: self.workers.clone() }
+    }
+
     pub fn model(&self) -> ModelView {
         self.bundle.view()
     }
