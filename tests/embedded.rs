@@ -167,6 +167,28 @@ async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
 
 #[tokio::test]
 async fn a_segment_in_the_place_of_another_is_damage() {
+#[tokio::test]
+async fn a_segment_that_is_missing_between_others_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..4 {
+        let store = open(config(dir.path())).unwrap();
+        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    let paths = segments(dir.path());
+    // The oldest go when they are too old.
+    let older = copy(dir.path());
+    std::fs::remove_file(older.path().join("journal").join(paths[0].file_name().unwrap())).unwrap();
+    open(config(older.path())).unwrap();
+    let name = paths[1].file_name().unwrap();
+    std::fs::remove_file(&paths[1]).unwrap();
+    let cut_short = EventLog::open(dir.path()).unwrap().standing().err().unwrap().to_string();
+    let refused = open(config(dir.path())).unwrap_err().to_string();
+    for said in [refused, cut_short] {
+        assert!(said.contains(name.to_str().unwrap()) && said.contains("is missing"), "{said}");
+    }
+}
+
     let dir = tempfile::tempdir().unwrap();
     let store = open(config(dir.path())).unwrap();
     store.change((0..5).map(|id| add(0, id)).collect()).await.unwrap();

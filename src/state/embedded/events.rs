@@ -101,7 +101,7 @@ impl EventLog {
 
     /// All changes, in order.
     fn changes(&self) -> Result<Changes, OpenError> {
-        Ok(Changes { paths: segment::list(&self.journal)?.into(), segment: None })
+        Ok(Changes { paths: segment::list(&self.journal)?.into(), segment: None, before: None })
     }
 }
 
@@ -120,6 +120,8 @@ impl Changes {
                     // It was too old to be kept any longer.
                     Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                         None
+    /// The one before.
+    before: Option<PathBuf>,
                     }
                     opened => Some(opened?),
                 };
@@ -134,6 +136,10 @@ impl Changes {
                     continue;
                 }
             };
+                if let (Some(segment), Some(before)) = (&self.segment, &self.before) {
+                    segment.follows(before)?;
+                }
+                self.before = self.segment.as_ref().map(|_| path);
             let Journalled { change, .. } =
                 postcard::from_bytes(&frame.payload).map_err(|error| OpenError::Damaged {
                     path: segment.path().to_owned(),

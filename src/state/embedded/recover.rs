@@ -33,6 +33,14 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     let torn = tail(&paths, config.heads, checkpoint.lsn, |_, frame| {
         // A change begins with its user's key.
         users.extend(frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key)));
+    for pair in paths.windows(2) {
+        // One whose header can't be read is met again when it is needed.
+        if let [before, path] = pair
+            && let Ok(segment) = Segment::open(path)
+        {
+            segment.follows(before)?;
+        }
+    }
         Ok(())
     })?;
     // In the order of the file, in which neighbours share a page.
