@@ -142,6 +142,7 @@ pub fn valkey(config: &Config, model: &Model) -> Result<ValkeyConfig, OpenError>
         is_cluster: valkey.is_cluster,
         username: valkey.username.clone(),
         password: valkey.password.clone(),
+        user_key: valkey.user_key.clone(),
         ca_pem: ca_pem.map_err(|error| OpenError::Valkey(format!("`valkey.ca_file`: {error}")))?,
         prefix: valkey.prefix.clone(),
         connect_timeout: valkey.connect_timeout,

@@ -14,6 +14,7 @@ use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
     Change, ChangeKind, Embedded, EventLog, OpenError, Outcome, Receipts, RouterStore, Survey, UserKey,
+    UserKeys,
 };
 use crate::types::config::{Config, Layers, environment};
 use crate::types::{ErrorKind, SystemClock};
@@ -117,9 +118,12 @@ async fn rebuild(
     let mut into = parts::embedded(config, &model);
     (into.dir, into.is_sync) = (dir.to_owned(), false);
     (into.max_users, into.rules.max_events) = (usize::MAX, usize::MAX);
+    let is_keyed = log.hand_on_secret(dir).map_err(Failure::failed)?;
     let keeps_imports = survey.heads == Some(into.heads);
     let store = Embedded::open(into, Arc::new(SystemClock)).map_err(Failure::failed)?;
     let store: Arc<dyn RouterStore> = Arc::new(store);
+    let names = if is_keyed { None } else { Some(names(log, &store.keys())?) };
+    let named = |user: UserKey| names.as_ref().map_or(Some(user), |names| names.get(&user).copied());
     let settings = parts::settings(config, &model);
     let service = Service::new(model, store.clone(), Receipts::off(), Arc::new(SystemClock), settings);
 
@@ -128,7 +132,7 @@ async fn rebuild(
     bar.set_length(survey.n_events.values().sum());
     let (mut changes, mut n_bytes) = (Vec::new(), 0);
     for logged in log.unerased().map_err(Failure::refused)? {
-        let change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
+        let mut change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
         match &change.kind {
             ChangeKind::Add(event) => match &event.heard {
                 Some(heard) => {
@@ -148,6 +152,14 @@ async fn rebuild(
             ChangeKind::Erase => _ = done.imported.remove(&change.user),
             ChangeKind::Import(_) | ChangeKind::Retract(_) => {}
         }
+        // Who is named nowhere can't be given the key that the new directory knows people by.
+        let Some(user) = named(change.user) else {
+            if let ChangeKind::Import(_) = &change.kind {
+                done.imported.insert(change.user);
+            }
+            continue;
+        };
+        change.user = user;
         changes.push(change);
         if changes.len() >= CHUNK || n_bytes >= CHUNK_BYTES {
             n_bytes = 0;
@@ -157,7 +169,10 @@ async fn rebuild(
     make(&service, changes, &mut done).await?;
     bar.finish();
     for (&user, &n) in &survey.n_events {
-        let row = store.get(user, 0).await.map_err(Failure::failed)?.row;
+        let row = match named(user) {
+            Some(user) => store.get(user, 0).await.map_err(Failure::failed)?.row,
+            None => None,
+        };
         let is_short = row.map_or(0, |row| row.ledgers.n_events()) < n;
         done.n_incomplete += usize::from(is_short || done.imported.contains(&user));
     }
@@ -167,6 +182,20 @@ async fn rebuild(
         Some(trouble) => Err(Failure::failed(trouble)),
         None => Ok(done),
     }
+}
+
+/// How the users of a directory without a secret are known in one with these keys, as far as events name them.
+fn names(log: &EventLog, keys: &UserKeys) -> Result<HashMap<UserKey, UserKey>, Failure> {
+    let mut names = HashMap::new();
+    for logged in log.unerased().map_err(Failure::refused)? {
+        let change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
+        if let ChangeKind::Add(event) = change.kind
+            && let Some(heard) = event.heard
+        {
+            names.entry(change.user).or_insert_with(|| keys.of(&heard.user));
+        }
+    }
+    Ok(names)
 }
 
 /// Makes changes together; if a text among them can't be tokenised, one by one.
@@ -214,7 +243,10 @@ fn report(done: &Done, args: &Args) {
         (done.n_without_texts, "events were kept without texts and do not count"),
         (done.n_untokenizable, "events have a text that the tokeniser makes nothing of, and do not count"),
         (done.n_refused, "events are not taken by `[feedback]`, and do not count"),
-        (done.imported.len() as u64, "users have imported evidence of other heads, which does not count"),
+        (
+            done.imported.len() as u64,
+            "users have imported evidence of other heads or without a name, which does not count",
+        ),
         (done.n_incomplete as u64, "users have said more than the events that are still kept"),
     ];
     for (n, what) in left_out.into_iter().filter(|(n, _)| *n > 0) {

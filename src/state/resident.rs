@@ -67,11 +67,7 @@ pub(super) struct Resident {
 
 impl Resident {
     /// No rows yet, beside so many users and tombstones that are elsewhere.
-    pub(super) fn new(
-        rules: Rules,
-        max_users: usize,
-        (n_users, n_tombstones): (usize, usize),
-    ) -> Self {
+    pub(super) fn new(rules: Rules, max_users: usize, (n_users, n_tombstones): (usize, usize)) -> Self {
         Self {
             rows: DashMap::with_shard_amount(SHARDS),
             rules,

@@ -25,7 +25,7 @@ use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
 use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use super::resident::Resident;
-use super::{Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
+use super::{Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys};
 use crate::types::{Clock, Liveness};
 
 /// A longer tail of the journal would make a restart slow: about a second here.
@@ -69,6 +69,7 @@ pub struct Embedded {
 struct Core {
     config: EmbeddedConfig,
     clock: Arc<dyn Clock>,
+    keys: UserKeys,
     dir: DataDir,
     resident: Resident,
     rows: Rows,
@@ -212,6 +213,10 @@ impl RouterStore for Embedded {
         blocking(move || core.sample(n)).await
     }
 
+    fn keys(&self) -> UserKeys {
+        self.core.keys.clone()
+    }
+
     fn n_users(&self) -> usize {
         self.core.resident.n_users()
     }
@@ -304,7 +309,8 @@ mod tests {
     #[tokio::test]
     async fn a_dead_keeper_holds_nobody_up() {
         let dir = tempfile::tempdir().unwrap();
-        let core = recover::open(EmbeddedConfig { resident_users: 1, ..config(dir.path()) }, Arc::new(SystemClock));
+        let core =
+            recover::open(EmbeddedConfig { resident_users: 1, ..config(dir.path()) }, Arc::new(SystemClock));
         let core = Arc::new(core.unwrap());
         drop(core.liveness.part("the keeper of the rows"));
         core.tasks.hurry();

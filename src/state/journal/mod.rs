@@ -8,6 +8,7 @@ mod dates;
 mod dir;
 mod error;
 mod rewrite;
+pub(super) mod secret;
 pub(super) mod segment;
 
 use std::fs::{File, OpenOptions};
@@ -21,7 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 pub(super) use dates::Dates;
-pub(super) use dir::DataDir;
+pub(super) use dir::{DataDir, secret_of};
 pub use error::OpenError;
 pub(super) use rewrite::drop_frames;
 pub use segment::Heads;

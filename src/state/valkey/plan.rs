@@ -76,5 +76,8 @@ pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usi
     let is_stranger = before.is_none() && row.is_tombstone();
     let ttl_ms = if row.is_tombstone() { strangers::ttl_ms(rules) } else { 0 };
     let new = Value::of(&row, before.as_ref());
-    Plan::Swap(shared.keys.swap(user, before.as_ref(), &new, ttl_ms), Swap { new, outcomes, turn, is_stranger })
+    Plan::Swap(
+        shared.keys.swap(user, before.as_ref(), &new, ttl_ms),
+        Swap { new, outcomes, turn, is_stranger },
+    )
 }
