@@ -25,7 +25,7 @@ use micro_reward::app::App;
 use micro_reward::mixture::{Decay, pair};
 use micro_reward::state::{
     Change, ChangeKind, Embedded, EmbeddedConfig, EventKey, Heads, LedgerEvent, MemoryStore, RouterStore,
-    Rules, UserKey,
+    Rules, UserKey, UserKeys,
 };
 use micro_reward::types::config::{Config, Layers};
 use micro_reward::types::{Heard, HeardResponse, Opinion, SystemClock};
@@ -60,7 +60,7 @@ fn main() {
 }
 
 fn user(n: usize) -> UserKey {
-    UserKey::of(&format!("user-{n}").parse().unwrap())
+    UserKeys::default().of(&format!("user-{n}").parse().unwrap())
 }
 
 fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec<Change> {

@@ -171,7 +171,7 @@ impl App {
 async fn load(config: &Config) -> Result<Model, StartError> {
     let config = config.clone();
     let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
-    let load = move || parts::load(&config, &config.model.bundle, &cache);
+    let load = move || parts::load(&config, &config.model.bundle, &cache, None);
     Ok(tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??)
 }
 

@@ -12,8 +12,9 @@ use common::changes::{K, RULES, add, erase, import, key, retract, user};
 use micro_reward::mixture::Decay;
 use micro_reward::state::{
     Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, OpenError, Outcome, RouterStore, Row,
-    StoreError,
+    StoreError, UserKey, UserKeys,
 };
+use micro_reward::types::UserId;
 use tempfile::TempDir;
 
 const HEADS: Heads = Heads { n_heads: K, key: 7 };
@@ -164,6 +165,28 @@ async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
         let refused = open(config(killed.path())).unwrap_err();
         let OpenError::Damaged { path: named, offset, .. } = &refused else { panic_with(blank, &refused) };
         assert_eq!((named, *offset), (&path, first), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_is_missing_between_others_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..4 {
+        let store = open(config(dir.path())).unwrap();
+        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    let paths = segments(dir.path());
+    // The oldest go when they are too old.
+    let older = copy(dir.path());
+    std::fs::remove_file(older.path().join("journal").join(paths[0].file_name().unwrap())).unwrap();
+    open(config(older.path())).unwrap();
+    let name = paths[1].file_name().unwrap();
+    std::fs::remove_file(&paths[1]).unwrap();
+    let cut_short = EventLog::open(dir.path()).unwrap().standing().err().unwrap().to_string();
+    let refused = open(config(dir.path())).unwrap_err().to_string();
+    for said in [refused, cut_short] {
+        assert!(said.contains(name.to_str().unwrap()) && said.contains("is missing"), "{said}");
     }
 }
 
@@ -616,6 +639,86 @@ async fn old_events_are_dropped_and_their_evidence_stays() {
     again.close().await;
     assert!(!holds(&dir.path().join("journal"), "said"));
     assert_eq!(rows(&again, 4).await, before);
+}
+
+fn id(name: &str) -> UserId {
+    name.parse().unwrap()
+}
+
+/// Event `n` of somebody who is known by this key.
+fn said_by(user: UserKey, n: usize) -> Change {
+    Change { user, ..add(0, n) }
+}
+
+fn has_bytes(dir: &Path, bytes: &[u8]) -> bool {
+    let has = |path| std::fs::read(path).unwrap().windows(bytes.len()).any(|window| window == bytes);
+    files(dir).into_iter().any(has)
+}
+
+#[tokio::test]
+async fn who_reads_the_files_finds_nobody_by_trying_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    let ann = store.keys().of(&id("ann"));
+    store.change(vec![said_by(ann, 1)]).await.unwrap();
+    let row = store.get(ann, 0).await.unwrap().row;
+    store.close().await;
+    drop(store);
+    assert!(has_bytes(dir.path(), ann.as_bytes()));
+    assert!(!has_bytes(dir.path(), UserKeys::default().of(&id("ann")).as_bytes()));
+    let again = open(config(dir.path())).unwrap();
+    assert_eq!(again.keys().of(&id("ann")), ann);
+    assert_eq!(again.get(ann, 0).await.unwrap().row, row);
+    let other = tempfile::tempdir().unwrap();
+    assert_ne!(open(config(other.path())).unwrap().keys().of(&id("ann")), ann);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_lost_damaged_or_of_another_directory_is_named() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for dir in [&dir, &other] {
+        let store = open(config(dir.path())).unwrap();
+        store.change(vec![add(1, 1)]).await.unwrap();
+        store.close().await;
+    }
+    let secret = dir.path().join("secret");
+    let right = std::fs::read(&secret).unwrap();
+    let refused = || {
+        let error = open(config(dir.path())).unwrap_err();
+        assert!(matches!(error, OpenError::Secret { .. }) && error.to_string().contains("secret"), "{error}");
+        error.to_string()
+    };
+    std::fs::write(&secret, "garbage").unwrap();
+    assert!(refused().contains("64 hex digits"));
+    std::fs::remove_file(&secret).unwrap();
+    assert!(refused().contains("found nothing"));
+    std::fs::copy(other.path().join("secret"), &secret).unwrap();
+    assert!(refused().contains("another secret"));
+    std::fs::write(&secret, right).unwrap();
+    open(config(dir.path())).unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_from_before_there_were_secrets_goes_on_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    let ann = UserKeys::default().of(&id("ann"));
+    store.change(vec![said_by(ann, 1)]).await.unwrap();
+    let killed = copy(dir.path());
+    // Neither the secret nor the note of it that the file of rows has.
+    for file in ["secret", "rows.redb"] {
+        std::fs::remove_file(killed.path().join(file)).unwrap();
+    }
+    for _ in 0..2 {
+        let again = open(config(killed.path())).unwrap();
+        assert_eq!(again.keys().of(&id("ann")), ann);
+        assert!(again.get(ann, 0).await.unwrap().row.is_some());
+        again.close().await;
+        assert!(!killed.path().join("secret").exists());
+    }
+    // A secret that came from elsewhere would lose everybody.
+    std::fs::copy(dir.path().join("secret"), killed.path().join("secret")).unwrap();
+    assert!(matches!(open(config(killed.path())), Err(OpenError::Secret { .. })));
 }
 
 /// Gives every file of the journal this age.

@@ -7,7 +7,7 @@ mod common;
 use std::process::ExitStatus;
 
 use common::server::{FREE, Server, command, serve, signal, wait_for};
-use common::{library, toy};
+use common::{library, toy, toy_with};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -157,6 +157,31 @@ async fn a_program_whose_file_has_gone_starts_over_as_well() {
     let output = command.env_remove(NO_TELEMETRY).output().await.unwrap();
     assert!(output.status.success() && !program.exists(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8(output.stdout).unwrap().contains("micro-reward"));
+/// The messages that are logged until one of these is.
+async fn messages_until(server: &mut Server, last: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    while messages.last().is_none_or(|message| message != last) {
+        let line = server.log.next_line().await.unwrap().unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        messages.push(event["message"].as_str().unwrap_or_default().to_owned());
+    }
+    messages
+}
+
+#[tokio::test]
+async fn a_reload_measures_another_encoder_only() {
+    let mut server = serve(&[]).await;
+    signal(&server, "HUP");
+    let said = messages_until(&mut server, "reloaded").await;
+    let n_said = |said: &[String], what: &str| said.iter().filter(|message| *message == what).count();
+    assert_eq!((n_said(&said, "measured"), n_said(&said, "measured before")), (0, 1), "{said:?}");
+    let other = tempfile::tempdir().unwrap();
+    toy_with(other.path(), |manifest| manifest.encoder.max_tokens -= 1);
+    // Its heads are others as well, so that it is not served.
+    let (status, problem) = server.admin.post("/models/reload", &json!({ "bundle": other.path() })).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("other_heads")), "{problem}");
+    let said = messages_until(&mut server, "measured").await;
+    assert_eq!(n_said(&said, "measured before"), 0, "{said:?}");
 }
 
 #[tokio::test]

@@ -146,6 +146,25 @@ async fn the_same_bundle_gives_the_ledgers_that_were_served_and_refuses_what_the
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_from_before_there_were_secrets_is_rebuilt_into_one_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+    let (app, client) = serve(&toy(), &old).await;
+    say_everything(&client).await;
+    let before = seen(&client).await;
+    app.stop().await;
+    // What is left says nothing of how users are known.
+    for file in ["secret", "rows.redb"] {
+        std::fs::remove_file(old.join(file)).unwrap();
+    }
+    rebuilds(&old, &new, &toy());
+    assert!(new.join("secret").exists() && !old.join("secret").exists());
+    let (app, client) = serve(&toy(), &new).await;
+    assert_eq!(seen(&client).await, before);
+    app.stop().await;
+}
+
 async fn export(app: &App) -> String {
     let url = format!("http://{}/export/preferences", app.admin_address);
     reqwest::get(url).await.unwrap().text().await.unwrap()

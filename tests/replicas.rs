@@ -13,7 +13,7 @@ use common::{Client, numbers, program, toy};
 use futures::StreamExt;
 use jiff::Timestamp;
 use micro_reward::model::Manifest;
-use micro_reward::state::{Heads, RouterStore, Row, UserKey, ValkeyConfig, ValkeyStore};
+use micro_reward::state::{Heads, RouterStore, Row, ValkeyConfig, ValkeyStore};
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -145,7 +145,7 @@ async fn rows(server: &Valkey, prefix: &str) -> Vec<Option<Row>> {
     let store = ValkeyStore::open(config).await.unwrap();
     let mut rows = Vec::new();
     for n in 0..N_USERS {
-        let user = UserKey::of(&format!("user-{n}").parse().unwrap());
+        let user = store.keys().of(&format!("user-{n}").parse().unwrap());
         rows.push(store.get(user, 0).await.unwrap().row);
     }
     rows

@@ -11,9 +11,10 @@ use common::changes::{K, RULES, add, erase, event, retract, user};
 use common::valkey::{Valkey, config};
 use micro_reward::mixture::{Decay, Ledgers};
 use micro_reward::state::{
-    Change, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, StoreError, ValkeyConfig,
-    ValkeyStore,
+    Change, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, StoreError, UserKeys,
+    ValkeyConfig, ValkeyStore,
 };
+use micro_reward::types::UserId;
 use redis::AsyncCommands;
 
 /// Longer than anything here takes; whatever waits so long is broken.
@@ -369,4 +370,33 @@ async fn a_store_that_is_away_at_the_start_is_found_later() {
     server.restart();
     until_back(&store).await;
     assert_eq!(one(&store, add(1, 1)).await, Outcome::Applied(1));
+}
+
+#[tokio::test]
+async fn replicas_know_users_by_the_same_secret_or_are_refused() {
+    let server = Valkey::start();
+    let keyed =
+        |key: &str, prefix: &str| ValkeyConfig { user_key: key.to_owned().into(), ..config(&server, prefix) };
+    let ann: UserId = "ann".parse().unwrap();
+    let (a, b) = (
+        open(keyed("a secret of the service", "k")).await,
+        open(keyed("a secret of the service", "k")).await,
+    );
+    assert_eq!(a.keys().of(&ann), b.keys().of(&ann));
+    assert_ne!(a.keys().of(&ann), UserKeys::default().of(&ann));
+    let said = Change { user: a.keys().of(&ann), ..add(0, 1) };
+    assert!(matches!(one(&a, said).await, Outcome::Applied(1)));
+    assert!(b.get(b.keys().of(&ann), 0).await.unwrap().row.is_some());
+    for other in ["another secret than theirs", ""] {
+        let refused = ValkeyStore::open(keyed(other, "k")).await.unwrap_err().to_string();
+        assert!(refused.contains("`valkey.user_key`") && !refused.contains("secret of"), "{refused}");
+    }
+    // A store that was filled without a secret goes on without one.
+    let old = open(keyed("", "o")).await;
+    one(&old, add(0, 1)).await;
+    let mut connection = server.connect().await;
+    let note: Vec<String> = redis::cmd("KEYS").arg("o:*secret").query_async(&mut connection).await.unwrap();
+    let _: i64 = redis::cmd("DEL").arg(note).query_async(&mut connection).await.unwrap();
+    assert!(ValkeyStore::open(keyed("a secret of the service", "o")).await.is_err());
+    open(keyed("", "o")).await;
 }

@@ -14,7 +14,7 @@ use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
     Change, ChangeKind, Embedded, EventKey, EventLog, LedgerEvent, OpenError, Outcome, Receipts, RouterStore,
-    Survey, UserKey, Withdrawal, Withdrawn,
+    Survey, UserKey, UserKeys, Withdrawal, Withdrawn,
 };
 use crate::types::config::{Config, Layers, environment};
 use crate::types::{ErrorKind, SystemClock};
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         ..config
     };
     let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
-    let model = parts::load(&config, &config.model.bundle, &cache).map_err(Failure::refused)?;
+    let model = parts::load(&config, &config.model.bundle, &cache, None).map_err(Failure::refused)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     let workers = model.workers.clone();
@@ -120,9 +120,12 @@ async fn rebuild(
     let mut into = parts::embedded(config, &model);
     (into.dir, into.is_sync) = (dir.to_owned(), false);
     (into.max_users, into.rules.max_events) = (usize::MAX, usize::MAX);
+    let is_keyed = log.hand_on_secret(dir).map_err(Failure::failed)?;
     let keeps_imports = survey.heads == Some(into.heads);
     let store = Embedded::open(into, Arc::new(SystemClock)).map_err(Failure::failed)?;
     let store: Arc<dyn RouterStore> = Arc::new(store);
+    let names = if is_keyed { None } else { Some(names(log, &store.keys())?) };
+    let named = |user: UserKey| names.as_ref().map_or(Some(user), |names| names.get(&user).copied());
     let settings = parts::settings(config, &model);
     let service = Service::new(model, store.clone(), Receipts::off(), Arc::new(SystemClock), settings);
 
@@ -152,13 +155,22 @@ async fn rebuild(
             ChangeKind::Withdraw(Withdrawal { key, events }) => {
                 // What these heads added has to be known by now.
                 make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
-                match done.added.remove(&(change.user, *key)) {
+                let added = named(change.user).and_then(|user| done.added.remove(&(user, *key)));
+                match added {
                     Some(added) => *events = added,
                     None => continue,
                 }
             }
             ChangeKind::Import(_) | ChangeKind::Retract(_) => {}
         }
+        // Who is named nowhere can't be given the key that the new directory knows people by.
+        let Some(user) = named(change.user) else {
+            if let ChangeKind::Import(_) = &change.kind {
+                done.imported.insert(change.user);
+            }
+            continue;
+        };
+        change.user = user;
         changes.push(change);
         if changes.len() >= CHUNK || n_bytes >= CHUNK_BYTES {
             n_bytes = 0;
@@ -168,7 +180,10 @@ async fn rebuild(
     make(&service, changes, survey, &mut done).await?;
     bar.finish();
     for (&user, &n) in &survey.n_events {
-        let row = store.get(user, 0).await.map_err(Failure::failed)?.row;
+        let row = match named(user) {
+            Some(user) => store.get(user, 0).await.map_err(Failure::failed)?.row,
+            None => None,
+        };
         let is_short = row.map_or(0, |row| row.ledgers.n_events()) < n;
         done.n_incomplete += usize::from(is_short || done.imported.contains(&user));
     }
@@ -178,6 +193,20 @@ async fn rebuild(
         Some(trouble) => Err(Failure::failed(trouble)),
         None => Ok(done),
     }
+}
+
+/// How the users of a directory without a secret are known in one with these keys, as far as events name them.
+fn names(log: &EventLog, keys: &UserKeys) -> Result<HashMap<UserKey, UserKey>, Failure> {
+    let mut names = HashMap::new();
+    for logged in log.unerased().map_err(Failure::refused)? {
+        let change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
+        if let ChangeKind::Add(event) = change.kind
+            && let Some(heard) = event.heard
+        {
+            names.entry(change.user).or_insert_with(|| keys.of(&heard.user));
+        }
+    }
+    Ok(names)
 }
 
 /// Makes changes together; if a text among them can't be tokenised, one by one.
@@ -238,7 +267,10 @@ fn report(done: &Done, args: &Args) {
         (done.n_without_texts, "events were kept without texts and do not count"),
         (done.n_untokenizable, "events have a text that the tokeniser makes nothing of, and do not count"),
         (done.n_refused, "events are not taken by `[feedback]`, and do not count"),
-        (done.imported.len() as u64, "users have imported evidence of other heads, which does not count"),
+        (
+            done.imported.len() as u64,
+            "users have imported evidence of other heads or without a name, which does not count",
+        ),
         (done.n_incomplete as u64, "users have said more than the events that are still kept"),
     ];
     for (n, what) in left_out.into_iter().filter(|(n, _)| *n > 0) {

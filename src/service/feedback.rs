@@ -7,7 +7,7 @@ use super::hear::{Hearing, Unheard};
 use super::judge::{Item, Route};
 use super::{Service, context_key, unavailable};
 use crate::mixture::{Increment, pair, ranking, rating, thumb, tie};
-use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, UserKey};
+use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome};
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Heard, Opinion, metric};
 
 /// Events looked up without a pause on an async thread, at about 2 us each.
@@ -32,7 +32,7 @@ impl Service {
             }
         }
         let events = self.weigh(hearings.iter_mut().flatten().collect()).await?;
-        let heard = hearings.iter().flatten().map(|hearing| UserKey::of(&hearing.heard.user));
+        let heard = hearings.iter().flatten().map(|hearing| self.keys.of(&hearing.heard.user));
         let change = |(user, event)| Change { user, now_ms, kind: ChangeKind::Add(event) };
         let changes = heard.zip(events).map(change).collect();
         let mut outcomes = self.store.change(changes).await.map_err(unavailable)?.into_iter();

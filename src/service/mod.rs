@@ -28,7 +28,7 @@ use std::sync::Arc;
 use crate::batch::{EmbeddingCache, Queue, Workers};
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
-use crate::state::{Freshness, Receipts, RouterStore, Row, StoreError, UserKey};
+use crate::state::{Freshness, Receipts, RouterStore, Row, StoreError, UserKeys};
 use crate::types::config::{FeedbackWindow, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
 
@@ -44,6 +44,7 @@ pub struct Service {
     queue: Arc<Queue>,
     workers: Arc<Workers>,
     store: Arc<dyn RouterStore>,
+    keys: UserKeys,
     receipts: Arc<Receipts>,
     clock: Arc<dyn Clock>,
     settings: Settings,
@@ -102,6 +103,7 @@ impl Service {
             heads,
             queue,
             workers,
+            keys: store.keys(),
             store,
             receipts,
             clock,
@@ -121,6 +123,12 @@ impl Service {
     #[must_use]
     pub fn workers(&self) -> Arc<Workers> {
         self.workers.clone()
+    }
+
+    /// The bundle that is served, with its queue and its threads.
+    #[must_use]
+    pub fn served(&self) -> Model {
+        Model { bundle: self.bundle.clone(), queue: self.queue.clone(), workers: self.workers.clone() }
     }
 
     /// The bundle that is served.
@@ -164,7 +172,7 @@ impl Service {
         min_version: u64,
     ) -> Result<(Option<Row>, Option<Stale>), Error> {
         let Some(user) = user else { return Ok((None, None)) };
-        let reading = self.store.get(UserKey::of(user), min_version).await.map_err(unavailable)?;
+        let reading = self.store.get(self.keys.of(user), min_version).await.map_err(unavailable)?;
         let age_ms = match reading.freshness {
             Freshness::Current => return Ok((reading.row, None)),
             Freshness::Stale(age) => Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),

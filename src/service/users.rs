@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::feedback::full_of_strangers;
 use super::{Service, context_key, unavailable};
 use crate::mixture::Ledger;
-use crate::state::{Change, ChangeKind, Outcome, UserKey};
+use crate::state::{Change, ChangeKind, Outcome};
 use crate::types::{Erased, Error, ErrorKind, UserId, UserView};
 
 impl Service {
@@ -78,7 +78,7 @@ impl Service {
 
     /// Makes one change of a user's row.
     pub(super) async fn change(&self, user: &UserId, kind: ChangeKind) -> Result<Outcome, Error> {
-        let change = Change { user: UserKey::of(user), now_ms: self.now_ms(), kind };
+        let change = Change { user: self.keys.of(user), now_ms: self.now_ms(), kind };
         let outcomes = self.store.change(vec![change]).await.map_err(unavailable)?;
         outcomes.first().copied().ok_or_else(|| {
             Error::new(ErrorKind::Internal, "the store answered fewer changes than it was given")

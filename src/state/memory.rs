@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 
 use super::resident::Resident;
-use super::{Change, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, codec};
+use super::{Change, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys, codec};
 
 /// Erasures after which tombstones whose window is over are looked for.
 const ERASURES_PER_SWEEP: usize = 10_000;
@@ -17,6 +17,7 @@ const ERASURES_PER_SWEEP: usize = 10_000;
 pub struct MemoryStore {
     rows: Arc<Resident>,
     n_erasures: AtomicUsize,
+    keys: UserKeys,
 }
 
 impl MemoryStore {
@@ -24,7 +25,9 @@ impl MemoryStore {
     #[must_use]
     pub fn new(rules: Rules, max_users: NonZeroUsize) -> Self {
         let rows = Arc::new(Resident::new(rules, max_users.get(), (0, 0)));
-        Self { rows, n_erasures: AtomicUsize::new(0) }
+        // Without random numbers unkeyed ones do: nothing of this leaves the process.
+        let keys = UserKeys::random().unwrap_or_default();
+        Self { rows, n_erasures: AtomicUsize::new(0), keys }
     }
 
     fn sweep(&self, now_ms: i64) {
@@ -63,6 +66,10 @@ impl RouterStore for MemoryStore {
         let rows = self.rows.clone();
         let sample = tokio::task::spawn_blocking(move || rows.smallest(n).into_values().collect());
         sample.await.map_err(|_| StoreError::Unreachable { engine: "memory", source: None })
+    }
+
+    fn keys(&self) -> UserKeys {
+        self.keys.clone()
     }
 
     fn n_users(&self) -> usize {

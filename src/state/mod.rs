@@ -28,7 +28,7 @@ pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal,
 pub use codec::CodecError;
 pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged, Survey};
 pub use journal::{Heads, OpenError};
-pub use key::UserKey;
+pub use key::{UserKey, UserKeys};
 pub use memory::MemoryStore;
 pub use receipts::{Receipt, Receipts};
 pub use row::{Row, Rules};
@@ -71,6 +71,9 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// A sample that knows nothing of what users have said, and the same on every replica that holds the same
     /// users, in whatever order they came. It may take long, and does so off the async threads.
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// How users are known here. It stays the same for as long as what is kept does, and on every replica.
+    fn keys(&self) -> UserKeys;
 
     /// How many users have said anything.
     fn n_users(&self) -> usize;

@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::Receipt;
+use super::journal::secret;
 use super::journal::segment::{self, End, Frame, Segment};
 use super::journal::{DataDir, Dates, Heads, Journal, OpenError, drop_frames};
+use super::{Receipt, UserKeys};
 use crate::types::Liveness;
 
 /// What happened to receipts.
@@ -31,6 +32,7 @@ pub(super) struct ReceiptLog {
     dir: DataDir,
     journal: Journal,
     pub(super) liveness: Liveness,
+    pub(super) keys: UserKeys,
     ttl: Duration,
     /// The service's time when the log was opened, in milliseconds since the Unix epoch, and the machine's.
     opened: (i64, Instant),
@@ -49,6 +51,13 @@ impl ReceiptLog {
         mut each: impl FnMut(Entry<Receipt>),
     ) -> Result<Self, OpenError> {
         let dir = DataDir::open(dir)?;
+        let keys = match secret::read(&dir.secret())? {
+            Some(keys) => keys,
+            None => {
+                drop_unkeyed(&dir)?;
+                secret::make(&dir.secret())?
+            }
+        };
         let mut last_lsn = 0;
         for path in segment::list(&dir.journal())? {
             last_lsn = last_lsn.max(segment::first_lsn(&path).unwrap_or_default());
@@ -69,6 +78,7 @@ impl ReceiptLog {
             dir,
             journal,
             liveness,
+            keys,
             ttl,
             opened,
             dates,
@@ -132,6 +142,15 @@ impl ReceiptLog {
             }
         }
     }
+}
+
+/// Removes receipts from before there was a secret: nobody could find them again, nor forget whose they are.
+fn drop_unkeyed(dir: &DataDir) -> Result<(), OpenError> {
+    for path in segment::list(&dir.journal())? {
+        tracing::warn!(path = %path.display(), "removes receipts that were kept under unkeyed hashes of users");
+        std::fs::remove_file(&path).map_err(|source| OpenError::io(&path, source))?;
+    }
+    Ok(())
 }
 
 /// When an answer was given.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use micro_reward::mixture::{Decay, Ledgers, pair};
-use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Rules, UserKey};
+use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Rules, UserKey, UserKeys};
 use micro_reward::types::{EventId, Heard, HeardResponse, Opinion};
 
 pub const K: usize = 3;
@@ -12,7 +12,7 @@ pub const K: usize = 3;
 pub const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: 10_000, max_events: 1200 };
 
 pub fn user(n: usize) -> UserKey {
-    UserKey::of(&format!("user-{n}").parse().unwrap())
+    UserKeys::default().of(&format!("user-{n}").parse().unwrap())
 }
 
 pub fn key(id: usize) -> EventKey {

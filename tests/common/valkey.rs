@@ -120,6 +120,7 @@ pub fn config(server: &Valkey, prefix: &str) -> ValkeyConfig {
         is_cluster: false,
         username: String::new(),
         password: String::new().into(),
+        user_key: String::new().into(),
         ca_pem: None,
         prefix: format!("{prefix}:"),
         connect_timeout: Duration::from_secs(2),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Journalled;
 use crate::state::journal::segment::{self, End, Segment};
-use crate::state::journal::{DataDir, OpenError};
+use crate::state::journal::{DataDir, OpenError, secret, secret_of};
 use crate::state::{Change, ChangeKind, EventKey, UserKey, Withdrawal};
 
 /// The raw events of a data directory.
@@ -82,6 +82,17 @@ impl EventLog {
         Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stays)))
     }
 
+    /// Begins another directory in which users are known as they are here; false for one that knows them by unkeyed hashes.
+    ///
+    /// # Errors
+    /// When the secret can't be read or written.
+    pub fn hand_on_secret(&self, to: &Path) -> Result<bool, OpenError> {
+        let Some(dir) = &self.dir else { return Ok(false) };
+        let Some(keys) = secret::read(&dir.secret())? else { return Ok(false) };
+        std::fs::create_dir_all(to).map_err(|source| OpenError::io(to, source))?;
+        secret::write(&secret_of(to), &keys).map(|()| true)
+    }
+
     /// The file of rows, of a directory that no server uses.
     pub(super) fn rows(&self) -> Option<PathBuf> {
         self.dir.as_ref().map(DataDir::rows)
@@ -105,7 +116,7 @@ impl EventLog {
 
     /// All changes, in order.
     fn changes(&self) -> Result<Changes, OpenError> {
-        Ok(Changes { paths: segment::list(&self.journal)?.into(), segment: None, users: None })
+        Ok(Changes { paths: segment::list(&self.journal)?.into(), segment: None, before: None, users: None })
     }
 
     /// The changes of some users, in order; one at a time is in memory.
@@ -121,6 +132,8 @@ impl EventLog {
 struct Changes {
     paths: VecDeque<PathBuf>,
     segment: Option<Segment>,
+    /// The one before.
+    before: Option<PathBuf>,
     /// Whose changes; none for everybody's.
     users: Option<HashSet<UserKey>>,
 }
@@ -137,6 +150,10 @@ impl Changes {
                     }
                     opened => Some(opened?),
                 };
+                if let (Some(segment), Some(before)) = (&self.segment, &self.before) {
+                    segment.follows(before)?;
+                }
+                self.before = self.segment.as_ref().map(|_| path);
                 continue;
             };
             let frame = match segment.next()? {

@@ -28,7 +28,8 @@ use self::search::{Found, Search};
 use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use super::resident::Resident;
 use super::{
-    Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, Withdrawal,
+    Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys,
+    Withdrawal,
 };
 use crate::types::{Clock, Liveness};
 
@@ -73,6 +74,7 @@ pub struct Embedded {
 struct Core {
     config: EmbeddedConfig,
     clock: Arc<dyn Clock>,
+    keys: UserKeys,
     dir: DataDir,
     resident: Resident,
     rows: Rows,
@@ -268,6 +270,10 @@ impl RouterStore for Embedded {
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
         let core = self.core.clone();
         blocking(move || core.sample(n)).await
+    }
+
+    fn keys(&self) -> UserKeys {
+        self.core.keys.clone()
     }
 
     fn n_users(&self) -> usize {

@@ -10,11 +10,15 @@ use super::keeper::Tasks;
 use super::rows::Rows;
 use super::search::Search;
 use super::{Core, EmbeddedConfig, Journalled};
+use crate::state::journal::secret;
 use crate::state::journal::segment::{self, End, Frame, Segment};
 use crate::state::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use crate::state::resident::Resident;
-use crate::state::{ChangeKind, UserKey};
+use crate::state::{ChangeKind, UserKey, UserKeys};
 use crate::types::{Clock, Liveness};
+
+/// What is noted of the secret where there is none.
+const UNKEYED: u64 = 0;
 
 /// Opens everything; see the module above for its errors.
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
@@ -30,6 +34,15 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
             format!("the journal begins at change {first}, and this file ends at change {}", checkpoint.lsn);
         return Err(damaged(&dir.rows(), 0, &what));
     }
+    for pair in paths.windows(2) {
+        // One whose header can't be read is met again when it is needed.
+        if let [before, path] = pair
+            && let Ok(segment) = Segment::open(path)
+        {
+            segment.follows(before)?;
+        }
+    }
+    let keys = keys(&dir, &rows, checkpoint.lsn == 0 && paths.iter().all(|path| is_blank(path)))?;
     let mut users = Vec::new();
     let torn = tail(&paths, config.heads, checkpoint.lsn, |_, frame| {
         // A change begins with its user's key.
@@ -69,6 +82,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     Ok(Core {
         config,
         clock,
+        keys,
         dir,
         resident,
         rows,
@@ -81,6 +95,38 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         trouble: Mutex::default(),
         liveness,
     })
+}
+
+/// How users are known in a directory: by its secret, which a new one gets. One from before there were secrets has rows of
+/// unkeyed hashes, and goes on with such.
+fn keys(dir: &DataDir, rows: &Rows, is_new: bool) -> Result<UserKeys, OpenError> {
+    let (path, noted) = (dir.secret(), rows.secret()?);
+    let keys = match (secret::read(&path)?, noted) {
+        (Some(keys), Some(noted)) if keys.fingerprint() == noted => keys,
+        (Some(keys), None) => keys,
+        (None, None) if is_new => secret::make(&path)?,
+        (None, None | Some(UNKEYED)) => {
+            tracing::warn!(
+                "users are known by unkeyed hashes here, which show whether somebody is among them to who can guess ids; \
+                 `micro-reward rebuild` makes a directory with a secret"
+            );
+            UserKeys::default()
+        }
+        (None, Some(_)) => return Err(OpenError::Secret { path, what: "found nothing" }),
+        (Some(_), Some(_)) => {
+            let what = "found another secret than the rows beside it were written with";
+            return Err(OpenError::Secret { path, what });
+        }
+    };
+    if noted.is_none() {
+        rows.note_secret(keys.fingerprint())?;
+    }
+    Ok(keys)
+}
+
+/// Whether a segment has no frame. One that can't be looked at is met again when it is read.
+fn is_blank(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.len() <= segment::FILE_HEAD as u64)
 }
 
 /// Calls `each` with every frame after a position, in order. The newest segment, if it is torn.

@@ -151,6 +151,22 @@ impl Rows {
         values.into_iter().map(|(user, value)| Ok((user, self.held(user, &value)?))).collect()
     }
 
+    /// The fingerprint of the secret by which users are known in the file, once it was noted.
+    pub(super) fn secret(&self) -> Result<Option<u64>, StoreError> {
+        self.with(|open| {
+            let meta = open.database.begin_read()?.open_table(META)?;
+            Ok(meta.get("secret")?.map(|fingerprint| fingerprint.value()))
+        })
+    }
+
+    /// Notes it.
+    pub(super) fn note_secret(&self, fingerprint: u64) -> Result<(), StoreError> {
+        self.write_with(|write| {
+            write.open_table(META)?.insert("secret", fingerprint)?;
+            Ok(())
+        })
+    }
+
     /// The erasures that are still to be done in the journal.
     pub(super) fn erased(&self) -> Result<HashMap<UserKey, u64>, StoreError> {
         self.with(|open| {

@@ -65,10 +65,20 @@ impl DataDir {
         self.path.join("outbox")
     }
 
+    /// The secret by which users are known.
+    pub(in crate::state) fn secret(&self) -> PathBuf {
+        secret_of(&self.path)
+    }
+
     /// The file of rows.
     pub(in crate::state) fn rows(&self) -> PathBuf {
         self.path.join("rows.redb")
     }
+}
+
+/// Where the secret of a directory is.
+pub(in crate::state) fn secret_of(dir: &Path) -> PathBuf {
+    dir.join("secret")
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -8,6 +8,7 @@ mod dates;
 mod dir;
 mod error;
 mod rewrite;
+pub(super) mod secret;
 pub(super) mod segment;
 
 use std::fs::{File, OpenOptions};
@@ -21,7 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 pub(super) use dates::Dates;
-pub(super) use dir::DataDir;
+pub(super) use dir::{DataDir, secret_of};
 pub use error::OpenError;
 pub(super) use rewrite::drop_frames;
 pub use segment::Heads;
@@ -95,7 +96,9 @@ impl Journal {
         part: Part,
         run: impl FnOnce(Writer) + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let open = OpenSegment::create(dir, heads, last_lsn + 1)
+        let older = segment::list(dir)?.iter().filter_map(|path| segment::first_lsn(path));
+        let after = older.filter(|&first| first <= last_lsn).max().unwrap_or_default();
+        let open = OpenSegment::create(dir, heads, (last_lsn + 1, after))
             .map_err(|source| OpenError::io(&segment::path(dir, last_lsn + 1), source))?;
         let start = Progress { durable: last_lsn, sealed: last_lsn + 1, ..Progress::default() };
         let (sender, progress) = watch::channel(start);
@@ -296,7 +299,7 @@ impl Writer {
         if self.open.first_lsn == lsn {
             return self.shared.progress.send_modify(|progress| progress.sealed = lsn);
         }
-        match OpenSegment::create(&self.dir, self.heads, lsn) {
+        match OpenSegment::create(&self.dir, self.heads, (lsn, self.open.first_lsn)) {
             Ok(open) => {
                 self.open = open;
                 self.shared.progress.send_modify(|progress| progress.sealed = lsn);
@@ -338,13 +341,13 @@ struct OpenSegment {
 }
 
 impl OpenSegment {
-    fn create(dir: &Path, heads: Heads, first_lsn: u64) -> std::io::Result<Self> {
+    fn create(dir: &Path, heads: Heads, (first_lsn, after): (u64, u64)) -> std::io::Result<Self> {
         let path = segment::path(dir, first_lsn);
         let part = path.with_extension(rewrite::PART);
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(&part)?;
         let mut open = Self { path, file, first_lsn, length: 0, is_clean: true };
         let made = open
-            .write(&segment::file_head(heads))
+            .write(&segment::file_head(heads, after))
             .and_then(|()| std::fs::rename(&part, &open.path))
             .and_then(|()| segment::sync_dir(dir));
         // The names of segments say what is in those before them: one that is not used must not be there.

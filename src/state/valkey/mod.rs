@@ -13,6 +13,7 @@ mod function;
 mod link;
 mod outbox;
 mod plan;
+mod secret;
 mod strangers;
 mod value;
 mod writer;
@@ -36,7 +37,9 @@ use self::strangers::Strangers;
 use self::value::{Unreadable, Value};
 use self::writer::{Fault, Inbox, Serves, Verdict};
 use super::journal::OpenError;
-use super::{Change, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
+use super::{
+    Change, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys,
+};
 use crate::types::{Liveness, Part, Secret, metric};
 
 /// Writers: while one waits for the store, others prepare what comes next.
@@ -62,6 +65,8 @@ pub struct ValkeyConfig {
     pub username: String,
     /// Empty for none, or the one in the url.
     pub password: Secret,
+    /// By which users are known, the same on every replica; empty for unkeyed hashes.
+    pub user_key: Secret,
     /// Certificates that are trusted instead of the usual ones, in PEM.
     pub ca_pem: Option<Vec<u8>>,
     /// What every key begins with.
@@ -99,6 +104,8 @@ pub struct ValkeyStore {
 struct Shared {
     link: Link,
     keys: Keys,
+    /// How users are known.
+    user_keys: UserKeys,
     cache: Arc<Cache>,
     inboxes: Vec<Inbox>,
     outbox: Option<Outbox>,
@@ -132,6 +139,7 @@ impl ValkeyStore {
         let shared = Arc::new(Shared {
             link: Link::open(&config).await?,
             keys: Keys::new(&config.prefix, config.heads.key),
+            user_keys: UserKeys::of_text(config.user_key.expose()),
             cache: Arc::new(Cache::new(config.cached_users)),
             inboxes: (0..N_WRITERS).map(|_| Inbox::default()).collect(),
             outbox,
@@ -143,13 +151,20 @@ impl ValkeyStore {
             liveness,
         });
         shared.count().await;
+        let has_agreed = shared.agree().await?;
+        if config.user_key.expose().is_empty() {
+            tracing::warn!(
+                "`valkey.user_key` is empty: users are known by unkeyed hashes in the shared store"
+            );
+        }
         let part = |name: &str| shared.liveness.part(name);
         let write = |idx| {
             let serves = Serves { shared: shared.clone(), idx };
             tokio::spawn(writer::run(serves, part("a writer of the shared store")))
         };
         let writers = (0..N_WRITERS).map(write).collect();
-        let mut keepers = vec![tokio::spawn(keep(shared.clone(), part("the keeper of the shared store")))];
+        let mut keepers =
+            vec![tokio::spawn(keep(shared.clone(), has_agreed, part("the keeper of the shared store")))];
         if shared.outbox.is_some() {
             keepers.push(tokio::spawn(drain::run(shared.clone(), part("the outbox's emptying"))));
         }
@@ -158,10 +173,17 @@ impl ValkeyStore {
 }
 
 /// Keeps the connection, and the number of users as others change it.
-async fn keep(shared: Arc<Shared>, _part: Part) {
+async fn keep(shared: Arc<Shared>, mut has_agreed: bool, _part: Part) {
     loop {
         shared.link.tend().await;
         shared.count().await;
+        if !has_agreed {
+            match shared.agree().await {
+                Ok(agreed) => has_agreed = agreed,
+                // A server that could not ask at its start must not go on under other names than the rest.
+                Err(error) => return tracing::error!(%error, "the shared store can't be used"),
+            }
+        }
     }
 }
 
@@ -334,6 +356,10 @@ impl RouterStore for ValkeyStore {
         if n == 0 { Ok(Vec::new()) } else { self.shared.sample(n).await }
     }
 
+    fn keys(&self) -> UserKeys {
+        self.shared.user_keys.clone()
+    }
+
     fn n_users(&self) -> usize {
         self.shared.n_users.load(Ordering::Relaxed)
     }
@@ -376,6 +402,7 @@ mod tests {
             is_cluster: false,
             username: String::new(),
             password: String::new().into(),
+            user_key: String::new().into(),
             ca_pem: None,
             prefix: "test:".to_owned(),
             connect_timeout: Duration::from_secs(1),

@@ -166,6 +166,8 @@ pub struct Valkey {
     pub is_cluster: bool,
     pub username: String,
     pub password: Secret,
+    /// By which users are known in the store; empty is none.
+    pub user_key: Secret,
     pub ca_file: Option<PathBuf>,
     pub prefix: String,
     pub connect_timeout: Duration,
