@@ -7,20 +7,20 @@ use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use serde::Deserialize;
 
 use crate::health::Health;
 use crate::http::{Problem, Query, no_query, optional_json, preferences, route};
 use crate::metrics::Recorder;
 use crate::reload::Reloader;
-use crate::types::{Error, ErrorKind, ModelView};
+use crate::types::{Bodies, Error, ErrorKind, ModelView};
 
 /// What operators work on, once the server is up.
 pub type Started = Arc<OnceLock<Arc<Reloader>>>;
 
-/// The admin routes.
-pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started) -> Router {
+/// The admin routes. `bodies` are of this port alone, so that traffic leaves room for operators.
+pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started, bodies: Bodies) -> Router {
     let no_query = || middleware::from_fn(no_query);
     let routes = [
         ("/livez", get(livez).layer(no_query()).with_state(health.clone())),
@@ -29,7 +29,9 @@ pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started) -> Rout
         ("/models/reload", post(reload).layer(no_query()).with_state(started.clone())),
         ("/export/preferences", get(export).with_state(started)),
     ];
-    routes.into_iter().fold(Router::new(), |router, (path, methods)| route(router, path, methods))
+    let routes =
+        routes.into_iter().fold(Router::new(), |router, (path, methods)| route(router, path, methods));
+    routes.layer(Extension(bodies))
 }
 
 async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {

@@ -1,14 +1,17 @@
 //! HTTP: paths, bodies, statuses. Translates to the service and back, nothing more.
 
+mod array;
 mod body;
 mod export;
 mod feedback;
+mod inflate;
 mod lines;
 mod native;
 mod openapi;
 mod problem;
 mod query;
 mod stream;
+mod whole;
 
 use std::sync::Arc;
 
