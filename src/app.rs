@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -21,8 +20,8 @@ use crate::parts::{self, LoadError};
 use crate::reload::Reloader;
 use crate::service::{Live, Model, Service};
 use crate::state::{Embedded, MemoryStore, OpenError, RouterStore, ValkeyStore};
-use crate::types::Clock;
 use crate::types::config::{Config, Engine};
+use crate::types::{Bodies, Clock};
 use crate::{admin, grpc, http, observe, refusal};
 
 /// Connections of the admin port: probes, scrapes and operators.
@@ -105,7 +104,8 @@ impl App {
         let started = Started::default();
         let idle_timeout = config.server.idle_timeout;
         let limits = Limits { max_connections: ADMIN_CONNECTIONS, idle_timeout };
-        let routes_of_admin = admin::routes(health.clone(), recorder.clone(), started.clone());
+        let routes_of_admin =
+            admin::routes(health.clone(), recorder.clone(), started.clone(), bodies(&config));
         let admin = Port::spawn(admin, routes_of_admin, limits, watch::channel(false));
 
         let model = load(&config).await?;
@@ -201,7 +201,7 @@ async fn routes(
     let admission = Admission::new(config.server.max_concurrent_requests, config.server.request_timeout);
     let verbs = http::routes(live.clone())
         .merge(grpc::routes(live.clone(), max_body_bytes, stopped)?)
-        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(Extension(bodies(config)))
         // Within the observation, so that what is shed is counted and logged like any answer.
         .layer(middleware::from_fn_with_state(admission, admission::admit))
         // A panic of one request must not reach the metrics and the log as a dropped connection.
@@ -217,6 +217,10 @@ async fn routes(
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
     Ok((routes, serving))
+}
+
+fn bodies(config: &Config) -> Bodies {
+    Bodies::new(config.server.max_body_bytes, config.server.max_buffered_bytes)
 }
 
 /// As many as are configured, or as there are descriptors for.

@@ -16,9 +16,10 @@ use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
 
 use super::feedback;
+use super::inflate::corruption;
 use super::lines::Lines;
 use crate::service::{Live, Read, Service, rejected};
-use crate::types::Error;
+use crate::types::{Error, Held};
 
 /// Lines that are settled together: one fsync for all of them.
 const LINES_AT_ONCE: usize = 2048;
@@ -37,10 +38,10 @@ type Source =
 
 /// Ack lines in the order of the event lines. Batches are requests of their own: an open stream does not hold on to a bundle
 /// that was replaced.
-pub(super) fn acks(live: Live, body: Body) -> impl Stream<Item = Result<Bytes, Infallible>> {
+pub(super) fn acks(live: Live, body: Body, held: Held) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let to_io: fn(axum::Error) -> std::io::Error = std::io::Error::other;
     let reader = StreamReader::new(body.into_data_stream().map_err(to_io));
-    let source = FramedRead::with_capacity(reader, Lines::new(MAX_LINE_BYTES), 64 << 10);
+    let source = FramedRead::with_capacity(reader, Lines::new(MAX_LINE_BYTES, held), 64 << 10);
     futures::stream::unfold(source, |mut source| async move { Some((batch(&mut source).await?, source)) })
         .then(move |batch| ack_lines(live.now(), batch))
         .map(Ok)
@@ -61,7 +62,10 @@ async fn batch(source: &mut Source) -> Option<Vec<Read>> {
             }
         };
         n_bytes += line.as_ref().map_or(0, String::len);
-        batch.push(line.map_err(|error| rejected(None, &error)).and_then(|line| feedback::read(&line, "")));
+        batch.push(match line {
+            Ok(line) => feedback::line(line).await,
+            Err(error) => Err(rejected(None, &error)),
+        });
         if n_bytes >= BATCH_BYTES {
             break;
         }
@@ -69,10 +73,13 @@ async fn batch(source: &mut Source) -> Option<Vec<Read>> {
     Some(batch)
 }
 
-/// The next line that is not blank. A connection that broke has nobody to ack to.
+/// The next line that is not blank; at last, what is wrong with the body's gzip. A connection that broke has nobody to ack to.
 async fn next(source: &mut Source) -> Option<Result<String, Error>> {
     loop {
-        let line = source.next().await?.ok()?;
+        let line = match source.next().await? {
+            Ok(line) => line,
+            Err(error) => return corruption(&error).map(Err),
+        };
         if line.as_ref().map_or(true, |line| !line.trim().is_empty()) {
             return Some(line);
         }

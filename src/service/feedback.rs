@@ -131,7 +131,15 @@ fn answer(event_id: &EventId, outcome: Outcome) -> Result<Ack, Error> {
 
 fn ack(event_id: &EventId, status: AckStatus, version: Option<u64>) -> Ack {
     metrics::counter!(metric::FEEDBACK, "result" => status.label()).increment(1);
-    Ack { event_id: Some(event_id.to_string()), status, code: None, detail: None, retryable: false, version }
+    Ack {
+        event_id: Some(event_id.to_string()),
+        status,
+        code: None,
+        detail: None,
+        field: None,
+        retryable: false,
+        version,
+    }
 }
 
 /// There is no room for another user.

@@ -67,6 +67,7 @@ pub fn rejected(event_id: Option<String>, error: &Error) -> Ack {
         status: AckStatus::Rejected,
         code: Some(error.code()),
         detail: Some(error.to_string()),
+        field: error.field().map(str::to_owned),
         retryable: error.kind().is_retryable(),
         version: None,
     }

@@ -132,12 +132,26 @@ pub struct Ack {
     /// Why it was rejected, in a sentence that names the field.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// The path of the field that is to blame; `detail` begins with it.
+    #[serde(skip)]
+    pub field: Option<String>,
     /// Whether a rejected event may be taken if it is sent again as it is: the server was busy or a part of it down.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retryable: bool,
     /// The version of the user's row after it: the number of changes so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+}
+
+impl Ack {
+    /// The ack of an event that is a part of something larger: what is wrong with it is named from there.
+    #[must_use]
+    pub fn within(self, at: &str) -> Self {
+        let join = if self.field.is_some() { "." } else { ": " };
+        let detail = self.detail.map(|detail| format!("{at}{join}{detail}"));
+        let field = self.field.map(|field| format!("{at}.{field}"));
+        Self { detail, field, ..self }
+    }
 }
 
 /// What became of a feedback.

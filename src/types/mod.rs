@@ -4,6 +4,7 @@ pub mod config;
 pub mod json;
 pub mod metric;
 
+mod bodies;
 mod clock;
 mod deadline;
 mod elicit;
@@ -22,6 +23,7 @@ mod secret;
 mod stale;
 mod user;
 
+pub use bodies::{Bodies, Held, NO_ROOM};
 pub use clock::{Clock, SystemClock};
 pub use deadline::{deadline, until};
 pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuestion, RankedCandidate};

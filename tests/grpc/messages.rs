@@ -280,6 +280,7 @@ pub fn ack(found: pb::FeedbackResponse, http: &Value) -> Ack {
         status,
         code,
         detail: found.detail,
+        field: None,
         retryable: found.retryable,
         version: found.version,
     }

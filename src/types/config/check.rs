@@ -51,6 +51,15 @@ impl Check {
         self.count(key, number)
     }
 
+    /// A number that is at least that of another key.
+    pub(super) fn count_from(&mut self, key: &str, number: i64, (other, least): (&str, i64)) -> NonZeroUsize {
+        if number > 0 && number < least {
+            self.layers.refuse(key, format!("found {number}, expected at least `{other}`, which is {least}"));
+            return NonZeroUsize::MIN;
+        }
+        self.count(key, number)
+    }
+
     pub(super) fn within(&mut self, key: &str, number: f64, low: f64, high: f64) -> f64 {
         if !(low..=high).contains(&number) {
             let low = if low == f64::MIN_POSITIVE { "above 0".to_owned() } else { format!("from {low}") };

@@ -59,6 +59,8 @@ pub struct Server {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub max_body_bytes: NonZeroUsize,
+    /// Of all bodies at once; at least `max_body_bytes`.
+    pub max_buffered_bytes: NonZeroUsize,
     pub max_text_bytes: NonZeroUsize,
     pub max_concurrent_requests: NonZeroUsize,
     pub request_timeout: Duration,

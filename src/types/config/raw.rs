@@ -52,6 +52,7 @@ struct RawServer {
     listen: String,
     admin_listen: String,
     max_body_bytes: i64,
+    max_buffered_bytes: i64,
     max_text_bytes: i64,
     max_concurrent_requests: i64,
     request_timeout: String,
@@ -183,6 +184,11 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             listen: check.address("server.listen", &raw.server.listen),
             admin_listen: check.address("server.admin_listen", &raw.server.admin_listen),
             max_body_bytes: check.count("server.max_body_bytes", raw.server.max_body_bytes),
+            max_buffered_bytes: check.count_from(
+                "server.max_buffered_bytes",
+                raw.server.max_buffered_bytes,
+                ("server.max_body_bytes", raw.server.max_body_bytes),
+            ),
             max_text_bytes: check.count("server.max_text_bytes", raw.server.max_text_bytes),
             max_concurrent_requests: check
                 .count("server.max_concurrent_requests", raw.server.max_concurrent_requests),

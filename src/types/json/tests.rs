@@ -1,3 +1,5 @@
+//! The laws of the reader.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

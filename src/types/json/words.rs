@@ -125,10 +125,13 @@ fn plain(expected: &dyn Expected) -> String {
     let whole = |low: i128, high: i128| format!("a whole number from {low} to {high}");
     let expected = expected.to_string();
     match expected.as_str() {
-        "a string" | "a borrowed string" | "a character" | "identifier" => "a text".to_owned(),
+        "a string" | "a borrowed string" | "path string" | "a character" | "identifier" => {
+            "a text".to_owned()
+        }
         "a boolean" => "true or false".to_owned(),
         "a sequence" => "an array".to_owned(),
         "a map" => "an object".to_owned(),
+        "a timestamp string" => "a time as text, such as \"2026-01-31T12:00:00Z\"".to_owned(),
         "unit" => "null".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
         "i8" => whole(i8::MIN.into(), i8::MAX.into()),
