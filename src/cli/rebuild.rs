@@ -13,7 +13,8 @@ use crate::batch::EmbeddingCache;
 use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
-    Change, ChangeKind, Embedded, EventLog, OpenError, Outcome, Receipts, RouterStore, Survey, UserKey,
+    Change, ChangeKind, Embedded, EventLog, LedgerEvent, OpenError, Outcome, Receipts, RouterStore, Survey,
+    UserKey,
 };
 use crate::types::config::{Config, Layers, environment};
 use crate::types::{ErrorKind, SystemClock};
@@ -129,7 +130,7 @@ async fn rebuild(
     bar.set_length(survey.n_events.values().sum());
     let (mut changes, mut n_bytes) = (Vec::new(), 0);
     for logged in log.unerased().map_err(Failure::refused)? {
-        let change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
+        let mut change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
         match &change.kind {
             ChangeKind::Add(event) => match &event.heard {
                 Some(heard) => {
@@ -139,7 +140,8 @@ async fn rebuild(
                 }
                 None => {
                     done.n_without_texts += 1;
-                    continue;
+                    let Some(takes_back) = taking_back(&change) else { continue };
+                    change = takes_back;
                 }
             },
             ChangeKind::Import(_) if !keeps_imports => {
@@ -176,7 +178,7 @@ async fn make(service: &Service, changes: Vec<Change>, done: &mut Done) -> Resul
     let mut count = |are_feedback: &[bool], outcomes: &[Outcome]| {
         for (_, outcome) in are_feedback.iter().zip(outcomes).filter(|(is_feedback, _)| **is_feedback) {
             match outcome {
-                Outcome::Applied(_) => done.n_events += 1,
+                Outcome::Applied(_) | Outcome::Replaced(_) => done.n_events += 1,
                 _ => done.n_refused += 1,
             }
         }
@@ -192,14 +194,29 @@ async fn make(service: &Service, changes: Vec<Change>, done: &mut Done) -> Resul
     }
     let mut n_untokenizable = 0;
     for (change, is_feedback) in changes.into_iter().zip(are_feedback) {
+        let takes_back = taking_back(&change);
         match service.relearn(vec![change]).await {
             Ok(outcomes) => count(&[is_feedback], &outcomes),
-            Err(error) if error.kind() == ErrorKind::Invalid => n_untokenizable += 1,
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                n_untokenizable += 1;
+                if let Some(takes_back) = takes_back {
+                    service
+                        .relearn(vec![takes_back])
+                        .await
+                        .map_err(|error| Failure::failed(with_source(&error)))?;
+                }
+            }
             Err(error) => return Err(Failure::failed(with_source(&error))),
         }
     }
     done.n_untokenizable += n_untokenizable;
     Ok(())
+}
+
+/// What is left of a feedback that can't be judged: what it replaces does not count.
+fn taking_back(change: &Change) -> Option<Change> {
+    let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &change.kind else { return None };
+    Some(Change { kind: ChangeKind::Retract(*replaced), ..*change })
 }
 
 fn with_source(error: &crate::types::Error) -> String {

@@ -67,8 +67,11 @@ pub fn rejected(event_id: Option<String>, error: &Error) -> Ack {
         status: AckStatus::Rejected,
         code: Some(error.code()),
         detail: Some(error.to_string()),
-        retryable: error.kind().is_retryable(),
+        retryable: error.is_retryable(),
+        retry_after_ms: error.retry_after().map(|after| after.as_millis().try_into().unwrap_or(u64::MAX)),
         version: None,
+        replaced: None,
+        content: None,
     }
 }
 

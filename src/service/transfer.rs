@@ -23,7 +23,9 @@ impl Service {
         let (status, version) = match self.change(user, ChangeKind::Retract(EventKey::of(id))).await? {
             Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
             Outcome::Queued => ("queued", None),
-            Outcome::Crowded { max_events } => return Err(crowded(max_events)),
+            Outcome::Crowded { max_events, until_ms } => {
+                return Err(crowded(max_events, until_ms, self.now_ms()));
+            }
             _ => {
                 let detail = format!(
                     "no feedback `{id}` of `{user}` is remembered: it came before `feedback.max_age`, was replaced by an import or erased, or is still to come, and then it will not count"

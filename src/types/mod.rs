@@ -3,6 +3,7 @@
 pub mod config;
 pub mod metric;
 
+mod at;
 mod clock;
 mod deadline;
 mod elicit;
@@ -17,9 +18,11 @@ mod objective;
 mod prompt;
 mod score;
 mod secret;
+mod slips;
 mod stale;
 mod user;
 
+pub use at::{TIME_FORMS, time_of};
 pub use clock::{Clock, SystemClock};
 pub use deadline::{deadline, until};
 pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuestion, RankedCandidate};

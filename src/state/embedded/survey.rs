@@ -44,23 +44,27 @@ impl EventLog {
             })?;
         }
         let fate = self.fate()?;
-        // Of those that are taken back, the ones that have been said so far.
+        // Of those that are taken back or replaced, the ones that have been said so far.
         let mut said: HashSet<_> = HashSet::new();
         for logged in self.unerased()? {
             let logged = logged?;
             let user = logged.change.user;
             let count = counts.entry(user).or_default();
             let is_new = logged.lsn > count.lsn;
+            let mut take_back = |key, n: &mut u64| {
+                *n -= u64::from(said.remove(&(user, key)) && is_new && *n > 0);
+            };
             match &logged.change.kind {
                 ChangeKind::Add(event) => {
+                    if let Some(replaced) = event.replaces {
+                        take_back(replaced, &mut count.n);
+                    }
                     if fate.is_retracted(&logged) {
                         said.insert((user, event.key));
                     }
                     count.n += u64::from(is_new);
                 }
-                ChangeKind::Retract(key) => {
-                    count.n -= u64::from(said.remove(&(user, *key)) && is_new && count.n > 0);
-                }
+                ChangeKind::Retract(key) => take_back(*key, &mut count.n),
                 ChangeKind::Erase if is_new => count.n = 0,
                 ChangeKind::Import(ledgers) if is_new => count.n = ledgers.n_events(),
                 ChangeKind::Erase | ChangeKind::Import(_) => {}
