@@ -76,6 +76,9 @@ fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec
             .map(|text| HeardResponse { id: None, text: text.into() })
             .into(),
         opinion: Opinion::Pair,
+        replaces: None,
+        comment: None,
+        metadata: std::collections::BTreeMap::new(),
     };
     let change = |id: usize| {
         let event = LedgerEvent {
@@ -84,6 +87,8 @@ fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec
             context: None,
             question: None,
             increment: increment.clone(),
+            content: Some(id as u64),
+            replaces: None,
             heard: heard.then(|| Arc::new(said(id))),
         };
         Change { user: user(id % n_users), now_ms: id as i64, kind: ChangeKind::Add(event) }

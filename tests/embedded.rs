@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::FakeClock;
-use common::changes::{K, RULES, add, erase, import, key, retract, user};
+use common::changes::{K, RULES, add, erase, import, key, replace, retract, user};
 use micro_reward::mixture::Decay;
 use micro_reward::state::{
     Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, OpenError, Outcome, RouterStore, Row,
@@ -95,6 +95,62 @@ async fn what_was_acked_is_there_after_a_kill() {
     assert_eq!(rows(&again, 20).await, rows(&store, 20).await);
     assert_eq!(again.n_users(), 20);
     assert!(matches!(again.change(vec![add(1, 21)]).await.unwrap()[..], [Outcome::Duplicate(_)]));
+}
+
+#[tokio::test]
+async fn what_replaces_is_replayed_to_the_same_rows_whatever_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    let changes = [
+        vec![add(0, 1), replace(0, 2, 1), replace(0, 3, 2)],
+        vec![replace(1, 3, 2), add(1, 1), replace(1, 2, 1)],
+        vec![replace(2, 3, 2), replace(2, 2, 1), add(2, 1)],
+        vec![retract(3, 2), add(3, 1), replace(3, 2, 1)],
+        vec![add(4, 1), replace(4, 2, 1), retract(4, 2), replace(4, 2, 1)],
+    ];
+    store.change(changes.concat()).await.unwrap();
+    let before = rows(&store, 5).await;
+    let said = |log: &EventLog| {
+        let said = |logged: Result<micro_reward::state::Logged, OpenError>| match logged.unwrap().change.kind
+        {
+            ChangeKind::Add(event) => Some(event.heard.unwrap().prompt.to_string()),
+            _ => None,
+        };
+        let mut said: Vec<String> = log.standing().unwrap().filter_map(said).collect();
+        said.sort();
+        said
+    };
+    let expected = ["user-0 said event-3", "user-1 said event-3", "user-2 said event-3"];
+    assert_eq!(said(&store.events().unwrap()), expected);
+    let survey = |dir: &Path| {
+        let n_events = EventLog::open(dir).unwrap().survey().unwrap().n_events;
+        (0..5).map(|n| n_events.get(&user(n)).copied().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let killed = copy(dir.path());
+    assert_eq!(survey(killed.path()), [1, 1, 1, 0, 0]);
+    let again = open(config(killed.path())).unwrap();
+    assert_eq!(rows(&again, 5).await, before);
+    again.close().await;
+    drop(again);
+    assert_eq!(survey(killed.path()), [1, 1, 1, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_directory_of_the_version_before_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change(vec![add(1, 1)]).await.unwrap();
+    drop(store);
+    let version = dir.path().join("VERSION");
+    std::fs::write(&version, "micro-reward data 1\n").unwrap();
+    assert_eq!(EventLog::open(dir.path()).unwrap().standing().unwrap().count(), 1);
+    assert_eq!(
+        std::fs::read_to_string(&version).unwrap(),
+        "micro-reward data 1\n",
+        "who reads leaves it as it is"
+    );
+    open(config(dir.path())).unwrap();
+    assert_eq!(std::fs::read_to_string(&version).unwrap(), "micro-reward data 2\n");
 }
 
 #[tokio::test]
@@ -293,7 +349,7 @@ async fn evidence_of_other_heads_is_refused() {
 async fn a_directory_of_another_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(config(dir.path())).unwrap());
-    std::fs::write(dir.path().join("VERSION"), "micro-reward data 2\n").unwrap();
+    std::fs::write(dir.path().join("VERSION"), "micro-reward data 3\n").unwrap();
     assert!(matches!(open(config(dir.path())), Err(OpenError::Version { .. })));
 }
 

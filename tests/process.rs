@@ -157,6 +157,8 @@ async fn a_program_whose_file_has_gone_starts_over_as_well() {
     let output = command.env_remove(NO_TELEMETRY).output().await.unwrap();
     assert!(output.status.success() && !program.exists(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(String::from_utf8(output.stdout).unwrap().contains("micro-reward"));
+}
+
 /// The messages that are logged until one of these is.
 async fn messages_until(server: &mut Server, last: &str) -> Vec<String> {
     let mut messages = Vec::new();

@@ -69,6 +69,9 @@ fn events(user: &str) -> Vec<Value> {
         json!({ "kind": "ranking", "response_ids": ["r3", "r0", "r1"], "context": "at work" }),
         json!({ "kind": "rating", "prompt": "how is it", "responses": [a, b, c], "ratings": [1, 1, 5] }),
         json!({ "kind": "correction", "original_id": "r1", "edited": "thanks dear friend" }),
+        json!({ "kind": "thumb", "prompt": "what", "response": b, "up": false }),
+        // Changed from down to up; the undo of the first of the two may come again.
+        json!({ "kind": "thumb", "prompt": "what", "response": b, "up": true, "replaces": "8", "comment": "so exact" }),
         // An answer to a question of the toy bundle.
         json!({ "kind": "pair", "prompt": "tell me about tea", "chosen": a, "rejected": b }),
         json!({ "kind": "thumb", "prompt": "what", "response": c, "up": true, "context": "only once" }),
@@ -89,7 +92,7 @@ async fn say_everything(client: &Client) {
             "{acks}"
         );
     }
-    for event in [4, 9] {
+    for event in [4, 11] {
         assert_eq!(client.delete(&format!("/feedback/{event}?user=bob")).await.0, 200);
     }
     // The undo comes before the click.
@@ -123,25 +126,31 @@ async fn the_same_bundle_gives_the_ledgers_that_were_served_and_refuses_what_the
     let (app, client) = serve(&toy(), &old).await;
     say_everything(&client).await;
     let before = seen(&client).await;
-    assert!(before[0]["ledger"]["general"]["sums"].is_array() && before[0]["n"] == 10, "{}", before[0]);
+    assert!(before[0]["ledger"]["general"]["sums"].is_array() && before[0]["n"] == 11, "{}", before[0]);
     let exported = export(&app).await;
     app.stop().await;
 
     let said = rebuilds(&old, &new, &toy());
-    // Ten events each of ann, bob and eve, and the one of dan, who is back.
-    assert_eq!(said.trim_end(), format!("{}: ledgers of 4 users out of 31 events", new.display()));
+    // Twelve events each of ann, bob and eve, and the one of dan, who is back.
+    assert_eq!(said.trim_end(), format!("{}: ledgers of 4 users out of 37 events", new.display()));
     rebuilds(&new, &again, &toy());
     for dir in [&new, &again] {
         let (app, client) = serve(&toy(), dir).await;
         assert_eq!(seen(&client).await, before);
         assert_eq!(export(&app).await, exported);
-        for (user, event, status) in [("ann", 0, "duplicate"), ("bob", 4, "duplicate"), ("cat", 0, "late")] {
+        for (user, event, status) in [
+            ("ann", 0, "duplicate"),
+            ("ann", 8, "retracted"),
+            ("ann", 9, "duplicate"),
+            ("bob", 4, "retracted"),
+            ("cat", 0, "late"),
+        ] {
             let ack = client.post("/feedback", &events(user)[event]).await.1;
             assert_eq!(ack["status"], status, "{user} {event}: {ack}");
         }
         let mut early = events("bob")[0].clone();
         early["event_id"] = json!("early");
-        assert_eq!(client.post("/feedback", &early).await.1["status"], "duplicate");
+        assert_eq!(client.post("/feedback", &early).await.1["status"], "retracted");
         app.stop().await;
     }
 }

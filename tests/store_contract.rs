@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::FakeClock;
-use common::changes::{K, RULES, add, erase, event, import, retract, user};
+use common::changes::{K, RULES, add, content, erase, event, import, replace, retract, user};
 use common::valkey::{self, Valkey};
 use micro_reward::mixture::{Decay, Ledgers};
 use micro_reward::state::{
@@ -137,7 +137,8 @@ async fn what_is_taken_back_never_was() {
         assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Applied(4));
         assert_eq!(ledgers(&**store, 1).await, before);
         assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Duplicate(4));
-        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Duplicate(4));
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Retracted { version: 4, is_news: false });
+        assert_eq!(ledgers(&**store, 1).await, before);
         assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown);
         assert_eq!(store.n_users(), 1);
     }
@@ -147,7 +148,7 @@ async fn what_is_taken_back_never_was() {
 async fn an_undo_that_overtakes_its_click_wins() {
     for Engine { store, .. } in &engines().await {
         assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Unknown);
-        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Duplicate(0));
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Retracted { version: 0, is_news: false });
         assert_eq!(one(&**store, add(1, 2)).await, Outcome::Applied(1));
     }
 }
@@ -170,7 +171,7 @@ async fn an_erased_user_starts_anew() {
 async fn what_comes_late_does_not_bring_an_erased_user_back() {
     for Engine { store, .. } in &engines().await {
         store.change(vec![add(1, 1), erase(1, 50)]).await.unwrap();
-        assert!(matches!(one(&**store, add(1, 1)).await, Outcome::Duplicate(_)));
+        assert!(matches!(one(&**store, add(1, 1)).await, Outcome::Retracted { .. }));
         assert_eq!(one(&**store, add(1, 49)).await, Outcome::Late);
         assert_eq!(ledgers(&**store, 1).await, None);
     }
@@ -185,6 +186,89 @@ async fn imported_evidence_replaces_what_was_there() {
         assert_eq!(ledgers(&**store, 2).await, Some(carried));
         // What the import replaced can't be taken back from what it brought.
         assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown);
+        assert_eq!(one(&**store, add(2, 1)).await, Outcome::Duplicate(2));
+    }
+}
+
+#[tokio::test]
+async fn another_event_of_a_known_id_is_a_conflict_and_changes_nothing() {
+    for Engine { store, .. } in &engines().await {
+        store.change(vec![add(1, 1), add(1, 2)]).await.unwrap();
+        let before = store.get(user(1), 0).await.unwrap().row;
+        let of = |event: LedgerEvent| Change { kind: ChangeKind::Add(event), ..add(1, 5) };
+        let other = LedgerEvent { content: Some(5), ..event(1, 1) };
+        assert_eq!(one(&**store, of(other)).await, Outcome::Conflict { kept: content(1) });
+        // What is not known can't be told apart, and when something happened is no content.
+        let unknown = LedgerEvent { content: None, at_ms: 5, ..event(1, 1) };
+        assert_eq!(one(&**store, of(unknown)).await, Outcome::Duplicate(2));
+        assert_eq!(store.get(user(1), 0).await.unwrap().row, before);
+        let without = LedgerEvent { content: None, ..event(1, 7) };
+        assert_eq!(one(&**store, of(without)).await, Outcome::Applied(3));
+        assert_eq!(one(&**store, add(1, 7)).await, Outcome::Duplicate(3));
+    }
+}
+
+/// The ledgers of a user who said only this.
+fn only(n: usize, ids: &[usize]) -> Ledgers {
+    let mut ledgers = Ledgers::new(K);
+    for &id in ids {
+        let LedgerEvent { context, increment, at_ms, .. } = event(n, id);
+        ledgers.add(context, &increment, at_ms, Decay::NONE);
+    }
+    ledgers
+}
+
+#[tokio::test]
+async fn what_replaces_counts_as_if_it_alone_had_been_said() {
+    for Engine { store, .. } in &engines().await {
+        store.change(vec![add(1, 0), add(1, 3)]).await.unwrap();
+        assert_eq!(one(&**store, replace(1, 4, 0)).await, Outcome::Replaced(3));
+        assert_eq!(ledgers(&**store, 1).await, Some(only(1, &[3, 4])));
+        // A retry of either changes nothing, and the new one can be replaced in turn, and taken back.
+        assert_eq!(one(&**store, replace(1, 4, 0)).await, Outcome::Duplicate(3));
+        assert_eq!(one(&**store, add(1, 0)).await, Outcome::Retracted { version: 3, is_news: false });
+        assert_eq!(one(&**store, replace(1, 5, 4)).await, Outcome::Replaced(4));
+        assert_eq!(ledgers(&**store, 1).await, Some(only(1, &[3, 5])));
+        assert_eq!(one(&**store, retract(1, 0)).await, Outcome::Duplicate(4));
+        assert_eq!(one(&**store, retract(1, 5)).await, Outcome::Applied(5));
+        let n_events = ledgers(&**store, 1).await.map(|ledgers| ledgers.n_events());
+        assert_eq!(n_events, Some(1));
+        // Nothing is left of what was taken back; the new one counts.
+        assert_eq!(one(&**store, replace(1, 6, 5)).await, Outcome::Applied(6));
+    }
+}
+
+#[tokio::test]
+async fn what_replaces_an_event_that_is_still_to_come_wins() {
+    for Engine { store, .. } in &engines().await {
+        assert_eq!(one(&**store, replace(1, 2, 1)).await, Outcome::Applied(1));
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Retracted { version: 1, is_news: false });
+        assert_eq!(ledgers(&**store, 1).await, Some(only(1, &[2])));
+    }
+}
+
+#[tokio::test]
+async fn events_that_replace_and_undos_end_alike_in_any_order() {
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for Engine { store, .. } in &engines().await {
+        for (n, order) in orders.iter().enumerate() {
+            let chain = [add(n, 1), replace(n, 2, 1), replace(n, 3, 2)];
+            store.change(order.iter().map(|&idx| chain[idx].clone()).collect()).await.unwrap();
+            assert_eq!(ledgers(&**store, n).await, Some(only(n, &[3])), "{order:?}");
+            let before = store.get(user(n), 0).await.unwrap().row;
+            store.change(chain.to_vec()).await.unwrap();
+            assert_eq!(
+                store.get(user(n), 0).await.unwrap().row,
+                before,
+                "{order:?}: a retry changes nothing"
+            );
+
+            let undone = 10 + n;
+            let cleared = [add(undone, 1), replace(undone, 2, 1), retract(undone, 2)];
+            store.change(order.iter().map(|&idx| cleared[idx].clone()).collect()).await.unwrap();
+            let left = store.get(user(undone), 0).await.unwrap().row.unwrap().ledgers;
+            assert_eq!(left, Ledgers::new(K), "{order:?}");
+        }
     }
 }
 
@@ -232,10 +316,12 @@ async fn people_who_do_not_exist_leave_no_more_behind_than_users_may() {
 async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
     for Engine { store, .. } in &engines().await {
         store.change((0..RULES.max_events).map(|id| add(1, id)).collect()).await.unwrap();
-        let crowded = Outcome::Crowded { max_events: RULES.max_events };
-        assert_eq!(one(&**store, add(1, RULES.max_events)).await, crowded);
-        let later = Change { now_ms: RULES.max_age_ms + 100, ..add(1, RULES.max_events) };
-        assert!(matches!(one(&**store, later).await, Outcome::Applied(_)));
+        // The oldest happened at 0 and is remembered for as long as events are.
+        let until_ms = RULES.max_age_ms + 1;
+        let crowded = Outcome::Crowded { max_events: RULES.max_events, until_ms };
+        let at = |now_ms| Change { now_ms, ..add(1, RULES.max_events) };
+        assert_eq!(one(&**store, at(until_ms - 1)).await, crowded);
+        assert!(matches!(one(&**store, at(until_ms)).await, Outcome::Applied(_)));
     }
 }
 
@@ -243,10 +329,10 @@ async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
 async fn undos_of_what_never_came_leave_room_for_what_is_said() {
     for Engine { store, .. } in &engines().await {
         store.change((0..RULES.max_events).map(|id| retract(1, id)).collect()).await.unwrap();
-        let crowded = Outcome::Crowded { max_events: RULES.max_events };
+        let crowded = Outcome::Crowded { max_events: RULES.max_events, until_ms: 2 * RULES.max_age_ms + 1 };
         assert_eq!(one(&**store, retract(1, RULES.max_events)).await, crowded);
         assert_eq!(one(&**store, add(1, RULES.max_events)).await, Outcome::Applied(1));
-        assert_eq!(one(&**store, add(1, 7)).await, Outcome::Duplicate(1));
+        assert_eq!(one(&**store, add(1, 7)).await, Outcome::Retracted { version: 1, is_news: false });
     }
 }
 
@@ -280,6 +366,8 @@ async fn changes_of_any_kind_are_the_same_in_every_engine() {
         for round in 0..20 {
             let mut changes: Vec<Change> = (0..40).map(|n| add(n % 17, round * 40 + n)).collect();
             changes.push(retract(round % 17, round * 40 + 3));
+            changes.push(replace(5, round * 40 + 21, round * 40 + 5));
+            changes.push(replace(round % 17, round * 40 + 39, round * 40 + 41));
             changes.push(erase((round * 5) % 17, (round * 40) as i64));
             changes.push(Change { kind: ChangeKind::Add(event(3, round)), ..add(3, round * 2) });
             store.change(changes).await.unwrap();

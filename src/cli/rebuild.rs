@@ -144,7 +144,8 @@ async fn rebuild(
                 }
                 None => {
                     done.n_without_texts += 1;
-                    continue;
+                    let Some(takes_back) = taking_back(&change) else { continue };
+                    change = takes_back;
                 }
             },
             ChangeKind::Import(_) if !keeps_imports => {
@@ -227,21 +228,38 @@ async fn make(
     for mut change in changes {
         match service.relearn(std::slice::from_mut(&mut change)).await {
             Ok(outcomes) => outcomes.into_iter().for_each(|outcome| done.count(&change, outcome, survey)),
-            Err(error) if error.kind() == ErrorKind::Invalid => done.n_untokenizable += 1,
+            Err(error) if error.kind() == ErrorKind::Invalid => {
+                done.n_untokenizable += 1;
+                if let Some(mut takes_back) = taking_back(&change) {
+                    let relearnt = service.relearn(std::slice::from_mut(&mut takes_back)).await;
+                    let outcomes = relearnt.map_err(|error| Failure::failed(with_source(&error)))?;
+                    outcomes.into_iter().for_each(|outcome| done.count(&takes_back, outcome, survey));
+                }
+            }
             Err(error) => return Err(Failure::failed(with_source(&error))),
         }
     }
     Ok(())
 }
 
+/// What is left of a feedback that can't be judged: what it replaces does not count.
+fn taking_back(change: &Change) -> Option<Change> {
+    let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &change.kind else { return None };
+    Some(Change { kind: ChangeKind::Retract(*replaced), ..*change })
+}
+
 impl Done {
     fn count(&mut self, change: &Change, outcome: Outcome, survey: &Survey) {
         match (&change.kind, outcome) {
-            (ChangeKind::Add(LedgerEvent { key, at_ms, context, increment, .. }), Outcome::Applied(_)) => {
+            (ChangeKind::Add(event), Outcome::Applied(_) | Outcome::Replaced(_)) => {
                 self.n_events += 1;
-                if survey.withdrawn.contains(key) {
-                    let event = Withdrawn { at_ms: *at_ms, context: *context, increment: increment.clone() };
-                    self.added.entry((change.user, *key)).or_default().push(event);
+                if let (Some(replaced), Outcome::Replaced(_)) = (event.replaces, outcome) {
+                    self.added.get_mut(&(change.user, replaced)).and_then(Vec::pop);
+                }
+                if survey.withdrawn.contains(&event.key) {
+                    let LedgerEvent { at_ms, context, increment, .. } = event.clone();
+                    let added = Withdrawn { at_ms, context, increment };
+                    self.added.entry((change.user, event.key)).or_default().push(added);
                 }
             }
             (ChangeKind::Add(_), _) => self.n_refused += 1,

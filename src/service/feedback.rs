@@ -45,8 +45,8 @@ impl Service {
                 Err(Unheard::Forgotten { event_id, user, error }) => {
                     // A retry may come when its receipts are gone; its event is not.
                     let (row, _) = self.row(Some(&user), 0).await?;
-                    match row.filter(|row| row.remembers(EventKey::of(&event_id))) {
-                        Some(row) => Ok(ack(&event_id, AckStatus::Duplicate, Some(row.version))),
+                    match row.and_then(|row| row.known(EventKey::of(&event_id), None)) {
+                        Some(known) => answer(&event_id, false, known, now_ms),
                         None => Err(*error),
                     }
                 }
@@ -60,7 +60,7 @@ impl Service {
                                 "the store answered fewer events than it was given",
                             ))
                         },
-                        |outcome| answer(&heard.event_id, outcome),
+                        |outcome| answer(&heard.event_id, heard.replaces.is_some(), outcome, now_ms),
                     )
                 }
             });
@@ -99,6 +99,8 @@ impl Service {
             context,
             question: self.questions.answered(self.bundle.questions(), heard, context),
             increment: increment(&heard.opinion, log_odds),
+            content: Some(heard.content()),
+            replaces: heard.replaces.as_ref().map(EventKey::of),
             heard: Some(heard.clone()),
         }
     }
@@ -115,16 +117,33 @@ fn increment(opinion: &Opinion, log_odds: &[Vec<f64>]) -> Increment {
     }
 }
 
-fn answer(event_id: &EventId, outcome: Outcome) -> Result<Ack, Error> {
+fn answer(event_id: &EventId, replaces: bool, outcome: Outcome, now_ms: i64) -> Result<Ack, Error> {
     match outcome {
-        Outcome::Applied(version) => Ok(ack(event_id, AckStatus::Applied, Some(version))),
+        Outcome::Applied(version) => {
+            let replaced = replaces.then_some(false);
+            Ok(Ack { replaced, ..ack(event_id, AckStatus::Applied, Some(version)) })
+        }
+        Outcome::Replaced(version) => {
+            Ok(Ack { replaced: Some(true), ..ack(event_id, AckStatus::Applied, Some(version)) })
+        }
         Outcome::Duplicate(version) => Ok(ack(event_id, AckStatus::Duplicate, Some(version))),
+        Outcome::Retracted { version, .. } => {
+            let detail =
+                "this id was taken back, replaced or erased, and does not count: to vote again, use a new id";
+            let ack = ack(event_id, AckStatus::Retracted, Some(version));
+            Ok(Ack { detail: Some(detail.to_owned()), ..ack })
+        }
+        Outcome::Conflict { kept } => {
+            let detail = "something else counts under this id: to change a vote, use a new id and name this one in `replaces`";
+            let ack = ack(event_id, AckStatus::Conflict, None);
+            Ok(Ack { detail: Some(detail.to_owned()), content: Some(format!("{kept:016x}")), ..ack })
+        }
         Outcome::Late => Ok(ack(event_id, AckStatus::Late, None)),
         Outcome::Queued => Ok(ack(event_id, AckStatus::Queued, None)),
         Outcome::Unknown => {
             Err(Error::new(ErrorKind::Internal, "the store took a feedback for a retraction"))
         }
-        Outcome::Crowded { max_events } => Err(crowded(max_events)),
+        Outcome::Crowded { max_events, until_ms } => Err(crowded(max_events, until_ms, now_ms)),
         Outcome::Full { max_users } => Err(full(max_users)),
     }
 }
@@ -138,7 +157,10 @@ fn ack(event_id: &EventId, status: AckStatus, version: Option<u64>) -> Ack {
         detail: None,
         field: None,
         retryable: false,
+        retry_after_ms: None,
         version,
+        replaced: None,
+        content: None,
     }
 }
 
@@ -158,9 +180,13 @@ pub(super) fn full_of_strangers(max_users: usize) -> Error {
 }
 
 /// The user has to wait until something has aged.
-pub(super) fn crowded(max_events: usize) -> Error {
+pub(super) fn crowded(max_events: usize, until_ms: i64, now_ms: i64) -> Error {
     let detail = format!(
-        "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered"
+        "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered until the oldest has aged"
     );
-    Error::new(ErrorKind::Overloaded, detail).with_code("too_many_events")
+    // Whole seconds, as HTTP says them, and none too early.
+    let wait_s = until_ms.saturating_sub(now_ms).max(1).unsigned_abs().div_ceil(1000);
+    Error::new(ErrorKind::QuotaExceeded, detail)
+        .with_code("too_many_events")
+        .with_retry_after(Duration::from_secs(wait_s))
 }

@@ -10,6 +10,9 @@ use crate::types::{
     AckStatus, Error, ErrorKind, Event, EventId, Feedback, Heard, HeardResponse, Mention, UserId,
 };
 
+/// By when a response that is being scored will be known.
+const SCORED_WITHIN: Duration = Duration::from_secs(1);
+
 /// A feedback, and what the heads have said of its responses before.
 pub(super) struct Hearing {
     pub(super) heard: Arc<Heard>,
@@ -97,7 +100,8 @@ impl Service {
             }
             known.push(Some(receipt));
         }
-        let Feedback { event_id, user, context, responses, opinion, .. } = feedback;
+        let Feedback { event_id, user, context, responses, opinion, replaces, comment, metadata, .. } =
+            feedback;
         let heard_response = |(mention, receipt): (Mention, &Option<Arc<Receipt>>)| match mention {
             Mention::Text(text) => HeardResponse { id: None, text },
             Mention::Id(id) => {
@@ -111,15 +115,18 @@ impl Service {
         };
         let known = known.iter().map(log_odds).collect();
         let prompt = prompt.unwrap_or_default();
-        let heard = Heard { event_id, user, at_ms, context, prompt, responses, opinion };
+        let heard =
+            Heard { event_id, user, at_ms, context, prompt, responses, opinion, replaces, comment, metadata };
         Ok(Hearing { heard: Arc::new(heard), known })
     }
 }
 
 fn forgotten(feedback: &Feedback, idx: usize) -> Unheard {
-    let detail = "no response with this id is remembered for this user: send the prompt and the text, or score it again";
+    let detail = "no response with this id is remembered for this user: send this again once it has been scored, or send the prompt and the text";
     let error = Error::new(ErrorKind::NotFound, detail);
-    let error = error.with_code("unknown_response").with_field(feedback.field(idx));
+    // A click may overtake the answer that names what it is about.
+    let error = error.with_retry_after(SCORED_WITHIN).with_code("unknown_response");
+    let error = error.with_field(feedback.field(idx));
     let (event_id, user) = (feedback.event_id.clone(), feedback.user.clone());
     Unheard::Forgotten { event_id, user, error: Box::new(error) }
 }

@@ -68,8 +68,11 @@ pub fn rejected(event_id: Option<String>, error: &Error) -> Ack {
         code: Some(error.code()),
         detail: Some(error.to_string()),
         field: error.field().map(str::to_owned),
-        retryable: error.kind().is_retryable(),
+        retryable: error.is_retryable(),
+        retry_after_ms: error.retry_after().map(|after| after.as_millis().try_into().unwrap_or(u64::MAX)),
         version: None,
+        replaced: None,
+        content: None,
     }
 }
 

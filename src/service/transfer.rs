@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::feedback::{crowded, full, full_of_strangers};
 use super::{Service, unavailable};
 use crate::mixture::{Ledger, Ledgers};
-use crate::state::{ChangeKind, EventKey, Outcome, StoreError, UserKey};
+use crate::state::{ChangeKind, EventKey, Outcome, StoreError};
 use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
 
 /// No sum of real events comes near it, and two of them can be added.
@@ -21,11 +21,13 @@ impl Service {
     /// `NotFound` for an event that is not known, which then will not count should it still come; `StoreUnavailable`, also
     /// when raw events can't be read.
     pub async fn retract(&self, user: &UserId, id: &EventId) -> Result<Retracted, Error> {
-        let retracted = self.store.retract(UserKey::of(user), EventKey::of(id), self.now_ms()).await;
+        let retracted = self.store.retract(self.keys.of(user), EventKey::of(id), self.now_ms()).await;
         let (status, version) = match retracted.map_err(unretracted)? {
             Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
             Outcome::Queued => ("queued", None),
-            Outcome::Crowded { max_events } => return Err(crowded(max_events)),
+            Outcome::Crowded { max_events, until_ms } => {
+                return Err(crowded(max_events, until_ms, self.now_ms()));
+            }
             Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
             _ => {
                 let kept = match self.store.events() {

@@ -68,7 +68,7 @@ impl EventKey {
 }
 
 /// One feedback as a store sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LedgerEvent {
     /// The key that guards against duplicates.
     pub key: EventKey,
@@ -80,6 +80,10 @@ pub struct LedgerEvent {
     pub question: Option<u64>,
     /// What it adds.
     pub increment: Increment,
+    /// 64 bits of a hash of what it says; none where that is not known.
+    pub content: Option<u64>,
+    /// The event that does not count from now on, as this one takes its place.
+    pub replaces: Option<EventKey>,
     /// What was said, for engines that keep it.
     pub heard: Option<Arc<Heard>>,
 }
@@ -89,8 +93,22 @@ pub struct LedgerEvent {
 pub enum Outcome {
     /// It is done; the version of the row after it.
     Applied(u64),
+    /// It is done, and the event that it replaces, which had counted, does not any more; the version of the row after it.
+    Replaced(u64),
     /// It had been done before; the version of the row.
     Duplicate(u64),
+    /// Its id was taken back, replaced or erased: it does not count.
+    Retracted {
+        /// The version of the row.
+        version: u64,
+        /// Whether the row is another after it: what it replaces does not count either.
+        is_news: bool,
+    },
+    /// Another event counts under its id.
+    Conflict {
+        /// The content of that event.
+        kept: u64,
+    },
     /// It is kept here and will be done once the shared store is back.
     Queued,
     /// It happened before the time from which this row can tell a retry from news, or before the user was erased.
@@ -101,6 +119,8 @@ pub enum Outcome {
     Crowded {
         /// How many events a row remembers at most.
         max_events: usize,
+        /// When the oldest of them is forgotten, in milliseconds since the Unix epoch.
+        until_ms: i64,
     },
     /// There is no room for another user.
     Full {
@@ -114,11 +134,31 @@ impl Change {
     pub(super) fn brings_a_user(&self) -> bool {
         matches!(self.kind, ChangeKind::Add(_) | ChangeKind::Import(_))
     }
+
+    /// What has to be made again instead of it: of an event that was taken back before it came, that what it replaces is
+    /// taken back as well.
+    pub(super) fn remainder(&self, outcome: Outcome) -> Option<Self> {
+        match (&self.kind, outcome) {
+            (
+                ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }),
+                Outcome::Retracted { is_news: true, .. },
+            ) => Some(Self { kind: ChangeKind::Retract(*replaced), ..*self }),
+            _ => None,
+        }
+    }
 }
 
 impl Outcome {
     /// Whether the row is another after it.
     pub(super) fn changes_the_row(self) -> bool {
-        matches!(self, Self::Applied(_) | Self::Unknown)
+        matches!(
+            self,
+            Self::Applied(_) | Self::Replaced(_) | Self::Unknown | Self::Retracted { is_news: true, .. }
+        )
+    }
+
+    /// Whether it tells what an earlier change came to.
+    pub(super) fn rests_on_another(self) -> bool {
+        matches!(self, Self::Duplicate(_) | Self::Retracted { .. } | Self::Conflict { .. })
     }
 }

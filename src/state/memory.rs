@@ -45,7 +45,7 @@ impl MemoryStore {
 impl RouterStore for MemoryStore {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         let change = |change: &Change| {
-            let outcome = self.rows.change(change, || Ok(None), || 0)?;
+            let outcome = self.rows.change(change, || Ok(None), |_| 0)?;
             let is_sweep = !change.brings_a_user()
                 && self.n_erasures.fetch_add(1, Ordering::Relaxed) % ERASURES_PER_SWEEP
                     == ERASURES_PER_SWEEP - 1;

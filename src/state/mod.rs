@@ -9,6 +9,7 @@ mod codec;
 mod embedded;
 mod journal;
 mod key;
+mod layout;
 mod memory;
 mod receipt_log;
 mod receipts;

@@ -1,4 +1,5 @@
-//! The events of one user within the window: the guard against counting a retry twice, and what a retraction needs.
+//! The events of one user within the window: the guard against counting a retry twice, and what it takes to tell a retry
+//! from another event of the same id, and to take an event back.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +7,7 @@ use super::{EventKey, LedgerEvent};
 use crate::mixture::Increment;
 
 /// Events in order of arrival, each as `length u16 | key u64 | at i64 | mark u8 | rest`, little-endian; the rest
-/// is the context and the increment.
+/// is the context and the increment, and then the content as `u64`, where it is known.
 ///
 /// Kept as bytes because a row is read for every score and written for every feedback, and these are only hopped over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,14 +37,16 @@ pub(super) enum Mark {
     Retracted = 0,
     /// It counts.
     Counts = 1,
-    /// It must not count, as what it added was replaced or erased.
+    /// It must not count, as it was erased, or an import came after its undo.
     Void = 2,
+    /// It counted, and an import has replaced what it added: it can't be taken back.
+    Imported = 3,
     /// Its undo came while it was not remembered: it must not count any more, nor if it is still to come.
-    Sought = 3,
+    Sought = 4,
 }
 
 impl Mark {
-    /// Whether the event itself came, and not only its undo or its end.
+    /// Whether it was said and is there to be taken back, or was.
     pub(super) fn is_said(self) -> bool {
         matches!(self, Self::Retracted | Self::Counts)
     }
@@ -59,7 +62,16 @@ pub(super) struct Added {
 impl Frame<'_> {
     /// What it added; none for an event that does not count.
     pub(super) fn added(&self) -> Option<Added> {
-        (self.mark == Mark::Counts).then(|| postcard::from_bytes(&self.bytes[HEAD..]).ok()).flatten()
+        Some(self.rest()?.0)
+    }
+
+    /// What it says; none for an event that does not count, or one that was written without.
+    pub(super) fn content(&self) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.rest()?.1.first_chunk()?))
+    }
+
+    fn rest(&self) -> Option<(Added, &[u8])> {
+        (self.mark == Mark::Counts).then(|| postcard::take_from_bytes(&self.bytes[HEAD..]).ok()).flatten()
     }
 }
 
@@ -69,7 +81,9 @@ impl Recent {
         let rest = (event.context, &event.increment);
         self.frame(event.key, event.at_ms, Mark::Counts, |frames| {
             // Writing to a vector can't fail, and `rest` is what `Added` reads.
-            postcard::to_extend(&rest, frames).unwrap_or_default()
+            let mut frames = postcard::to_extend(&rest, frames).unwrap_or_default();
+            frames.extend(event.content.map(u64::to_le_bytes).into_iter().flatten());
+            frames
         });
     }
 
@@ -100,9 +114,17 @@ impl Recent {
         self.rebuild(|frame| if frame.key == key { Keep::As(Mark::Retracted) } else { Keep::Whole });
     }
 
-    /// Makes all events ones that do not count.
-    pub(super) fn make_all_void(&mut self) {
+    /// Makes all events ones that were erased.
+    pub(super) fn erase(&mut self) {
         self.rebuild(|_| Keep::As(Mark::Void));
+    }
+
+    /// Makes events that count ones that an import replaced, and all others void.
+    pub(super) fn import(&mut self) {
+        self.rebuild(|frame| {
+            let counted = matches!(frame.mark, Mark::Counts | Mark::Imported);
+            Keep::As(if counted { Mark::Imported } else { Mark::Void })
+        });
     }
 
     /// Forgets events that happened before `cutoff_ms`; when the latest of them did.
@@ -148,7 +170,8 @@ impl Recent {
         let mark = match bytes[18] {
             0 => Mark::Retracted,
             1 => Mark::Counts,
-            3 => Mark::Sought,
+            3 => Mark::Imported,
+            4 => Mark::Sought,
             _ => Mark::Void,
         };
         Some(Frame { key, at_ms, mark, start, bytes })
@@ -199,6 +222,8 @@ mod tests {
             context: n.is_multiple_of(2).then_some(n),
             question: None,
             increment: pair(&[n as f64, 1.0, -3.0]),
+            content: (!n.is_multiple_of(5)).then_some(n << 40),
+            replaces: None,
             heard: None,
         }
     }
@@ -210,6 +235,8 @@ mod tests {
         assert!(recent.is_whole());
         let added = recent.find(EventKey(42)).unwrap().added().unwrap();
         assert_eq!(added, Added { context: Some(42), increment: event(42).increment });
+        assert_eq!(recent.find(EventKey(42)).unwrap().content(), Some(42 << 40));
+        assert_eq!(recent.find(EventKey(45)).unwrap().content(), None);
         recent.retract(EventKey(42));
         assert!(
             recent

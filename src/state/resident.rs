@@ -78,7 +78,7 @@ impl Resident {
         }
     }
 
-    /// Makes a change. `load` finds a row that is not resident; `keep` is called with what was changed, before anybody
+    /// Makes a change. `load` finds a row that is not resident; `keep` is called where the row is another, before anybody
     /// else can see the row, and gives the change's position.
     ///
     /// # Errors
@@ -87,7 +87,7 @@ impl Resident {
         &self,
         change: &Change,
         load: impl FnOnce() -> Result<Option<Held>, StoreError>,
-        keep: impl FnOnce() -> u64,
+        keep: impl FnOnce(Outcome) -> u64,
     ) -> Result<Outcome, StoreError> {
         match self.rows.entry(change.user) {
             Entry::Occupied(mut place) => {
@@ -96,7 +96,7 @@ impl Resident {
                 let before = self.decode(change.user, &place.bytes)?;
                 let (outcome, after) = self.changed(Some(before), change);
                 if let Some(bytes) = after {
-                    *place = Place::new(Held { lsn: keep(), bytes });
+                    *place = Place::new(Held { lsn: keep(outcome), bytes });
                 }
                 Ok(outcome)
             }
@@ -104,7 +104,7 @@ impl Resident {
                 let loaded = load()?;
                 let before = loaded.as_ref().map(|held| self.decode(change.user, &held.bytes)).transpose()?;
                 let (outcome, after) = self.changed(before, change);
-                let held = after.map(|bytes| Held { lsn: keep(), bytes }).or(loaded);
+                let held = after.map(|bytes| Held { lsn: keep(outcome), bytes }).or(loaded);
                 if let Some(held) = held {
                     self.n_resident.fetch_add(1, Ordering::Relaxed);
                     slot.insert(Place::new(held));
@@ -117,7 +117,7 @@ impl Resident {
     /// Makes a change that was made before, if the row, which is resident if there is one, does not have it yet.
     pub(super) fn replay(&self, change: &Change, lsn: u64) -> Result<(), StoreError> {
         if self.rows.get(&change.user).is_none_or(|place| place.lsn() < lsn) {
-            self.change(change, || Ok(None), || lsn)?;
+            self.change(change, || Ok(None), |_| lsn)?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ pub mod config;
 pub mod json;
 pub mod metric;
 
+mod at;
 mod bodies;
 mod clock;
 mod deadline;
@@ -20,9 +21,11 @@ mod objective;
 mod prompt;
 mod score;
 mod secret;
+mod slips;
 mod stale;
 mod user;
 
+pub use at::{TIME_FORMS, time_of};
 pub use bodies::{Bodies, Held, NO_ROOM};
 pub use clock::{Clock, SystemClock};
 pub use deadline::{deadline, until};

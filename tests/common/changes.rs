@@ -28,12 +28,24 @@ pub fn event(user: usize, id: usize) -> LedgerEvent {
         context: [None, Some(1), Some(2)][id % 3],
         question: [None, Some(id as u64 % 7)][id % 2],
         increment: pair(&margins),
+        content: Some(content(id)),
+        replaces: None,
         heard: Some(Arc::new(heard(user, id))),
     }
 }
 
+pub fn content(id: usize) -> u64 {
+    id as u64 + 1000
+}
+
 pub fn add(n: usize, id: usize) -> Change {
     Change { user: user(n), now_ms: id as i64, kind: ChangeKind::Add(event(n, id)) }
+}
+
+/// An event that takes the place of another.
+pub fn replace(n: usize, id: usize, replaced: usize) -> Change {
+    let event = LedgerEvent { replaces: Some(key(replaced)), ..event(n, id) };
+    Change { kind: ChangeKind::Add(event), ..add(n, id) }
 }
 
 pub fn retract(n: usize, id: usize) -> Change {
@@ -58,5 +70,8 @@ fn heard(user: usize, id: usize) -> Heard {
         prompt: format!("user-{user} said event-{id}").into(),
         responses: vec![response("thanks"), response("seven")],
         opinion: Opinion::Pair,
+        replaces: None,
+        comment: None,
+        metadata: std::collections::BTreeMap::new(),
     }
 }

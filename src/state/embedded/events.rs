@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::Journalled;
 use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, OpenError, secret, secret_of};
-use crate::state::{Change, ChangeKind, EventKey, UserKey, Withdrawal};
+use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, UserKey, Withdrawal};
 
 /// The raw events of a data directory.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct Logged {
 /// What becomes of events that were said.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
-    /// Where events were taken back last: an id may be used again once it is forgotten.
+    /// Where events were taken back or replaced last: an id may be used again once it is forgotten.
     retracted: HashMap<(UserKey, EventKey), u64>,
     /// Where each erased user's last erasure is.
     erased: HashMap<UserKey, u64>,
@@ -61,7 +61,8 @@ impl EventLog {
         Self { journal, dir: None }
     }
 
-    /// The feedback that stands, in order: neither taken back nor of a user who was erased later. Reads everything twice.
+    /// The feedback that stands, in order: neither taken back, nor replaced, nor of a user who was erased later. Reads everything
+    /// twice.
     ///
     /// # Errors
     /// When a file can't be read or is damaged; the iterator ends with such an error too.
@@ -104,7 +105,9 @@ impl EventLog {
         for logged in self.changes()? {
             let Logged { lsn, change, .. } = logged?;
             match change.kind {
-                ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
+                ChangeKind::Retract(key)
+                | ChangeKind::Withdraw(Withdrawal { key, .. })
+                | ChangeKind::Add(LedgerEvent { replaces: Some(key), .. }) => {
                     fate.retracted.insert((change.user, key), lsn);
                 }
                 ChangeKind::Erase => _ = fate.erased.insert(change.user, lsn),

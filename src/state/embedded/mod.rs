@@ -117,10 +117,12 @@ impl Core {
     fn change(&self, changes: &[Change]) -> Result<(Vec<Outcome>, u64), StoreError> {
         let mut last_lsn = 0;
         let change = |change: &Change| {
-            let journalled = (change, self.config.rules.max_age_ms);
-            let payload = postcard::to_allocvec(&journalled).unwrap_or_default();
-            let keep = || {
-                last_lsn = self.journal.append(&payload);
+            let max_age_ms = self.config.rules.max_age_ms;
+            let bytes = |change: &Change| postcard::to_allocvec(&(change, max_age_ms)).unwrap_or_default();
+            let payload = bytes(change);
+            let keep = |outcome| {
+                let remainder = change.remainder(outcome).as_ref().map(bytes);
+                last_lsn = self.journal.append(remainder.as_ref().unwrap_or(&payload));
                 last_lsn
             };
             let outcome = self.resident.change(change, || self.rows.get(change.user), keep)?;
@@ -128,7 +130,7 @@ impl Core {
                 self.tasks.erase(change.user, last_lsn, self.config.erase_within);
             }
             // What was done before is acked when it is durable, and it may have come only just before.
-            if matches!(outcome, Outcome::Duplicate(_)) {
+            if outcome.rests_on_another() && !outcome.changes_the_row() {
                 last_lsn = self.journal.last_lsn();
             }
             Ok(outcome)

@@ -23,6 +23,7 @@ const UNKEYED: u64 = 0;
 /// Opens everything; see the module above for its errors.
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
+    dir.stamp()?;
     let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
     let mut resident = Resident::new(config.rules, usize::MAX, (checkpoint.n_users, checkpoint.n_tombstones));
     let tasks = Tasks::new(rows.erased()?);

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::events::{EventLog, Logged};
 use crate::state::journal::OpenError;
-use crate::state::{ChangeKind, EventKey, StoreError, UserKey, Withdrawn};
+use crate::state::{ChangeKind, EventKey, LedgerEvent, StoreError, UserKey, Withdrawn};
 use crate::types::metric;
 
 /// What is known of an event that was searched for.
@@ -130,7 +130,9 @@ impl Trace {
                 let event = Withdrawn { at_ms, context, increment };
                 self.standing.push(Said { event, is_remembered: true });
             }
-            ChangeKind::Retract(taken) if *taken == key => {
+            ChangeKind::Retract(taken) | ChangeKind::Add(LedgerEvent { replaces: Some(taken), .. })
+                if *taken == key =>
+            {
                 self.was_taken_back |= self.standing.iter().any(|said| said.is_remembered);
                 self.standing.retain(|said| !said.is_remembered);
             }

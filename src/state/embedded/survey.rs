@@ -46,7 +46,7 @@ impl EventLog {
             })?;
         }
         let fate = self.fate()?;
-        // Of those that are taken back, the ones that have been said so far.
+        // Of those that are taken back or replaced, the ones that have been said so far.
         let mut said: HashSet<_> = HashSet::new();
         let mut withdrawn = HashSet::new();
         for logged in self.unerased()? {
@@ -57,15 +57,21 @@ impl EventLog {
             if let ChangeKind::Withdraw(withdrawal) = &logged.change.kind {
                 withdrawn.insert(withdrawal.key);
             }
+            let mut take_back = |key, n: &mut u64| {
+                *n -= u64::from(said.remove(&(user, key)) && is_new && *n > 0);
+            };
             match &logged.change.kind {
                 ChangeKind::Add(event) => {
+                    if let Some(replaced) = event.replaces {
+                        take_back(replaced, &mut count.n);
+                    }
                     if fate.is_retracted(&logged) {
                         said.insert((user, event.key));
                     }
                     count.n += u64::from(is_new);
                 }
                 ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
-                    count.n -= u64::from(said.remove(&(user, *key)) && is_new && count.n > 0);
+                    take_back(*key, &mut count.n);
                 }
                 ChangeKind::Erase if is_new => count.n = 0,
                 ChangeKind::Import(ledgers) if is_new => count.n = ledgers.n_events(),

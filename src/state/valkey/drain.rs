@@ -101,10 +101,20 @@ async fn send(shared: &Shared, changes: Vec<Change>) -> Result<(), Stop> {
     let mut broken = None;
     for verdict in shared.submit(changes).await {
         match verdict {
-            Ok(Outcome::Applied(_) | Outcome::Duplicate(_) | Outcome::Unknown) => {}
-            Ok(Outcome::Late | Outcome::Crowded { .. } | Outcome::Full { .. } | Outcome::Queued) => {
-                n_refused += 1;
-            }
+            Ok(
+                Outcome::Applied(_)
+                | Outcome::Replaced(_)
+                | Outcome::Duplicate(_)
+                | Outcome::Retracted { .. }
+                | Outcome::Unknown,
+            ) => {}
+            Ok(
+                Outcome::Late
+                | Outcome::Conflict { .. }
+                | Outcome::Crowded { .. }
+                | Outcome::Full { .. }
+                | Outcome::Queued,
+            ) => n_refused += 1,
             Err(Fault::Away(away)) => return Err(Stop::Away(away)),
             Err(fault) => broken = Some(shared.error(fault)),
         }

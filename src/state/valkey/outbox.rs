@@ -42,6 +42,7 @@ impl Outbox {
     /// Opens the outbox of a data directory, with what an earlier process left in it. `part` is its writer's. Blocks.
     pub(super) fn open(dir: &Path, heads: Heads, is_sync: bool, part: Part) -> Result<Self, OpenError> {
         let lock = DataDir::open(dir)?;
+        lock.stamp()?;
         let dir = lock.outbox();
         std::fs::create_dir_all(&dir).map_err(|source| OpenError::io(&dir, source))?;
         let (mut drained, mut last_lsn, mut n_left) = (None, 0, 0_u64);
