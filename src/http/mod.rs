@@ -3,6 +3,8 @@
 mod body;
 mod export;
 mod feedback;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lines;
 mod native;
 mod openapi;

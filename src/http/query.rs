@@ -2,7 +2,7 @@
 
 use percent_encoding::percent_decode_str;
 
-use crate::types::{Error, UserId};
+use crate::types::{Error, ErrorKind, UserId};
 
 /// The parameters of a query string, each at most once.
 pub(super) struct Query(Vec<(String, String)>);
@@ -58,7 +58,9 @@ fn decode(text: &str) -> Option<String> {
 }
 
 fn refused(name: &str, detail: String) -> Error {
-    Error::invalid_field(name, detail).with_code("invalid_field")
+    let refused = Error::new(ErrorKind::Invalid, detail).with_code("invalid_field");
+    // `=x` has no name to blame.
+    if name.is_empty() { refused } else { refused.with_field(name) }
 }
 
 #[cfg(test)]
