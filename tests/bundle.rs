@@ -18,6 +18,7 @@ use micro_reward::model::{
 };
 use micro_reward::types::Encode;
 use ndarray::{Array2, array};
+use serde_json::json;
 
 /// A toy bundle changed by `change`, with hashes and revision made right again; what loading it says.
 fn load(change: impl FnOnce(&Path, &mut Manifest)) -> Result<Bundle, BundleProblems> {
@@ -203,6 +204,87 @@ fn a_manifest_with_an_unknown_key_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(MANIFEST), "nme = \"x\"").unwrap();
     assert!(open(dir.path()).unwrap_err().to_string().contains("nme"));
+}
+
+#[test]
+fn a_manifest_of_garbage_is_refused_by_its_name() {
+    let toy = fs::read(common::toy().join(MANIFEST)).unwrap();
+    let mut cases: Vec<Vec<u8>> =
+        ["", "\0", "[[[[", "= 1", "name = ", "\u{feff}", "heads = 3", "[encoder]\nencoder = 1"]
+            .map(|text| text.as_bytes().to_vec())
+            .into();
+    cases.push(b"name = \"\xff\"".to_vec());
+    cases.push(b"x = ".iter().copied().chain([b'['; 100_000]).collect());
+    cases.extend((1..toy.len()).step_by(101).map(|cut| toy[..cut].to_vec()));
+    let dir = tempfile::tempdir().unwrap();
+    for bytes in cases {
+        fs::write(dir.path().join(MANIFEST), &bytes).unwrap();
+        let said = open(dir.path()).unwrap_err().to_string();
+        assert!(said.contains(MANIFEST), "{said} of {:?}", String::from_utf8_lossy(&bytes));
+    }
+}
+
+/// Every value of a JSON document, as the way to it.
+fn ways(value: &serde_json::Value, way: &str, found: &mut Vec<String>) {
+    found.push(way.to_owned());
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.iter().for_each(|(key, value)| ways(value, &format!("{way}/{key}"), found));
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().enumerate().for_each(|(idx, value)| ways(value, &format!("{way}/{idx}"), found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_tokeniser_of_garbage_is_refused_by_its_name_or_tokenises() {
+    let text = fs::read_to_string(common::toy().join("tokenizer.json")).unwrap();
+    let toy: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut cases: Vec<String> =
+        ["", "\0", "{}", "[]", "null", "{\"model\": {}}", "\u{feff}{}"].map(str::to_owned).into();
+    cases.extend(
+        (1..text.len())
+            .step_by(97)
+            .filter(|cut| text.is_char_boundary(*cut))
+            .map(|cut| text[..cut].to_owned()),
+    );
+    let mut found = Vec::new();
+    ways(&toy, "", &mut found);
+    let others = [
+        json!(null),
+        json!([]),
+        json!({}),
+        json!("x"),
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(true),
+    ];
+    for way in found {
+        for other in &others {
+            let mut changed = toy.clone();
+            *changed.pointer_mut(&way).unwrap() = other.clone();
+            cases.push(changed.to_string());
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    for case in cases {
+        fs::write(&path, &case).unwrap();
+        match Tokenizer::load(&path, 16) {
+            Err(error) => assert!(error.to_string().contains("tokenizer.json"), "{error} of {case}"),
+            Ok(tokenizer) => {
+                for text in [Text::Single("thanks for the tea"), Text::Pair("what is it", "\u{1f600} tea")] {
+                    // It may make nothing of the text, which it says.
+                    if let Ok(tokens) = tokenizer.tokens(text) {
+                        assert!((1..=16).contains(&tokens.ids.len()), "{case}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// One bundle per way to read text; each is served by the same code.

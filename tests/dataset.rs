@@ -211,3 +211,33 @@ fn data_without_a_train_row_is_refused() {
     assert!(said.contains("Train split") && said.contains("a.jsonl"), "{said}");
     assert_eq!(dataset.split(Split::Test, &files).unwrap(), [0]);
 }
+
+#[test]
+fn all_bad_rows_among_good_ones_are_named_at_once_and_many_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = r#"{"prompt": "p", "chosen": "x", "rejected": "y"}"#;
+    let lines = [good, "{", good, r#"{"prompt": 7}"#, "", good, r#"["p", "x", "y"]"#];
+    let path = file(&dir, "a.jsonl", &lines);
+    let said = read(std::slice::from_ref(&path), &[]).unwrap_err().to_string();
+    let named: Vec<&str> = said.lines().map(|line| line.rsplit_once("a.jsonl:").unwrap().1).collect();
+    assert_eq!(named.len(), 3, "{said}");
+    assert!(named[0].starts_with("2: EOF while parsing an object at column 1"), "{said}");
+    assert!(named[1].starts_with("4: invalid type: integer `7`, expected a string"), "{said}");
+    assert!(named[2].starts_with("7: "), "{said}");
+    fs::write(&path, format!("{good}\n").repeat(2) + &"no row\n".repeat(1000)).unwrap();
+    let said = read(&[path], &[]).unwrap_err().to_string();
+    assert_eq!(said.lines().count(), 21);
+    assert!(said.contains("a.jsonl:3: ") && said.ends_with("a.jsonl: 980 more rows can't be used"), "{said}");
+}
+
+#[test]
+fn files_as_other_systems_write_them_are_read_and_what_is_not_utf_8_is_named_by_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = r#"{"prompt": "p", "chosen": "x", "rejected": "y"}"#;
+    let path = file(&dir, "a.jsonl", &[]);
+    fs::write(&path, format!("\r\n{good}\r\n \t\r\n\n{good}\r\n\n")).unwrap();
+    assert_eq!(read(std::slice::from_ref(&path), &[]).unwrap().pairs.len(), 2);
+    fs::write(&path, [good.as_bytes(), b"\r\n{\"prompt\": \"\xe9\"}\r\n", good.as_bytes()].concat()).unwrap();
+    let said = read(&[path], &[]).unwrap_err().to_string();
+    assert!(said.ends_with("a.jsonl:2: is not UTF-8"), "{said}");
+}

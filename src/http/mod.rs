@@ -4,6 +4,8 @@ mod array;
 mod body;
 mod export;
 mod feedback;
+#[doc(hidden)]
+pub mod fuzzing;
 mod inflate;
 mod lines;
 mod native;

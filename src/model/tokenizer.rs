@@ -62,7 +62,20 @@ impl Tokenizer {
             direction: TruncationDirection::Left,
         };
         inner.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { inner, max_tokens })
+        let tokenizer = Self { inner, max_tokens };
+        if !tokenizer.survives_a_text() {
+            return Err(failed(
+                "panics on a text, as with a special token that it does not define".to_owned(),
+            ));
+        }
+        Ok(tokenizer)
+    }
+
+    /// The library reads a template whose tokens are not there, and panics where it fills it in.
+    fn survives_a_text(&self) -> bool {
+        let texts = [Text::Single("a"), Text::Pair("a", "a")];
+        let tokenise = || texts.map(|text| self.tokens(text).is_ok());
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(tokenise)).is_ok()
     }
 
     /// The tokens of a text, special tokens included.

@@ -7,6 +7,8 @@ mod answered;
 mod change;
 mod codec;
 mod embedded;
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod key;
 mod layout;
