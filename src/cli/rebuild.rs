@@ -16,7 +16,7 @@ use crate::state::{
     Change, ChangeKind, Embedded, EventLog, OpenError, Outcome, Receipts, RouterStore, Survey, UserKey,
 };
 use crate::types::config::{Config, Layers, environment};
-use crate::types::{ErrorKind, SystemClock};
+use crate::types::SystemClock;
 
 /// Changes that are judged and made at once, unless their texts have this many bytes before.
 const CHUNK: usize = 256;
@@ -170,35 +170,19 @@ async fn rebuild(
     }
 }
 
-/// Makes changes together; if a text among them can't be tokenised, one by one.
+/// Makes changes together, and counts what became of the feedback among them.
 async fn make(service: &Service, changes: Vec<Change>, done: &mut Done) -> Result<(), Failure> {
     let is_feedback = |change: &Change| matches!(change.kind, ChangeKind::Add(_));
-    let mut count = |are_feedback: &[bool], outcomes: &[Outcome]| {
-        for (_, outcome) in are_feedback.iter().zip(outcomes).filter(|(is_feedback, _)| **is_feedback) {
-            match outcome {
-                Outcome::Applied(_) => done.n_events += 1,
-                _ => done.n_refused += 1,
-            }
-        }
-    };
     let are_feedback: Vec<bool> = changes.iter().map(is_feedback).collect();
-    match service.relearn(changes.clone()).await {
-        Ok(outcomes) => {
-            count(&are_feedback, &outcomes);
-            return Ok(());
-        }
-        Err(error) if error.kind() == ErrorKind::Invalid => {}
-        Err(error) => return Err(Failure::failed(with_source(&error))),
-    }
-    let mut n_untokenizable = 0;
-    for (change, is_feedback) in changes.into_iter().zip(are_feedback) {
-        match service.relearn(vec![change]).await {
-            Ok(outcomes) => count(&[is_feedback], &outcomes),
-            Err(error) if error.kind() == ErrorKind::Invalid => n_untokenizable += 1,
+    let outcomes = service.relearn(changes).await.map_err(|error| Failure::failed(with_source(&error)))?;
+    for (outcome, _) in outcomes.into_iter().zip(are_feedback).filter(|(_, is_feedback)| *is_feedback) {
+        match outcome {
+            Ok(Outcome::Applied(_)) => done.n_events += 1,
+            Ok(_) => done.n_refused += 1,
+            Err(error) if error.code() == "untokenizable_text" => done.n_untokenizable += 1,
             Err(error) => return Err(Failure::failed(with_source(&error))),
         }
     }
-    done.n_untokenizable += n_untokenizable;
     Ok(())
 }
 

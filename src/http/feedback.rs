@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::body::{bytes, media_type, parse, require_identity, require_json};
 use super::problem::Problem;
 use super::stream;
-use crate::service::{Live, Read, rejected};
+use crate::service::{Live, Read, Settled, rejected};
 use crate::types::{Ack, Error, ErrorKind, Event};
 
 const NDJSON: &str = "application/x-ndjson";
@@ -31,7 +31,9 @@ pub(super) async fn feedback(State(live): State<Live>, request: Request) -> Resu
     if body.trim_ascii_start().starts_with(b"[") {
         let texts = parse_array(&body)?;
         let read = texts.iter().enumerate().map(|(idx, text)| read(text.get(), &format!("[{idx}]")));
-        let acks = service.settle(read.collect()).await.map_err(|unsettled| unsettled.error)?;
+        // Who looks at the status alone must not take a batch for done of which nothing could be.
+        let Settled { acks, failures } = service.settle(read.collect()).await.any()?;
+        failures.iter().for_each(Error::log);
         return Ok(Answer(acks).into_response());
     }
     let ack = match parse(&body, "") {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Service;
 use super::judge::Item;
+use super::unread::Part;
 use crate::state::Receipt;
 use crate::types::{
     AckStatus, Error, ErrorKind, Event, EventId, Feedback, Heard, HeardResponse, Mention, UserId,
@@ -41,6 +42,18 @@ impl Hearing {
             responses.filter(|(_, known)| known.is_none()).map(|(response, _)| response.text.clone());
         let responses: Vec<Arc<str>> = unknown.collect();
         (!responses.is_empty()).then(|| Item { prompt: self.heard.prompt.clone(), responses })
+    }
+
+    /// The field that a text of the item came in.
+    pub(super) fn field(&self, part: Part) -> String {
+        let unknown = self.known.iter().enumerate().filter(|(_, known)| known.is_none());
+        match part {
+            Part::Prompt => "prompt".to_owned(),
+            Part::Response(nth) => {
+                let idx = unknown.map(|(idx, _)| idx).nth(nth);
+                self.heard.field(idx.unwrap_or(nth))
+            }
+        }
     }
 }
 

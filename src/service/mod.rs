@@ -19,6 +19,7 @@ mod route;
 mod score;
 mod settle;
 mod transfer;
+mod unread;
 mod users;
 mod work;
 
@@ -32,7 +33,7 @@ use crate::types::config::{FeedbackWindow, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
 
 pub use live::{Live, Model};
-pub use settle::{Read, Unsettled, rejected};
+pub use settle::{Read, Settled, rejected};
 
 /// Everything a verb needs. One per bundle that is served, shared by all requests; state outlives the bundle.
 pub struct Service {

@@ -9,26 +9,37 @@ use crate::types::{Error, Heard};
 
 impl Service {
     /// Makes changes that were made before, in order, each at its own time. What feedback adds is judged anew, by the
-    /// function that judges it as it comes; so every one needs its texts.
+    /// function that judges it as it comes; so every one needs its texts. One that can't be judged has its own error.
     ///
     /// # Errors
-    /// When the encoder or the store can't work now, or a text can't be tokenised: then no change was made.
-    pub async fn relearn(&self, mut changes: Vec<Change>) -> Result<Vec<Outcome>, Error> {
+    /// When the encoder or the store can't work now: then no change was made.
+    pub async fn relearn(&self, changes: Vec<Change>) -> Result<Vec<Result<Outcome, Error>>, Error> {
         let heard = changes.iter().filter_map(|change| match &change.kind {
             ChangeKind::Add(event) => event.heard.clone(),
             _ => None,
         });
         let hearing = |heard: Arc<Heard>| Hearing { known: vec![None; heard.responses.len()], heard };
         let mut hearings: Vec<Hearing> = heard.map(hearing).collect();
-        let mut weighed = self.weigh(hearings.iter_mut().collect()).await?.into_iter();
-        for change in &mut changes {
-            if let ChangeKind::Add(event) = &mut change.kind
-                && event.heard.is_some()
-                && let Some(anew) = weighed.next()
-            {
-                *event = anew;
-            }
+        let mut weighed = self.weigh(hearings.iter_mut().collect()).await.into_iter();
+        let mut anew = Vec::with_capacity(changes.len());
+        let mut refused = Vec::with_capacity(changes.len());
+        for mut change in changes {
+            let judged = match &change.kind {
+                ChangeKind::Add(event) if event.heard.is_some() => weighed.next().transpose(),
+                _ => Ok(None),
+            };
+            refused.push(match judged {
+                Err(error) if error.kind().is_retryable() => return Err(error),
+                Err(error) => Some(error),
+                Ok(event) => {
+                    change.kind = event.map_or(change.kind, ChangeKind::Add);
+                    anew.push(change);
+                    None
+                }
+            });
         }
-        self.store.change(changes).await.map_err(unavailable)
+        let mut outcomes = self.store.change(anew).await.map_err(unavailable)?.into_iter();
+        let outcome = |refused: Option<Error>| refused.map_or_else(|| outcomes.next().map(Ok), |error| Some(Err(error)));
+        Ok(refused.into_iter().filter_map(outcome).collect())
     }
 }

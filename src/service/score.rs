@@ -32,7 +32,8 @@ impl Service {
             checked.push(item);
             ids.push(item_ids);
         }
-        let ask = Ask { user, context, min_version: min_version.unwrap_or_default(), objective, with_detail };
+        let min_version = min_version.unwrap_or_default();
+        let ask = Ask { user, context, min_version, objective, with_detail, ..Ask::default() };
         Ok((objective, self.route(ask, (checked, ids)).await?))
     }
 

@@ -70,24 +70,28 @@ impl Opinion {
             Self::Correction => EventKind::Correction,
         }
     }
+
+    /// The field in which a response comes, by its id or its text.
+    fn field(&self, idx: usize, is_id: bool) -> String {
+        let field = match (self, idx) {
+            (Self::Pair, 0) => "chosen",
+            (Self::Pair, _) => "rejected",
+            (Self::Thumb { .. }, _) => "response",
+            (Self::Correction, 0) => "edited",
+            (Self::Correction, _) => "original",
+            (Self::Tie | Self::Ranking | Self::Rating(_), _) => {
+                return format!("{}[{idx}]", if is_id { "response_ids" } else { "responses" });
+            }
+        };
+        if is_id { format!("{field}_id") } else { field.to_owned() }
+    }
 }
 
 impl Feedback {
     /// The field in which a response came.
     #[must_use]
     pub fn field(&self, idx: usize) -> String {
-        let is_id = matches!(self.responses.get(idx), Some(Mention::Id(_)));
-        let field = match (&self.opinion, idx) {
-            (Opinion::Pair, 0) => "chosen",
-            (Opinion::Pair, _) => "rejected",
-            (Opinion::Thumb { .. }, _) => "response",
-            (Opinion::Correction, 0) => "edited",
-            (Opinion::Correction, _) => "original",
-            (Opinion::Tie | Opinion::Ranking | Opinion::Rating(_), _) => {
-                return format!("{}[{idx}]", if is_id { "response_ids" } else { "responses" });
-            }
-        };
-        if is_id { format!("{field}_id") } else { field.to_owned() }
+        self.opinion.field(idx, matches!(self.responses.get(idx), Some(Mention::Id(_))))
     }
 }
 
@@ -108,6 +112,14 @@ pub struct Heard {
     pub responses: Vec<HeardResponse>,
     /// The opinion.
     pub opinion: Opinion,
+}
+
+impl Heard {
+    /// The field in which a response came.
+    #[must_use]
+    pub fn field(&self, idx: usize) -> String {
+        self.opinion.field(idx, self.responses.get(idx).is_some_and(|response| response.id.is_some()))
+    }
 }
 
 /// A response of a [`Heard`] feedback.
