@@ -15,8 +15,8 @@ use crate::service::{Model, Service};
 use crate::state::{
     Change, ChangeKind, Embedded, EventLog, OpenError, Outcome, Receipts, RouterStore, Survey, UserKey,
 };
-use crate::types::config::{Config, Layers, environment};
 use crate::types::SystemClock;
+use crate::types::config::{Config, Layers, environment};
 
 /// Changes that are judged and made at once, unless their texts have this many bytes before.
 const CHUNK: usize = 256;

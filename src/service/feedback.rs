@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hear::{Hearing, Unheard};
+use super::hear::{Hearing, Unheard, millis};
 use super::judge::{Item, Unjudged};
-use super::{Service, context_key, unavailable};
+use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::{Increment, pair, ranking, rating, thumb, tie};
-use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, StoreError, UserKey};
+use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, StoreError, UserKey};
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Heard, Opinion, metric};
 
 /// Events looked up without a pause on an async thread, at about 2 us each.
@@ -23,7 +23,7 @@ enum Step {
     Told(Result<Ack, Error>),
     /// A retry may come when its receipts are gone: it is none to complain about if its event is remembered, or was said
     /// before it in this batch.
-    Forgotten { event_id: EventId, user: UserKey, row: Option<Row>, error: Box<Error> },
+    Forgotten { event_id: EventId, user: UserKey, before: Before, error: Box<Error> },
     /// What the store makes of it.
     Taken(Arc<Heard>),
 }
@@ -42,13 +42,18 @@ impl Said {
     }
 
     /// The version of a row that remembers an event: the row as it was before the batch, or what the batch made of it.
-    fn remembered(&self, user: UserKey, event: EventKey, row: Option<&Row>) -> Option<u64> {
+    fn remembered(&self, user: UserKey, event: EventKey, before: Before) -> Option<u64> {
         let said = self.0.get(&user);
-        let is_remembered = row.is_some_and(|row| row.remembers(event))
-            || said.is_some_and(|(_, events)| events.contains(&event));
-        let version = row.map_or(0, |row| row.version).max(said.map_or(0, |(latest, _)| *latest));
-        is_remembered.then_some(version)
+        let is_remembered = before.is_remembered || said.is_some_and(|(_, events)| events.contains(&event));
+        is_remembered.then(|| before.version.max(said.map_or(0, |(latest, _)| *latest)))
     }
+}
+
+/// What a row said of an event before the batch. Not the row, which may be large, and asked for by many events.
+#[derive(Clone, Copy)]
+struct Before {
+    version: u64,
+    is_remembered: bool,
 }
 
 impl Service {
@@ -68,7 +73,7 @@ impl Service {
         let mut steps = Vec::with_capacity(hearings.len());
         for hearing in hearings {
             steps.push(match hearing {
-                Err(unheard) => self.unheard(unheard).await,
+                Err(unheard) => self.unheard(unheard, now_ms).await,
                 Ok(Hearing { heard, .. }) => match weighed.next().unwrap_or_else(|| Err(unanswered())) {
                     Err(error) => Step::Told(Err(error)),
                     Ok(event) => {
@@ -85,8 +90,8 @@ impl Service {
         let now_ms = self.now_ms();
         let answer = |step| match step {
             Step::Told(answer) => answer,
-            Step::Forgotten { event_id, user, row, error } => {
-                match said.remembered(user, EventKey::of(&event_id), row.as_ref()) {
+            Step::Forgotten { event_id, user, before, error } => {
+                match said.remembered(user, EventKey::of(&event_id), before) {
                     Some(version) => Ok(ack(&event_id, AckStatus::Duplicate, Some(version))),
                     None => Err(*error),
                 }
@@ -104,14 +109,21 @@ impl Service {
         steps.into_iter().map(answer).collect()
     }
 
-    async fn unheard(&self, unheard: Unheard) -> Step {
-        match unheard {
-            Unheard::Refused(error) => Step::Told(Err(error)),
-            Unheard::Acked(event_id, status) => Step::Told(Ok(ack(&event_id, status, None))),
-            Unheard::Forgotten { event_id, user, error } => match self.row(Some(&user), 0).await {
-                Ok((row, _)) => Step::Forgotten { event_id, user: UserKey::of(&user), row, error },
-                Err(error) => Step::Told(Err(error)),
-            },
+    async fn unheard(&self, unheard: Unheard, now_ms: i64) -> Step {
+        let (event_id, user, error) = match unheard {
+            Unheard::Refused(error) => return Step::Told(Err(error)),
+            Unheard::Acked(event_id, status) => return Step::Told(Ok(ack(&event_id, status, None))),
+            Unheard::Forgotten { event_id, user, error } => (event_id, user, error),
+        };
+        let since_ms = now_ms.saturating_sub(millis(self.settings.window.max_age));
+        match self.row(Some(&user), 0).await {
+            Ok((row, _)) => {
+                let is_remembered =
+                    row.as_ref().is_some_and(|row| row.remembers(EventKey::of(&event_id), since_ms));
+                let before = Before { version: row.map_or(0, |row| row.version), is_remembered };
+                Step::Forgotten { event_id, user: UserKey::of(&user), before, error }
+            }
+            Err(error) => Step::Told(Err(error)),
         }
     }
 
@@ -207,6 +219,7 @@ fn answer(event_id: &EventId, outcome: Outcome) -> Result<Ack, Error> {
             let detail = format!("there is no room for another user beside {max_users}");
             Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"))
         }
+        Outcome::Unreadable => Err(unreadable()),
     }
 }
 

@@ -142,6 +142,6 @@ fn different_prompts(feedback: &Feedback, idx: usize) -> Error {
         .with_code("different_prompts")
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

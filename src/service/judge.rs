@@ -45,6 +45,9 @@ pub(super) struct JudgedItem {
     pub(super) router_logits: Vec<f64>,
 }
 
+/// Every head's log-odds of every response of an item, shape `[n][K]`.
+type LogOdds = Vec<Vec<f64>>;
+
 /// Why an item of several has no rewards.
 #[derive(Debug)]
 pub(super) enum Unjudged {
@@ -65,8 +68,9 @@ impl Service {
     ) -> Result<Judged, Error> {
         let n_rows = self.check_rows(&items)?;
         let reading = self.read(&items, route, Spoils::All).await?;
-        let unread = (0..items.len()).find_map(|idx| Some((idx, reading.unread(idx)?)));
-        if let Some((idx, (part, unread))) = unread {
+        let unread = (0..items.len()).flat_map(|idx| reading.unread(idx).map(move |unread| (idx, unread)));
+        // Others may have been left because of it.
+        if let Some((idx, (part, unread))) = unread.min_by_key(|(_, (_, unread))| unread.is_left()) {
             return Err(unread.error(|| paths.of(idx, part)));
         }
         let bundle = self.bundle.clone();
@@ -77,7 +81,7 @@ impl Service {
 
     /// Every head's log-odds of every response, `[n][K]`, for each of any number of items. What is wrong with one is its
     /// own error, and they are judged in as many calls as they need.
-    pub(super) async fn judge_each(&self, items: Vec<Item>) -> Vec<Result<Vec<Vec<f64>>, Unjudged>> {
+    pub(super) async fn judge_each(&self, items: Vec<Item>) -> Vec<Result<LogOdds, Unjudged>> {
         let mut judged = Vec::with_capacity(items.len());
         let mut items = items.into_iter().peekable();
         loop {
@@ -98,7 +102,7 @@ impl Service {
     }
 
     /// Items that fit into one call; an error is of all of them.
-    async fn judge_part(&self, items: Arc<[Item]>) -> Result<Vec<Result<Vec<Vec<f64>>, Unjudged>>, Error> {
+    async fn judge_part(&self, items: Arc<[Item]>) -> Result<Vec<Result<LogOdds, Unjudged>>, Error> {
         let n_rows = self.check_rows(&items)?;
         let reading = self.read(&items, Route::No, Spoils::Itself).await?;
         let bundle = self.bundle.clone();
@@ -118,19 +122,15 @@ impl Service {
 }
 
 /// Scores those of the items that can be read.
-fn score_each(
-    bundle: &Bundle,
-    items: &[Item],
-    reading: &Reading,
-) -> Vec<Result<Vec<Vec<f64>>, Unjudged>> {
-    let log_odds = |judged: &Judged| -> Vec<Vec<Vec<f64>>> {
+fn score_each(bundle: &Bundle, items: &[Item], reading: &Reading) -> Vec<Result<LogOdds, Unjudged>> {
+    let log_odds = |judged: &Judged| -> Vec<LogOdds> {
         let of = |item: &JudgedItem| item.rows.clone().map(|row| judged.rewards.log_odds(row)).collect();
         judged.items.iter().map(of).collect()
     };
-    let whole = (0..items.len()).filter(|idx| reading.unread(*idx).is_none());
+    let whole = (0..items.len()).filter(|idx| reading.unread(*idx).next().is_none());
     let mut together = score(bundle, items, reading, whole).map(|judged| log_odds(&judged).into_iter());
     let each = (0..items.len()).map(|idx| {
-        if let Some((part, unread)) = reading.unread(idx) {
+        if let Some((part, unread)) = reading.unread(idx).next() {
             return Err(Unjudged::Text(part, unread.clone()));
         }
         // Where the heads fail, it may be one item that they fail on.

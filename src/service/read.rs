@@ -69,12 +69,12 @@ pub(super) struct Plan {
 }
 
 impl Reading {
-    /// The first text of an item that could not be read.
-    pub(super) fn unread(&self, item: usize) -> Option<(Part, &Unread)> {
+    /// The texts of an item that could not be read.
+    pub(super) fn unread(&self, item: usize) -> impl Iterator<Item = (Part, &Unread)> {
         let Plan { prompt, router, responses } = &self.plans[item];
         let prompts = [*prompt, *router].into_iter().flatten().map(|idx| (Part::Prompt, idx));
         let responses = responses.iter().enumerate().map(|(nth, idx)| (Part::Response(nth), *idx));
-        prompts.chain(responses).find_map(|(part, idx)| Some((part, self.texts[idx].as_ref().err()?)))
+        prompts.chain(responses).filter_map(|(part, idx)| Some((part, self.texts[idx].as_ref().err()?)))
     }
 
     /// A text of an item that could be read.

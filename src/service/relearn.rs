@@ -39,7 +39,9 @@ impl Service {
             });
         }
         let mut outcomes = self.store.change(anew).await.map_err(unavailable)?.into_iter();
-        let outcome = |refused: Option<Error>| refused.map_or_else(|| outcomes.next().map(Ok), |error| Some(Err(error)));
+        let outcome = |refused: Option<Error>| {
+            refused.map_or_else(|| outcomes.next().map(Ok), |error| Some(Err(error)))
+        };
         Ok(refused.into_iter().filter_map(outcome).collect())
     }
 }

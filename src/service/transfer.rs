@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Service;
 use super::feedback::crowded;
+use super::{Service, unreadable};
 use crate::mixture::{Ledger, Ledgers};
 use crate::state::{ChangeKind, EventKey, Outcome};
 use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
@@ -24,6 +24,7 @@ impl Service {
             Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
             Outcome::Queued => ("queued", None),
             Outcome::Crowded { max_events } => return Err(crowded(max_events)),
+            Outcome::Unreadable => return Err(unreadable()),
             _ => {
                 let detail = format!(
                     "no feedback `{id}` of `{user}` is remembered: it came before `feedback.max_age`, was replaced by an import or erased, or is still to come, and then it will not count"
@@ -40,9 +41,13 @@ impl Service {
     /// `Invalid` names the field; `Conflict` for evidence of other heads; `StoreUnavailable`.
     pub async fn import(&self, user: &UserId, ledger: LedgersView) -> Result<UserView, Error> {
         let ledgers = self.imported(ledger)?;
-        if let Outcome::Full { max_users } = self.change(user, ChangeKind::Import(ledgers)).await? {
-            let detail = format!("there is no room for another user beside {max_users}");
-            return Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"));
+        match self.change(user, ChangeKind::Import(ledgers)).await? {
+            Outcome::Full { max_users } => {
+                let detail = format!("there is no room for another user beside {max_users}");
+                return Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"));
+            }
+            Outcome::Unreadable => return Err(unreadable()),
+            _ => {}
         }
         self.user(user, None).await
     }

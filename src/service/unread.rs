@@ -47,12 +47,17 @@ pub(super) enum Paths {
 }
 
 impl Unread {
+    /// Whether another text is to blame.
+    pub(super) fn is_left(&self) -> bool {
+        matches!(self, Self::Left)
+    }
+
     /// As the caller is told; `path` is where the text is.
     pub(super) fn error(&self, path: impl FnOnce() -> String) -> Error {
         match self {
-            Self::Untokenizable(detail) => Error::new(ErrorKind::Invalid, &**detail)
-                .with_code("untokenizable_text")
-                .with_field(path()),
+            Self::Untokenizable(detail) => {
+                Error::new(ErrorKind::Invalid, &**detail).with_code("untokenizable_text").with_field(path())
+            }
             // It fails whatever the text is.
             Self::Unencoded(EncodeError::Gone) | Self::Left => {
                 model_failed("the encoder failed", EncodeError::Gone)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::UserKey;
+use super::{Row, UserKey};
 use crate::mixture::{Increment, Ledgers};
 use crate::types::{EventId, Heard};
 
@@ -84,9 +84,16 @@ pub enum Outcome {
         /// How many users the engine holds at most.
         max_users: usize,
     },
+    /// The user's row can't be read. Nothing but an erasure, which needs none, can be made of it.
+    Unreadable,
 }
 
 impl Change {
+    /// The row to make it on instead of one that can't be read: an erasure takes away all that there was.
+    pub(super) fn in_place_of_unreadable(&self, n_heads: usize) -> Option<Row> {
+        matches!(self.kind, ChangeKind::Erase).then(|| Row::new(n_heads))
+    }
+
     /// Whether it may make somebody a user who was none.
     pub(super) fn brings_a_user(&self) -> bool {
         matches!(self.kind, ChangeKind::Add(_) | ChangeKind::Import(_))

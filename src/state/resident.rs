@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 
-use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec};
+use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec, readable};
 
 /// Going through a million users takes half a second, shard by shard, and a feedback may have to wait for its own: 4 ms
 /// at worst as measured, against 60 ms with 8 shards.
@@ -73,7 +73,7 @@ impl Resident {
     /// else can see the row, and gives the change's position.
     ///
     /// # Errors
-    /// What `load` says, and a row that can't be read. Nothing has changed then.
+    /// What `load` says, unless it is of this row alone. Nothing has changed then.
     pub(super) fn change(
         &self,
         change: &Change,
@@ -84,7 +84,7 @@ impl Resident {
             Entry::Occupied(mut place) => {
                 let place = place.get_mut();
                 place.is_used();
-                let before = self.decode(change.user, &place.bytes)?;
+                let before = readable(self.decode(change.user, &place.bytes))?;
                 let (outcome, after) = self.changed(before, change);
                 if let Some(bytes) = after {
                     *place = Place::new(Held { lsn: keep(), bytes });
@@ -92,13 +92,14 @@ impl Resident {
                 Ok(outcome)
             }
             Entry::Vacant(slot) => {
-                let loaded = load()?;
+                let loaded = readable(load())?;
                 let before = match &loaded {
-                    Some(held) => self.decode(change.user, &held.bytes)?,
-                    None => Row::new(self.rules.n_heads),
+                    Some(Some(held)) => readable(self.decode(change.user, &held.bytes))?,
+                    Some(None) => Some(Row::new(self.rules.n_heads)),
+                    None => None,
                 };
                 let (outcome, after) = self.changed(before, change);
-                let held = after.map(|bytes| Held { lsn: keep(), bytes }).or(loaded);
+                let held = after.map(|bytes| Held { lsn: keep(), bytes }).or_else(|| loaded.flatten());
                 if let Some(held) = held {
                     self.n_resident.fetch_add(1, Ordering::Relaxed);
                     slot.insert(Place::new(held));
@@ -111,7 +112,13 @@ impl Resident {
     /// Makes a change that was made before, if the row, which is resident if there is one, does not have it yet.
     pub(super) fn replay(&self, change: &Change, lsn: u64) -> Result<(), StoreError> {
         if self.rows.get(&change.user).is_none_or(|place| place.lsn() < lsn) {
-            self.change(change, || Ok(None), || lsn)?;
+            let outcome = self.change(change, || Ok(None), || lsn)?;
+            if outcome == Outcome::Unreadable
+                && let Some(held) = self.peek(change.user)
+            {
+                // It was acked, and would be lost without a word.
+                self.decode(change.user, &held.bytes)?;
+            }
         }
         Ok(())
     }
@@ -121,15 +128,20 @@ impl Resident {
         (self.rules, self.max_users) = (rules, max_users);
     }
 
-    /// What became of the change, and the row after it if it is another.
-    fn changed(&self, mut row: Row, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
-        let was_there = !row.is_tombstone();
-        if !was_there && self.n_users() >= self.max_users && change.brings_a_user() {
-            return (Outcome::Full { max_users: self.max_users }, None);
-        }
+    /// What became of the change, and the row after it if it is another. Without a row, there is one that can't be read.
+    fn changed(&self, before: Option<Row>, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
+        // Few tombstones are kept: what can't be read is taken to have been somebody.
+        let was_there = before.as_ref().is_none_or(|row| !row.is_tombstone());
+        let Some(mut row) = before.or_else(|| change.in_place_of_unreadable(self.rules.n_heads)) else {
+            return (Outcome::Unreadable, None);
+        };
         let outcome = row.change(change, &self.rules);
         if !outcome.changes_the_row() {
             return (outcome, None);
+        }
+        // Last: what would not bring anybody anyway is told as it is.
+        if !was_there && !row.is_tombstone() && self.n_users() >= self.max_users {
+            return (Outcome::Full { max_users: self.max_users }, None);
         }
         match (was_there, !row.is_tombstone()) {
             (false, true) => _ = self.n_users.fetch_add(1, Ordering::Relaxed),

@@ -75,10 +75,16 @@ impl Row {
         }
     }
 
-    /// Whether an event with this key is remembered, be it one that does not count.
+    /// Whether an event with this key that happened since then is remembered, be it one that does not count. What is
+    /// older is forgotten by the next change.
     #[must_use]
-    pub fn remembers(&self, key: EventKey) -> bool {
-        self.recent.find(key).is_some()
+    pub fn remembers(&self, key: EventKey, since_ms: i64) -> bool {
+        self.recent.find(key).is_some_and(|frame| frame.at_ms >= since_ms)
+    }
+
+    /// Whether what happened at this time does not count any more, be it new.
+    pub(super) fn is_late(&self, at_ms: i64) -> bool {
+        self.horizon_ms.is_some_and(|horizon_ms| at_ms < horizon_ms)
     }
 
     /// Whether the row says nothing: it is only there to refuse what must not count.
@@ -105,7 +111,7 @@ impl Row {
         if self.recent.find(event.key).is_some() {
             return Outcome::Duplicate(self.version);
         }
-        if self.horizon_ms.is_some_and(|horizon_ms| event.at_ms < horizon_ms) {
+        if self.is_late(event.at_ms) {
             return Outcome::Late;
         }
         if self.n_remembered(|mark| mark != Mark::Void) >= rules.max_events {

@@ -15,6 +15,7 @@ mod ids;
 mod key;
 mod objective;
 mod prompt;
+mod resent;
 mod score;
 mod secret;
 mod stale;
@@ -32,6 +33,7 @@ pub use ids::{EventId, UserId};
 pub use key::key64;
 pub use objective::{Objective, ObjectiveKind, Over, ShareOf};
 pub use prompt::{Message, Role, routed};
+pub use resent::Resent;
 pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,
     ScoreRequest, ScoredItem,

@@ -25,7 +25,10 @@ use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
 use super::journal::{DataDir, Heads, Journal, OpenError};
 use super::resident::Resident;
-use super::{Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
+use super::{
+    CHANGES_AT_ONCE, Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey,
+    readable,
+};
 use crate::types::Clock;
 
 /// A longer tail of the journal would make a restart slow: about a second here.
@@ -142,7 +145,7 @@ impl Core {
         for (user, held) in self.rows.first(n)? {
             // What is resident is newer, be it only a tombstone.
             if !self.resident.contains(user) {
-                rows.insert(user, self.resident.decode(user, &held.bytes)?);
+                rows.extend(readable(self.resident.decode(user, &held.bytes))?.map(|row| (user, row)));
             }
         }
         Ok(rows.into_values().take(n).collect())
@@ -176,7 +179,14 @@ impl RouterStore for Embedded {
         }
         let is_resident = |change: &Change| self.core.resident.contains(change.user);
         let (outcomes, lsn) = if self.core.checkpoint() == 0 || changes.iter().all(is_resident) {
-            self.core.change(&changes)?
+            let (mut outcomes, mut last_lsn) = (Vec::with_capacity(changes.len()), 0);
+            for changes in changes.chunks(CHANGES_AT_ONCE) {
+                let (made, lsn) = self.core.change(changes)?;
+                outcomes.extend(made);
+                last_lsn = last_lsn.max(lsn);
+                tokio::task::yield_now().await;
+            }
+            (outcomes, last_lsn)
         } else {
             let core = self.core.clone();
             blocking(move || core.change(&changes)).await?

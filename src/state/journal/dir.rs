@@ -65,6 +65,11 @@ impl DataDir {
         self.path.join("outbox")
     }
 
+    /// Where what was in the outbox is kept that can never be made.
+    pub(in crate::state) fn dead_letters(&self) -> PathBuf {
+        self.path.join("dead_letters")
+    }
+
     /// The file of rows.
     pub(in crate::state) fn rows(&self) -> PathBuf {
         self.path.join("rows.redb")
