@@ -187,7 +187,7 @@ async fn open_store(
             let open = tokio::task::spawn_blocking(move || Embedded::open(config, clock));
             Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
         }
-        Engine::Valkey => Ok(Arc::new(ValkeyStore::open(parts::valkey(config, model)?).await?)),
+        Engine::Valkey => Ok(Arc::new(ValkeyStore::open(parts::valkey(config, model, clock)?).await?)),
     }
 }
 

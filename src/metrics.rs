@@ -169,6 +169,10 @@ fn describe() {
         metric::STORE_UNAVAILABLE,
         "Times that the store could not be read or written for a request"
     );
+    describe_counter!(
+        metric::UNREADABLE_ROWS,
+        "Times that a user's row was found damaged; the log says whose"
+    );
     describe_gauge!(metric::RECEIPTS, "Responses remembered by id now");
     describe_gauge!(metric::RECEIPT_BYTES, Unit::Bytes, "About how much memory they hold");
     describe_gauge!(metric::STORE_UP, "1 while the shared store can be reached, 0 while it can't");
@@ -179,6 +183,10 @@ fn describe() {
     describe_counter!(
         metric::STALE_READS,
         "Rows that were older than promised, or missing, because the store could not be reached"
+    );
+    describe_counter!(
+        metric::OUTBOX_REFUSED,
+        "Changes that had waited in the outbox and can't be made any more, by reason: late, or unreadable_row, which are in `state.data_dir`/dead_letters"
     );
     describe_gauge!(metric::OUTBOX_EVENTS, "Changes that wait in the outbox for the shared store");
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served, 0 for those that it has replaced");

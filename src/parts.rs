@@ -10,7 +10,7 @@ use crate::model::{Bundle, BundleProblems, Encoder, Runtime, RuntimeError};
 use crate::service::{Model, Settings};
 use crate::state::{EmbeddedConfig, Heads, OpenError, Receipts, Rules, ValkeyConfig};
 use crate::types::config::Config;
-use crate::types::{Encode, key64};
+use crate::types::{Clock, Encode, key64};
 
 /// Why there is no model.
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +134,7 @@ pub fn embedded(config: &Config, model: &Model) -> EmbeddedConfig {
 ///
 /// # Errors
 /// When the file of certificates can't be read.
-pub fn valkey(config: &Config, model: &Model) -> Result<ValkeyConfig, OpenError> {
+pub fn valkey(config: &Config, model: &Model, clock: Arc<dyn Clock>) -> Result<ValkeyConfig, OpenError> {
     let (state, valkey) = (&config.state, &config.valkey);
     let ca_pem = valkey.ca_file.as_ref().map(std::fs::read).transpose();
     Ok(ValkeyConfig {
@@ -154,5 +154,7 @@ pub fn valkey(config: &Config, model: &Model) -> Result<ValkeyConfig, OpenError>
         cached_users: state.resident_users.get(),
         outbox: (!state.data_dir.as_os_str().is_empty()).then(|| state.data_dir.clone()),
         is_sync: state.is_sync,
+        erase_within: config.events.erase_within,
+        clock,
     })
 }

@@ -327,6 +327,75 @@ async fn a_flipped_byte_of_the_file_of_rows_is_never_served() {
     assert!(n_found > 0);
 }
 
+/// Puts bytes that are no row in the place of a user's.
+fn spoil(dir: &Path, n: usize) {
+    let rows = redb::TableDefinition::<[u8; 16], &[u8]>::new("rows");
+    let database = redb::Database::open(dir.join("rows.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(rows).unwrap().insert(user(n).as_bytes(), &b"garbage"[..]).unwrap();
+    write.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_can_not_be_read_is_its_users_trouble_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change((0..6).map(|id| add(id % 3, id)).collect()).await.unwrap();
+    store.close().await;
+    drop(store);
+    spoil(dir.path(), 1);
+    let store =
+        open(EmbeddedConfig { checkpoint_every: Duration::from_millis(1), ..config(dir.path()) }).unwrap();
+    let outcomes = store.change(vec![add(1, 10), retract(1, 1), add(2, 11)]).await.unwrap();
+    assert_eq!(outcomes, [Outcome::Unreadable, Outcome::Unreadable, Outcome::Applied(3)]);
+    assert!(store.get(user(1), 0).await.unwrap_err().is_of_one_row());
+    let mut others = vec![];
+    for n in [0, 2] {
+        others.push(store.get(user(n), 0).await.unwrap().row.unwrap());
+    }
+    let sample = store.sample(10).await.unwrap();
+    assert!(sample.len() == 2 && others.iter().all(|row| sample.contains(row)));
+    // Checkpoints and sweeps go on.
+    assert_eq!(store.trouble(), None);
+
+    // To forget somebody nothing of theirs need be read.
+    assert_eq!(store.change(vec![erase(1, 50)]).await.unwrap(), [Outcome::Applied(1)]);
+    let killed = copy(dir.path());
+    for store in [store, open(config(killed.path())).unwrap()] {
+        let outcomes = store.change(vec![add(1, 10), add(1, 60)]).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Late, Outcome::Applied(2)]);
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_that_can_not_be_read_does_not_stop_the_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change(vec![add(0, 0), add(1, 1), erase(0, 5), erase(1, 5)]).await.unwrap();
+    store.close().await;
+    drop(store);
+    let tombstones = redb::TableDefinition::<[u8; 16], &[u8]>::new("tombstones");
+    let database = redb::Database::open(dir.path().join("rows.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(tombstones).unwrap().insert(user(1).as_bytes(), &b"garbage"[..]).unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let soon = EmbeddedConfig { erase_within: Duration::from_millis(1), ..config(dir.path()) };
+    let later = 2 * RULES.max_age_ms;
+    let store = Embedded::open(soon.clone(), FakeClock::at(later)).unwrap();
+    // The keeper's first round sweeps, and this is done in the first or a later one.
+    store.change(vec![add(2, 2), erase(2, later)]).await.unwrap();
+    while holds(&dir.path().join("journal"), "user-2") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.trouble(), None);
+    store.close().await;
+    drop(store);
+    let store = Embedded::open(soon, FakeClock::at(later)).unwrap();
+    assert_eq!(store.get(user(0), 0).await.unwrap().row, None);
+    assert!(store.get(user(1), 0).await.unwrap_err().is_of_one_row());
+}
+
 #[tokio::test]
 async fn a_directory_has_one_owner() {
     let dir = tempfile::tempdir().unwrap();

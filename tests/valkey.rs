@@ -11,7 +11,7 @@ use common::changes::{K, RULES, add, erase, event, replace, retract, user};
 use common::valkey::{Valkey, config};
 use micro_reward::mixture::{Decay, Ledgers};
 use micro_reward::state::{
-    Change, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, StoreError, UserKeys,
+    Change, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, Rules, StoreError, UserKeys,
     ValkeyConfig, ValkeyStore,
 };
 use micro_reward::types::UserId;
@@ -330,9 +330,99 @@ async fn a_row_that_rots_is_an_error_of_its_user_alone() {
     let bytes: Vec<u8> = connection.get(&key).await.unwrap();
     let _: () = connection.setrange(&key, 12, vec![bytes[12] ^ 1]).await.unwrap();
     let store = open(patient(&server)).await;
-    assert!(matches!(store.get(user(1), 0).await, Err(StoreError::Damaged { .. })));
-    assert!(matches!(store.change(vec![add(1, 2)]).await, Err(StoreError::Damaged { .. })));
-    assert_eq!(one(&store, add(2, 1)).await, Outcome::Applied(1));
+    // As is a key that holds something else than a row.
+    let _: () = connection.rpush(format!("t:{:016x}:{}", 7, user(3)), "x").await.unwrap();
+    for n in [1, 3] {
+        assert!(matches!(store.get(user(n), 0).await, Err(StoreError::Damaged { .. })));
+        let outcomes = store.change(vec![add(n, 2), retract(n, 1), add(2, n)]).await.unwrap();
+        assert!(matches!(outcomes[..], [Outcome::Unreadable, Outcome::Unreadable, Outcome::Applied(_)]));
+    }
+    assert_eq!(store.trouble(), None);
+    assert_eq!(store.sample(10).await.unwrap(), [row(&store, 2).await.unwrap()]);
+    // To forget somebody nothing of theirs need be read.
+    assert_eq!(one(&store, erase(1, 50)).await, Outcome::Applied(1));
+    assert_eq!(store.n_users(), 1);
+    assert_eq!(one(&store, add(1, 2)).await, Outcome::Late);
+    assert_eq!(one(&store, add(1, 60)).await, Outcome::Applied(2));
+}
+
+/// The lines of the dead letters.
+fn dead_letters(dir: &tempfile::TempDir) -> Vec<serde_json::Value> {
+    let path = dir.path().join("data/dead_letters/unreadable_row.ndjson");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_outbox_sets_aside_what_is_of_a_row_that_can_not_be_read() {
+    let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
+    let store = open(with_outbox(&server, &dir)).await;
+    store.change(vec![add(1, 1), add(2, 1)]).await.unwrap();
+    let key = |n| format!("t:{:016x}:{}", 7, user(n));
+    let _: () = server.connect().await.set(key(1), "garbage").await.unwrap();
+    server.kill();
+    let changes = vec![add(1, 2), add(2, 2), retract(1, 1), add(1, 3), add(2, 3)];
+    assert_eq!(store.change(changes).await.unwrap(), [Outcome::Queued; 5]);
+    server.restart();
+    until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
+    assert_eq!(row(&store, 2).await.unwrap().ledgers, ledgers(2, 1..4));
+    until("the outbox's ease", || async { store.trouble().is_none() }).await;
+    let kept = dead_letters(&dir);
+    let ids: Vec<_> = kept.iter().map(|line| line["event_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["event-2", "event-3"]);
+    assert!(kept.iter().all(|line| line["user"] == "user-1" && line["chosen"] == "thanks"));
+    // An erasure takes them along.
+    assert!(matches!(one(&store, erase(1, 50)).await, Outcome::Applied(_)));
+    assert_eq!(dead_letters(&dir), Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
+async fn dead_letters_of_who_is_erased_on_another_replica_leave_too() {
+    let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
+    let soon = ValkeyConfig { erase_within: Duration::from_millis(1), ..with_outbox(&server, &dir) };
+    let store = open(soon).await;
+    let key = |n| format!("t:{:016x}:{}", 7, user(n));
+    for n in [1, 2] {
+        let _: () = server.connect().await.set(key(n), "garbage").await.unwrap();
+    }
+    server.kill();
+    assert_eq!(store.change(vec![add(1, 2), add(2, 3)]).await.unwrap(), [Outcome::Queued; 2]);
+    server.restart();
+    until("dead letters", || async { dead_letters(&dir).len() == 2 }).await;
+    let other = open(config(&server, "t")).await;
+    assert!(matches!(one(&other, erase(1, 50)).await, Outcome::Applied(_)));
+    until("the other's alone", || async { dead_letters(&dir).len() == 1 }).await;
+    assert_eq!(dead_letters(&dir)[0]["user"], "user-2");
+}
+
+#[tokio::test]
+async fn what_finds_no_room_waits_in_the_outbox_and_holds_up_nobody() {
+    let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
+    let clock = common::FakeClock::at(100);
+    let rules = Rules { max_events: 3, ..RULES };
+    let strict = || ValkeyConfig { rules, max_users: 2, clock: clock.clone(), ..with_outbox(&server, &dir) };
+    let store = open(strict()).await;
+    store.change((0..3).map(|id| add(1, id)).chain([add(2, 1)]).collect()).await.unwrap();
+    let config = strict();
+    server.kill();
+    // The first user has said too much, for the third there is no room, and the second is behind both.
+    let changes = vec![add(1, 3), add(3, 1), add(2, 2)];
+    assert_eq!(store.change(changes).await.unwrap(), [Outcome::Queued; 3]);
+    server.restart();
+    until("the second user's", || async { row(&store, 2).await.unwrap().ledgers == ledgers(2, 1..3) }).await;
+    assert_eq!(row(&store, 1).await.unwrap().ledgers, ledgers(1, 0..3));
+    assert_eq!(row(&store, 3).await, None);
+    // They wait across a restart too.
+    store.close().await;
+    let store = reopen(store, config).await.unwrap();
+    assert!(n_segments_with_events(&dir) > 0);
+    clock.advance(RULES.max_age_ms + 1);
+    until("what has aged", || async { row(&store, 1).await.unwrap().ledgers == ledgers(1, 0..4) }).await;
+    assert_eq!(row(&store, 3).await, None);
+    one(&store, erase(2, 50)).await;
+    until("room for the third", || async { row(&store, 3).await.is_some() }).await;
+    assert_eq!(row(&store, 3).await.unwrap().ledgers, ledgers(3, [1]));
+    until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
 }
 
 #[tokio::test]

@@ -223,7 +223,7 @@ mod tests {
         lane.push(vec![(TextKey([1; 16]), tokens.clone()), (TextKey([2; 16]), tokens)]);
         let encoders = Encoders { all: vec![Box::new(Panics)], small: Vec::new() };
         let workers = Workers::spawn(&queue, encoders).unwrap();
-        assert_eq!(lane.answers().all().await, Err(EncodeError::Gone));
+        assert_eq!(lane.answers().all().await, [Err(EncodeError::Gone), Err(EncodeError::Gone)]);
         workers.stop();
         assert_eq!(workers.liveness().dead().as_deref(), Some("model thread 0"));
     }

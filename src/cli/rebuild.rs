@@ -16,8 +16,8 @@ use crate::state::{
     Change, ChangeKind, Embedded, EventKey, EventLog, LedgerEvent, OpenError, Outcome, Receipts, RouterStore,
     Survey, UserKey, UserKeys, Withdrawal, Withdrawn,
 };
+use crate::types::SystemClock;
 use crate::types::config::{Config, Layers, environment};
-use crate::types::{ErrorKind, SystemClock};
 
 /// Changes that are judged and made at once, unless their texts have this many bytes before.
 const CHUNK: usize = 256;
@@ -144,7 +144,7 @@ async fn rebuild(
                 }
                 None => {
                     done.n_without_texts += 1;
-                    let Some(takes_back) = taking_back(&change) else { continue };
+                    let Some(takes_back) = change.taking_back() else { continue };
                     change = takes_back;
                 }
             },
@@ -210,30 +210,23 @@ fn names(log: &EventLog, keys: &UserKeys) -> Result<HashMap<UserKey, UserKey>, F
     Ok(names)
 }
 
-/// Makes changes together; if a text among them can't be tokenised, one by one.
+/// Makes changes together, and counts what became of the feedback among them.
 async fn make(
     service: &Service,
     mut changes: Vec<Change>,
     survey: &Survey,
     done: &mut Done,
 ) -> Result<(), Failure> {
-    match service.relearn(&mut changes).await {
-        Ok(outcomes) => {
-            changes.iter().zip(outcomes).for_each(|(change, outcome)| done.count(change, outcome, survey));
-            return Ok(());
-        }
-        Err(error) if error.kind() == ErrorKind::Invalid => {}
-        Err(error) => return Err(Failure::failed(with_source(&error))),
-    }
-    for mut change in changes {
-        match service.relearn(std::slice::from_mut(&mut change)).await {
-            Ok(outcomes) => outcomes.into_iter().for_each(|outcome| done.count(&change, outcome, survey)),
-            Err(error) if error.kind() == ErrorKind::Invalid => {
+    let outcomes =
+        service.relearn(&mut changes).await.map_err(|error| Failure::failed(with_source(&error)))?;
+    for (change, outcome) in changes.iter().zip(outcomes) {
+        match outcome {
+            Ok(outcome) => done.count(change, outcome, survey),
+            Err(error) if error.code() == "untokenizable_text" => {
                 done.n_untokenizable += 1;
-                if let Some(mut takes_back) = taking_back(&change) {
-                    let relearnt = service.relearn(std::slice::from_mut(&mut takes_back)).await;
-                    let outcomes = relearnt.map_err(|error| Failure::failed(with_source(&error)))?;
-                    outcomes.into_iter().for_each(|outcome| done.count(&takes_back, outcome, survey));
+                // It takes back what it replaces all the same.
+                if let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &change.kind {
+                    done.forget(change.user, *replaced);
                 }
             }
             Err(error) => return Err(Failure::failed(with_source(&error))),
@@ -242,19 +235,13 @@ async fn make(
     Ok(())
 }
 
-/// What is left of a feedback that can't be judged: what it replaces does not count.
-fn taking_back(change: &Change) -> Option<Change> {
-    let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &change.kind else { return None };
-    Some(Change { kind: ChangeKind::Retract(*replaced), ..*change })
-}
-
 impl Done {
     fn count(&mut self, change: &Change, outcome: Outcome, survey: &Survey) {
         match (&change.kind, outcome) {
             (ChangeKind::Add(event), Outcome::Applied(_) | Outcome::Replaced(_)) => {
                 self.n_events += 1;
                 if let (Some(replaced), Outcome::Replaced(_)) = (event.replaces, outcome) {
-                    self.added.get_mut(&(change.user, replaced)).and_then(Vec::pop);
+                    self.forget(change.user, replaced);
                 }
                 if survey.withdrawn.contains(&event.key) {
                     let LedgerEvent { at_ms, context, increment, .. } = event.clone();
@@ -264,11 +251,14 @@ impl Done {
             }
             (ChangeKind::Add(_), _) => self.n_refused += 1,
             // The row still knew the last of them.
-            (ChangeKind::Retract(key), Outcome::Applied(_)) => {
-                self.added.get_mut(&(change.user, *key)).and_then(Vec::pop);
-            }
+            (ChangeKind::Retract(key), Outcome::Applied(_)) => self.forget(change.user, *key),
             _ => {}
         }
+    }
+
+    /// The row has taken back the last event with this key by itself.
+    fn forget(&mut self, user: UserKey, key: EventKey) {
+        _ = self.added.get_mut(&(user, key)).and_then(Vec::pop);
     }
 }
 

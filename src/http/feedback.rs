@@ -12,7 +12,7 @@ use super::inflate::plain;
 use super::problem::Problem;
 use super::stream;
 use super::whole::{Whole, bodies, off_if_large};
-use crate::service::{Live, Read, rejected};
+use crate::service::{Live, Read, Settled, rejected};
 use crate::types::{Ack, Error, Event};
 
 /// What a body holds.
@@ -37,7 +37,9 @@ pub(super) async fn feedback(State(live): State<Live>, request: Request) -> Resu
     let service = live.now();
     match Whole::read(request).await?.parse(sent).await? {
         Sent::Many(read) => {
-            let acks = service.settle(read?).await.map_err(|unsettled| unsettled.error)?;
+            // Who looks at the status alone must not take a batch for done of which nothing could be.
+            let Settled { acks, failures } = service.settle(read?).await.any()?;
+            failures.iter().for_each(Error::log);
             let named = acks.into_iter().enumerate().map(|(idx, ack)| ack.within(&format!("[{idx}]")));
             Ok(Answer(named.collect::<Vec<Ack>>()).into_response())
         }

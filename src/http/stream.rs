@@ -18,7 +18,7 @@ use tokio_util::io::StreamReader;
 use super::feedback;
 use super::inflate::corruption;
 use super::lines::Lines;
-use crate::service::{Live, Read, Service, rejected};
+use crate::service::{Live, Read, Service, Settled, rejected};
 use crate::types::{Error, Held};
 
 /// Lines that are settled together: one fsync for all of them.
@@ -87,10 +87,8 @@ async fn next(source: &mut Source) -> Option<Result<String, Error>> {
 }
 
 async fn ack_lines(service: Arc<Service>, batch: Vec<Read>) -> Bytes {
-    let acks = service.settle(batch).await.unwrap_or_else(|unsettled| {
-        unsettled.error.log();
-        unsettled.acks
-    });
+    let Settled { acks, failures } = service.settle(batch).await;
+    failures.iter().for_each(Error::log);
     let mut lines = Vec::new();
     for ack in acks {
         // A struct of texts and numbers always serialises.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Service;
 use super::judge::Item;
+use super::unread::Part;
 use crate::state::Receipt;
 use crate::types::{
     AckStatus, Error, ErrorKind, Event, EventId, Feedback, Heard, HeardResponse, Mention, UserId,
@@ -44,6 +45,18 @@ impl Hearing {
             responses.filter(|(_, known)| known.is_none()).map(|(response, _)| response.text.clone());
         let responses: Vec<Arc<str>> = unknown.collect();
         (!responses.is_empty()).then(|| Item { prompt: self.heard.prompt.clone(), responses })
+    }
+
+    /// The field that a text of the item came in.
+    pub(super) fn field(&self, part: Part) -> String {
+        let unknown = self.known.iter().enumerate().filter(|(_, known)| known.is_none());
+        match part {
+            Part::Prompt => "prompt".to_owned(),
+            Part::Response(nth) => {
+                let idx = unknown.map(|(idx, _)| idx).nth(nth);
+                self.heard.field(idx.unwrap_or(nth))
+            }
+        }
     }
 }
 
@@ -136,6 +149,6 @@ fn different_prompts(feedback: &Feedback, idx: usize) -> Error {
         .with_code("different_prompts")
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -20,6 +20,7 @@ mod route;
 mod score;
 mod settle;
 mod transfer;
+mod unread;
 mod users;
 mod work;
 
@@ -33,7 +34,7 @@ use crate::types::config::{FeedbackWindow, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
 
 pub use live::{Live, Model};
-pub use settle::{Read, Unsettled, rejected};
+pub use settle::{Read, Settled, rejected};
 
 /// Everything a verb needs. One per bundle that is served, shared by all requests; state outlives the bundle.
 pub struct Service {
@@ -227,6 +228,14 @@ fn context_key(context: Option<&str>) -> Option<u64> {
 }
 
 fn unavailable(error: StoreError) -> Error {
+    if error.is_of_one_row() {
+        return unreadable().with_source(error);
+    }
     metrics::counter!(metric::STORE_UNAVAILABLE).increment(1);
     Error::new(ErrorKind::StoreUnavailable, "the ledgers can't be read or written now").with_source(error)
+}
+
+/// A user's row is damaged. Sending it again does not help, other than after the row was mended or the user erased.
+fn unreadable() -> Error {
+    Error::new(ErrorKind::Internal, "what is kept of this user can't be read").with_code("unreadable_row")
 }

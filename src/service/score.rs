@@ -34,7 +34,8 @@ impl Service {
             ids.push(item_ids);
         }
         check_ids(&checked, &ids, |item, response| format!("items[{item}].responses[{response}]")).await?;
-        let ask = Ask { user, context, min_version: min_version.unwrap_or_default(), objective, with_detail };
+        let min_version = min_version.unwrap_or_default();
+        let ask = Ask { user, context, min_version, objective, with_detail, ..Ask::default() };
         Ok((objective, self.route(ask, (checked, ids)).await?))
     }
 

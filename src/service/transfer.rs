@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::feedback::{crowded, full, full_of_strangers};
-use super::{Service, unavailable};
+use super::{Service, unavailable, unreadable};
 use crate::mixture::{Ledger, Ledgers};
 use crate::state::{ChangeKind, EventKey, Outcome, StoreError};
 use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
@@ -29,6 +29,7 @@ impl Service {
                 return Err(crowded(max_events, until_ms, self.now_ms()));
             }
             Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
+            Outcome::Unreadable => return Err(unreadable()),
             _ => {
                 let kept = match self.store.events() {
                     Some(_) => "its raw event is no longer kept (`events.retention`)",
@@ -49,8 +50,10 @@ impl Service {
     /// `Invalid` names the field; `Conflict` for evidence of other heads; `StoreUnavailable`.
     pub async fn import(&self, user: &UserId, ledger: LedgersView) -> Result<UserView, Error> {
         let ledgers = self.imported(ledger)?;
-        if let Outcome::Full { max_users } = self.change(user, ChangeKind::Import(ledgers)).await? {
-            return Err(full(max_users));
+        match self.change(user, ChangeKind::Import(ledgers)).await? {
+            Outcome::Full { max_users } => return Err(full(max_users)),
+            Outcome::Unreadable => return Err(unreadable()),
+            _ => {}
         }
         self.user(user, None).await
     }

@@ -1,9 +1,11 @@
 //! /users: what is known of somebody, and forgetting it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::feedback::full_of_strangers;
-use super::{Service, context_key, unavailable};
+use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::Ledger;
 use crate::state::{Change, ChangeKind, Outcome};
 use crate::types::{Erased, Error, ErrorKind, UserId, UserView};
@@ -57,23 +59,37 @@ impl Service {
         })
     }
 
-    /// Forgets everything about a user. Doing it twice is no error.
+    /// Forgets everything about a user. Doing it twice is no error. Once begun it goes on to its end, whoever hangs up: a
+    /// row that is erased must not leave receipts behind.
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub async fn erase(&self, user: &UserId) -> Result<Erased, Error> {
-        let row = self.row(Some(user), 0).await?.0.filter(|row| !row.is_tombstone());
+    pub async fn erase(self: &Arc<Self>, user: &UserId) -> Result<Erased, Error> {
+        let (service, user) = (self.clone(), user.clone());
+        let erasure = tokio::spawn(async move { service.erase_all(&user).await });
+        erasure.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Internal, "the erasure ended early").with_source(error))
+        })
+    }
+
+    async fn erase_all(&self, user: &UserId) -> Result<Erased, Error> {
+        let (existed, n) = match self.row(Some(user), 0).await {
+            Ok((row, _)) => {
+                let row = row.filter(|row| !row.is_tombstone());
+                (row.is_some(), row.map_or(0, |row| row.ledgers.n_events()))
+            }
+            // How much it says can't be known, and it goes all the same.
+            Err(error) if error.code() == unreadable().code() => (true, 0),
+            Err(error) => return Err(error),
+        };
         let outcome = self.change(user, ChangeKind::Erase).await?;
         self.receipts.forget(user).await;
-        if let Outcome::Full { max_users } = outcome {
-            return Err(full_of_strangers(max_users));
+        match outcome {
+            Outcome::Unreadable => return Err(unreadable()),
+            Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
+            _ => {}
         }
-        Ok(Erased {
-            user: user.to_string(),
-            existed: row.is_some(),
-            n: row.map_or(0, |row| row.ledgers.n_events()),
-            erased_at: self.clock.now().to_string(),
-        })
+        Ok(Erased { user: user.to_string(), existed, n, erased_at: self.clock.now().to_string() })
     }
 
     /// Makes one change of a user's row.

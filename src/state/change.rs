@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::UserKey;
+use super::{Row, UserKey};
 use crate::mixture::{Increment, Ledgers};
 use crate::types::{EventId, Heard};
 
@@ -127,9 +127,23 @@ pub enum Outcome {
         /// How many users the engine holds at most.
         max_users: usize,
     },
+    /// The user's row can't be read. Nothing but an erasure, which needs none, can be made of it.
+    Unreadable,
 }
 
 impl Change {
+    /// What is left of feedback that can't be judged: what it replaces does not count.
+    #[must_use]
+    pub fn taking_back(&self) -> Option<Self> {
+        let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &self.kind else { return None };
+        Some(Self { kind: ChangeKind::Retract(*replaced), ..*self })
+    }
+
+    /// The row to make it on instead of one that can't be read: an erasure takes away all that there was.
+    pub(super) fn in_place_of_unreadable(&self, n_heads: usize) -> Option<Row> {
+        matches!(self.kind, ChangeKind::Erase).then(|| Row::new(n_heads))
+    }
+
     /// Whether it may make somebody a user who was none.
     pub(super) fn brings_a_user(&self) -> bool {
         matches!(self.kind, ChangeKind::Add(_) | ChangeKind::Import(_))

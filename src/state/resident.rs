@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 
-use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec};
+use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec, readable};
 
 /// Going through a million users takes half a second, shard by shard, and a feedback may have to wait for its own: 4 ms
 /// at worst as measured, against 60 ms with 8 shards.
@@ -82,7 +82,7 @@ impl Resident {
     /// else can see the row, and gives the change's position.
     ///
     /// # Errors
-    /// What `load` says, and a row that can't be read. Nothing has changed then.
+    /// What `load` says, unless it is of this row alone. Nothing has changed then.
     pub(super) fn change(
         &self,
         change: &Change,
@@ -93,18 +93,22 @@ impl Resident {
             Entry::Occupied(mut place) => {
                 let place = place.get_mut();
                 place.is_used();
-                let before = self.decode(change.user, &place.bytes)?;
-                let (outcome, after) = self.changed(Some(before), change);
+                let before = readable(self.decode(change.user, &place.bytes))?;
+                let (outcome, after) = self.changed(false, before, change);
                 if let Some(bytes) = after {
                     *place = Place::new(Held { lsn: keep(outcome), bytes });
                 }
                 Ok(outcome)
             }
             Entry::Vacant(slot) => {
-                let loaded = load()?;
-                let before = loaded.as_ref().map(|held| self.decode(change.user, &held.bytes)).transpose()?;
-                let (outcome, after) = self.changed(before, change);
-                let held = after.map(|bytes| Held { lsn: keep(outcome), bytes }).or(loaded);
+                let loaded = readable(load())?;
+                let before = match &loaded {
+                    Some(Some(held)) => readable(self.decode(change.user, &held.bytes))?,
+                    Some(None) => Some(Row::new(self.rules.n_heads)),
+                    None => None,
+                };
+                let (outcome, after) = self.changed(matches!(loaded, Some(None)), before, change);
+                let held = after.map(|bytes| Held { lsn: keep(outcome), bytes }).or_else(|| loaded.flatten());
                 if let Some(held) = held {
                     self.n_resident.fetch_add(1, Ordering::Relaxed);
                     slot.insert(Place::new(held));
@@ -117,7 +121,13 @@ impl Resident {
     /// Makes a change that was made before, if the row, which is resident if there is one, does not have it yet.
     pub(super) fn replay(&self, change: &Change, lsn: u64) -> Result<(), StoreError> {
         if self.rows.get(&change.user).is_none_or(|place| place.lsn() < lsn) {
-            self.change(change, || Ok(None), |_| lsn)?;
+            let outcome = self.change(change, || Ok(None), |_| lsn)?;
+            if outcome == Outcome::Unreadable
+                && let Some(held) = self.peek(change.user)
+            {
+                // It was acked, and would be lost without a word.
+                self.decode(change.user, &held.bytes)?;
+            }
         }
         Ok(())
     }
@@ -127,17 +137,20 @@ impl Resident {
         (self.rules, self.max_users) = (rules, max_users);
     }
 
-    /// What became of the change, and the row after it if it is another.
-    fn changed(&self, before: Option<Row>, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
-        let is_new = before.is_none();
-        let mut row = before.unwrap_or_else(|| Row::new(self.rules.n_heads));
-        let was_there = !row.is_tombstone();
-        if !was_there && !self.has_room(is_new, change) {
-            return (Outcome::Full { max_users: self.max_users }, None);
-        }
+    /// What became of the change, and the row after it if it is another. Without a row, there is one that can't be read.
+    fn changed(&self, is_new: bool, before: Option<Row>, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
+        // Few tombstones are kept: what can't be read is taken to have been somebody.
+        let was_there = before.as_ref().is_none_or(|row| !row.is_tombstone());
+        let Some(mut row) = before.or_else(|| change.in_place_of_unreadable(self.rules.n_heads)) else {
+            return (Outcome::Unreadable, None);
+        };
         let outcome = row.change(change, &self.rules);
         if !outcome.changes_the_row() {
             return (outcome, None);
+        }
+        // Last: what would not bring anybody anyway is told as it is.
+        if !was_there && !self.has_room(is_new, &row) {
+            return (Outcome::Full { max_users: self.max_users }, None);
         }
         match (was_there, !row.is_tombstone()) {
             (false, true) => {
@@ -154,12 +167,12 @@ impl Resident {
         (outcome, Some(codec::encode(&row)))
     }
 
-    /// Whether there is room for what a change of somebody who is no user may make. Anybody can take back, or erase, in the
+    /// Whether there is room for what a change has made of somebody who was no user. Anybody can take back, or erase, in the
     /// name of people who do not exist: there are at most as many tombstones of such as there may be users, and never more
     /// rows than both together. A user becomes a tombstone whatever there is, as that makes no row more.
-    fn has_room(&self, is_new: bool, change: &Change) -> bool {
+    fn has_room(&self, is_new: bool, after: &Row) -> bool {
         let (n_users, n_tombstones) = (self.n_users(), self.n_tombstones.load(Ordering::Relaxed));
-        match change.brings_a_user() {
+        match !after.is_tombstone() {
             true => {
                 let has_row = !is_new || n_users + n_tombstones < self.max_users.saturating_mul(2);
                 n_users < self.max_users && has_row

@@ -89,17 +89,23 @@ impl Row {
         }
     }
 
+    /// Whether what happened at this time does not count any more, be it new.
+    pub(super) fn is_late(&self, at_ms: i64) -> bool {
+        self.horizon_ms.is_some_and(|horizon_ms| at_ms < horizon_ms)
+    }
+
     /// Whether an event was taken back that is not remembered, and nothing that was added before has been replaced or
     /// erased since.
     pub(super) fn seeks(&self, key: EventKey) -> bool {
         self.recent.find(key).is_some_and(|frame| frame.mark == Mark::Sought)
     }
 
-    /// What becomes of an event whose id is remembered; none if it is not. The content of an event may be unknown: then it
-    /// is taken for the one that is remembered.
+    /// What becomes of an event whose id is remembered; none if it is not, or if it happened before `since_ms`: what is
+    /// older is forgotten by the next change. The content of an event may be unknown: then it is taken for the one that is
+    /// remembered.
     #[must_use]
-    pub fn known(&self, key: EventKey, content: Option<u64>) -> Option<Outcome> {
-        let frame = self.recent.find(key)?;
+    pub fn known(&self, key: EventKey, content: Option<u64>, since_ms: i64) -> Option<Outcome> {
+        let frame = self.recent.find(key).filter(|frame| frame.at_ms >= since_ms)?;
         Some(match (frame.mark, frame.content(), content) {
             (Mark::Retracted | Mark::Void | Mark::Sought, ..) => {
                 Outcome::Retracted { version: self.version, is_news: false }
@@ -130,8 +136,8 @@ impl Row {
     }
 
     fn add(&mut self, event: &LedgerEvent, now_ms: i64, rules: &Rules) -> Outcome {
-        let is_late = self.horizon_ms.is_some_and(|horizon_ms| event.at_ms < horizon_ms);
-        if let Some(known) = self.known(event.key, event.content) {
+        let is_late = self.is_late(event.at_ms);
+        if let Some(known) = self.known(event.key, event.content, i64::MIN) {
             let forestalled = |frame: Frame<'_>| matches!(frame.mark, Mark::Void | Mark::Sought);
             let is_ahead = self.recent.find(event.key).is_some_and(forestalled);
             return match event.replaces.filter(|_| is_ahead && !is_late) {

@@ -149,6 +149,20 @@ impl Error {
         Self { source: Some(source.into()), ..self }
     }
 
+    /// The same once more, for another of those that it is told to. The source stays with the first, which is logged.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let Self { kind, code, detail, field, retry_after, .. } = self;
+        Self {
+            kind: *kind,
+            code,
+            detail: detail.clone(),
+            field: field.clone(),
+            retry_after: *retry_after,
+            source: None,
+        }
+    }
+
     /// The kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {

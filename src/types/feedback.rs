@@ -77,24 +77,28 @@ impl Opinion {
             Self::Correction => EventKind::Correction,
         }
     }
+
+    /// The field in which a response comes, by its id or its text.
+    fn field(&self, idx: usize, is_id: bool) -> String {
+        let field = match (self, idx) {
+            (Self::Pair, 0) => "chosen",
+            (Self::Pair, _) => "rejected",
+            (Self::Thumb { .. }, _) => "response",
+            (Self::Correction, 0) => "edited",
+            (Self::Correction, _) => "original",
+            (Self::Tie | Self::Ranking | Self::Rating(_), _) => {
+                return format!("{}[{idx}]", if is_id { "response_ids" } else { "responses" });
+            }
+        };
+        if is_id { format!("{field}_id") } else { field.to_owned() }
+    }
 }
 
 impl Feedback {
     /// The field in which a response came.
     #[must_use]
     pub fn field(&self, idx: usize) -> String {
-        let is_id = matches!(self.responses.get(idx), Some(Mention::Id(_)));
-        let field = match (&self.opinion, idx) {
-            (Opinion::Pair, 0) => "chosen",
-            (Opinion::Pair, _) => "rejected",
-            (Opinion::Thumb { .. }, _) => "response",
-            (Opinion::Correction, 0) => "edited",
-            (Opinion::Correction, _) => "original",
-            (Opinion::Tie | Opinion::Ranking | Opinion::Rating(_), _) => {
-                return format!("{}[{idx}]", if is_id { "response_ids" } else { "responses" });
-            }
-        };
-        if is_id { format!("{field}_id") } else { field.to_owned() }
+        self.opinion.field(idx, matches!(self.responses.get(idx), Some(Mention::Id(_))))
     }
 }
 
@@ -154,6 +158,14 @@ impl Heard {
         let mut first = [0; 8];
         first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
         u64::from_le_bytes(first)
+    }
+}
+
+impl Heard {
+    /// The field in which a response came.
+    #[must_use]
+    pub fn field(&self, idx: usize) -> String {
+        self.opinion.field(idx, self.responses.get(idx).is_some_and(|response| response.id.is_some()))
     }
 }
 

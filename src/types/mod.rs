@@ -19,6 +19,7 @@ mod key;
 mod liveness;
 mod objective;
 mod prompt;
+mod resent;
 mod score;
 mod secret;
 mod slips;
@@ -40,6 +41,7 @@ pub use key::key64;
 pub use liveness::{Liveness, Part};
 pub use objective::{Objective, ObjectiveKind, Over, ShareOf};
 pub use prompt::{Message, Role, routed};
+pub use resent::Resent;
 pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,
     ScoreRequest, ScoredItem,

@@ -28,8 +28,8 @@ use self::search::{Found, Search};
 use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use super::resident::Resident;
 use super::{
-    Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys,
-    Withdrawal,
+    CHANGES_AT_ONCE, Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError,
+    UserKey, UserKeys, Withdrawal, readable,
 };
 use crate::types::{Clock, Liveness};
 
@@ -154,7 +154,14 @@ impl Core {
         }
         let is_resident = |change: &Change| self.resident.contains(change.user);
         let (outcomes, lsn) = if self.checkpoint() == 0 || changes.iter().all(is_resident) {
-            self.change(&changes)?
+            let (mut outcomes, mut last_lsn) = (Vec::with_capacity(changes.len()), 0);
+            for changes in changes.chunks(CHANGES_AT_ONCE) {
+                let (made, lsn) = self.change(changes)?;
+                outcomes.extend(made);
+                last_lsn = last_lsn.max(lsn);
+                tokio::task::yield_now().await;
+            }
+            (outcomes, last_lsn)
         } else {
             let core = self.clone();
             blocking(move || core.change(&changes)).await?
@@ -212,7 +219,7 @@ impl Core {
         for (user, held) in self.rows.first(n)? {
             // What is resident is newer, be it only a tombstone.
             if !self.resident.contains(user) {
-                rows.insert(user, self.resident.decode(user, &held.bytes)?);
+                rows.extend(readable(self.resident.decode(user, &held.bytes))?.map(|row| (user, row)));
             }
         }
         Ok(rows.into_values().take(n).collect())

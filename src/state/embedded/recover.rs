@@ -1,5 +1,6 @@
 //! From a directory to a store: the file of rows, then every frame of the journal that it does not have.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -53,8 +54,12 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     // In the order of the file, in which neighbours share a page.
     users.sort_unstable();
     users.dedup();
+    let mut unreadable = HashMap::new();
     for user in users {
-        resident.get_or_load(user, || rows.get(user))?;
+        match resident.get_or_load(user, || rows.get(user)) {
+            Err(error) if error.is_of_one_row() => _ = unreadable.insert(user, error),
+            loaded => _ = loaded?,
+        }
     }
     let mut last_lsn = checkpoint.lsn;
     let mut n_replayed = 0_u64;
@@ -62,14 +67,23 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
             .map_err(|error| damaged(path, frame.offset, &format!("a frame is no change ({error})")))?;
         resident.rule(config.rules.of_replay(max_age_ms), usize::MAX);
-        resident.replay(&change, frame.lsn)?;
-        if matches!(change.kind, ChangeKind::Erase) {
+        // An erasure needs no row that can be read, and what came before it is of no use without one.
+        let is_erasure = matches!(change.kind, ChangeKind::Erase);
+        if !unreadable.contains_key(&change.user) || is_erasure {
+            unreadable.remove(&change.user);
+            resident.replay(&change, frame.lsn)?;
+        }
+        if is_erasure {
             tasks.erase(change.user, frame.lsn, config.erase_within);
         }
         last_lsn = frame.lsn;
         n_replayed += 1;
         Ok(())
     })?;
+    // What was said after the row was saved would be lost without a word.
+    if let Some(error) = unreadable.into_values().next() {
+        return Err(error.into());
+    }
     if let Some(segment) = torn {
         segment.cut()?;
     }

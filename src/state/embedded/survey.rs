@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::events::EventLog;
 use super::rows::Rows;
 use crate::state::journal::{Heads, OpenError};
-use crate::state::{ChangeKind, EventKey, UserKey, Withdrawal, codec};
+use crate::state::{ChangeKind, EventKey, StoreError, UserKey, Withdrawal, codec, readable};
 
 /// What a data directory holds evidence of.
 #[derive(Debug, Default)]
@@ -27,8 +27,8 @@ struct Count {
 }
 
 impl EventLog {
-    /// Counts what the rows and the journal after them say, whatever heads they are of. Only of a directory that no
-    /// server uses; reads everything.
+    /// Counts what the rows and the journal after them say, whatever heads they are of; of a row that is damaged, what the
+    /// journal does. Only of a directory that no server uses; reads everything.
     ///
     /// # Errors
     /// When a file can't be read or is damaged.
@@ -40,9 +40,10 @@ impl EventLog {
             heads = Some(found);
             rows.for_each(|user, held| {
                 let row = codec::decode(&held.bytes, found.n_heads);
-                let row = row.map_err(|source| crate::state::StoreError::Row { user, source })?;
-                counts.insert(user, Count { lsn: held.lsn, n: row.ledgers.n_events() });
-                Ok(())
+                let row = row.map_err(|source| StoreError::Row { user, source });
+                if let Ok(Some(row)) = readable(row) {
+                    counts.insert(user, Count { lsn: held.lsn, n: row.ledgers.n_events() });
+                }
             })?;
         }
         let fate = self.fate()?;

@@ -83,6 +83,11 @@ impl DataDir {
         secret_of(&self.path)
     }
 
+    /// Where what was in the outbox is kept that can never be made.
+    pub(in crate::state) fn dead_letters(&self) -> PathBuf {
+        self.path.join("dead_letters")
+    }
+
     /// The file of rows.
     pub(in crate::state) fn rows(&self) -> PathBuf {
         self.path.join("rows.redb")

@@ -8,6 +8,7 @@
 //! want of the store, it says how old the row is; feedback that can't be sent goes to the outbox, if there is one.
 
 mod cache;
+mod dead_letters;
 mod drain;
 mod function;
 mod link;
@@ -38,9 +39,10 @@ use self::value::{Unreadable, Value};
 use self::writer::{Fault, Inbox, Serves, Verdict};
 use super::journal::OpenError;
 use super::{
-    Change, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys,
+    Change, ChangeKind, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey,
+    UserKeys, readable,
 };
-use crate::types::{Liveness, Part, Secret, metric};
+use crate::types::{Clock, Liveness, Part, Secret, metric};
 
 /// Writers: while one waits for the store, others prepare what comes next.
 const N_WRITERS: usize = 4;
@@ -89,6 +91,10 @@ pub struct ValkeyConfig {
     pub outbox: Option<PathBuf>,
     /// Whether the ack of what goes to the outbox waits for the disk.
     pub is_sync: bool,
+    /// After an erasure, how long until no dead letter is of the user.
+    pub erase_within: Duration,
+    /// The time by which what waits is tried again.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The shared engine.
@@ -117,6 +123,8 @@ struct Shared {
     n_users: AtomicUsize,
     /// Of the tasks here and of the outbox's writer.
     liveness: Liveness,
+    clock: Arc<dyn Clock>,
+    erase_within: Duration,
 }
 
 impl ValkeyStore {
@@ -126,12 +134,12 @@ impl ValkeyStore {
     /// When the store refuses the login, the url makes no sense, or the outbox can't be used.
     pub async fn open(config: ValkeyConfig) -> Result<Self, OpenError> {
         let liveness = Liveness::default();
+        let user_keys = UserKeys::of_text(config.user_key.expose());
         let outbox = match config.outbox.clone() {
             Some(dir) => {
-                let (heads, is_sync) = (config.heads, config.is_sync);
+                let (heads, how) = (config.heads, (config.is_sync, user_keys.clone()));
                 let part = liveness.part("the outbox's writer");
-                let open =
-                    tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync, part)).await;
+                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, how, part)).await;
                 Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
             }
             None => None,
@@ -139,7 +147,7 @@ impl ValkeyStore {
         let shared = Arc::new(Shared {
             link: Link::open(&config).await?,
             keys: Keys::new(&config.prefix, config.heads.key),
-            user_keys: UserKeys::of_text(config.user_key.expose()),
+            user_keys,
             cache: Arc::new(Cache::new(config.cached_users)),
             inboxes: (0..N_WRITERS).map(|_| Inbox::default()).collect(),
             outbox,
@@ -149,6 +157,8 @@ impl ValkeyStore {
             max_staleness: config.max_staleness,
             n_users: AtomicUsize::new(0),
             liveness,
+            clock: config.clock,
+            erase_within: config.erase_within,
         });
         shared.count().await;
         let has_agreed = shared.agree().await?;
@@ -263,16 +273,24 @@ impl Shared {
         Ok(members.into_iter().filter_map(key).collect())
     }
 
-    async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
+    async fn sample(self: &Arc<Self>, n: usize) -> Result<Vec<Row>, StoreError> {
         let away = |away| self.error(Fault::Away(away));
         let users = self.smallest(n).await.map_err(away)?;
         let mut rows = Vec::with_capacity(users.len());
         for users in users.chunks(ROWS_AT_ONCE) {
             let gets = users.iter().map(|user| self.keys.get(*user)).collect();
-            for (user, answer) in users.iter().zip(self.link.send(gets).await.map_err(away)?) {
-                let row = self.row(*user, bytes(answer).map_err(away)?.as_ref())?;
-                rows.extend(row.filter(|row| !row.is_tombstone()));
-            }
+            let answers = self.link.send(gets).await.map_err(away)?.into_iter();
+            let values = answers.map(bytes).collect::<Result<Vec<_>, Away>>().map_err(away)?;
+            let (shared, users) = (self.clone(), users.to_vec());
+            let read = move || {
+                let row = |(user, value): (UserKey, Option<Value>)| {
+                    readable(shared.row(user, value.as_ref())).map(Option::flatten).transpose()
+                };
+                users.into_iter().zip(values).filter_map(row).collect::<Result<Vec<Row>, StoreError>>()
+            };
+            let ended = |_| StoreError::Unreachable { engine: "valkey", source: None };
+            let read = tokio::task::spawn_blocking(read).await.map_err(ended)??;
+            rows.extend(read.into_iter().filter(|row| !row.is_tombstone()));
         }
         Ok(rows)
     }
@@ -293,6 +311,8 @@ fn bytes(answer: Answer) -> Result<Option<Value>, Away> {
     match answer {
         Answer::BulkString(bytes) => Ok(Some(Value::from(bytes))),
         Answer::Nil => Ok(None),
+        // No row has no bytes.
+        Answer::ServerError(error) if Value::is_none(&error) => Ok(Some(Value::from(Vec::new()))),
         Answer::ServerError(error) => Err(Away(error.to_string().into())),
         answer => Err(Away(format!("it answered {answer:?}").into())),
     }
@@ -313,6 +333,10 @@ impl RouterStore for ValkeyStore {
         if verdicts.iter().any(|verdict| matches!(verdict, Err(Fault::Away(_)))) {
             outbox.room().await?;
         }
+        let is_erased = |(change, verdict): (&Change, &Verdict)| {
+            (matches!(change.kind, ChangeKind::Erase) && verdict.is_ok()).then_some(change.user)
+        };
+        let erased: Vec<UserKey> = changes.iter().zip(&verdicts).filter_map(is_erased).collect();
         let mut kept = None;
         let settle = |(change, verdict): (Change, Verdict)| match verdict {
             Ok(outcome) => Ok(outcome),
@@ -326,6 +350,14 @@ impl RouterStore for ValkeyStore {
             changes.into_iter().zip(verdicts).map(settle).collect();
         if let Some(position) = kept {
             outbox.kept(position).await?;
+        }
+        if !erased.is_empty() {
+            // There may be room for somebody who waits.
+            outbox.work.notify_one();
+            let dead_letters = outbox.dead_letters.clone();
+            let forget = move || dead_letters.forget(|user, _| erased.contains(&user));
+            let ended = |_| StoreError::Journal("dropping dead letters ended early".into());
+            tokio::task::spawn_blocking(forget).await.map_err(ended)??;
         }
         outcomes
     }

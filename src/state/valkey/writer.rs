@@ -20,7 +20,7 @@ use super::cache::Known;
 use super::link::Away;
 use super::plan::{Plan, Turn, plan};
 use super::value::{Unreadable, Value};
-use crate::state::{Change, Outcome, UserKey};
+use crate::state::{Change, Outcome, UserKey, note_unreadable};
 use crate::types::{Part, metric};
 
 /// Users whose rows one writer changes in one pipeline; more wait for the next.
@@ -231,6 +231,12 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
             (Answer::ServerError(error), Some(_)) if is_missing(&error) && claim.n_rounds < MAX_LOADS => {
                 is_loading = true;
                 claims.insert(user, claim);
+                continue;
+            }
+            (Answer::ServerError(error), _) if Value::is_none(&error) => {
+                note_unreadable(&shared.error(Fault::Row(user, Unreadable::Damaged)));
+                let outcomes = claim.tasks.iter().map(|_| Ok(Outcome::Unreadable)).collect();
+                settle(claim.tasks, outcomes);
                 continue;
             }
             (Answer::ServerError(error), _) => {
