@@ -141,7 +141,7 @@ fn all_problems_of_a_bundle_are_reported_at_once() {
 #[test]
 fn every_bad_question_is_named_by_its_line() {
     let lines = [
-        r#"{"id": "1", "prompt": "p", "a": "x", "b": "y"}"#,
+        "\u{feff}{\"id\": \"1\", \"prompt\": \"p\", \"a\": \"x\", \"b\": \"y\"}",
         "",
         r#"{"id": "1", "prompt": "p", "a": "x", "b": "z"}"#,
         r#"{"id": "2", "prompt": "p", "a": "y", "b": "x"}"#,
@@ -162,8 +162,8 @@ fn every_bad_question_is_named_by_its_line() {
             "questions.jsonl:6: `b`: found the text of `a`",
             "questions.jsonl:7: missing field `b`",
             "questions.jsonl:8: unknown field `c`",
-            "questions.jsonl:9: found no object",
-            "questions.jsonl:10: found no object",
+            "questions.jsonl:9: found an array, expected an object",
+            "questions.jsonl:10: expected ident at line 1",
             "questions.jsonl:11: `b`: found 20000 bytes, expected at most 16384",
         ],
     );

@@ -105,7 +105,26 @@ fn a_label_that_is_neither_text_nor_number_is_named() {
     check(r#""group": ["z"]"#, "`group`: found [\"z\"], expected a text or a number");
     check(r#""context": {"a": 1}"#, "`context`: found {\"a\":1}, expected a text or a number");
     check(r#""group": true"#, "`group`: found true");
-    check(r#""user": 7"#, "expected a string");
+    check(r#""user": 7"#, "`user`: found 7, expected a text");
+}
+
+#[test]
+fn a_byte_order_mark_and_half_a_surrogate_pair_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = r#"{"prompt": "\ud83d", "chosen": "x", "rejected": "y"}"#;
+    let marked = format!("\u{feff}{row}");
+    let plain = file(&dir, "a.jsonl", &[&marked, row]);
+    let zipped = dir.path().join("b.jsonl.gz");
+    let mut encoder = GzEncoder::new(std::fs::File::create(&zipped).unwrap(), Compression::fast());
+    std::io::Write::write_all(&mut encoder, marked.as_bytes()).unwrap();
+    encoder.finish().unwrap();
+    let blank = file(&dir, "c.jsonl", &["\u{feff}", row]);
+    let dataset = read(&[plain, zipped, blank], &[]).unwrap();
+    assert_eq!(dataset.pairs.len(), 4);
+    assert!(dataset.pairs.iter().all(|pair| text(&dataset, pair.prompt) == "\u{fffd}"));
+    let by_position = file(&dir, "d.responses.jsonl", &[r#"["1", "text"]"#]);
+    let said = read(&[], &[by_position]).unwrap_err().to_string();
+    assert!(said.contains("d.responses.jsonl:1: found an array, expected an object"), "{said}");
 }
 
 #[test]

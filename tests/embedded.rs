@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::FakeClock;
-use common::changes::{K, RULES, add, erase, retract, user};
+use common::changes::{K, RULES, add, erase, import, key, retract, user};
+use micro_reward::mixture::Decay;
 use micro_reward::state::{
     Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, OpenError, Outcome, RouterStore, Row,
-    UserKey, UserKeys,
+    StoreError, UserKey, UserKeys,
 };
 use micro_reward::types::UserId;
 use tempfile::TempDir;
@@ -150,7 +151,7 @@ async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
     store.change((0..8).map(|id| add(0, id)).collect()).await.unwrap();
     let first = written(dir.path()).metadata().unwrap().len();
     // Two megabytes and a half that a disk loses, and what was acked after them.
-    for at in (8..12_000).step_by(500) {
+    for at in (8..24_000).step_by(500) {
         store.change((at..at + 500).map(|id| add(id % 100, id)).collect()).await.unwrap();
     }
     let length = written(dir.path()).metadata().unwrap().len();
@@ -192,17 +193,17 @@ async fn a_segment_that_is_missing_between_others_is_noticed() {
 #[tokio::test]
 async fn a_segment_in_the_place_of_another_is_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(config(dir.path())).unwrap();
-    store.change((0..5).map(|id| add(0, id)).collect()).await.unwrap();
-    let killed = copy(dir.path());
-    let path = written(killed.path());
-    std::fs::rename(&path, path.with_file_name("00000000000000000003.log")).unwrap();
-    std::fs::remove_file(killed.path().join("rows.redb")).unwrap();
-    let refused = open(config(killed.path())).unwrap_err().to_string();
-    assert!(
-        refused.contains("00000000000000000003.log") || refused.contains("the journal begins"),
-        "{refused}"
-    );
+    for round in 0..2 {
+        let store = open(config(dir.path())).unwrap();
+        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    let paths = segments(dir.path());
+    std::fs::copy(&paths[0], &paths[1]).unwrap();
+    let refused = open(config(dir.path())).unwrap_err();
+    let OpenError::Damaged { path, .. } = &refused else { panic_with(0, &refused) };
+    assert_eq!(path, &paths[1]);
+    assert!(refused.to_string().contains("found change 1, expected 41 or a later one"), "{refused}");
 }
 
 #[tokio::test]
@@ -473,6 +474,156 @@ async fn events_that_stand_can_be_read_while_others_are_written() {
     assert_eq!(said(&store.events().unwrap()), expected);
     drop(store);
     assert_eq!(said(&EventLog::open(dir.path()).unwrap()), expected);
+}
+
+/// When the rows have forgotten what happened in the first second.
+const LATE: i64 = RULES.max_age_ms + 1000;
+
+fn context(n: u64) -> Change {
+    let mut change = add(1, n as usize);
+    if let ChangeKind::Add(event) = &mut change.kind {
+        event.context = Some(n);
+    }
+    change
+}
+
+/// Feedback of user 1, in general, in contexts and in more contexts than have a ledger; then more, of which the row has
+/// to forget the rest.
+async fn say_and_forget(store: &Embedded, skip: Option<usize>) {
+    let many = (100..150).rev().map(context);
+    let said: Vec<Change> = (0..6).map(|id| add(1, id)).chain(many).collect();
+    let said = said.into_iter().enumerate().filter(|(idx, _)| Some(*idx) != skip);
+    store.change(said.map(|(_, change)| change).collect()).await.unwrap();
+    store.change(vec![add(1, LATE as usize), add(2, 7)]).await.unwrap();
+}
+
+fn standing(log: &EventLog) -> Vec<String> {
+    let prompt = |logged: Result<micro_reward::state::Logged, OpenError>| match logged.unwrap().change.kind {
+        ChangeKind::Add(event) => Some(event.heard.unwrap().prompt.to_string()),
+        _ => None,
+    };
+    log.standing().unwrap().filter_map(prompt).collect()
+}
+
+#[tokio::test]
+async fn a_vote_can_be_taken_back_for_as_long_as_its_raw_event_is_kept() {
+    let halving = Decay::with_half_life(std::num::NonZeroU64::new(3_600_000).unwrap());
+    for decay in [Decay::NONE, halving] {
+        let with_decay = |dir: &Path| {
+            let mut config = config(dir);
+            config.rules.decay = decay;
+            config
+        };
+        // When the latest event of a ledger happened stays, and so does the place of a context where all were taken.
+        for idx in [0, 1, 5, 7, 20] {
+            let [dir, never_dir] = [0; 2].map(|_| tempfile::tempdir().unwrap());
+            let store = open(with_decay(dir.path())).unwrap();
+            say_and_forget(&store, None).await;
+            let never = open(with_decay(never_dir.path())).unwrap();
+            say_and_forget(&never, Some(idx)).await;
+            let id = if idx < 6 { idx } else { 149 - (idx - 6) };
+            let taken = store.retract(user(1), key(id), LATE + 1).await.unwrap();
+            assert_eq!(taken, Outcome::Applied(58), "{idx}");
+            let ledgers = |rows: Vec<Option<Row>>| rows[1].as_ref().unwrap().ledgers.clone();
+            let expected = ledgers(rows(&never, 2).await);
+            assert_eq!(ledgers(rows(&store, 2).await), expected, "{idx}");
+            // A retry changes nothing, nor does one after a kill, a stop, or when the retraction itself is forgotten.
+            assert_eq!(store.retract(user(1), key(id), LATE + 2).await.unwrap(), Outcome::Duplicate(58));
+            let killed = copy(dir.path());
+            let again = open(with_decay(killed.path())).unwrap();
+            assert_eq!(rows(&again, 3).await, rows(&store, 3).await);
+            again.close().await;
+            drop(again);
+            let again = open(with_decay(killed.path())).unwrap();
+            let later = 3 * LATE;
+            again.change(vec![add(1, later as usize)]).await.unwrap();
+            let before = ledgers(rows(&again, 2).await);
+            assert_eq!(again.retract(user(1), key(id), later).await.unwrap(), Outcome::Duplicate(59));
+            assert_eq!(ledgers(rows(&again, 2).await), before);
+            let said = standing(&again.events().unwrap());
+            assert_eq!(said.len(), 58);
+            assert!(!said.contains(&format!("user-1 said event-{id}")));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn late_retractions_at_once_subtract_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = std::sync::Arc::new(open(config(dir.path())).unwrap());
+    say_and_forget(&store, None).await;
+    let tasks = (0..32).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { store.retract(user(1), key(n % 4), LATE + 1).await.unwrap() })
+    });
+    let outcomes = futures::future::join_all(tasks).await;
+    let n_applied = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Applied(_)))).count();
+    assert_eq!(n_applied, 4);
+    assert!(outcomes.iter().all(|o| matches!(o, Ok(Outcome::Applied(_) | Outcome::Duplicate(_)))));
+    let never_dir = tempfile::tempdir().unwrap();
+    let never = open(config(never_dir.path())).unwrap();
+    never.change((4..6).map(|id| add(1, id)).chain((100..150).rev().map(context)).collect()).await.unwrap();
+    never.change(vec![add(1, LATE as usize)]).await.unwrap();
+    let ledgers = |rows: Vec<Option<Row>>| rows[1].as_ref().unwrap().ledgers.clone();
+    assert_eq!(ledgers(rows(&store, 2).await), ledgers(rows(&never, 2).await));
+}
+
+#[tokio::test]
+async fn a_late_retraction_that_a_kill_interrupts_is_done_once_by_its_retry() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    say_and_forget(&store, None).await;
+    // The mark is there, and nothing is subtracted yet.
+    let mark = Change { now_ms: LATE + 1, ..retract(1, 3) };
+    assert_eq!(store.change(vec![mark]).await.unwrap(), [Outcome::Unknown]);
+    let killed = copy(dir.path());
+    assert_eq!(store.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Applied(58));
+    let again = open(config(killed.path())).unwrap();
+    assert_eq!(again.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Applied(58));
+    assert_eq!(rows(&again, 3).await, rows(&store, 3).await);
+    assert_eq!(again.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Duplicate(58));
+}
+
+#[tokio::test]
+async fn what_an_import_or_an_erasure_came_after_can_not_be_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    say_and_forget(&store, None).await;
+    let carried = rows(&store, 3).await[2].as_ref().unwrap().ledgers.clone();
+    store.change(vec![Change { now_ms: LATE, ..import(1, &carried) }]).await.unwrap();
+    let before = rows(&store, 2).await[1].as_ref().unwrap().ledgers.clone();
+    assert_eq!(store.retract(user(1), key(3), LATE + 1).await.unwrap(), Outcome::Unknown);
+    assert_eq!(rows(&store, 2).await[1].as_ref().unwrap().ledgers, before);
+    // What was said before an undo that found nothing is not known after it, and a mark does not outlive an import.
+    let import = Change { now_ms: LATE + 1, ..import(1, &carried) };
+    store.change(vec![import]).await.unwrap();
+    assert_eq!(store.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Unknown);
+    store.change(vec![erase(2, LATE + 2), add(2, LATE as usize + 10)]).await.unwrap();
+    assert_eq!(store.retract(user(2), key(7), LATE + 11).await.unwrap(), Outcome::Unknown);
+    assert_eq!(rows(&store, 3).await[2].as_ref().unwrap().ledgers.n_events(), 1);
+}
+
+#[tokio::test]
+async fn a_late_retraction_over_a_damaged_segment_is_refused_and_subtracts_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    say_and_forget(&store, None).await;
+    store.close().await;
+    drop(store);
+    let path = written(dir.path());
+    let store = open(config(dir.path())).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    let mut flipped = whole.clone();
+    flipped[300] ^= 1;
+    std::fs::write(&path, flipped).unwrap();
+    let before = rows(&store, 2).await[1].as_ref().unwrap().clone();
+    let refused = store.retract(user(1), key(3), LATE + 1).await.unwrap_err();
+    assert!(matches!(&refused, StoreError::Unreadable(_)), "{refused}");
+    assert!(refused.to_string().contains(path.file_name().unwrap().to_str().unwrap()), "{refused}");
+    let after = rows(&store, 2).await[1].as_ref().unwrap().clone();
+    assert_eq!((after.version, after.ledgers), (before.version, before.ledgers));
+    std::fs::write(&path, whole).unwrap();
+    assert_eq!(store.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Applied(58));
 }
 
 #[tokio::test]

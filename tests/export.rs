@@ -6,9 +6,8 @@ mod common;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use common::{Client, library, root, start, toy};
+use common::{Client, library, program, start, toy};
 use micro_reward::app::App;
 use serde_json::{Value, json};
 
@@ -164,18 +163,12 @@ async fn fit_learns_from_an_export() {
     }
     let data = dir.path().join("said.jsonl");
     std::fs::write(&data, text(&admin, "").await).unwrap();
-    let mut fit = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    fit.current_dir(root())
-        .args(["fit", "--k", "2", "--ridge", "1", "--encoder"])
-        .arg(toy())
-        .arg("--data")
-        .arg(&data);
+    let mut fit = program();
+    fit.args(["fit", "--k", "2", "--ridge", "1", "--encoder"]).arg(toy()).arg("--data").arg(&data);
     fit.arg("--cache").arg(dir.path().join("cache")).arg("--onnxruntime-library").arg(library());
     let output = fit.arg("--out").arg(dir.path().join("bundle")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut check = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    check.current_dir(root()).env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
-    let said = check.args(["check", "--bundle"]).arg(dir.path().join("bundle")).output().unwrap().stdout;
+    let said = program().args(["check", "--bundle"]).arg(dir.path().join("bundle")).output().unwrap().stdout;
     assert!(String::from_utf8_lossy(&said).contains("2 heads"));
 }
 

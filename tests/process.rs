@@ -18,6 +18,15 @@ async fn refused(args: &[&str], words: &[&str]) {
     assert!(words.iter().all(|word| said.contains(word)), "{words:?} not in {said}");
 }
 
+/// The whole of a refused start's standard error, as a log in JSON.
+async fn logged(args: &[&str], variables: &[(&str, &str)]) -> Vec<Value> {
+    let mut command = command(args);
+    let output = command.envs(variables.iter().copied()).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 fn score() -> Value {
     json!({ "items": [{ "prompt": "tell me", "responses": ["thanks", "seven"] }] })
 }
@@ -149,12 +158,8 @@ async fn after_kill_9_it_starts_again_on_the_same_port() {
     signal(&server, "KILL");
     let status: ExitStatus = server.child.wait().await.unwrap();
     assert!(!status.success());
-    let config = tempfile::NamedTempFile::new().unwrap();
-    let text = format!(
-        "[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:0\"\n[state]\nengine = \"memory\"\n"
-    );
-    std::fs::write(config.path(), text).unwrap();
-    let mut child = command(&["serve", "--config", config.path().to_str().unwrap()]).spawn().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    let mut child = command(&["serve", "--listen", &address, "--state", "memory"]).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     wait_for(&mut log, "ready").await;
     assert_eq!(server.client.post("/score", &score()).await.0, 200);
@@ -175,6 +180,43 @@ async fn a_config_with_five_faults_is_refused_with_all_five() {
     std::fs::write(config.path(), text).unwrap();
     let words = ["`server.listen`", "`server.max_text_bytes`", "`feedback.max_age`", "`batch.size`", "`x`"];
     refused(&["serve", "--config", config.path().to_str().unwrap()], &words).await;
+}
+
+#[tokio::test]
+async fn a_refused_start_is_json_where_the_log_is_json() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[log]\nformat = \"json\"\n[server]\nlisten = 1\n[batch]\nsize = 1\n")
+        .unwrap();
+    let faulty = ["serve", "--config", config.path().to_str().unwrap()];
+    // The environment has it as JSON as well, where the file does not say so.
+    let cases: [(&[&str], &[(&str, &str)], &[&str]); 5] = [
+        (&["serve", "--listen", &address], &[], &["`server.listen`", "in use"]),
+        (&[&FREE[..], &["--bundle", "nowhere"]].concat(), &[], &["bundle.toml", "can't be read"]),
+        (&FREE, &[], &["`state`", "/dev/null/data"]),
+        (&["serve", "--config", "nowhere.toml"], &[], &["nowhere.toml", "can't be read"]),
+        (&faulty, &[("MICRO_REWARD__LOG__FILTER", "off")], &["`batch.size`", "`server.listen`"]),
+    ];
+    for (args, variables, words) in cases {
+        let lines = logged(args, variables).await;
+        let last = lines.last().unwrap();
+        assert_eq!((&last["level"], &last["exit_code"]), (&json!("ERROR"), &json!(64)), "{last}");
+        let message = last["message"].as_str().unwrap();
+        assert!(words.iter().all(|word| message.contains(word)), "{words:?} not in {message}");
+        assert_eq!(lines.iter().filter(|line| line["level"] == "ERROR").count(), 1, "said once");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_start_is_for_people_where_the_log_is_or_can_not_be_told() {
+    for format in ["text", "jsn"] {
+        let mut command = command(&["serve", "--listen", "x"]);
+        let output = command.env("MICRO_REWARD__LOG__FORMAT", format).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        assert!(said.starts_with("micro-reward: ") && said.contains("`server.listen`"), "{said}");
+    }
 }
 
 #[tokio::test]

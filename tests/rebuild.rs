@@ -5,11 +5,11 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use common::changes::{K, RULES, add, event, user};
-use common::{Client, FakeClock, NOON, library, root, start, toy, toy_with};
+use common::{Client, FakeClock, NOON, program, start, toy, toy_with};
 use micro_reward::app::App;
 use micro_reward::state::{Change, ChangeKind, Embedded, EmbeddedConfig, Heads, LedgerEvent, RouterStore};
 use serde_json::{Value, json};
@@ -25,9 +25,7 @@ async fn serve(bundle: &Path, dir: &Path) -> (App, Client) {
 }
 
 fn rebuild(from: &Path, to: &Path, bundle: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    command.current_dir(root()).env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
-    command
+    program()
         .arg("rebuild")
         .arg("--from")
         .arg(from)
@@ -193,6 +191,32 @@ async fn other_heads_get_the_ledgers_that_they_would_have_had() {
     let (app, client) = serve(&bundle, &new).await;
     assert_eq!(seen(&client).await, expected);
     assert_ne!(expected[0]["ledger"], of_toy[0]["ledger"]);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_back_late_is_taken_back_from_the_ledgers_of_other_heads_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new, live, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
+    std::fs::create_dir(&bundle).unwrap();
+    toy_with(&bundle, |manifest| manifest.heads[0].beta = 2.0);
+    let mut expected = Vec::new();
+    for (bundle, dir) in [(&toy(), &old), (&bundle, &live)] {
+        let settings = [("state.engine", "embedded"), ("state.data_dir", dir.to_str().unwrap())];
+        let (app, clock) = start(bundle, &settings).await;
+        let client = Client::new(app.address);
+        say_everything(&client).await;
+        clock.advance(25 * 3_600_000);
+        for (user, event) in [("ann", 0), ("ann", 3), ("bob", 4), ("eve", 9)] {
+            assert_eq!(client.delete(&format!("/feedback/{event}?user={user}")).await.0, 200);
+        }
+        expected = seen(&client).await;
+        app.stop().await;
+    }
+    rebuilds(&old, &new, &bundle);
+    let (app, client) = serve(&bundle, &new).await;
+    assert_eq!(seen(&client).await, expected);
+    assert_eq!((&expected[0]["n"], &expected[12]["n"]), (&json!(8), &json!(9)));
     app.stop().await;
 }
 

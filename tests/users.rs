@@ -55,6 +55,37 @@ async fn an_undo_that_overtakes_its_click_wins() {
 }
 
 #[tokio::test]
+async fn a_vote_can_be_taken_back_for_as_long_as_its_raw_event_is_kept() {
+    const LATER: i64 = 25 * 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let kept = [("state.engine", "embedded"), ("state.data_dir", dir.path().to_str().unwrap())];
+    for settings in [&kept[..], &[]] {
+        let (app, clock) = start(&toy(), settings).await;
+        let client = Client::new(app.address);
+        said(&client, &[pair("ann", "e1")]).await;
+        let (_, before) = client.get("/users/ann").await;
+        said(&client, &[thumb("ann", "e2", "tone")]).await;
+        clock.advance(LATER);
+        let (status, answer) = client.delete("/feedback/e2?user=ann").await;
+        if settings.is_empty() {
+            assert_eq!((status, &answer["code"]), (404, &json!("unknown_event")));
+            assert!(answer["detail"].as_str().unwrap().contains("keeps no raw events"), "{answer}");
+            continue;
+        }
+        assert_eq!((status, &answer["status"], &answer["version"]), (200, &json!("retracted"), &json!(3)));
+        for _ in 0..2 {
+            assert_eq!(client.get("/users/ann").await.1["ledger"], before["ledger"]);
+            assert_eq!(client.delete("/feedback/e2?user=ann").await.0, 200);
+            clock.advance(LATER);
+        }
+        let url = format!("http://{}/export/preferences?type=unpaired", app.admin_address);
+        assert_eq!(reqwest::get(url).await.unwrap().text().await.unwrap(), "");
+        let (status, answer) = client.delete("/feedback/never?user=ann").await;
+        assert!(status == 404 && answer["detail"].as_str().unwrap().contains("events.retention"), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_undo_needs_to_say_whose_feedback() {
     let (_app, client) = server().await;
     said(&client, &[pair("ann", "e1")]).await;

@@ -13,8 +13,8 @@ use crate::batch::EmbeddingCache;
 use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
-    Change, ChangeKind, Embedded, EventLog, OpenError, Outcome, Receipts, RouterStore, Survey, UserKey,
-    UserKeys,
+    Change, ChangeKind, Embedded, EventKey, EventLog, LedgerEvent, OpenError, Outcome, Receipts, RouterStore,
+    Survey, UserKey, UserKeys, Withdrawal, Withdrawn,
 };
 use crate::types::config::{Config, Layers, environment};
 use crate::types::{ErrorKind, SystemClock};
@@ -55,6 +55,8 @@ struct Done {
     n_users: usize,
     /// Users of whom older events counted than are still there.
     n_incomplete: usize,
+    /// What events added by these heads that are taken back when their rows no longer remember them.
+    added: HashMap<(UserKey, EventKey), Vec<Withdrawn>>,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -133,7 +135,15 @@ async fn rebuild(
     let (mut changes, mut n_bytes) = (Vec::new(), 0);
     for logged in log.unerased().map_err(Failure::refused)? {
         let mut change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
-        match &change.kind {
+        // Who is named nowhere can't be given the key that the new directory knows people by.
+        let Some(user) = named(change.user) else {
+            if let ChangeKind::Import(_) = &change.kind {
+                done.imported.insert(change.user);
+            }
+            continue;
+        };
+        change.user = user;
+        match &mut change.kind {
             ChangeKind::Add(event) => match &event.heard {
                 Some(heard) => {
                     bar.inc(1);
@@ -150,29 +160,30 @@ async fn rebuild(
                 continue;
             }
             ChangeKind::Erase => _ = done.imported.remove(&change.user),
+            ChangeKind::Withdraw(Withdrawal { key, events }) => {
+                // What these heads added has to be known by now.
+                make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
+                match done.added.remove(&(change.user, *key)) {
+                    Some(added) => *events = added,
+                    None => continue,
+                }
+            }
             ChangeKind::Import(_) | ChangeKind::Retract(_) => {}
         }
-        // Who is named nowhere can't be given the key that the new directory knows people by.
-        let Some(user) = named(change.user) else {
-            if let ChangeKind::Import(_) = &change.kind {
-                done.imported.insert(change.user);
-            }
-            continue;
-        };
-        change.user = user;
         changes.push(change);
         if changes.len() >= CHUNK || n_bytes >= CHUNK_BYTES {
             n_bytes = 0;
-            make(&service, std::mem::take(&mut changes), &mut done).await?;
+            make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
         }
     }
-    make(&service, changes, &mut done).await?;
+    make(&service, changes, survey, &mut done).await?;
     bar.finish();
     for (&user, &n) in &survey.n_events {
-        let row = match named(user) {
-            Some(user) => store.get(user, 0).await.map_err(Failure::failed)?.row,
-            None => None,
+        let Some(user) = named(user) else {
+            done.n_incomplete += 1;
+            continue;
         };
+        let row = store.get(user, 0).await.map_err(Failure::failed)?.row;
         let is_short = row.map_or(0, |row| row.ledgers.n_events()) < n;
         done.n_incomplete += usize::from(is_short || done.imported.contains(&user));
     }
@@ -199,35 +210,48 @@ fn names(log: &EventLog, keys: &UserKeys) -> Result<HashMap<UserKey, UserKey>, F
 }
 
 /// Makes changes together; if a text among them can't be tokenised, one by one.
-async fn make(service: &Service, changes: Vec<Change>, done: &mut Done) -> Result<(), Failure> {
-    let is_feedback = |change: &Change| matches!(change.kind, ChangeKind::Add(_));
-    let mut count = |are_feedback: &[bool], outcomes: &[Outcome]| {
-        for (_, outcome) in are_feedback.iter().zip(outcomes).filter(|(is_feedback, _)| **is_feedback) {
-            match outcome {
-                Outcome::Applied(_) => done.n_events += 1,
-                _ => done.n_refused += 1,
-            }
-        }
-    };
-    let are_feedback: Vec<bool> = changes.iter().map(is_feedback).collect();
-    match service.relearn(changes.clone()).await {
+async fn make(
+    service: &Service,
+    mut changes: Vec<Change>,
+    survey: &Survey,
+    done: &mut Done,
+) -> Result<(), Failure> {
+    match service.relearn(&mut changes).await {
         Ok(outcomes) => {
-            count(&are_feedback, &outcomes);
+            changes.iter().zip(outcomes).for_each(|(change, outcome)| done.count(change, outcome, survey));
             return Ok(());
         }
         Err(error) if error.kind() == ErrorKind::Invalid => {}
         Err(error) => return Err(Failure::failed(with_source(&error))),
     }
-    let mut n_untokenizable = 0;
-    for (change, is_feedback) in changes.into_iter().zip(are_feedback) {
-        match service.relearn(vec![change]).await {
-            Ok(outcomes) => count(&[is_feedback], &outcomes),
-            Err(error) if error.kind() == ErrorKind::Invalid => n_untokenizable += 1,
+    for mut change in changes {
+        match service.relearn(std::slice::from_mut(&mut change)).await {
+            Ok(outcomes) => outcomes.into_iter().for_each(|outcome| done.count(&change, outcome, survey)),
+            Err(error) if error.kind() == ErrorKind::Invalid => done.n_untokenizable += 1,
             Err(error) => return Err(Failure::failed(with_source(&error))),
         }
     }
-    done.n_untokenizable += n_untokenizable;
     Ok(())
+}
+
+impl Done {
+    fn count(&mut self, change: &Change, outcome: Outcome, survey: &Survey) {
+        match (&change.kind, outcome) {
+            (ChangeKind::Add(LedgerEvent { key, at_ms, context, increment, .. }), Outcome::Applied(_)) => {
+                self.n_events += 1;
+                if survey.withdrawn.contains(key) {
+                    let event = Withdrawn { at_ms: *at_ms, context: *context, increment: increment.clone() };
+                    self.added.entry((change.user, *key)).or_default().push(event);
+                }
+            }
+            (ChangeKind::Add(_), _) => self.n_refused += 1,
+            // The row still knew the last of them.
+            (ChangeKind::Retract(key), Outcome::Applied(_)) => {
+                self.added.get_mut(&(change.user, *key)).and_then(Vec::pop);
+            }
+            _ => {}
+        }
+    }
 }
 
 fn with_source(error: &crate::types::Error) -> String {

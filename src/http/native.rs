@@ -86,7 +86,8 @@ pub(super) async fn import(
 #[utoipa::path(delete, path = "/feedback/{event_id}", params(("event_id" = String, Path),
     ("user" = String, Query, description = "whose feedback; ids are names within a user")),
     responses((status = 200, body = Retracted), (status = 404, body = super::problem::ProblemBody<'static>,
-    description = "`unknown_event`: not remembered; if it is still to come, it will not count")))]
+    description = "`unknown_event`: its raw event is not kept (without the embedded engine: it came before `feedback.max_age`), an import or an erasure came after it, or it is still to come, and then it will not count"),
+    (status = 503, body = super::problem::ProblemBody<'static>, description = "`unreadable_journal`: nothing was taken back")))]
 pub(super) async fn retract(
     State(service): Shared,
     id: PathId,

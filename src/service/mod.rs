@@ -9,6 +9,7 @@ mod feedback;
 mod hear;
 mod judge;
 mod live;
+mod named;
 mod population;
 mod questions;
 mod rank;

@@ -9,11 +9,11 @@ use crate::types::{Error, Heard};
 
 impl Service {
     /// Makes changes that were made before, in order, each at its own time. What feedback adds is judged anew, by the
-    /// function that judges it as it comes; so every one needs its texts.
+    /// function that judges it as it comes; so every one needs its texts. Afterwards `changes` say what was added.
     ///
     /// # Errors
     /// When the encoder or the store can't work now, or a text can't be tokenised: then no change was made.
-    pub async fn relearn(&self, mut changes: Vec<Change>) -> Result<Vec<Outcome>, Error> {
+    pub async fn relearn(&self, changes: &mut [Change]) -> Result<Vec<Outcome>, Error> {
         let heard = changes.iter().filter_map(|change| match &change.kind {
             ChangeKind::Add(event) => event.heard.clone(),
             _ => None,
@@ -21,7 +21,7 @@ impl Service {
         let hearing = |heard: Arc<Heard>| Hearing { known: vec![None; heard.responses.len()], heard };
         let mut hearings: Vec<Hearing> = heard.map(hearing).collect();
         let mut weighed = self.weigh(hearings.iter_mut().collect()).await?.into_iter();
-        for change in &mut changes {
+        for change in changes.iter_mut() {
             if let ChangeKind::Add(event) = &mut change.kind
                 && event.heard.is_some()
                 && let Some(anew) = weighed.next()
@@ -29,6 +29,6 @@ impl Service {
                 *event = anew;
             }
         }
-        self.store.change(changes).await.map_err(unavailable)
+        self.store.change(changes.to_vec()).await.map_err(unavailable)
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::Service;
 use super::feedback::{crowded, full, full_of_strangers};
+use super::{Service, unavailable};
 use crate::mixture::{Ledger, Ledgers};
-use crate::state::{ChangeKind, EventKey, Outcome};
+use crate::state::{ChangeKind, EventKey, Outcome, StoreError};
 use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
 
 /// No sum of real events comes near it, and two of them can be added.
@@ -15,19 +15,25 @@ const MAX_SUM: u64 = 1 << 61;
 const MAX_EVENTS: u64 = 1 << 48;
 
 impl Service {
-    /// Takes back a feedback: the ledgers are as if it had never been.
+    /// Takes back a feedback: the ledgers are as if it had never been. Where raw events are kept, any of them can be.
     ///
     /// # Errors
-    /// `NotFound` for an event that is not remembered, which then will not count should it still come; `StoreUnavailable`.
+    /// `NotFound` for an event that is not known, which then will not count should it still come; `StoreUnavailable`, also
+    /// when raw events can't be read.
     pub async fn retract(&self, user: &UserId, id: &EventId) -> Result<Retracted, Error> {
-        let (status, version) = match self.change(user, ChangeKind::Retract(EventKey::of(id))).await? {
+        let retracted = self.store.retract(self.keys.of(user), EventKey::of(id), self.now_ms()).await;
+        let (status, version) = match retracted.map_err(unretracted)? {
             Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
             Outcome::Queued => ("queued", None),
             Outcome::Crowded { max_events } => return Err(crowded(max_events)),
             Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
             _ => {
+                let kept = match self.store.events() {
+                    Some(_) => "its raw event is no longer kept (`events.retention`)",
+                    None => "it came before `feedback.max_age`, and this `state.engine` keeps no raw events",
+                };
                 let detail = format!(
-                    "no feedback `{id}` of `{user}` is remembered: it came before `feedback.max_age`, was replaced by an import or erased, or is still to come, and then it will not count"
+                    "no feedback `{id}` of `{user}` is known: {kept}, an import or an erasure came after it, or it is still to come, and then it will not count"
                 );
                 return Err(Error::new(ErrorKind::NotFound, detail).with_code("unknown_event"));
             }
@@ -123,4 +129,12 @@ impl Service {
         }
         Ok(Ledger::of_parts(&sums, epoch, n, last_at_ms))
     }
+}
+
+fn unretracted(error: StoreError) -> Error {
+    if !matches!(error, StoreError::Unreadable(_)) {
+        return unavailable(error);
+    }
+    let detail = "the raw events can't be read, so that nothing was taken back; the log names the file";
+    Error::new(ErrorKind::StoreUnavailable, detail).with_code("unreadable_journal").with_source(error)
 }

@@ -31,6 +31,28 @@ pub enum ChangeKind {
     Erase,
     /// The evidence is replaced.
     Import(Ledgers),
+    /// Events that the row no longer remembers never happened.
+    Withdraw(Withdrawal),
+}
+
+/// What a retraction found in the journal: the events with this key that are in the sums.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// Their key.
+    pub key: EventKey,
+    /// What they added; more than one where the id was used again after it had been forgotten.
+    pub events: Vec<Withdrawn>,
+}
+
+/// What it takes to subtract an event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawn {
+    /// When it happened, in milliseconds since the Unix epoch.
+    pub at_ms: i64,
+    /// The key of the context whose ledger it entered.
+    pub context: Option<u64>,
+    /// What it added.
+    pub increment: Increment,
 }
 
 /// What an event's id is known by within its user: 64 bits of BLAKE3.

@@ -24,7 +24,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use answered::Answered;
-pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome};
+pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal, Withdrawn};
 pub use codec::CodecError;
 pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged, Survey};
 pub use journal::{Heads, OpenError};
@@ -49,6 +49,16 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// When the store can't be reached or written now. Then any part of the changes may have been made, or may still be:
     /// sending the same again is safe. A change that alone can't be made has an outcome that says so.
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError>;
+
+    /// Takes an event back, also one that the row no longer remembers if the engine keeps what was said. Goes on to its end
+    /// when it is dropped.
+    ///
+    /// # Errors
+    /// As [`RouterStore::change`], and when what was said can't be read: then nothing was taken back.
+    async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
+        let change = Change { user, now_ms, kind: ChangeKind::Retract(key) };
+        Ok(self.change(vec![change]).await?.first().copied().unwrap_or(Outcome::Unknown))
+    }
 
     /// The row of a user as of now, as far as the engine can tell; not older than `min_version`, if there is such.
     ///
@@ -129,6 +139,9 @@ pub enum StoreError {
     /// The journal can't be written.
     #[error("the journal can't be written: {0}")]
     Journal(Arc<str>),
+    /// What was said can't be read.
+    #[error("what was said can't be read: {0}")]
+    Unreadable(Arc<str>),
     /// The file of rows can't be read or written.
     #[error("{}: {source}", path.display())]
     Rows {

@@ -36,8 +36,17 @@ pub(super) enum Mark {
     Retracted = 0,
     /// It counts.
     Counts = 1,
-    /// It must not count, as its undo came first, or what it added was replaced or erased.
+    /// It must not count, as what it added was replaced or erased.
     Void = 2,
+    /// Its undo came while it was not remembered: it must not count any more, nor if it is still to come.
+    Sought = 3,
+}
+
+impl Mark {
+    /// Whether the event itself came, and not only its undo or its end.
+    pub(super) fn is_said(self) -> bool {
+        matches!(self, Self::Retracted | Self::Counts)
+    }
 }
 
 /// What it takes to subtract an event.
@@ -64,9 +73,9 @@ impl Recent {
         });
     }
 
-    /// Remembers the id of an event that must not count.
-    pub(super) fn push_void(&mut self, key: EventKey, at_ms: i64) {
-        self.frame(key, at_ms, Mark::Void, |frames| frames);
+    /// Remembers the id of an event that was taken back and is not known.
+    pub(super) fn push_sought(&mut self, key: EventKey, at_ms: i64) {
+        self.frame(key, at_ms, Mark::Sought, |frames| frames);
     }
 
     fn frame(&mut self, key: EventKey, at_ms: i64, mark: Mark, rest: impl FnOnce(Vec<u8>) -> Vec<u8>) {
@@ -86,7 +95,7 @@ impl Recent {
         self.iter().find(|frame| frame.key == key)
     }
 
-    /// Makes an event that counts one that was taken back; its increment is forgotten.
+    /// Makes an event one that was taken back; its increment is forgotten.
     pub(super) fn retract(&mut self, key: EventKey) {
         self.rebuild(|frame| if frame.key == key { Keep::As(Mark::Retracted) } else { Keep::Whole });
     }
@@ -139,6 +148,7 @@ impl Recent {
         let mark = match bytes[18] {
             0 => Mark::Retracted,
             1 => Mark::Counts,
+            3 => Mark::Sought,
             _ => Mark::Void,
         };
         Some(Frame { key, at_ms, mark, start, bytes })

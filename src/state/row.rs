@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::recent::{Added, Mark, Recent};
-use super::{Answered, Change, ChangeKind, EventKey, LedgerEvent, Outcome};
+use super::{Answered, Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal};
 use crate::mixture::{Decay, Ledgers};
 
 /// What rows are kept by.
@@ -72,7 +72,14 @@ impl Row {
                 self.recent.make_all_void();
                 self.applied()
             }
+            ChangeKind::Withdraw(withdrawal) => self.withdraw(withdrawal, change.now_ms, rules),
         }
+    }
+
+    /// Whether an event was taken back that is not remembered, and nothing that was added before has been replaced or
+    /// erased since.
+    pub(super) fn seeks(&self, key: EventKey) -> bool {
+        self.recent.find(key).is_some_and(|frame| frame.mark == Mark::Sought)
     }
 
     /// Whether an event with this key is remembered, be it one that does not count.
@@ -108,7 +115,7 @@ impl Row {
         if self.horizon_ms.is_some_and(|horizon_ms| event.at_ms < horizon_ms) {
             return Outcome::Late;
         }
-        if self.n_remembered(|mark| mark != Mark::Void) >= rules.max_events {
+        if self.n_remembered(Mark::is_said) >= rules.max_events {
             return Outcome::Crowded { max_events: rules.max_events };
         }
         self.recent.push(event);
@@ -121,22 +128,38 @@ impl Row {
 
     fn retract(&mut self, key: EventKey, now_ms: i64, rules: &Rules) -> Outcome {
         let Some(frame) = self.recent.find(key) else {
-            if self.n_remembered(|mark| mark == Mark::Void) >= rules.max_events {
+            if self.n_remembered(|mark| !mark.is_said()) >= rules.max_events {
                 return Outcome::Crowded { max_events: rules.max_events };
             }
             // The undo may overtake the click, whose clock may be ahead.
-            self.recent.push_void(key, now_ms.saturating_add(rules.max_age_ms));
+            self.recent.push_sought(key, now_ms.saturating_add(rules.max_age_ms));
             return Outcome::Unknown;
         };
         let (Some(Added { context, increment }), at_ms) = (frame.added(), frame.at_ms) else {
             return match frame.mark {
                 Mark::Retracted => Outcome::Duplicate(self.version),
-                Mark::Counts | Mark::Void => Outcome::Unknown,
+                Mark::Counts | Mark::Void | Mark::Sought => Outcome::Unknown,
             };
         };
         self.ledgers.subtract(context, &increment, at_ms, rules.decay);
         self.recent.retract(key);
         self.applied()
+    }
+
+    /// Takes back what is no longer remembered. The mark that its retraction left is the guard: it is gone once that was
+    /// done, or once the sums are no longer those that were searched for.
+    fn withdraw(&mut self, withdrawal: &Withdrawal, now_ms: i64, rules: &Rules) -> Outcome {
+        match self.recent.find(withdrawal.key).map(|frame| frame.mark) {
+            Some(Mark::Sought) => {
+                for event in &withdrawal.events {
+                    self.ledgers.subtract(event.context, &event.increment, event.at_ms, rules.decay);
+                }
+                self.recent.retract(withdrawal.key);
+                self.applied()
+            }
+            Some(Mark::Counts | Mark::Retracted) => self.retract(withdrawal.key, now_ms, rules),
+            Some(Mark::Void) | None => Outcome::Late,
+        }
     }
 
     fn erase(&mut self, now_ms: i64, rules: &Rules) -> Outcome {

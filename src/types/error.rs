@@ -61,7 +61,7 @@ impl ErrorKind {
             Self::UnsupportedMedia => (415, 12, "unsupported_media", false),
             Self::Overloaded => (503, 14, "overloaded", true),
             Self::DeadlineExceeded => (504, 4, "deadline_exceeded", true),
-            Self::ModelUnavailable => (500, 14, "model_unavailable", true),
+            Self::ModelUnavailable => (503, 14, "model_unavailable", true),
             Self::StoreUnavailable => (503, 14, "store_unavailable", true),
             Self::Internal => (500, 13, "internal", false),
         }
@@ -217,6 +217,14 @@ mod tests {
         assert_eq!(labels.len(), ErrorKind::ALL.len());
         assert!(ErrorKind::ALL.iter().all(|kind| (400..600).contains(&kind.http_status())));
         assert!(ErrorKind::ALL.iter().all(|kind| (1..=16).contains(&kind.grpc_code())));
+    }
+
+    #[test]
+    fn what_is_unavailable_says_so_in_both_protocols() {
+        for kind in ErrorKind::ALL {
+            assert_eq!(kind.http_status() == 503, kind.grpc_code() == 14, "{kind:?}");
+            assert!(kind.http_status() != 503 || kind.is_retryable(), "{kind:?}");
+        }
     }
 
     #[test]

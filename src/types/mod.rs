@@ -1,6 +1,7 @@
 //! The vocabulary that every floor above speaks: errors, config, clock, requests, events, tokens.
 
 pub mod config;
+pub mod json;
 pub mod metric;
 
 mod clock;

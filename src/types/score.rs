@@ -89,7 +89,8 @@ impl ScoreItem {
 /// A response: on the wire a string, or `{"id": ..., "text": ...}`.
 #[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
 pub struct Response {
-    /// The caller's name for it, echoed in the answer.
+    /// The caller's name for it, echoed in the answer; feedback may name the response by it. In a request, an id names one text
+    /// to one prompt; in a later one the newest counts.
     pub id: Option<String>,
     /// The response itself.
     pub text: String,

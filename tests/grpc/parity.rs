@@ -112,6 +112,11 @@ fn requests() -> Vec<Value> {
         json!({ "prompt": "x".repeat(1001), "responses": ["b"] }),
     ];
     requests.extend(wrong.into_iter().map(|item| json!({ "items": [item] })));
+    // An id of one text, of one prompt, and again of the same response.
+    let named = |prompt: &str, texts: &[&str]| json!({ "prompt": prompt, "responses": texts.iter().map(|text| json!({ "id": "m1", "text": text })).collect::<Vec<_>>() });
+    requests.push(json!({ "items": [named("tea", &[KIND, EXACT])] }));
+    requests.push(json!({ "items": [named("tea", &[KIND]), named("coffee", &[KIND])] }));
+    requests.push(json!({ "items": [named("tea", &[KIND, KIND]), named("tea", &[KIND])] }));
     requests.push(json!({ "items": [item], "user": "" }));
     requests.push(json!({ "items": [{ "prompt": "a", "responses": vec!["b"; 101] }] }));
     requests

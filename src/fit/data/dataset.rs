@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::interner::Interner;
 use super::texts::Texts;
-use crate::types::routed;
+use crate::types::{json, routed};
 
 /// Preference pairs over interned texts.
 #[derive(Debug)]
@@ -314,10 +314,11 @@ fn for_each_row<T: DeserializeOwned>(
     };
     for (idx, line) in BufReader::new(reader).lines().enumerate() {
         let line = line.map_err(unreadable)?;
-        if line.trim().is_empty() {
+        let line = if idx == 0 { json::without_mark(line.as_bytes()) } else { line.as_bytes() };
+        if line.trim_ascii().is_empty() {
             continue;
         }
-        let taken = serde_json::from_str(&line).map_err(|error| error.to_string()).and_then(&mut take);
+        let taken = json::read(line).map_err(|fault| fault.to_string()).and_then(&mut take);
         taken.map_err(|detail| DataError::Row { path: path.to_owned(), line: idx + 1, detail })?;
     }
     Ok(())

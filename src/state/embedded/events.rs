@@ -1,12 +1,12 @@
 //! What was said: the raw events that the journal still holds.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::Journalled;
 use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, OpenError, secret, secret_of};
-use crate::state::{Change, ChangeKind, EventKey, UserKey};
+use crate::state::{Change, ChangeKind, EventKey, UserKey, Withdrawal};
 
 /// The raw events of a data directory.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Logged {
     pub lsn: u64,
     /// The change.
     pub change: Change,
+    /// `max_age_ms` of the rules by which it was made.
+    pub(super) max_age_ms: i64,
 }
 
 /// What becomes of events that were said.
@@ -35,12 +37,12 @@ pub(super) struct Fate {
 }
 
 impl Fate {
-    pub(super) fn is_retracted(&self, Logged { lsn, change }: &Logged) -> bool {
+    pub(super) fn is_retracted(&self, Logged { lsn, change, .. }: &Logged) -> bool {
         let ChangeKind::Add(event) = &change.kind else { return false };
         self.retracted.get(&(change.user, event.key)).is_some_and(|retraction| lsn < retraction)
     }
 
-    fn is_erased(&self, Logged { lsn, change }: &Logged) -> bool {
+    fn is_erased(&self, Logged { lsn, change, .. }: &Logged) -> bool {
         self.erased.get(&change.user).is_some_and(|erasure| lsn < erasure)
     }
 }
@@ -100,9 +102,11 @@ impl EventLog {
     pub(super) fn fate(&self) -> Result<Fate, OpenError> {
         let mut fate = Fate::default();
         for logged in self.changes()? {
-            let Logged { lsn, change } = logged?;
+            let Logged { lsn, change, .. } = logged?;
             match change.kind {
-                ChangeKind::Retract(key) => _ = fate.retracted.insert((change.user, key), lsn),
+                ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
+                    fate.retracted.insert((change.user, key), lsn);
+                }
                 ChangeKind::Erase => _ = fate.erased.insert(change.user, lsn),
                 ChangeKind::Add(_) | ChangeKind::Import(_) => {}
             }
@@ -112,7 +116,16 @@ impl EventLog {
 
     /// All changes, in order.
     fn changes(&self) -> Result<Changes, OpenError> {
-        Ok(Changes { paths: segment::list(&self.journal)?.into(), segment: None, before: None })
+        let paths = segment::list(&self.journal)?.into();
+        Ok(Changes { paths, segment: None, before: None, users: None })
+    }
+
+    /// The changes of some users, in order; one at a time is in memory.
+    pub(super) fn changes_of(
+        &self,
+        users: HashSet<UserKey>,
+    ) -> Result<impl Iterator<Item = Result<Logged, OpenError>> + use<>, OpenError> {
+        Ok(Changes { users: Some(users), ..self.changes()? })
     }
 }
 
@@ -122,6 +135,8 @@ struct Changes {
     segment: Option<Segment>,
     /// The one before.
     before: Option<PathBuf>,
+    /// Whose changes; none for everybody's.
+    users: Option<HashSet<UserKey>>,
 }
 
 impl Changes {
@@ -151,13 +166,20 @@ impl Changes {
                     continue;
                 }
             };
-            let Journalled { change, .. } =
+            // A change begins with its user's key.
+            let user = frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key));
+            if let (Some(users), Some(user)) = (&self.users, user)
+                && !users.contains(&user)
+            {
+                continue;
+            }
+            let Journalled { change, max_age_ms } =
                 postcard::from_bytes(&frame.payload).map_err(|error| OpenError::Damaged {
                     path: segment.path().to_owned(),
                     offset: frame.offset,
                     what: format!("a frame is no change ({error})"),
                 })?;
-            return Ok(Some(Logged { lsn: frame.lsn, change }));
+            return Ok(Some(Logged { lsn: frame.lsn, change, max_age_ms }));
         }
     }
 }

@@ -7,6 +7,7 @@ mod events;
 mod keeper;
 mod recover;
 mod rows;
+mod search;
 mod survey;
 
 use std::path::PathBuf;
@@ -23,9 +24,13 @@ pub use survey::Survey;
 
 use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
+use self::search::{Found, Search};
 use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use super::resident::Resident;
-use super::{Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys};
+use super::{
+    Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys,
+    Withdrawal,
+};
 use crate::types::{Clock, Liveness};
 
 /// A longer tail of the journal would make a restart slow: about a second here.
@@ -79,6 +84,7 @@ struct Core {
     tasks: Tasks,
     /// How old segments of the journal are.
     dates: Dates,
+    search: Search,
     /// When the open segment of the journal was begun.
     rotated: Mutex<tokio::time::Instant>,
     /// Why the last checkpoint failed.
@@ -134,6 +140,63 @@ impl Core {
         Ok((outcomes?, last_lsn))
     }
 
+    /// Makes changes, and waits until they are as durable as acks are.
+    async fn make(self: &Arc<Self>, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
+        self.journal.room().await?;
+        while self.resident.len() > self.config.resident_users.saturating_mul(2) {
+            if let Some(trouble) = self.trouble() {
+                return Err(StoreError::Journal(trouble));
+            }
+            self.tasks.nudge();
+            tokio::time::sleep(SPILL_WAIT).await;
+        }
+        let is_resident = |change: &Change| self.resident.contains(change.user);
+        let (outcomes, lsn) = if self.checkpoint() == 0 || changes.iter().all(is_resident) {
+            self.change(&changes)?
+        } else {
+            let core = self.clone();
+            blocking(move || core.change(&changes)).await?
+        };
+        if self.config.is_sync {
+            self.journal.durable(lsn).await?;
+        }
+        Ok(outcomes)
+    }
+
+    async fn make_one(
+        self: &Arc<Self>,
+        user: UserKey,
+        now_ms: i64,
+        kind: ChangeKind,
+    ) -> Result<Outcome, StoreError> {
+        let outcomes = self.make(vec![Change { user, now_ms, kind }]).await?;
+        Ok(outcomes.first().copied().unwrap_or(Outcome::Unknown))
+    }
+
+    /// Takes an event back whose retraction has marked the row, by what the journal says that it added.
+    async fn withdraw(
+        self: Arc<Self>,
+        user: UserKey,
+        key: EventKey,
+        now_ms: i64,
+    ) -> Result<Outcome, StoreError> {
+        // What is not written yet can't be read.
+        self.journal.durable(self.journal.last_lsn()).await?;
+        let found = self.search.find(EventLog::of(self.dir.journal()), user, key).await?;
+        match found {
+            Found::Standing(events) => {
+                let withdrawal = ChangeKind::Withdraw(Withdrawal { key, events });
+                self.make_one(user, now_ms, withdrawal).await
+            }
+            Found::TakenBack => {
+                let core = self.clone();
+                let row = blocking(move || core.load(user)).await?;
+                Ok(Outcome::Duplicate(row.map_or(0, |row| row.version)))
+            }
+            Found::Nothing => Ok(Outcome::Unknown),
+        }
+    }
+
     fn load(&self, user: UserKey) -> Result<Option<Row>, StoreError> {
         let held = self.resident.get_or_load(user, || self.rows.get(user))?;
         if self.is_crowded() {
@@ -176,25 +239,21 @@ impl Core {
 #[async_trait]
 impl RouterStore for Embedded {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
-        self.core.journal.room().await?;
-        while self.core.resident.len() > self.core.config.resident_users.saturating_mul(2) {
-            if let Some(trouble) = self.core.trouble() {
-                return Err(StoreError::Journal(trouble));
-            }
-            self.core.tasks.nudge();
-            tokio::time::sleep(SPILL_WAIT).await;
+        self.core.make(changes).await
+    }
+
+    async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
+        let outcome = self.core.make_one(user, now_ms, ChangeKind::Retract(key)).await?;
+        if outcome != Outcome::Unknown {
+            return Ok(outcome);
         }
-        let is_resident = |change: &Change| self.core.resident.contains(change.user);
-        let (outcomes, lsn) = if self.core.checkpoint() == 0 || changes.iter().all(is_resident) {
-            self.core.change(&changes)?
-        } else {
-            let core = self.core.clone();
-            blocking(move || core.change(&changes)).await?
-        };
-        if self.core.config.is_sync {
-            self.core.journal.durable(lsn).await?;
+        // Of somebody of whom nothing ever counted, nothing can be found.
+        let row = self.get(user, 0).await?.row;
+        if !row.is_some_and(|row| row.version > 0 && row.seeks(key)) {
+            return Ok(outcome);
         }
-        Ok(outcomes)
+        // On a task of its own: a large journal takes longer than a request may, and a retry then finds it done.
+        tokio::spawn(self.core.clone().withdraw(user, key, now_ms)).await.map_err(ended)?
     }
 
     async fn get(&self, user: UserKey, _min_version: u64) -> Result<Reading, StoreError> {
@@ -249,11 +308,11 @@ impl RouterStore for Embedded {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    let ended = |error: tokio::task::JoinError| StoreError::Unreachable {
-        engine: "embedded",
-        source: Some(Box::new(error)),
-    };
     tokio::task::spawn_blocking(work).await.map_err(ended)?
+}
+
+fn ended(error: tokio::task::JoinError) -> StoreError {
+    StoreError::Unreachable { engine: "embedded", source: Some(Box::new(error)) }
 }
 
 #[cfg(test)]

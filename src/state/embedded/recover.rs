@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::keeper::Tasks;
 use super::rows::Rows;
+use super::search::Search;
 use super::{Core, EmbeddedConfig, Journalled};
 use crate::state::journal::secret;
 use crate::state::journal::segment::{self, End, Frame, Segment};
@@ -89,6 +90,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         checkpoint: AtomicU64::new(checkpoint.lsn),
         tasks,
         dates: Dates::default(),
+        search: Search::default(),
         rotated: Mutex::new(tokio::time::Instant::now()),
         trouble: Mutex::default(),
         liveness,

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::events::EventLog;
 use super::rows::Rows;
 use crate::state::journal::{Heads, OpenError};
-use crate::state::{ChangeKind, UserKey, codec};
+use crate::state::{ChangeKind, EventKey, UserKey, Withdrawal, codec};
 
 /// What a data directory holds evidence of.
 #[derive(Debug, Default)]
@@ -14,6 +14,8 @@ pub struct Survey {
     pub heads: Option<Heads>,
     /// How many events count for each user.
     pub n_events: HashMap<UserKey, u64>,
+    /// The keys of events that were taken back when their rows no longer remembered them.
+    pub withdrawn: HashSet<EventKey>,
 }
 
 /// What is known of one user while the journal is read.
@@ -46,11 +48,15 @@ impl EventLog {
         let fate = self.fate()?;
         // Of those that are taken back, the ones that have been said so far.
         let mut said: HashSet<_> = HashSet::new();
+        let mut withdrawn = HashSet::new();
         for logged in self.unerased()? {
             let logged = logged?;
             let user = logged.change.user;
             let count = counts.entry(user).or_default();
             let is_new = logged.lsn > count.lsn;
+            if let ChangeKind::Withdraw(withdrawal) = &logged.change.kind {
+                withdrawn.insert(withdrawal.key);
+            }
             match &logged.change.kind {
                 ChangeKind::Add(event) => {
                     if fate.is_retracted(&logged) {
@@ -58,7 +64,7 @@ impl EventLog {
                     }
                     count.n += u64::from(is_new);
                 }
-                ChangeKind::Retract(key) => {
+                ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
                     count.n -= u64::from(said.remove(&(user, *key)) && is_new && count.n > 0);
                 }
                 ChangeKind::Erase if is_new => count.n = 0,
@@ -67,6 +73,6 @@ impl EventLog {
             }
         }
         let n_events = counts.into_iter().map(|(user, count)| (user, count.n)).filter(|(_, n)| *n > 0);
-        Ok(Survey { heads, n_events: n_events.collect() })
+        Ok(Survey { heads, n_events: n_events.collect(), withdrawn })
     }
 }

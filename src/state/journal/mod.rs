@@ -96,7 +96,7 @@ impl Journal {
         part: Part,
         run: impl FnOnce(Writer) + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let older = segment::list(dir)?.iter().filter_map(|path| segment::first_lsn(path));
+        let older = segment::list(dir)?.into_iter().filter_map(|path| segment::first_lsn(&path));
         let after = older.filter(|&first| first <= last_lsn).max().unwrap_or_default();
         let open = OpenSegment::create(dir, heads, (last_lsn + 1, after))
             .map_err(|source| OpenError::io(&segment::path(dir, last_lsn + 1), source))?;

@@ -1,0 +1,183 @@
+//! Finding what a row no longer remembers: the journal is read for everybody who waits, by one thread at a time.
+//!
+//! The law: what is found is what is in the sums. An event is not if it was taken back, or if an import or an erasure came
+//! after it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::events::{EventLog, Logged};
+use crate::state::journal::OpenError;
+use crate::state::{ChangeKind, EventKey, StoreError, UserKey, Withdrawn};
+use crate::types::metric;
+
+/// What is known of an event that was searched for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It counts; what it added.
+    Standing(Vec<Withdrawn>),
+    /// It had been taken back before.
+    TakenBack,
+    /// It is not kept, or no longer in the sums.
+    Nothing,
+}
+
+/// Whoever searches, and whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct Search {
+    waiting: Mutex<Vec<Wanted>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    n_passes: AtomicU64,
+}
+
+type Answer = Result<Found, Arc<str>>;
+
+/// An event that is searched for.
+#[derive(Debug)]
+struct Wanted {
+    user: UserKey,
+    key: EventKey,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Search {
+    /// Searches for an event of a user, in all that was durable when this was called.
+    ///
+    /// # Errors
+    /// When the journal can't be read.
+    pub(super) async fn find(
+        &self,
+        log: EventLog,
+        user: UserKey,
+        key: EventKey,
+    ) -> Result<Found, StoreError> {
+        let (answer, mut answered) = oneshot::channel();
+        self.waiting.lock().push(Wanted { user, key, answer });
+        let turn = self.turn.clone().lock_owned().await;
+        let found = match answered.try_recv() {
+            Ok(found) => found,
+            Err(_) => {
+                let wanted = std::mem::take(&mut *self.waiting.lock());
+                let n_passes = 1 + self.n_passes.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(n_passes, events = wanted.len(), "searching the journal");
+                // The turn ends with the reading, whoever has gone meanwhile.
+                let pass = move || {
+                    pass(&log, wanted);
+                    drop(turn);
+                };
+                let ended = tokio::task::spawn_blocking(pass).await.map_err(|error| error.to_string().into());
+                ended.and_then(|()| answered.try_recv().unwrap_or_else(|_| Err("it was not read".into())))
+            }
+        };
+        found.map_err(StoreError::Unreadable)
+    }
+}
+
+/// Reads the journal once, for all of them.
+fn pass(log: &EventLog, wanted: Vec<Wanted>) {
+    let start = Instant::now();
+    let traces = trace(log, &wanted).map_err(|error| error.to_string().into());
+    metrics::histogram!(metric::STORE_SECONDS, "op" => "search").record(start.elapsed());
+    let found = |idx: usize| -> Answer { Ok(traces.as_ref().map_err(Arc::clone)?[idx].found()) };
+    for (idx, Wanted { answer, .. }) in wanted.into_iter().enumerate() {
+        // Who asked may have gone.
+        _ = answer.send(found(idx));
+    }
+}
+
+fn trace(log: &EventLog, wanted: &[Wanted]) -> Result<Vec<Trace>, OpenError> {
+    let mut traces: Vec<Trace> = wanted.iter().map(|_| Trace::default()).collect();
+    let mut of_user: HashMap<UserKey, Vec<usize>> = HashMap::new();
+    for (idx, Wanted { user, .. }) in wanted.iter().enumerate() {
+        of_user.entry(*user).or_default().push(idx);
+    }
+    let users: HashSet<UserKey> = of_user.keys().copied().collect();
+    for logged in log.changes_of(users)? {
+        let logged = logged?;
+        for &idx in of_user.get(&logged.change.user).into_iter().flatten() {
+            traces[idx].see(wanted[idx].key, &logged);
+        }
+    }
+    Ok(traces)
+}
+
+/// What became of the events with one key while the journal is read.
+#[derive(Debug, Default)]
+struct Trace {
+    standing: Vec<Said>,
+    was_taken_back: bool,
+}
+
+#[derive(Debug)]
+struct Said {
+    event: Withdrawn,
+    /// Whether the row remembered it by then, so that a retraction was exact at once.
+    is_remembered: bool,
+}
+
+impl Trace {
+    fn see(&mut self, key: EventKey, Logged { change, max_age_ms, .. }: &Logged) {
+        let cutoff_ms = change.now_ms.saturating_sub(*max_age_ms);
+        self.standing.iter_mut().for_each(|said| said.is_remembered &= said.event.at_ms >= cutoff_ms);
+        match &change.kind {
+            ChangeKind::Add(event) if event.key == key => {
+                let (at_ms, context, increment) = (event.at_ms, event.context, event.increment.clone());
+                let event = Withdrawn { at_ms, context, increment };
+                self.standing.push(Said { event, is_remembered: true });
+            }
+            ChangeKind::Retract(taken) if *taken == key => {
+                self.was_taken_back |= self.standing.iter().any(|said| said.is_remembered);
+                self.standing.retain(|said| !said.is_remembered);
+            }
+            ChangeKind::Withdraw(withdrawal) if withdrawal.key == key => {
+                *self = Self { standing: Vec::new(), was_taken_back: true };
+            }
+            ChangeKind::Erase | ChangeKind::Import(_) => *self = Self::default(),
+            ChangeKind::Add(_) | ChangeKind::Retract(_) | ChangeKind::Withdraw(_) => {}
+        }
+    }
+
+    fn found(&self) -> Found {
+        if !self.standing.is_empty() {
+            Found::Standing(self.standing.iter().map(|said| said.event.clone()).collect())
+        } else if self.was_taken_back {
+            Found::TakenBack
+        } else {
+            Found::Nothing
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn retractions_that_wait_share_one_pass_and_one_is_under_way_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let search = Arc::new(Search::default());
+        let turn = search.turn.clone().lock_owned().await;
+        let find = |n: u64| {
+            let (search, log) = (search.clone(), EventLog::of(dir.path().to_owned()));
+            tokio::spawn(async move { search.find(log, UserKey::from([n as u8; 16]), EventKey(n)).await })
+        };
+        let waiting: Vec<_> = (0..100).map(find).collect();
+        while search.waiting.lock().len() < waiting.len() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(search.n_passes.load(Ordering::Relaxed), 0);
+        // Somebody who has gone is searched for all the same, and keeps nobody waiting.
+        waiting[0].abort();
+        drop(turn);
+        for found in waiting.into_iter().skip(1) {
+            assert_eq!(found.await.unwrap().unwrap(), Found::Nothing);
+        }
+        assert_eq!(search.n_passes.load(Ordering::Relaxed), 1);
+        assert!(search.waiting.lock().is_empty());
+    }
+}
