@@ -207,7 +207,7 @@ async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
     store.change((0..8).map(|id| add(0, id)).collect()).await.unwrap();
     let first = written(dir.path()).metadata().unwrap().len();
     // Two megabytes and a half that a disk loses, and what was acked after them.
-    for at in (8..12_000).step_by(500) {
+    for at in (8..24_000).step_by(500) {
         store.change((at..at + 500).map(|id| add(id % 100, id)).collect()).await.unwrap();
     }
     let length = written(dir.path()).metadata().unwrap().len();
@@ -249,17 +249,17 @@ async fn a_segment_that_is_missing_between_others_is_noticed() {
 #[tokio::test]
 async fn a_segment_in_the_place_of_another_is_damage() {
     let dir = tempfile::tempdir().unwrap();
-    let store = open(config(dir.path())).unwrap();
-    store.change((0..5).map(|id| add(0, id)).collect()).await.unwrap();
-    let killed = copy(dir.path());
-    let path = written(killed.path());
-    std::fs::rename(&path, path.with_file_name("00000000000000000003.log")).unwrap();
-    std::fs::remove_file(killed.path().join("rows.redb")).unwrap();
-    let refused = open(config(killed.path())).unwrap_err().to_string();
-    assert!(
-        refused.contains("00000000000000000003.log") || refused.contains("the journal begins"),
-        "{refused}"
-    );
+    for round in 0..2 {
+        let store = open(config(dir.path())).unwrap();
+        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    let paths = segments(dir.path());
+    std::fs::copy(&paths[0], &paths[1]).unwrap();
+    let refused = open(config(dir.path())).unwrap_err();
+    let OpenError::Damaged { path, .. } = &refused else { panic_with(0, &refused) };
+    assert_eq!(path, &paths[1]);
+    assert!(refused.to_string().contains("found change 1, expected 41 or a later one"), "{refused}");
 }
 
 #[tokio::test]

@@ -135,6 +135,14 @@ async fn rebuild(
     let (mut changes, mut n_bytes) = (Vec::new(), 0);
     for logged in log.unerased().map_err(Failure::refused)? {
         let mut change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
+        // Who is named nowhere can't be given the key that the new directory knows people by.
+        let Some(user) = named(change.user) else {
+            if let ChangeKind::Import(_) = &change.kind {
+                done.imported.insert(change.user);
+            }
+            continue;
+        };
+        change.user = user;
         match &mut change.kind {
             ChangeKind::Add(event) => match &event.heard {
                 Some(heard) => {
@@ -156,22 +164,13 @@ async fn rebuild(
             ChangeKind::Withdraw(Withdrawal { key, events }) => {
                 // What these heads added has to be known by now.
                 make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
-                let added = named(change.user).and_then(|user| done.added.remove(&(user, *key)));
-                match added {
+                match done.added.remove(&(change.user, *key)) {
                     Some(added) => *events = added,
                     None => continue,
                 }
             }
             ChangeKind::Import(_) | ChangeKind::Retract(_) => {}
         }
-        // Who is named nowhere can't be given the key that the new directory knows people by.
-        let Some(user) = named(change.user) else {
-            if let ChangeKind::Import(_) = &change.kind {
-                done.imported.insert(change.user);
-            }
-            continue;
-        };
-        change.user = user;
         changes.push(change);
         if changes.len() >= CHUNK || n_bytes >= CHUNK_BYTES {
             n_bytes = 0;
@@ -181,10 +180,11 @@ async fn rebuild(
     make(&service, changes, survey, &mut done).await?;
     bar.finish();
     for (&user, &n) in &survey.n_events {
-        let row = match named(user) {
-            Some(user) => store.get(user, 0).await.map_err(Failure::failed)?.row,
-            None => None,
+        let Some(user) = named(user) else {
+            done.n_incomplete += 1;
+            continue;
         };
+        let row = store.get(user, 0).await.map_err(Failure::failed)?.row;
         let is_short = row.map_or(0, |row| row.ledgers.n_events()) < n;
         done.n_incomplete += usize::from(is_short || done.imported.contains(&user));
     }

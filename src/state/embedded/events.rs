@@ -119,7 +119,8 @@ impl EventLog {
 
     /// All changes, in order.
     fn changes(&self) -> Result<Changes, OpenError> {
-        Ok(Changes { paths: segment::list(&self.journal)?.into(), segment: None, before: None, users: None })
+        let paths = segment::list(&self.journal)?.into();
+        Ok(Changes { paths, segment: None, before: None, users: None })
     }
 
     /// The changes of some users, in order; one at a time is in memory.
