@@ -219,7 +219,9 @@ async fn whatever_is_wrong_wherever_is_named_by_its_path_in_words_of_json() {
                 assert_eq!((status, &acks[0]["status"]), (200, &json!("duplicate")), "{acks}");
                 let detail = acks[1]["detail"].as_str().unwrap();
                 assert!(
-                    detail.starts_with(&field.map_or("[1]: ".to_owned(), |field| format!("[1].{field}: "))),
+                    detail.starts_with(
+                        &field.map_or_else(|| "[1]: ".to_owned(), |field| format!("[1].{field}: "))
+                    ),
                     "{acks}"
                 );
                 // And as lines.

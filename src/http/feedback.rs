@@ -17,7 +17,7 @@ use crate::types::{Ack, Error, Event};
 
 /// What a body holds.
 enum Sent {
-    One(Result<Event, Error>),
+    One(Result<Box<Event>, Error>),
     Many(Result<Vec<Read>, Error>),
 }
 
@@ -43,7 +43,7 @@ pub(super) async fn feedback(State(live): State<Live>, request: Request) -> Resu
             let named = acks.into_iter().enumerate().map(|(idx, ack)| ack.within(&format!("[{idx}]")));
             Ok(Answer(named.collect::<Vec<Ack>>()).into_response())
         }
-        Sent::One(Ok(event)) => Ok(Answer(service.settle_one(event).await?).into_response()),
+        Sent::One(Ok(event)) => Ok(Answer(service.settle_one(*event).await?).into_response()),
         Sent::One(Err(error)) => {
             // It counts as a rejected feedback, as it would within an array.
             rejected(None, &error);
@@ -59,7 +59,7 @@ pub(super) async fn line(line: String) -> Read {
 
 fn sent(body: &[u8]) -> Sent {
     if !body.trim_ascii_start().starts_with(b"[") {
-        return Sent::One(parse(body));
+        return Sent::One(parse(body).map(Box::new));
     }
     Sent::Many(entries(body).map(|texts| texts.iter().map(|text| read(text.get())).collect()))
 }

@@ -55,7 +55,12 @@ impl Whole {
         parse: impl FnOnce(&[u8]) -> T + Send + 'static,
     ) -> Result<T, Error> {
         let size = self.bytes.len();
-        off_if_large(size, move || parse(json::without_mark(&self.bytes))).await
+        let parse = move || {
+            // All of it moves there: it counts as held for as long as it is parsed, though nobody may wait any more.
+            let Self { bytes, _held } = &self;
+            parse(json::without_mark(bytes))
+        };
+        off_if_large(size, parse).await
     }
 }
 
@@ -104,6 +109,7 @@ mod tests {
     use bytes::Bytes;
     use flate2::Compression;
     use flate2::write::GzEncoder;
+    use futures::FutureExt;
 
     use super::*;
 
@@ -186,6 +192,19 @@ mod tests {
         assert_eq!((error.code(), n_read.load(Ordering::Relaxed)), ("too_many_bytes", 0), "unread");
         assert_eq!(whole.parse(<[u8]>::len).await.unwrap(), 600);
         assert_eq!(bodies.n_held(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_awaits_counts_while_it_is_parsed() {
+        let bodies = bodies_of(MIB, MIB);
+        let whole = Whole::read(request(&bodies, "", vec![b' '; MIB].into())).await.unwrap();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        assert!(whole.parse(move |_| ended.recv()).now_or_never().is_none());
+        assert_eq!(bodies.n_held(), MIB);
+        drop(end);
+        while bodies.n_held() > 0 {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]
