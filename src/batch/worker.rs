@@ -244,11 +244,11 @@ mod tests {
         let workers =
             Workers::spawn(&queue, Encoders { all: vec![Box::new(Panics)], small: Vec::new() }).unwrap();
         for answers in answers {
-            assert_eq!(answers.all().await, Err(EncodeError::Gone));
+            assert_eq!(answers.all().await, [Err(EncodeError::Gone)]);
         }
         let mut late = queue.open(1, None).unwrap();
         late.push(vec![(TextKey([9; 16]), tokens)]);
-        assert_eq!(late.answers().all().await, Err(EncodeError::Gone));
+        assert_eq!(late.answers().all().await, [Err(EncodeError::Gone)]);
         workers.stop();
         assert!(workers.liveness().dead().is_some());
     }

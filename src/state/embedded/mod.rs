@@ -353,6 +353,8 @@ mod tests {
             context: None,
             question: None,
             increment: pair(&[1.0, -1.0]),
+            content: None,
+            replaces: None,
             heard: None,
         };
         Change { user: UserKey::from([n; 16]), now_ms: 0, kind: ChangeKind::Add(event) }

@@ -446,6 +446,8 @@ mod tests {
             cached_users: 10,
             outbox: None,
             is_sync: true,
+            clock: Arc::new(crate::types::SystemClock),
+            erase_within: Duration::from_secs(3600),
         }
     }
 
