@@ -110,6 +110,24 @@ fn heads_for_other_features_are_refused() {
     );
 }
 
+/// A row remembers events in frames of 64 KiB.
+#[test]
+fn more_heads_than_an_event_has_room_for_are_refused() {
+    let with = |n: usize| {
+        move |dir: &Path, manifest: &mut Manifest| {
+            manifest.heads = vec![manifest.heads[0].clone(); n];
+            fs::write(dir.join("heads.onnx"), OnnxGraph::heads(&Array2::zeros((9, n))).into_bytes()).unwrap();
+            let hidden = Array2::zeros((8, 1));
+            let output = Array2::zeros((1, n));
+            let router =
+                OnnxGraph::router([&hidden, &Array2::zeros((1, 1))], [&output, &Array2::zeros((1, n))]);
+            fs::write(dir.join("router.onnx"), router.into_bytes()).unwrap();
+        }
+    };
+    assert_eq!(load(with(1024)).unwrap().n_heads(), 1024);
+    check(with(1025), &["bundle.toml: `heads`: found 1025, expected 1 to 1024"]);
+}
+
 #[test]
 fn a_missing_output_is_refused() {
     check(

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::tokenizer::Text;
+use crate::mixture::MAX_HEADS;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "bundle.toml";
@@ -206,8 +207,9 @@ impl Manifest {
         problems.extend(self.heads_graph.problem("heads_graph"));
         problems.extend(self.router_graph.problem("router_graph"));
         problems.extend(self.questions.iter().filter_map(|file| file.problem("questions")));
-        if self.heads.is_empty() {
-            problems.push(("heads".to_owned(), "found no head, expected at least one".to_owned()));
+        let found = self.heads.len();
+        if found == 0 || found > MAX_HEADS {
+            problems.push(("heads".to_owned(), format!("found {found}, expected 1 to {MAX_HEADS}")));
         }
         problems.extend(self.heads.iter().enumerate().flat_map(|(idx, head)| head.problems(idx)));
         problems
