@@ -74,7 +74,7 @@ impl Service {
             return Err(unread.error(|| paths.of(idx, part)));
         }
         let bundle = self.bundle.clone();
-        let score = move |_: &Weak<()>| score(&bundle, &items, &reading, 0..items.len());
+        let score = move |_: &Weak<()>| score(&bundle, &reading, 0..items.len());
         let judged = work("heads", n_rows <= ROWS_AT_ONCE, score).await?;
         judged.map_err(|error| model_failed("the heads failed", error))
     }
@@ -106,7 +106,8 @@ impl Service {
         let n_rows = self.check_rows(&items)?;
         let reading = self.read(&items, Route::No, Spoils::Itself).await?;
         let bundle = self.bundle.clone();
-        let score = move |_: &Weak<()>| score_each(&bundle, &items, &reading);
+        let n_items = items.len();
+        let score = move |_: &Weak<()>| score_each(&bundle, n_items, &reading);
         work("heads", n_rows <= ROWS_AT_ONCE, score).await
     }
 
@@ -122,21 +123,21 @@ impl Service {
 }
 
 /// Scores those of the items that can be read.
-fn score_each(bundle: &Bundle, items: &[Item], reading: &Reading) -> Vec<Result<LogOdds, Unjudged>> {
+fn score_each(bundle: &Bundle, n_items: usize, reading: &Reading) -> Vec<Result<LogOdds, Unjudged>> {
     let log_odds = |judged: &Judged| -> Vec<LogOdds> {
         let of = |item: &JudgedItem| item.rows.clone().map(|row| judged.rewards.log_odds(row)).collect();
         judged.items.iter().map(of).collect()
     };
-    let whole = (0..items.len()).filter(|idx| reading.unread(*idx).next().is_none());
-    let mut together = score(bundle, items, reading, whole).map(|judged| log_odds(&judged).into_iter());
-    let each = (0..items.len()).map(|idx| {
+    let whole = (0..n_items).filter(|idx| reading.unread(*idx).next().is_none());
+    let mut together = score(bundle, reading, whole).map(|judged| log_odds(&judged).into_iter());
+    let each = (0..n_items).map(|idx| {
         if let Some((part, unread)) = reading.unread(idx).next() {
             return Err(Unjudged::Text(part, unread.clone()));
         }
         // Where the heads fail, it may be one item that they fail on.
         let own = match &mut together {
             Ok(together) => together.next(),
-            Err(_) => match score(bundle, items, reading, std::iter::once(idx)) {
+            Err(_) => match score(bundle, reading, std::iter::once(idx)) {
                 Ok(judged) => log_odds(&judged).pop(),
                 Err(error) => return Err(Unjudged::Other(model_failed("the heads failed", error))),
             },
@@ -149,19 +150,18 @@ fn score_each(bundle: &Bundle, items: &[Item], reading: &Reading) -> Vec<Result<
 /// What is said of the items that are `chosen`, all of whose texts could be read.
 fn score(
     bundle: &Bundle,
-    items: &[Item],
     reading: &Reading,
     chosen: impl Iterator<Item = usize>,
 ) -> Result<Judged, GraphError> {
     let embedding = |idx: usize| reading.text(idx).map_or(&[][..], |text| &text.embedding);
-    let is_truncated = |idx: usize| reading.text(idx).is_some_and(|text| text.truncated);
+    let kept = |idx: usize| reading.text(idx).map(|text| text.kept).unwrap_or_default();
     let chosen: Vec<usize> = chosen.collect();
     let plans = || chosen.iter().map(|&idx| &reading.plans[idx]);
     let mut rows = Vec::new();
-    for (item, plan) in chosen.iter().map(|&idx| &items[idx]).zip(plans()) {
+    for plan in plans() {
         let prompt = plan.prompt.map_or(&[][..], embedding);
-        for (response, &idx) in item.responses.iter().zip(&plan.responses) {
-            bundle.features().extend(&mut rows, prompt, embedding(idx), response);
+        for text in plan.responses.iter().filter_map(|&idx| reading.text(idx)) {
+            bundle.features().extend(&mut rows, prompt, text);
         }
     }
     let rewards = bundle.rewards(rows)?;
@@ -173,8 +173,9 @@ fn score(
         start = rows.end;
         JudgedItem {
             rows,
-            truncated: plan.responses.iter().map(|&idx| is_truncated(idx)).collect(),
-            prompt_truncated: plan.router.or(plan.prompt).is_some_and(is_truncated),
+            truncated: plan.responses.iter().map(|&idx| kept(idx).truncated).collect(),
+            prompt_truncated: plan.router.or(plan.prompt).is_some_and(|idx| kept(idx).truncated)
+                || plan.responses.iter().any(|&idx| kept(idx).prompt_truncated),
             router_logits: plan.router.and_then(|_| router_logits.next()).unwrap_or_default(),
         }
     });

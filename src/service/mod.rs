@@ -16,6 +16,7 @@ mod rank;
 mod read;
 mod relearn;
 mod remember;
+mod room;
 mod route;
 mod score;
 mod settle;
@@ -50,6 +51,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     settings: Settings,
     population: Arc<population::Population>,
+    room: Arc<room::Room>,
     questions: questions::Questions,
 }
 
@@ -77,13 +79,14 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
-        Self::over(model, store, Arc::new(receipts), clock, settings, Arc::default())
+        Self::over(model, store, Arc::new(receipts), clock, settings, Arc::default(), Arc::default())
     }
 
     /// The same service with another model, over the same state.
     fn with(&self, model: Model) -> Self {
-        let Self { store, receipts, clock, settings, population, .. } = self;
-        Self::over(model, store.clone(), receipts.clone(), clock.clone(), *settings, population.clone())
+        let Self { store, receipts, clock, settings, population, room, .. } = self;
+        let (store, receipts, clock) = (store.clone(), receipts.clone(), clock.clone());
+        Self::over(model, store, receipts, clock, *settings, population.clone(), room.clone())
     }
 
     fn over(
@@ -93,6 +96,7 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
         population: Arc<population::Population>,
+        room: Arc<room::Room>,
     ) -> Self {
         let heads = model.heads().into();
         let Model { bundle, queue, workers } = model;
@@ -110,6 +114,7 @@ impl Service {
             clock,
             settings,
             population,
+            room,
             questions,
         }
     }

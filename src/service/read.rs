@@ -98,6 +98,14 @@ impl Source {
         }
     }
 
+    /// Bytes that are tokenised at once: the texts of a pair are so one after the other.
+    fn longest(&self) -> usize {
+        match self {
+            Self::Single(text) => text.len(),
+            Self::Pair(prompt, response) => prompt.len().max(response.len()),
+        }
+    }
+
     fn n_bytes(&self) -> usize {
         match self {
             Self::Single(text) => text.len(),
@@ -144,7 +152,8 @@ impl Service {
                 };
             }
         }
-        let n_truncated = texts.iter().flatten().filter(|text| text.truncated).count();
+        let is_cut = |text: &&Encoded| text.kept.truncated || text.kept.prompt_truncated;
+        let n_truncated = texts.iter().flatten().filter(is_cut).count();
         metrics::counter!(metric::TRUNCATED).increment(n_truncated as u64);
         Ok(Reading { texts, plans })
     }
@@ -181,9 +190,16 @@ impl Service {
     async fn encode(&self, sources: Vec<(TextKey, Source)>, spoils: Spoils) -> Result<Tokenised, Error> {
         let lane = self.queue.open(sources.len(), deadline()).map_err(overloaded)?;
         let size = Size::of(sources.iter().map(|(_, source)| source.n_bytes()));
+        let is_a_moment = size.is_within(TOKENISED_AT_ONCE);
+        // One text of the request after another is tokenised.
+        let longest = sources.iter().map(|(_, source)| source.longest()).max().unwrap_or_default();
+        let room = if is_a_moment { None } else { Some(self.room.take(longest).await?) };
         let bundle = self.bundle.clone();
-        let tokenise = move |awaited: &Weak<()>| tokenise(&bundle, &sources, lane, spoils, awaited);
-        work("tokenize", size.is_within(TOKENISED_AT_ONCE), tokenise).await
+        let tokenise = move |awaited: &Weak<()>| {
+            let _room = room;
+            tokenise(&bundle, &sources, lane, spoils, awaited)
+        };
+        work("tokenize", is_a_moment, tokenise).await
     }
 }
 

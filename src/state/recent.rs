@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{EventKey, LedgerEvent};
-use crate::mixture::Increment;
+use crate::mixture::{Increment, MAX_HEADS};
 
 /// Events in order of arrival, each as `length u16 | key u64 | at i64 | mark u8 | rest`, little-endian; the rest
 /// is the context and the increment, and then the content as `u64`, where it is known.
@@ -17,7 +17,13 @@ pub(super) struct Recent {
 }
 
 /// Bytes of a frame before its rest.
-const HEAD: usize = 2 + 8 + 8 + 1;
+const HEAD: u16 = 2 + 8 + 8 + 1;
+
+/// Bytes of the rest at most: a context, how many numbers there are, and the numbers, none of which is longer than 10 bytes.
+const REST: usize = (1 + 10) + 10 + 10 * MAX_HEADS + 8;
+
+const _: () =
+    assert!(HEAD as usize + REST <= u16::MAX as usize, "a frame has room for the increment of any bundle");
 
 /// One event as it is remembered.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +77,8 @@ impl Frame<'_> {
     }
 
     fn rest(&self) -> Option<(Added, &[u8])> {
-        (self.mark == Mark::Counts).then(|| postcard::take_from_bytes(&self.bytes[HEAD..]).ok()).flatten()
+        let rest = &self.bytes[usize::from(HEAD)..];
+        (self.mark == Mark::Counts).then(|| postcard::take_from_bytes(rest).ok()).flatten()
     }
 }
 
@@ -99,8 +106,9 @@ impl Recent {
         self.frames.extend(at_ms.to_le_bytes());
         self.frames.push(mark as u8);
         self.frames = rest(std::mem::take(&mut self.frames));
-        // An increment has at most 10 bytes per head, and bundles have few heads.
-        let length = (self.frames.len() - start) as u16;
+        // No event of a bundle is longer. One that were is remembered without its increment: it still counts once.
+        let length = u16::try_from(self.frames.len() - start).unwrap_or(HEAD);
+        self.frames.truncate(start + usize::from(length));
         self.frames[start..start + 2].copy_from_slice(&length.to_le_bytes());
     }
 
@@ -164,7 +172,7 @@ impl Recent {
     fn at(&self, start: usize) -> Option<Frame<'_>> {
         let rest = self.frames.get(start..)?;
         let length = usize::from(u16::from_le_bytes(*rest.first_chunk()?));
-        let bytes = rest.get(..length).filter(|bytes| bytes.len() >= HEAD)?;
+        let bytes = rest.get(..length).filter(|bytes| bytes.len() >= usize::from(HEAD))?;
         let key = EventKey(u64::from_le_bytes(*bytes[2..].first_chunk()?));
         let at_ms = i64::from_le_bytes(*bytes[10..].first_chunk()?);
         let mark = match bytes[18] {
@@ -246,6 +254,36 @@ mod tests {
         assert_eq!(recent.forget_before(40), Some(39));
         assert_eq!(recent.iter().map(|frame| frame.key.0).collect::<Vec<_>>(), (40..100).collect::<Vec<_>>());
         assert_eq!(recent.forget_before(40), None);
+    }
+
+    fn event_of(n_heads: usize) -> LedgerEvent {
+        // Of every two heads one has the largest number there is, and the other the smallest.
+        let margins: Vec<f64> = (0..n_heads).map(|k| if k % 2 == 0 { 1e9 } else { -1e9 }).collect();
+        LedgerEvent { context: Some(u64::MAX), increment: pair(&margins), ..event(1) }
+    }
+
+    #[test]
+    fn a_frame_has_room_for_the_increment_of_any_bundle() {
+        let mut recent = Recent::default();
+        recent.push(&event_of(MAX_HEADS));
+        recent.push(&event(2));
+        let increment = event_of(MAX_HEADS).increment;
+        assert_eq!(
+            recent.find(EventKey(1)).unwrap().added(),
+            Some(Added { context: Some(u64::MAX), increment })
+        );
+        assert!(recent.is_whole() && recent.find(EventKey(2)).unwrap().added().is_some());
+    }
+
+    #[test]
+    fn what_has_no_room_is_remembered_and_its_neighbours_are_whole() {
+        let mut recent = Recent::default();
+        recent.push(&event(0));
+        recent.push(&event_of(20_000));
+        recent.push(&event(2));
+        assert!(recent.is_whole());
+        let is_known = |key| recent.find(EventKey(key)).map(|frame| frame.added().is_some());
+        assert_eq!([0, 1, 2].map(is_known), [Some(true), Some(false), Some(true)]);
     }
 
     #[test]

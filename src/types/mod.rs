@@ -31,7 +31,7 @@ pub use bodies::{Bodies, Held, NO_ROOM};
 pub use clock::{Clock, SystemClock};
 pub use deadline::{deadline, until};
 pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuestion, RankedCandidate};
-pub use encode::{Embedding, Encode, EncodeError, Encoded, TextKey, Tokens};
+pub use encode::{Embedding, Encode, EncodeError, Encoded, Kept, TextKey, Tokens};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind};
 pub use export::{Export, ExportRow, ExportShape};
