@@ -99,7 +99,9 @@ impl App {
         let started = Started::default();
         let idle_timeout = config.server.idle_timeout;
         let limits = Limits { max_connections: ADMIN_CONNECTIONS, idle_timeout };
-        let routes_of_admin = admin::routes(health.clone(), recorder.clone(), started.clone());
+        let max_body_bytes = config.server.max_body_bytes.get();
+        let routes_of_admin =
+            bounded(admin::routes(health.clone(), recorder.clone(), started.clone()), max_body_bytes);
         let admin = Port::spawn(admin, routes_of_admin, limits, watch::channel(false));
 
         let model = load(&config).await?;
@@ -190,9 +192,8 @@ async fn routes(
 ) -> Result<(Router, grpc::Serving), grpc::DescriptorError> {
     let max_body_bytes = config.server.max_body_bytes.get();
     let admission = Admission::new(config.server.max_concurrent_requests, config.server.request_timeout);
-    let verbs = http::routes(live.clone())
+    let verbs = bounded(http::routes(live.clone()), max_body_bytes)
         .merge(grpc::routes(live.clone(), max_body_bytes, stopped)?)
-        .layer(DefaultBodyLimit::max(max_body_bytes))
         // Within the observation, so that what is shed is counted and logged like any answer.
         .layer(middleware::from_fn_with_state(admission, admission::admit))
         // A panic of one request must not reach the metrics and the log as a dropped connection.
@@ -208,6 +209,13 @@ async fn routes(
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
     Ok((routes, serving))
+}
+
+/// Routes that read no larger body, and ask for none that says it is larger.
+fn bounded(routes: Router, max_body_bytes: usize) -> Router {
+    routes
+        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .route_layer(middleware::from_fn_with_state(max_body_bytes, http::fit))
 }
 
 /// As many as are configured, or as there are descriptors for.

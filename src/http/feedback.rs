@@ -13,7 +13,8 @@ use super::stream;
 use crate::service::{Live, Read, rejected};
 use crate::types::{Ack, Error, ErrorKind, Event};
 
-const NDJSON: &str = "application/x-ndjson";
+/// The media type of lines.
+pub(super) const NDJSON: &str = "application/x-ndjson";
 
 #[utoipa::path(post, path = "/feedback", request_body(content(
     (Event = "application/json"), (Vec<Event> = "application/json"), (String = "application/x-ndjson"))),

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod body;
+mod declared;
 mod export;
 mod feedback;
 mod lines;
@@ -20,6 +21,7 @@ use axum::routing::{delete, get, post};
 use crate::service::{Live, Service};
 
 pub use body::optional_json;
+pub use declared::fit;
 pub use export::preferences;
 pub use problem::Problem;
 
