@@ -41,6 +41,18 @@ const PING: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(20)];
 /// How long a peer may take to agree that a connection is over.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// Calls of one connection that may be cancelled before they were looked at; one more ends it with GOAWAY. h2 allows 20, which a
+/// client with 200 calls and deadlines of milliseconds passes whenever this process has to wait for a core. The bound is on
+/// memory: such a call holds its headers, 16 KiB at most, until the next look, which begins and drops it. So a rapid reset
+/// (CVE-2023-44487) costs no more than as many calls that are sent to their end, of which 200 are in work at once.
+const CANCELLED_UNSEEN: usize = 1024;
+
+/// Streams of one connection, over its whole life, that may be reset from here for what their peer sent to them, such as a
+/// piece of a body that was refused before; one more ends it with GOAWAY. h2 allows 1024, which a trainer's channel of days
+/// reaches. Each costs half a kilobyte until the peer has taken the reset, so that one that reads nothing
+/// (RUSTSEC-2024-0003) holds 8 MiB.
+const RESET_FROM_HERE: usize = 16_384;
+
 /// The bounds of one port.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -108,7 +120,13 @@ pub fn raise_descriptors() -> u64 {
 async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopped: watch::Receiver<bool>) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let [interval, timeout] = PING;
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(interval)
+        .keep_alive_timeout(timeout)
+        .max_pending_accept_reset_streams(CANCELLED_UNSEEN)
+        .max_local_error_reset_streams(RESET_FROM_HERE);
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let mut open = JoinSet::new();
     let mut stopping = pin!(stop(stopped.clone()));
