@@ -97,12 +97,15 @@ impl App {
         let health = Arc::new(Health::new(config.stall_limit));
         let recorder = Recorder::install();
         let started = Started::default();
-        let idle_timeout = config.server.idle_timeout;
-        let limits = Limits { max_connections: ADMIN_CONNECTIONS, idle_timeout };
+        let limits = |max_connections| Limits {
+            max_connections,
+            idle_timeout: config.server.idle_timeout,
+            write_timeout: config.server.write_timeout,
+        };
         let max_body_bytes = config.server.max_body_bytes.get();
         let routes_of_admin =
             bounded(admin::routes(health.clone(), recorder.clone(), started.clone()), max_body_bytes);
-        let admin = Port::spawn(admin, routes_of_admin, limits, watch::channel(false));
+        let admin = Port::spawn(admin, routes_of_admin, limits(ADMIN_CONNECTIONS), watch::channel(false));
 
         let model = load(&config).await?;
         let store = open_store(&config, &model, clock.clone()).await?;
@@ -112,8 +115,7 @@ impl App {
         recorder.follow(live.clone());
         let stop = watch::channel(false);
         let (routes, serving) = routes(&live, &config, &stop.1).await?;
-        let limits = Limits { max_connections: max_connections(&config), idle_timeout };
-        let traffic = Port::spawn(traffic, routes, limits, stop);
+        let traffic = Port::spawn(traffic, routes, limits(max_connections(&config)), stop);
         health.opened(store.clone());
         health.loaded(workers);
         let view = live.now().model();
