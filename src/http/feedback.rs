@@ -18,6 +18,8 @@ const NDJSON: &str = "application/x-ndjson";
 #[utoipa::path(post, path = "/feedback", request_body(content(
     (Event = "application/json"), (Vec<Event> = "application/json"), (String = "application/x-ndjson"))),
     responses((status = 200, body = Ack, description = "one ack per event; as an array or as lines if sent so"),
+    (status = 404, body = super::problem::ProblemBody<'static>, description = "`unknown_response`: send the same again after `Retry-After`, as its answer may still be on its way"),
+    (status = 429, body = super::problem::ProblemBody<'static>, description = "`too_many_events`: `Retry-After` says when the user's oldest event has aged"),
     (status = "4XX", body = super::problem::ProblemBody<'static>)))]
 pub(super) async fn feedback(State(live): State<Live>, request: Request) -> Result<Response, Problem> {
     if media_type(request.headers()) == NDJSON {
