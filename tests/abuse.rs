@@ -380,3 +380,22 @@ async fn a_stream_on_which_nothing_moves_ends_with_a_line_that_says_so() {
     assert!(answer.contains("\"code\":\"stalled_stream\""), "{answer}");
     assert_eq!(Client::new(app.address).get("/models").await.0, 200, "its permit is free");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_blank_line_keeps_a_stream_open() {
+    let (app, _clock) = start(&toy(), &[]).await;
+    let mut stream = open(app.address).await;
+    // The kernel would hold small pieces back for a time that this clock does not have.
+    stream.set_nodelay(true).unwrap();
+    for _ in 0..10 {
+        stream.write_all(&chunk(b"\n")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    stream.write_all(&[chunk(b"{}\n"), b"0\r\n\r\n".to_vec()].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"0\r\n\r\n") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("\"invalid_field\"") && !answer.contains("\"stalled_stream\""), "{answer}");
+}
