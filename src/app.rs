@@ -103,11 +103,14 @@ impl App {
         let recorder = Recorder::install();
         health.watch(recorder.liveness());
         let started = Started::default();
-        let idle_timeout = config.server.idle_timeout;
-        let limits = Limits { max_connections: ADMIN_CONNECTIONS, idle_timeout };
+        let limits = |max_connections| Limits {
+            max_connections,
+            idle_timeout: config.server.idle_timeout,
+            write_timeout: config.server.write_timeout,
+        };
         let routes_of_admin =
             admin::routes(health.clone(), recorder.clone(), started.clone(), bodies(&config));
-        let admin = Port::spawn(admin, routes_of_admin, limits, watch::channel(false));
+        let admin = Port::spawn(admin, routes_of_admin, limits(ADMIN_CONNECTIONS), watch::channel(false));
 
         let model = load(&config).await?;
         let store = open_store(&config, &model, clock.clone()).await?;
@@ -118,8 +121,7 @@ impl App {
         recorder.follow(live.clone());
         let stop = watch::channel(false);
         let (routes, serving) = routes(&live, &config, &stop.1).await?;
-        let limits = Limits { max_connections: max_connections(&config), idle_timeout };
-        let traffic = Port::spawn(traffic, routes, limits, stop);
+        let traffic = Port::spawn(traffic, routes, limits(max_connections(&config)), stop);
         health.watch(traffic.liveness());
         health.opened(store.clone());
         health.loaded(workers);

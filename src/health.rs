@@ -105,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::batch::{Budgets, EmbeddingCache, Encoders, Queue, QueueConfig};
-    use crate::types::{Embedding, Encode, EncodeError, TextKey, Tokens};
+    use crate::types::{Embedding, Encode, EncodeError, Kept, TextKey, Tokens};
 
     /// Encodes once it is let go.
     struct Held(Receiver<()>);
@@ -130,7 +130,8 @@ mod tests {
         assert_eq!(health.not_ready(), Some("loading the bundle"));
         health.loaded(workers.clone());
         assert_eq!(health.not_ready(), None);
-        let text = |id| (TextKey([id; 16]), Tokens { ids: vec![1], type_ids: vec![0], truncated: false });
+        let text =
+            |id| (TextKey([id; 16]), Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() });
         let mut lane = queue.open(2, None).unwrap();
         lane.push(vec![text(1), text(2)]);
         // The thread for small requests is idle: it takes nothing while the others are at small ones.

@@ -16,7 +16,8 @@ use micro_reward::batch::{Budgets, EmbeddingCache, Encoders, Queue, QueueConfig,
 use micro_reward::model::{Bundle, Runtime, sha256};
 use micro_reward::service::{Model, Read, Service, Settings};
 use micro_reward::state::{
-    Change, ChangeKind, MemoryStore, Outcome, Reading, Receipts, RouterStore, Row, Rules, StoreError, UserKey,
+    Change, ChangeKind, MemoryStore, Outcome, Reading, Receipts, RouterStore, Row, Rules, StoreError,
+    UserKey, UserKeys,
 };
 use micro_reward::types::config::{Config, Layers};
 use micro_reward::types::{AckStatus, Clock, Encode, Event, ScoreRequest};
@@ -359,6 +360,10 @@ impl RouterStore for Gated {
         self.n_samples.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
         self.inner.sample(n).await
+    }
+
+    fn keys(&self) -> UserKeys {
+        self.inner.keys()
     }
 
     fn n_users(&self) -> usize {

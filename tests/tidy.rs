@@ -47,7 +47,7 @@ fn floor(module: &str) -> u8 {
         "service" => 3,
         "http" | "grpc" => 4,
         "admin" | "admission" | "app" | "connections" | "guarded" | "health" | "metrics" | "observe"
-        | "parts" | "refusal" | "reload" | "shutdown" | "telemetry" => 5,
+        | "pace" | "parts" | "refusal" | "reload" | "shutdown" | "socket" | "telemetry" => 5,
         "cli" | "lib" => 6,
         "main" => 7,
         _ => panic!("{module} has no floor: give it one here and in ARCHITECTURE.md"),

@@ -232,7 +232,7 @@ mod tests {
         let config =
             QueueConfig { budgets: Budgets::fixed(1), max_texts: 10, n_threads: 1, seconds_per_token: 0.01 };
         let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
-        let tokens = Tokens { ids: vec![1], type_ids: vec![0], truncated: false };
+        let tokens = Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() };
         // Each is a batch of its own, and the thread dies of the first.
         let lanes = (0..3).map(|n| {
             let mut lane = queue.open(1, None).unwrap();

@@ -58,7 +58,7 @@ impl From<Ack> for pb::FeedbackResponse {
             version: ack.version,
             retry_after_ms: ack.retry_after_ms,
             replaced: ack.replaced,
-            content: ack.content,
+            content: ack.content.map(String::from),
         }
     }
 }

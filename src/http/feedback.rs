@@ -25,6 +25,8 @@ enum Sent {
     (Event = "application/json"), (Vec<Event> = "application/json"), (String = "application/x-ndjson"),
     (String = "application/ndjson"), (String = "application/jsonl"))),
     responses((status = 200, body = Ack, description = "one ack per event; as an array or as lines if sent so"),
+    (status = 404, body = super::problem::ProblemBody<'static>, description = "`unknown_response`: send the same again after `Retry-After`, as its answer may still be on its way"),
+    (status = 429, body = super::problem::ProblemBody<'static>, description = "`too_many_events`: `Retry-After` says when the user's oldest event has aged"),
     (status = "4XX", body = super::problem::ProblemBody<'static>)))]
 pub(super) async fn feedback(State(live): State<Live>, request: Request) -> Result<Response, Problem> {
     if let Some(lines_type) = lines_type(request.headers()) {

@@ -1,5 +1,6 @@
 //! HTTP: paths, bodies, statuses. Translates to the service and back, nothing more.
 
+mod ahead;
 mod array;
 mod body;
 mod export;

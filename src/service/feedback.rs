@@ -222,7 +222,7 @@ fn answer(event_id: &EventId, replaces: bool, outcome: Outcome, now_ms: i64) -> 
         Outcome::Conflict { kept } => {
             let detail = "something else counts under this id: to change a vote, use a new id and name this one in `replaces`";
             let ack = ack(event_id, AckStatus::Conflict, None);
-            Ok(Ack { detail: Some(detail.to_owned()), content: Some(format!("{kept:016x}")), ..ack })
+            Ok(Ack { detail: Some(detail.to_owned()), content: Some(format!("{kept:016x}").into()), ..ack })
         }
         Outcome::Late => Ok(ack(event_id, AckStatus::Late, None)),
         Outcome::Queued => Ok(ack(event_id, AckStatus::Queued, None)),

@@ -207,7 +207,8 @@ pub struct Ack {
     pub replaced: Option<bool>,
     /// With `conflict`: 16 hex digits of a hash of what counts under this id.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub content: Option<Box<str>>,
     /// The version of the user's row after it: the number of changes so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,

@@ -171,6 +171,26 @@ def deadline_and_cancel(stub, _):
     assert len(stub.Score(request(KIND), timeout=TIMEOUT).items) == 1
 
 
+def calls_cancelled_beside_a_long_one(stub, _):
+    cancelled = threading.Event()
+
+    def messages():
+        yield pb.ScoreStreamRequest(correlation_id="first", request=request(KIND))
+        cancelled.wait()
+        yield pb.ScoreStreamRequest(correlation_id="last", request=request(KIND))
+
+    answers = stub.ScoreStream(messages(), timeout=3 * TIMEOUT)
+    assert next(answers).correlation_id == "first"
+    for _ in range(10):
+        calls = [stub.Score.future(request(KIND), timeout=0.004) for _ in range(100)]
+        for call in calls[::2]:
+            call.cancel()
+        for call in calls:
+            call.code()  # Waits for its end.
+    cancelled.set()
+    assert next(answers).correlation_id == "last"
+
+
 def reflection(_, channel):
     database = ProtoReflectionDescriptorDatabase(channel)
     assert {SERVICE, "grpc.health.v1.Health"} <= set(database.get_services())
@@ -223,7 +243,7 @@ def main(program):
             with grpc.insecure_channel(server.address) as channel:
                 stub = reward_pb2_grpc.RewardServiceStub(channel)
                 cases = [score, errors, score_stream, feedback, rank_and_compare, users, questions_and_models,
-                         deadline_and_cancel, reflection, health]
+                         deadline_and_cancel, calls_cancelled_beside_a_long_one, reflection, health]
                 passed = [attempt(case.__name__.replace("_", " "), case, stub, channel) for case in cases]
                 passed.append(attempt("stopping", stopping, stub, channel, server))
         finally:

@@ -9,6 +9,7 @@
 )]
 
 pub mod changes;
+pub mod http2;
 pub mod server;
 pub mod valkey;
 

@@ -131,6 +131,40 @@ async fn a_message_without_room_is_refused_and_may_come_again() {
 }
 
 #[tokio::test]
+async fn calls_that_are_cancelled_or_late_leave_the_others_of_their_channel_alone() {
+    const AT_ONCE: usize = 150;
+    let mut server = serve(&[]).await;
+    let (send, receive) = tokio::sync::mpsc::channel(1);
+    let sent =
+        futures::stream::unfold(receive, |mut receive| async { Some((receive.recv().await?, receive)) });
+    let mut long = server.grpc.score_stream(sent).await.unwrap().into_inner();
+    for round in 0..20 {
+        let calls = (0..AT_ONCE).map(|idx| {
+            let mut grpc = server.grpc.clone();
+            tokio::spawn(async move {
+                let mut call = Request::new(request());
+                if round % 2 == 0 {
+                    call.set_timeout(Duration::from_millis(4));
+                    let _ = grpc.score(call).await;
+                } else {
+                    // Dropped as soon as it is sent, or a moment later.
+                    let _ =
+                        tokio::time::timeout(Duration::from_micros(10 * idx as u64), grpc.score(call)).await;
+                }
+            })
+        });
+        futures::future::join_all(calls.collect::<Vec<_>>()).await;
+        let correlation_id = round.to_string();
+        send.send(pb::ScoreStreamRequest { correlation_id, request: Some(request()) }).await.unwrap();
+        let answer = long.message().await.unwrap().unwrap();
+        assert_eq!(answer.correlation_id, round.to_string());
+    }
+    drop(send);
+    assert!(long.message().await.unwrap().is_none());
+    server.app.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_call_is_refused_by_name() {
     let mut server = serve(&[("server.max_body_bytes", "1000")]).await;
     let grpc = ("content-type", "application/grpc+proto");

@@ -295,6 +295,6 @@ pub fn ack(found: pb::FeedbackResponse, http: &Value) -> Ack {
         retry_after_ms: found.retry_after_ms,
         version: found.version,
         replaced: found.replaced,
-        content: found.content,
+        content: found.content.map(String::into_boxed_str),
     }
 }

@@ -67,6 +67,8 @@ pub struct Server {
     pub max_connections: NonZeroUsize,
     /// How long a connection may be open without a request.
     pub idle_timeout: Duration,
+    /// How long a peer may take no byte of what it is sent.
+    pub write_timeout: Duration,
 }
 
 /// What is served.

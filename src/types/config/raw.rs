@@ -58,6 +58,7 @@ struct RawServer {
     request_timeout: String,
     max_connections: i64,
     idle_timeout: String,
+    write_timeout: String,
 }
 
 #[derive(Deserialize)]
@@ -195,6 +196,7 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             request_timeout: check.span("server.request_timeout", &raw.server.request_timeout, HOUR),
             max_connections: check.count("server.max_connections", raw.server.max_connections),
             idle_timeout: check.span("server.idle_timeout", &raw.server.idle_timeout, 24 * HOUR),
+            write_timeout: check.span("server.write_timeout", &raw.server.write_timeout, HOUR),
         },
         model: Model {
             bundle: check.filled("model.bundle", raw.model.bundle).into(),
