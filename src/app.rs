@@ -101,6 +101,7 @@ impl App {
         let (address, admin_address) = (local(&traffic, &config), local(&admin, &config));
 
         let recorder = Recorder::install();
+        health.watch(recorder.liveness());
         let started = Started::default();
         let limits = |max_connections| Limits {
             max_connections,
@@ -114,7 +115,7 @@ impl App {
         let model = load(&config).await?;
         let store = open_store(&config, &model, clock.clone()).await?;
         let receipts = parts::receipts(&config, clock.now().as_millisecond())?;
-        [recorder.liveness(), receipts.liveness()].into_iter().for_each(|parts| health.watch(parts));
+        health.watch(receipts.liveness());
         let (workers, settings) = (model.workers.clone(), parts::settings(&config, &model));
         let live = Live::new(Service::new(model, store.clone(), receipts, clock, settings));
         recorder.follow(live.clone());

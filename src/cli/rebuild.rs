@@ -52,6 +52,8 @@ struct Done {
     n_refused: u64,
     /// Users with evidence of other heads that came without events.
     imported: HashSet<UserKey>,
+    /// Users with evidence that came without events, of a directory in which only events tell who they are.
+    unnamed: HashSet<UserKey>,
     n_users: usize,
     /// Users of whom older events counted than are still there.
     n_incomplete: usize,
@@ -138,7 +140,7 @@ async fn rebuild(
         // Who is named nowhere can't be given the key that the new directory knows people by.
         let Some(user) = named(change.user) else {
             if let ChangeKind::Import(_) = &change.kind {
-                done.imported.insert(change.user);
+                done.unnamed.insert(change.user);
             }
             continue;
         };
@@ -275,9 +277,10 @@ fn report(done: &Done, args: &Args) {
         (done.n_without_texts, "events were kept without texts and do not count"),
         (done.n_untokenizable, "events have a text that the tokeniser makes nothing of, and do not count"),
         (done.n_refused, "events are not taken by `[feedback]`, and do not count"),
+        (done.imported.len() as u64, "users have imported evidence of other heads, which does not count"),
         (
-            done.imported.len() as u64,
-            "users have imported evidence of other heads or without a name, which does not count",
+            done.unnamed.len() as u64,
+            "users have imported evidence and no event that names them; it does not count",
         ),
         (done.n_incomplete as u64, "users have said more than the events that are still kept"),
     ];

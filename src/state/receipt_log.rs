@@ -71,7 +71,7 @@ impl ReceiptLog {
         }
         // Receipts say themselves whose heads they are of.
         let liveness = Liveness::default();
-        let part = liveness.part("the writer of receipts");
+        let part = (&liveness, "the writer of receipts");
         let journal = Journal::open(&dir.journal(), Heads { n_heads: 0, key: 0 }, last_lsn, part)?;
         let (opened, dates) = ((now_ms, Instant::now()), Dates::default());
         Ok(Self {

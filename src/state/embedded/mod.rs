@@ -364,13 +364,16 @@ mod tests {
     async fn feedback_is_refused_at_once_when_the_journals_writer_has_died() {
         let dir = tempfile::tempdir().unwrap();
         let mut core = recover::open(config(dir.path()), Arc::new(SystemClock)).unwrap();
-        let part = core.liveness.part("the journal's writer");
-        core.journal = dying(&core.dir.journal(), core.config.heads, 1, part);
+        core.journal = dying(&core.dir.journal(), core.config.heads, 1, &core.liveness);
         let core = Arc::new(core);
         let store = Embedded { keeper: Keeper::spawn(core.clone()).unwrap(), core };
         for n in 0..3 {
             let error = store.change(vec![add(n)]).await.unwrap_err().to_string();
             assert!(error.contains("its writer has died"), "{error}");
+        }
+        // The thread is gone a moment after its last word.
+        while store.liveness().dead().is_none() {
+            tokio::task::yield_now().await;
         }
         assert_eq!(store.liveness().dead().as_deref(), Some("the journal's writer"));
         assert!(store.trouble().unwrap().contains("its writer has died"));

@@ -91,7 +91,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     tasks.hurry();
     resident.rule(config.rules, config.max_users);
     let liveness = Liveness::default();
-    let part = liveness.part("the journal's writer");
+    let part = (&liveness, "the journal's writer");
     let journal = Journal::open(&dir.journal(), config.heads, last_lsn, part)?;
     tracing::info!(dir = %config.dir.display(), users = resident.n_users(), replayed = n_replayed, "recovered");
     Ok(Core {

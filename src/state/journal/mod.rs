@@ -28,7 +28,7 @@ pub(super) use rewrite::drop_frames;
 pub use segment::Heads;
 
 use super::StoreError;
-use crate::types::{Part, metric};
+use crate::types::{Liveness, metric};
 
 /// What may wait to be written; senders wait beyond it.
 const MAX_PENDING_BYTES: usize = 4 << 20;
@@ -79,12 +79,12 @@ struct Progress {
 }
 
 impl Journal {
-    /// Goes on after `last_lsn`, in a new segment of `dir`. `part` is the writer's.
+    /// Goes on after `last_lsn`, in a new segment of `dir`. The writer is a part with this name.
     pub(in crate::state) fn open(
         dir: &Path,
         heads: Heads,
         last_lsn: u64,
-        part: Part,
+        part: (&Liveness, &'static str),
     ) -> Result<Self, OpenError> {
         Self::start(dir, heads, last_lsn, part, Writer::run)
     }
@@ -93,7 +93,7 @@ impl Journal {
         dir: &Path,
         heads: Heads,
         last_lsn: u64,
-        part: Part,
+        (liveness, name): (&Liveness, &'static str),
         run: impl FnOnce(Writer) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let older = segment::list(dir)?.into_iter().filter_map(|path| segment::first_lsn(&path));
@@ -105,6 +105,8 @@ impl Journal {
         let pending = Mutex::new(Pending { next_lsn: last_lsn + 1, ..Pending::default() });
         let shared = Arc::new(Shared { pending, work: Condvar::new(), progress: sender });
         let writer = Writer { shared: shared.clone(), open, dir: dir.to_owned(), heads };
+        // Not before: what could not begin has not died.
+        let part = liveness.part(name);
         let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             run(writer);
             part.end();
@@ -378,23 +380,22 @@ impl OpenSegment {
 #[cfg(test)]
 pub(in crate::state) mod tests {
     use super::*;
-    use crate::types::Liveness;
 
     const HEADS: Heads = Heads { n_heads: 1, key: 7 };
 
     /// A journal whose writer panics at its first frame.
-    pub(in crate::state) fn dying(dir: &Path, heads: Heads, last_lsn: u64, part: Part) -> Journal {
+    pub(in crate::state) fn dying(dir: &Path, heads: Heads, last_lsn: u64, liveness: &Liveness) -> Journal {
         let run = |writer: Writer| {
             writer.take(&mut Vec::new());
             panic!("as a defect of the writer would");
         };
-        Journal::start(dir, heads, last_lsn, part, run).unwrap()
+        Journal::start(dir, heads, last_lsn, (liveness, "the journal's writer"), run).unwrap()
     }
 
     #[tokio::test]
     async fn who_waits_for_a_dead_writer_gets_an_error_at_once() {
         let (dir, liveness) = (tempfile::tempdir().unwrap(), Liveness::default());
-        let journal = Arc::new(dying(dir.path(), HEADS, 0, liveness.part("the journal's writer")));
+        let journal = Arc::new(dying(dir.path(), HEADS, 0, &liveness));
         let waiting = journal.clone();
         let sealing = tokio::task::spawn_blocking(move || waiting.seal());
         let lsn = journal.append(b"a change");
@@ -413,7 +414,7 @@ pub(in crate::state) mod tests {
     #[tokio::test]
     async fn after_a_stop_nobody_waits_and_nothing_is_dead() {
         let (dir, liveness) = (tempfile::tempdir().unwrap(), Liveness::default());
-        let journal = Journal::open(dir.path(), HEADS, 0, liveness.part("the journal's writer")).unwrap();
+        let journal = Journal::open(dir.path(), HEADS, 0, (&liveness, "the journal's writer")).unwrap();
         let lsn = journal.append(b"a change");
         journal.close();
         assert!(journal.durable(lsn).await.is_ok());

@@ -8,6 +8,7 @@
 //! want of the store, it says how old the row is; feedback that can't be sent goes to the outbox, if there is one.
 
 mod cache;
+mod census;
 mod dead_letters;
 mod drain;
 mod function;
@@ -138,8 +139,9 @@ impl ValkeyStore {
         let outbox = match config.outbox.clone() {
             Some(dir) => {
                 let (heads, how) = (config.heads, (config.is_sync, user_keys.clone()));
-                let part = liveness.part("the outbox's writer");
-                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, how, part)).await;
+                let liveness = liveness.clone();
+                let open =
+                    tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, how, &liveness)).await;
                 Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
             }
             None => None,
@@ -237,40 +239,6 @@ impl Shared {
     fn row(&self, user: UserKey, value: Option<&Value>) -> Result<Option<Row>, StoreError> {
         let row = value.map(|value| value.row(self.rules.n_heads)).transpose();
         row.map_err(|error| self.error(Fault::Row(user, error)))
-    }
-
-    /// Notes who became a user and who no longer is one. What is lost here is mended while there are few users.
-    async fn note(&self, joined: &[UserKey], left: &[UserKey]) {
-        if joined.is_empty() && left.is_empty() {
-            return;
-        }
-        match self.link.ask(self.keys.note(MAX_SAMPLE, joined, left)).await {
-            Ok(Answer::Int(n_users)) => {
-                self.n_users.store(usize::try_from(n_users).unwrap_or_default(), Ordering::Relaxed);
-            }
-            Ok(answer) => tracing::debug!(?answer, "users were not counted"),
-            Err(away) => tracing::debug!(%away, "users were not counted"),
-        }
-    }
-
-    /// Asks how many users there are.
-    async fn count(&self) {
-        if let Ok(Answer::BulkString(digits)) = self.link.ask(self.keys.count()).await
-            && let Some(n_users) = std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok())
-        {
-            self.n_users.store(n_users, Ordering::Relaxed);
-        }
-    }
-
-    async fn smallest(&self, n: usize) -> Result<Vec<UserKey>, Away> {
-        let Answer::Array(members) = self.link.ask(self.keys.smallest(n)).await? else {
-            return Ok(Vec::new());
-        };
-        let key = |member| match member {
-            Answer::BulkString(bytes) => <[u8; 16]>::try_from(bytes).ok().map(UserKey::from),
-            _ => None,
-        };
-        Ok(members.into_iter().filter_map(key).collect())
     }
 
     async fn sample(self: &Arc<Self>, n: usize) -> Result<Vec<Row>, StoreError> {

@@ -18,7 +18,7 @@ use super::dead_letters::DeadLetters;
 use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, Heads, Journal, OpenError};
 use crate::state::{Change, ChangeKind, StoreError, UserKeys};
-use crate::types::{Part, metric};
+use crate::types::{Liveness, metric};
 
 /// An outbox that is open.
 #[derive(Debug)]
@@ -42,12 +42,12 @@ pub(super) fn takes(change: &Change) -> bool {
 }
 
 impl Outbox {
-    /// Opens the outbox of a data directory, with what an earlier process left in it. `part` is its writer's. Blocks.
+    /// Opens the outbox of a data directory, with what an earlier process left in it. Blocks.
     pub(super) fn open(
         dir: &Path,
         heads: Heads,
         (is_sync, keys): (bool, UserKeys),
-        part: Part,
+        liveness: &Liveness,
     ) -> Result<Self, OpenError> {
         let lock = DataDir::open(dir)?;
         lock.stamp()?;
@@ -79,7 +79,7 @@ impl Outbox {
             tracing::info!(changes = n_left, "the outbox holds what has not been sent");
         }
         Ok(Self {
-            journal: Journal::open(&dir, heads, last_lsn, part)?,
+            journal: Journal::open(&dir, heads, last_lsn, (liveness, "the outbox's writer"))?,
             dir,
             is_sync,
             drained: AtomicU64::new(drained.unwrap_or(last_lsn)),
