@@ -226,7 +226,8 @@ async fn a_refused_start_is_json_where_the_log_is_json() {
         .unwrap();
     let faulty = ["serve", "--config", config.path().to_str().unwrap()];
     // The environment has it as JSON as well, where the file does not say so.
-    let cases: [(&[&str], &[(&str, &str)], &[&str]); 5] = [
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 5] = [
         (&["serve", "--listen", &address], &[], &["`server.listen`", "in use"]),
         (&[&FREE[..], &["--bundle", "nowhere"]].concat(), &[], &["bundle.toml", "can't be read"]),
         (&FREE, &[], &["`state`", "/dev/null/data"]),

@@ -77,9 +77,9 @@ pub(super) fn acks(
 }
 
 fn read(event: Option<pb::Event>) -> Read {
-    let event = required(event, "event").map_err(|error| rejected(None, &error))?;
+    let event = required(event, "event").map_err(|error| Box::new(rejected(None, &error)))?;
     let event_id = event.event_id.clone();
-    event.try_into().map_err(|error| rejected(Some(event_id), &error))
+    event.try_into().map_err(|error| Box::new(rejected(Some(event_id), &error)))
 }
 
 /// What the caller sends, and at last, unless the caller has ended the stream, why it ends.

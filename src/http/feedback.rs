@@ -56,7 +56,8 @@ pub(super) async fn feedback(State(live): State<Live>, request: Request) -> Resu
 
 /// Reads a line of a stream.
 pub(super) async fn line(line: String) -> Read {
-    off_if_large(line.len(), move || read(&line)).await.unwrap_or_else(|error| Err(rejected(None, &error)))
+    let refused = |error| Err(Box::new(rejected(None, &error)));
+    off_if_large(line.len(), move || read(&line)).await.unwrap_or_else(refused)
 }
 
 fn sent(body: &[u8]) -> Sent {
@@ -67,7 +68,7 @@ fn sent(body: &[u8]) -> Sent {
 }
 
 fn read(text: &str) -> Read {
-    parse(text.as_bytes()).map_err(|error| rejected(event_id(text), &error))
+    parse(text.as_bytes()).map_err(|error| Box::new(rejected(event_id(text), &error)))
 }
 
 /// The id of an event that can't be read otherwise, so that its sender knows which one it was.

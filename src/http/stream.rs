@@ -82,7 +82,7 @@ async fn batch(source: &mut Source) -> Option<Vec<Read>> {
         n_bytes += line.as_ref().map_or(0, String::len);
         batch.push(match line {
             Ok(line) => feedback::line(line).await,
-            Err(error) => Err(rejected(None, &error)),
+            Err(error) => Err(Box::new(rejected(None, &error))),
         });
         if n_bytes >= BATCH_BYTES {
             break;

@@ -28,7 +28,7 @@ pub(super) async fn check_ids(
                 Entry::Occupied(entry) => *entry.get(),
                 Entry::Vacant(entry) => {
                     entry.insert((item, response));
-                    if first.len() % IDS_AT_ONCE == 0 {
+                    if first.len().is_multiple_of(IDS_AT_ONCE) {
                         tokio::task::yield_now().await;
                     }
                     continue;

@@ -6,7 +6,7 @@ use super::Service;
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, metric};
 
 /// An event, or the ack of what is none.
-pub type Read = Result<Event, Ack>;
+pub type Read = Result<Event, Box<Ack>>;
 
 /// What became of events that came together.
 #[derive(Debug)]
@@ -40,9 +40,9 @@ impl Service {
         }
         let mut answers = self.feedback(events).await.into_iter();
         let mut failures: Vec<Error> = Vec::new();
-        let mut ack = |named: Result<EventId, Ack>| {
+        let mut ack = |named: Result<EventId, Box<Ack>>| {
             let id = match named {
-                Err(ack) => return ack,
+                Err(ack) => return *ack,
                 Ok(id) => id,
             };
             answers.next().unwrap_or_else(|| Err(missing())).unwrap_or_else(|error| {

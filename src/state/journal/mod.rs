@@ -327,7 +327,7 @@ impl Drop for Writer {
         drop(pending);
         self.shared.progress.send_modify(|progress| {
             progress.is_over = true;
-            progress.failure = died.or(progress.failure.take());
+            progress.failure = died.or_else(|| progress.failure.take());
         });
     }
 }
