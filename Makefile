@@ -1,5 +1,5 @@
 # Two commands on a fresh machine: `make serve`, `make test`. Both fetch what they need first.
-.PHONY: setup setup-tests serve test format lint doc deploy-check proto-check toy fit-default bundle-fp32 bundle-int8
+.PHONY: setup setup-tests serve test format lint doc deploy-check proto-check fuzz toy fit-default bundle-fp32 bundle-int8
 
 setup:
 	@scripts/setup
@@ -30,6 +30,10 @@ deploy-check:
 proto-check: setup
 	cargo build --locked
 	proto/check
+
+# Ten minutes for each target; needs a C++ compiler.
+fuzz:
+	fuzz/run
 
 # The bundle that tests run on.
 toy:

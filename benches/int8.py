@@ -72,7 +72,7 @@ def replay(bundle, name):
             print(json.dumps(row), file=file)
     figures = out / f"{bundle}-{name}.json"
     command = ["target/release/micro-reward", "replay", "--bundle", f"models/{bundle}", "--data", rows, "--group-field", "person",
-               "--after", ",".join(map(str, AFTER)), "--json", figures]
+               "--after", ",".join(map(str, AFTER)), "--json", figures, "--cache", out / "embeddings"]
     if votes:
         command += ["--responses", data / f"{name}.responses.jsonl.gz"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -25,7 +25,7 @@ use micro_reward::app::App;
 use micro_reward::mixture::{Decay, pair};
 use micro_reward::state::{
     Change, ChangeKind, Embedded, EmbeddedConfig, EventKey, Heads, LedgerEvent, MemoryStore, RouterStore,
-    Rules, UserKey,
+    Rules, UserKey, UserKeys,
 };
 use micro_reward::types::config::{Config, Layers};
 use micro_reward::types::{Heard, HeardResponse, Opinion, SystemClock};
@@ -60,7 +60,7 @@ fn main() {
 }
 
 fn user(n: usize) -> UserKey {
-    UserKey::of(&format!("user-{n}").parse().unwrap())
+    UserKeys::default().of(&format!("user-{n}").parse().unwrap())
 }
 
 fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec<Change> {
@@ -76,6 +76,9 @@ fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec
             .map(|text| HeardResponse { id: None, text: text.into() })
             .into(),
         opinion: Opinion::Pair,
+        replaces: None,
+        comment: None,
+        metadata: std::collections::BTreeMap::new(),
     };
     let change = |id: usize| {
         let event = LedgerEvent {
@@ -84,6 +87,8 @@ fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec
             context: None,
             question: None,
             increment: increment.clone(),
+            content: Some(id as u64),
+            replaces: None,
             heard: heard.then(|| Arc::new(said(id))),
         };
         Change { user: user(id % n_users), now_ms: id as i64, kind: ChangeKind::Add(event) }

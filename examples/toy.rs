@@ -79,6 +79,8 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         input: InputSection {
             template: Template::Separate,
             features: vec![Feature::Response, Feature::LogLength],
+            // A character, and 14 words.
+            ranges: [(Feature::LogLength, [1.0_f32.ln_1p(), 100.0_f32.ln_1p()])].into(),
         },
         heads_graph: file("heads.onnx", OnnxGraph::heads(&heads).into_bytes())?,
         router_graph: file("router.onnx", router.into_bytes())?,

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use micro_reward::mixture::{Decay, pair};
 use micro_reward::state::{
-    Change, ChangeKind, EventKey, Heads, LedgerEvent, Outcome, RouterStore, Rules, UserKey, ValkeyConfig,
+    Change, ChangeKind, EventKey, Heads, LedgerEvent, Outcome, RouterStore, Rules, UserKeys, ValkeyConfig,
     ValkeyStore,
 };
-use micro_reward::types::Secret;
+use micro_reward::types::{Secret, SystemClock};
 use tokio::time::Instant;
 
 /// As in the server.
@@ -32,9 +32,11 @@ fn change(user: usize, id: usize) -> Result<Change, Box<dyn Error + Send + Sync>
         context: None,
         question: None,
         increment: pair(&margins),
+        content: None,
+        replaces: None,
         heard: None,
     };
-    let user = UserKey::of(&format!("user-{user}").parse()?);
+    let user = UserKeys::default().of(&format!("user-{user}").parse()?);
     Ok(Change { user, now_ms: id as i64, kind: ChangeKind::Add(event) })
 }
 
@@ -100,6 +102,9 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         cached_users: n_users,
         outbox: None,
         is_sync: true,
+        user_key: Secret::default(),
+        clock: Arc::new(SystemClock),
+        erase_within: second,
     });
     let store = Arc::new(store.await?);
     say(&store, n_users, 0..n_events, n_callers).await?;

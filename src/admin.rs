@@ -3,50 +3,58 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router, middleware};
 use serde::Deserialize;
 
 use crate::health::Health;
-use crate::http::{Problem, optional_json, preferences};
+use crate::http::{Problem, Query, no_query, optional_json, preferences, route};
 use crate::metrics::Recorder;
 use crate::reload::Reloader;
-use crate::types::{Error, ErrorKind, ModelView};
+use crate::types::{Bodies, Error, ErrorKind, ModelView};
 
 /// What operators work on, once the server is up.
 pub type Started = Arc<OnceLock<Arc<Reloader>>>;
 
-/// The admin routes.
-pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started) -> Router {
-    Router::new()
-        .route("/livez", get(livez))
-        .route("/readyz", get(readyz))
-        .with_state(health)
-        .route("/metrics", get(metrics).with_state(recorder))
-        .route("/models/reload", post(reload).with_state(started.clone()))
-        .route("/export/preferences", get(export).with_state(started))
+/// The admin routes. `bodies` are of this port alone, so that traffic leaves room for operators.
+pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started, bodies: Bodies) -> Router {
+    let no_query = || middleware::from_fn(no_query);
+    let routes = [
+        ("/livez", get(livez).layer(no_query()).with_state(health.clone())),
+        ("/readyz", get(readyz).with_state(health)),
+        ("/metrics", get(metrics).layer(no_query()).with_state(recorder)),
+        ("/models/reload", post(reload).layer(no_query()).with_state(started.clone())),
+        ("/export/preferences", get(export).with_state(started)),
+    ];
+    let routes =
+        routes.into_iter().fold(Router::new(), |router, (path, methods)| route(router, path, methods));
+    routes.layer(Extension(bodies))
 }
 
 async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
-    match health.is_alive() {
-        true => (StatusCode::OK, "alive\n"),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "a model thread is dead or stuck\n"),
+    match health.not_alive() {
+        None => (StatusCode::OK, "alive\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not alive: {why}\n")),
     }
 }
 
 /// With `?verbose` it also says what is wrong with the store.
-async fn readyz(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> impl IntoResponse {
-    match health.not_ready() {
-        None if query.as_deref() == Some("verbose") => {
+async fn readyz(
+    State(health): State<Arc<Health>>,
+    RawQuery(query): RawQuery,
+) -> Result<(StatusCode, String), Problem> {
+    let is_verbose = Query::parse(query.as_deref(), &["verbose"])?.has("verbose");
+    Ok(match health.not_ready() {
+        None if is_verbose => {
             let trouble = health.trouble();
             (StatusCode::OK, format!("ready\nstore: {}\n", trouble.as_deref().unwrap_or("ok")))
         }
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
-    }
+    })
 }
 
 async fn metrics(State(recorder): State<Recorder>) -> impl IntoResponse {

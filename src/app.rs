@@ -4,8 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::DefaultBodyLimit;
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -21,8 +20,8 @@ use crate::parts::{self, LoadError};
 use crate::reload::Reloader;
 use crate::service::{Live, Model, Service};
 use crate::state::{Embedded, MemoryStore, OpenError, RouterStore, ValkeyStore};
-use crate::types::Clock;
 use crate::types::config::{Config, Engine};
+use crate::types::{Bodies, Clock};
 use crate::{admin, grpc, http, observe, refusal};
 
 /// Connections of the admin port: probes, scrapes and operators.
@@ -90,28 +89,40 @@ impl App {
     /// # Errors
     /// When a port, the runtime or the bundle can't be had; nothing is left running.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let health = Arc::new(Health::new(config.stall_limit));
+        let started = Self::begin(config, clock, health.clone()).await;
+        // What has begun by then ends with it.
+        started.inspect_err(|_| health.retire())
+    }
+
+    async fn begin(config: Config, clock: Arc<dyn Clock>, health: Arc<Health>) -> Result<Self, StartError> {
         let traffic = listen("server.listen", config.server.listen)?;
         let admin = listen("server.admin_listen", config.server.admin_listen)?;
         let (address, admin_address) = (local(&traffic, &config), local(&admin, &config));
 
-        let health = Arc::new(Health::new(config.stall_limit));
         let recorder = Recorder::install();
+        health.watch(recorder.liveness());
         let started = Started::default();
-        let idle_timeout = config.server.idle_timeout;
-        let limits = Limits { max_connections: ADMIN_CONNECTIONS, idle_timeout };
-        let routes_of_admin = admin::routes(health.clone(), recorder.clone(), started.clone());
-        let admin = Port::spawn(admin, routes_of_admin, limits, watch::channel(false));
+        let limits = |max_connections| Limits {
+            max_connections,
+            idle_timeout: config.server.idle_timeout,
+            write_timeout: config.server.write_timeout,
+        };
+        let routes_of_admin =
+            admin::routes(health.clone(), recorder.clone(), started.clone(), bodies(&config));
+        let admin = Port::spawn(admin, routes_of_admin, limits(ADMIN_CONNECTIONS), watch::channel(false));
 
         let model = load(&config).await?;
         let store = open_store(&config, &model, clock.clone()).await?;
         let receipts = parts::receipts(&config, clock.now().as_millisecond())?;
+        health.watch(receipts.liveness());
         let (workers, settings) = (model.workers.clone(), parts::settings(&config, &model));
         let live = Live::new(Service::new(model, store.clone(), receipts, clock, settings));
         recorder.follow(live.clone());
         let stop = watch::channel(false);
         let (routes, serving) = routes(&live, &config, &stop.1).await?;
-        let limits = Limits { max_connections: max_connections(&config), idle_timeout };
-        let traffic = Port::spawn(traffic, routes, limits, stop);
+        let traffic = Port::spawn(traffic, routes, limits(max_connections(&config)), stop);
+        health.watch(traffic.liveness());
         health.opened(store.clone());
         health.loaded(workers);
         let view = live.now().model();
@@ -155,6 +166,7 @@ impl App {
             tracing::warn!("a model thread is stuck and is left behind");
         }
         self.admin.close(LAST_PROBE).await;
+        self.health.retire();
         tracing::info!("stopped");
     }
 }
@@ -162,7 +174,7 @@ impl App {
 async fn load(config: &Config) -> Result<Model, StartError> {
     let config = config.clone();
     let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
-    let load = move || parts::load(&config, &config.model.bundle, &cache);
+    let load = move || parts::load(&config, &config.model.bundle, &cache, None);
     Ok(tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??)
 }
 
@@ -178,7 +190,7 @@ async fn open_store(
             let open = tokio::task::spawn_blocking(move || Embedded::open(config, clock));
             Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
         }
-        Engine::Valkey => Ok(Arc::new(ValkeyStore::open(parts::valkey(config, model)?).await?)),
+        Engine::Valkey => Ok(Arc::new(ValkeyStore::open(parts::valkey(config, model, clock)?).await?)),
     }
 }
 
@@ -192,7 +204,7 @@ async fn routes(
     let admission = Admission::new(config.server.max_concurrent_requests, config.server.request_timeout);
     let verbs = http::routes(live.clone())
         .merge(grpc::routes(live.clone(), max_body_bytes, stopped)?)
-        .layer(DefaultBodyLimit::max(max_body_bytes))
+        .layer(Extension(bodies(config)))
         // Within the observation, so that what is shed is counted and logged like any answer.
         .layer(middleware::from_fn_with_state(admission, admission::admit))
         // A panic of one request must not reach the metrics and the log as a dropped connection.
@@ -208,6 +220,10 @@ async fn routes(
         .layer(PropagateRequestIdLayer::x_request_id())
         .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid));
     Ok((routes, serving))
+}
+
+fn bodies(config: &Config) -> Bodies {
+    Bodies::new(config.server.max_body_bytes, config.server.max_buffered_bytes)
 }
 
 /// As many as are configured, or as there are descriptors for.

@@ -1,7 +1,8 @@
 //! Listening, accepting, and serving connections until told to stop.
 //!
-//! The laws: a connection that is busy is never cut; one that is idle stays open for `idle_timeout`, so that pools of
-//! clients find it; and no number of connections uses up the descriptors that the state and the other port need.
+//! The laws: a connection that is busy is never cut while its peer reads; one that is idle stays open for `idle_timeout`, so
+//! that pools of clients find it; no number of connections uses up the descriptors that the state and the other port
+//! need; and calls that are cancelled end no others.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -10,13 +11,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::HttpBody;
+use axum::body::{Body, HttpBody};
 use axum::extract::Request;
+use axum::http::Version;
 use axum::response::Response;
 use axum::{BoxError, Router};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use rustix::process::{Resource, getrlimit, setrlimit};
@@ -27,7 +29,9 @@ use tower::Service;
 
 use crate::guarded::keep;
 use crate::metrics::Raised;
-use crate::types::metric;
+use crate::pace::{Streams, paced};
+use crate::socket::{Socket, Unread, reset};
+use crate::types::{Liveness, metric};
 
 /// Connections that may wait to be accepted: trainers open thousands at once.
 const BACKLOG: u32 = 4096;
@@ -41,6 +45,18 @@ const PING: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(20)];
 /// How long a peer may take to agree that a connection is over.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// Calls of one connection that may be cancelled before they were looked at; one more ends it with GOAWAY. h2 allows 20, which a
+/// client with 200 calls and deadlines of milliseconds passes whenever this process has to wait for a core. The bound is on
+/// memory: such a call holds its headers, 16 KiB at most, until the next look, which begins and drops it. So a rapid reset
+/// (CVE-2023-44487) costs no more than as many calls that are sent to their end, of which 200 are in work at once.
+const CANCELLED_UNSEEN: usize = 1024;
+
+/// Streams of one connection, over its whole life, that may be reset from here for what their peer sent to them, such as a
+/// piece of a body that was refused before; one more ends it with GOAWAY. h2 allows 1024, which a trainer's channel of days
+/// reaches. Each costs half a kilobyte until the peer has taken the reset, so that one that reads nothing
+/// (RUSTSEC-2024-0003) holds 8 MiB, for the write timeout.
+const RESET_FROM_HERE: usize = 16_384;
+
 /// The bounds of one port.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -48,6 +64,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// How long a connection may be without a request, and how long it may take to say what it wants.
     pub idle_timeout: Duration,
+    /// How long a peer may neither take a byte of what it is sent nor send one.
+    pub write_timeout: Duration,
 }
 
 /// A listening port and the task that serves it. Dropping it closes the port at once.
@@ -55,6 +73,7 @@ pub struct Limits {
 pub struct Port {
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    liveness: Liveness,
 }
 
 impl Port {
@@ -65,7 +84,19 @@ impl Port {
         limits: Limits,
         (stop, stopped): (watch::Sender<bool>, watch::Receiver<bool>),
     ) -> Self {
-        Self { stop, task: tokio::spawn(serve(listener, routes, limits, stopped)) }
+        let liveness = Liveness::default();
+        let part = liveness.part("a listener");
+        let serve = async move {
+            serve(listener, routes, limits, stopped).await;
+            part.end();
+        };
+        Self { stop, task: tokio::spawn(serve), liveness }
+    }
+
+    /// Whether it still accepts.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Stops accepting and waits for what is in flight; false if that took longer than `limit`.
@@ -77,6 +108,7 @@ impl Port {
 
 impl Drop for Port {
     fn drop(&mut self) {
+        self.liveness.retire();
         self.task.abort();
     }
 }
@@ -106,9 +138,16 @@ pub fn raise_descriptors() -> u64 {
 }
 
 async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopped: watch::Receiver<bool>) {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let mut builder = auto::Builder::new(Streams { write_timeout: limits.write_timeout });
     let [interval, timeout] = PING;
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout);
+    builder.http1().half_close(true);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(interval)
+        .keep_alive_timeout(timeout)
+        .max_pending_accept_reset_streams(CANCELLED_UNSEEN)
+        .max_local_error_reset_streams(RESET_FROM_HERE);
     let places = Arc::new(Semaphore::new(limits.max_connections));
     let mut open = JoinSet::new();
     let mut stopping = pin!(stop(stopped.clone()));
@@ -131,7 +170,7 @@ async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopped: w
 /// Serves one connection until its peer ends it, or until it was idle for too long, or until `stopped`.
 async fn talk(
     stream: TcpStream,
-    builder: auto::Builder<TokioExecutor>,
+    builder: auto::Builder<Streams>,
     routes: Router,
     limits: Limits,
     stopped: watch::Receiver<bool>,
@@ -139,11 +178,15 @@ async fn talk(
     let _open = Raised::new(metric::CONNECTIONS);
     let in_flight = watch::Sender::new(0);
     let is_idle = |for_long| idle(in_flight.subscribe(), for_long);
-    let service = TowerToHyperService::new(Counting { routes, in_flight: in_flight.clone() });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let (stream, unread) = (Arc::new(stream), Unread::default());
+    let socket = Socket::new(stream.clone(), limits.write_timeout, unread.clone());
+    let service = TowerToHyperService::new(Counting { routes, in_flight: in_flight.clone(), unread });
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(socket), service));
     let mut ended = tokio::select! {
         biased;
         ended = connection.as_mut() => Some(ended),
+        // What it has in work has nobody to answer.
+        () = reset(&stream) => return,
         () = stop(stopped) => None,
         () = is_idle(limits.idle_timeout) => None,
     };
@@ -151,6 +194,7 @@ async fn talk(
         connection.as_mut().graceful_shutdown();
         ended = tokio::select! {
             ended = connection.as_mut() => Some(ended),
+            () = reset(&stream) => return,
             () = is_idle(GOODBYE) => None,
         };
     }
@@ -179,11 +223,12 @@ async fn idle(mut in_flight: watch::Receiver<usize>, for_long: Duration) {
 struct Counting {
     routes: Router,
     in_flight: watch::Sender<usize>,
+    unread: Unread,
 }
 
 impl<B> Service<Request<B>> for Counting
 where
-    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -195,8 +240,13 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let in_flight = InFlight::new(&self.in_flight);
-        let answer = self.routes.call(request);
-        Box::pin(async { Ok(keep(answer.await?, in_flight)) })
+        // A stream of HTTP/2 is refused by itself, and its connection goes on.
+        let is_followed = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
+        let answer = match is_followed {
+            true => self.routes.call(request.map(|body| Body::new(self.unread.follow(body)))),
+            false => self.routes.call(request.map(Body::new)),
+        };
+        Box::pin(async { Ok(keep(answer.await?, in_flight).map(paced)) })
     }
 }
 
@@ -246,6 +296,7 @@ mod tests {
     use super::*;
 
     const IDLE: Duration = Duration::from_secs(180);
+    const WRITE: Duration = Duration::from_secs(60);
 
     /// A port whose one route answers after `delay`.
     fn port(max_connections: usize, delay: Duration) -> (Port, SocketAddr) {
@@ -255,7 +306,7 @@ mod tests {
             tokio::time::sleep(delay).await;
             "here"
         };
-        let limits = Limits { max_connections, idle_timeout: IDLE };
+        let limits = Limits { max_connections, idle_timeout: IDLE, write_timeout: WRITE };
         (Port::spawn(listener, Router::new().route("/", get(answer)), limits, watch::channel(false)), address)
     }
 
@@ -334,6 +385,52 @@ mod tests {
         assert!(busy.await.unwrap().ends_with("here"));
         assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    /// A port whose one route answers with more than two sockets hold.
+    fn port_with_much() -> (Port, SocketAddr) {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits { max_connections: 10, idle_timeout: 10 * IDLE, write_timeout: WRITE };
+        let routes = Router::new().route("/", get(|| async { vec![0_u8; MUCH] }));
+        (Port::spawn(listener, routes, limits, watch::channel(false)), address)
+    }
+
+    const MUCH: usize = 64 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_no_byte_for_the_write_timeout_loses_the_connection() {
+        let (_port, address) = port_with_much();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream.readable().await.unwrap();
+        tokio::time::sleep(WRITE + Duration::from_secs(1)).await;
+        let mut taken = Vec::new();
+        let _ = stream.read_to_end(&mut taken).await;
+        assert!((1..MUCH).contains(&taken.len()), "{} bytes", taken.len());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_an_answer_slowly_gets_all_of_it() {
+        let (_port, address) = port_with_much();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let (mut piece, mut n_taken) = (vec![0; 8 << 20], 0);
+        loop {
+            tokio::time::sleep(WRITE - Duration::from_secs(5)).await;
+            let mut n_piece = 0;
+            while n_piece < piece.len() {
+                match stream.read(&mut piece[n_piece..]).await.unwrap() {
+                    0 => break,
+                    n => n_piece += n,
+                }
+            }
+            n_taken += n_piece;
+            if n_piece < piece.len() {
+                break;
+            }
+        }
+        assert!(n_taken > MUCH, "{n_taken} bytes");
     }
 
     #[test]

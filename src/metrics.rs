@@ -8,7 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
 use crate::service::Live;
-use crate::types::{ModelView, metric};
+use crate::types::{Liveness, ModelView, metric};
 
 /// Histograms drop what they have sorted into buckets this often, scraped or not.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -20,6 +20,7 @@ pub struct Recorder {
     live: Arc<OnceLock<Live>>,
     /// What `MODEL_INFO` says is served.
     model: Arc<Mutex<Option<ModelView>>>,
+    liveness: Liveness,
 }
 
 impl Recorder {
@@ -32,15 +33,24 @@ impl Recorder {
             describe();
             installed.inspect_err(|error| tracing::error!(%error, "there will be no metrics")).ok()
         });
+        let liveness = Liveness::default();
         if let Some(handle) = handle.clone() {
+            let part = liveness.part("the upkeep of metrics");
             tokio::spawn(async move {
+                let _part = part;
                 loop {
                     tokio::time::sleep(UPKEEP).await;
                     handle.run_upkeep();
                 }
             });
         }
-        Self { handle: handle.clone(), live: Arc::default(), model: Arc::default() }
+        Self { handle: handle.clone(), live: Arc::default(), model: Arc::default(), liveness }
+    }
+
+    /// Whether the upkeep lives.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
     }
 
     /// Reads gauges from this service from now on.
@@ -159,6 +169,10 @@ fn describe() {
         metric::STORE_UNAVAILABLE,
         "Times that the store could not be read or written for a request"
     );
+    describe_counter!(
+        metric::UNREADABLE_ROWS,
+        "Times that a user's row was found damaged; the log says whose"
+    );
     describe_gauge!(metric::RECEIPTS, "Responses remembered by id now");
     describe_gauge!(metric::RECEIPT_BYTES, Unit::Bytes, "About how much memory they hold");
     describe_gauge!(metric::STORE_UP, "1 while the shared store can be reached, 0 while it can't");
@@ -169,6 +183,10 @@ fn describe() {
     describe_counter!(
         metric::STALE_READS,
         "Rows that were older than promised, or missing, because the store could not be reached"
+    );
+    describe_counter!(
+        metric::OUTBOX_REFUSED,
+        "Changes that had waited in the outbox and can't be made any more, by reason: late, or unreadable_row, which are in `state.data_dir`/dead_letters"
     );
     describe_gauge!(metric::OUTBOX_EVENTS, "Changes that wait in the outbox for the shared store");
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served, 0 for those that it has replaced");

@@ -18,7 +18,8 @@ use crate::types::{Error, ErrorKind, metric};
 /// Counts, times and logs one request. Labels hold routes and statuses, never ids or text.
 pub async fn observe(request: Request, next: Next) -> Response {
     let start = Instant::now();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str);
+    let route = route.strip_suffix('/').unwrap_or(route).to_owned();
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = tracing::info_span!("request", method = %request.method(), route, id);
     let is_grpc = grpc::is_grpc(request.headers());

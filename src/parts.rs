@@ -10,7 +10,7 @@ use crate::model::{Bundle, BundleProblems, Encoder, Runtime, RuntimeError};
 use crate::service::{Model, Settings};
 use crate::state::{EmbeddedConfig, Heads, OpenError, Receipts, Rules, ValkeyConfig};
 use crate::types::config::Config;
-use crate::types::{Encode, key64};
+use crate::types::{Clock, Encode, key64};
 
 /// Why there is no model.
 #[derive(Debug, thiserror::Error)]
@@ -29,21 +29,32 @@ pub enum LoadError {
     Threads(#[from] std::io::Error),
 }
 
-/// The bundle in `dir`, warmed up and measured, with its model threads. Blocks.
+/// The bundle in `dir`, warmed up and measured, with its model threads. What `served` has measured of the same encoder is
+/// taken: under load a measurement would say how busy the device is. Blocks.
 ///
 /// # Errors
 /// All that is wrong with the bundle at once; nothing is left running.
-pub fn load(config: &Config, dir: &Path, cache: &Arc<EmbeddingCache>) -> Result<Model, LoadError> {
+pub fn load(
+    config: &Config,
+    dir: &Path,
+    cache: &Arc<EmbeddingCache>,
+    served: Option<&Model>,
+) -> Result<Model, LoadError> {
     let runtime = Runtime::load(&config.model.onnxruntime_library)?;
     let runtime = runtime.with_providers(config.model.execution_providers.clone());
     let (n_threads, n_small) = (config.batch.threads.get(), config.batch.small_threads);
     let (bundle, mut encoders) = Bundle::load(&runtime, dir, n_threads + n_small)?;
-    let Measured { budgets, seconds_per_token } = measure(&bundle, &mut encoders[0])?;
+    let known = served.filter(|served| served.bundle.encoder_revision() == bundle.encoder_revision());
+    let Measured { budgets, seconds_per_token } = match known {
+        Some(served) => served.queue.measured(),
+        None => measure(&bundle, &mut encoders[0])?,
+    };
     let may_batch = encoders[0].may_batch();
     // Of texts that the encoder takes one by one, a batch would only keep the first waiting for the last.
     let fixed = config.batch.tokens.filter(|_| may_batch);
     let budgets = fixed.map_or(budgets, |tokens| Budgets::fixed(tokens.get()));
-    tracing::info!(batches = %budgets, may_batch, tokens_per_second = n_threads as f64 / seconds_per_token, "measured");
+    let how = if known.is_some() { "measured before" } else { "measured" };
+    tracing::info!(batches = %budgets, may_batch, tokens_per_second = n_threads as f64 / seconds_per_token, "{how}");
     let max_texts = config.batch.queue_texts.get();
     let queue = QueueConfig { budgets, max_texts, n_threads, seconds_per_token };
     let queue = Arc::new(Queue::new(queue, cache.clone()));
@@ -123,7 +134,7 @@ pub fn embedded(config: &Config, model: &Model) -> EmbeddedConfig {
 ///
 /// # Errors
 /// When the file of certificates can't be read.
-pub fn valkey(config: &Config, model: &Model) -> Result<ValkeyConfig, OpenError> {
+pub fn valkey(config: &Config, model: &Model, clock: Arc<dyn Clock>) -> Result<ValkeyConfig, OpenError> {
     let (state, valkey) = (&config.state, &config.valkey);
     let ca_pem = valkey.ca_file.as_ref().map(std::fs::read).transpose();
     Ok(ValkeyConfig {
@@ -131,6 +142,7 @@ pub fn valkey(config: &Config, model: &Model) -> Result<ValkeyConfig, OpenError>
         is_cluster: valkey.is_cluster,
         username: valkey.username.clone(),
         password: valkey.password.clone(),
+        user_key: valkey.user_key.clone(),
         ca_pem: ca_pem.map_err(|error| OpenError::Valkey(format!("`valkey.ca_file`: {error}")))?,
         prefix: valkey.prefix.clone(),
         connect_timeout: valkey.connect_timeout,
@@ -142,5 +154,7 @@ pub fn valkey(config: &Config, model: &Model) -> Result<ValkeyConfig, OpenError>
         cached_users: state.resident_users.get(),
         outbox: (!state.data_dir.as_os_str().is_empty()).then(|| state.data_dir.clone()),
         is_sync: state.is_sync,
+        erase_within: config.events.erase_within,
+        clock,
     })
 }

@@ -72,8 +72,10 @@ impl Reloader {
     async fn replace(&self, dir: Option<PathBuf>) -> Result<ModelView, Error> {
         let config = self.config.clone();
         let dir = dir.unwrap_or_else(|| config.model.bundle.clone());
-        let cache = self.live.now().cache();
-        let load = tokio::task::spawn_blocking(move || parts::load(&config, &dir, &cache));
+        let service = self.live.now();
+        let (cache, served) = (service.cache(), service.served());
+        drop(service);
+        let load = tokio::task::spawn_blocking(move || parts::load(&config, &dir, &cache, Some(&served)));
         let model = load.await.map_err(ended_early)?.map_err(unfit)?;
         self.check_heads(&model)?;
         self.health.loaded(model.workers.clone());

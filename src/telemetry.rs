@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
 use crate::types::config::Log;
@@ -15,4 +16,11 @@ pub fn start(log: &Log) {
         true => subscriber.json().flatten_event(true).try_init(),
         false => subscriber.with_ansi(std::io::stderr().is_terminal()).try_init(),
     };
+}
+
+/// Logs as JSON why the process does not start: one line, which no filter withholds.
+pub fn refused(exit_code: u8, message: &str) {
+    let subscriber = tracing_subscriber::fmt().with_max_level(Level::ERROR).with_writer(std::io::stderr);
+    let subscriber = subscriber.json().flatten_event(true).finish();
+    tracing::subscriber::with_default(subscriber, || tracing::error!(exit_code, "not started: {message}"));
 }

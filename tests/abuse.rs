@@ -1,18 +1,22 @@
-//! Streams of those who do not read, do not finish, or send nonsense: they cost little, and others do not notice.
+//! Callers who do not read, do not finish, cancel, send too much or send nonsense: they cost little, and others do not notice.
+//!
+//! What they may cost is counted in bytes and permits, not in time.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod common;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::{Client, start, toy};
+use common::{Client, http2, start, toy};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-/// A connection takes what the two sockets' buffers hold and a few batches; more than this is not bounded.
-const MUCH: usize = 64 << 20;
+/// A connection takes what the two sockets' buffers hold, a few batches, and lines whose acks, which are about half as long,
+/// are 32 MiB; more than this is not bounded.
+const MUCH: usize = 128 << 20;
 
 /// A writer that can't write for so long is held back.
 const STUCK: Duration = Duration::from_secs(1);
@@ -22,7 +26,7 @@ fn thumb(user: &str, id: usize) -> Value {
 }
 
 /// The head of a stream of lines, sent in chunks.
-async fn open(address: std::net::SocketAddr) -> TcpStream {
+async fn open(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = "POST /feedback HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -46,8 +50,11 @@ async fn who_does_not_read_acks_is_held_back_and_loses_nothing() {
     let client = Client::new(app.address);
     let mut stream = open(app.address).await;
     let (mut n_sent, mut n_bytes) = (0, 0);
-    let lines =
-        |from: usize| (from..from + 1000).map(|id| format!("{}\n", thumb("ann", id))).collect::<String>();
+    let lines = |from: usize| {
+        (from..from + 1000)
+            .map(|id| format!("{}\n", thumb(&format!("u{}", id % 10_000), id)))
+            .collect::<String>()
+    };
     let stuck = loop {
         let bytes = chunk(lines(n_sent).as_bytes());
         // What was written in part goes on where it stopped, once the acks are read.
@@ -127,4 +134,268 @@ async fn nonsense_is_rejected_line_by_line_and_an_endless_line_once() {
     assert_eq!(answer.matches("\"status\":\"rejected\"").count(), 6, "{answer}");
     assert_eq!(answer.matches("\"status\":\"applied\"").count(), 2, "{answer}");
     assert_eq!(client.get("/users/ann").await.1["n"], 2);
+}
+
+/// A head that announces a body of `n_bytes`, with further headers.
+fn announce(method: &str, path: &str, content_type: &str, n_bytes: u64, further: &str) -> String {
+    format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {content_type}\r\ncontent-length: {n_bytes}\r\n{further}\r\n"
+    )
+}
+
+/// What comes until the server closes or resets the connection.
+async fn all(stream: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
+    while stream.read_buf(&mut answer).await.is_ok_and(|n| n > 0) {}
+    String::from_utf8(answer).unwrap()
+}
+
+/// The connection that has the only permit, by a stream that is open.
+async fn with_the_only_permit(address: SocketAddr) -> TcpStream {
+    let mut stream = open(address).await;
+    stream.write_all(&chunk(format!("{}\n", thumb("ann", 1)).as_bytes())).await.unwrap();
+    assert!(stream.read(&mut [0; 1024]).await.unwrap() > 0, "it has begun");
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_reaches_who_sends_all_of_a_large_body_before_it_reads() {
+    let (app, _clock) = start(&toy(), &[("server.max_body_bytes", "100000")]).await;
+    let (busy, _clock) = start(&toy(), &[("server.max_concurrent_requests", "1")]).await;
+    let open = with_the_only_permit(busy.address).await;
+    let script = "import sys, http.client, urllib.error, urllib.request
+megabyte, status = b' ' * 1_000_000, None
+for case in sys.argv[1:]:
+    address, method, path, media, expected = case.split()
+    for body in [megabyte, iter([megabyte] * 3)]:
+        connection = http.client.HTTPConnection(address, timeout=60)
+        connection.request(method, path, body, {'Content-Type': media})
+        answer = connection.getresponse()
+        assert answer.status == int(expected) and b'code' in answer.read(), (case, answer.status)
+    request = urllib.request.Request(f'http://{address}{path}', megabyte, {'Content-Type': media}, method=method)
+    try:
+        urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        status = error.code
+    assert status == int(expected), (case, status)
+print('all')
+";
+    let (plain, _clock) = start(&toy(), &[]).await;
+    let (small, busy, plain) = (app.address, busy.address, plain.address);
+    let cases = [
+        format!("{busy} POST /score application/json 503"),
+        format!("{small} POST /score application/json 413"),
+        format!("{small} POST /feedback application/json 413"),
+        format!("{small} PUT /users/ann application/json 413"),
+        format!("{plain} POST /score text/plain 415"),
+        format!("{plain} POST /nowhere application/json 404"),
+        format!("{plain} DELETE /score application/json 405"),
+    ];
+    let output =
+        tokio::process::Command::new("python3").args(["-c", script]).args(cases).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "all", "{said}");
+    drop(open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_goes_on_sending_after_a_refusal_is_read_for_a_bounded_number_of_bytes() {
+    let (app, _clock) = start(&toy(), &[]).await;
+    let client = Client::new(app.address);
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    let head = announce("POST", "/score", "application/json", 99_000_000_000, "");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let (piece, mut n_bytes) = (vec![b' '; 1 << 20], 0_usize);
+    while let Ok(n) = stream.write(&piece).await {
+        n_bytes += n;
+        assert!(n_bytes < 160 << 20, "{n_bytes} bytes were taken of somebody who was refused");
+    }
+    assert!(n_bytes > 64 << 20, "a body of `server.max_body_bytes` is taken");
+    others_are_served(&client, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_before_it_sends_is_refused_by_the_head_alone() {
+    let (app, _clock) = start(&toy(), &[]).await;
+    let (busy, _clock) = start(&toy(), &[("server.max_concurrent_requests", "1")]).await;
+    let open = with_the_only_permit(busy.address).await;
+    let json = "application/json";
+    let cases = [
+        (app.address, "POST", "/score", json, "", 413),
+        (app.address, "POST", "/rank", json, "", 413),
+        (app.address, "POST", "/compare", json, "", 413),
+        (app.address, "POST", "/elicit", json, "", 413),
+        (app.address, "POST", "/feedback", json, "", 413),
+        (app.address, "PUT", "/users/ann", json, "", 413),
+        (app.admin_address, "POST", "/models/reload", json, "", 413),
+        (app.address, "POST", "/nowhere", json, "", 404),
+        (app.address, "POST", "/score", json, "x-request-timeout: soon\r\n", 400),
+        (busy.address, "POST", "/score", json, "", 503),
+    ];
+    for (address, method, path, content_type, further, expected) in cases {
+        let expect = format!("expect: 100-continue\r\n{further}");
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let head = announce(method, path, content_type, 99_000_000_000, &expect);
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = vec![0; 4096];
+        let n = stream.read(&mut answer).await.unwrap();
+        let answer = String::from_utf8_lossy(&answer[..n]);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected} ")), "{method} {path}: {answer}");
+    }
+    for (path, content_type, expected) in [("/score", "text/plain", 415), ("/nowhere", json, 404)] {
+        let mut stream = TcpStream::connect(app.address).await.unwrap();
+        let head = announce("POST", path, content_type, 1000, "expect: 100-continue\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, *format!("HTTP/1.1 {expected}").as_bytes());
+    }
+    // Who may go on is told so, and answered.
+    let body = json!({ "items": [{ "prompt": "tea", "responses": ["thanks"] }] }).to_string();
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    let head = announce("POST", "/score", json, body.len() as u64, "expect: 100-continue\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = [0; 25];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = [0; 15];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, *b"HTTP/1.1 200 OK");
+    drop(open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_ends_its_sending_half_gets_its_answer() {
+    let (app, _clock) = start(&toy(), &[]).await;
+    for n in 0..20 {
+        let score = json!({ "items": [{ "prompt": "tea", "responses": [format!("thanks {n}"), "seven"] }] });
+        let mut feedback = thumb("ann", n);
+        feedback["response"] = json!(format!("glad {n}"));
+        for (path, content_type, body, expected) in [
+            ("/score", "application/json", score, "\"rewards\""),
+            ("/feedback", "application/json", feedback.clone(), "\"applied\""),
+            ("/feedback", "application/x-ndjson", feedback, "\"duplicate\""),
+        ] {
+            let body = body.to_string();
+            let mut stream = TcpStream::connect(app.address).await.unwrap();
+            let head = announce("POST", path, content_type, body.len() as u64, "");
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let answer = all(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains(expected), "{path}: {answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_sends_150_000_thumbs_before_it_reads_gets_150_000_acks() {
+    const N_THUMBS: usize = 150_000;
+    let (app, _clock) = start(&toy(), &[]).await;
+    // A user may say only so much in a day.
+    let lines: String =
+        (0..N_THUMBS).map(|id| format!("{}\n", thumb(&format!("u{}", id % 10_000), id))).collect();
+    let mut stream = TcpStream::connect(app.address).await.unwrap();
+    let head =
+        announce("POST", "/feedback", "application/x-ndjson", lines.len() as u64, "connection: close\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(lines.as_bytes()).await.unwrap();
+    let answer = all(&mut stream).await;
+    assert_eq!(answer.matches("\"status\":\"applied\"").count(), N_THUMBS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_takes_nothing_of_its_acks_and_sends_nothing_loses_its_connection_and_its_permit() {
+    // Their acks are more than the two sockets hold.
+    const N_LINES: usize = 200_000;
+    let settings = [("server.write_timeout", "100ms"), ("server.max_concurrent_requests", "1")];
+    let (app, _clock) = start(&toy(), &settings).await;
+    let client = Client::new(app.address);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(app.address).await.unwrap();
+    let lines = "{}\n".repeat(N_LINES);
+    let head = announce("POST", "/feedback", "application/x-ndjson", 1 << 40, "");
+    stream.write_all(format!("{head}{lines}").as_bytes()).await.unwrap();
+    stream.readable().await.unwrap();
+    while client.get("/models").await.0 == 503 {}
+    let n_acks = all(&mut stream).await.matches("\"rejected\"").count();
+    assert!((1..N_LINES).contains(&n_acks), "{n_acks}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_whose_window_is_shut_loses_its_permit_and_its_connection_goes_on() {
+    let settings = [("server.write_timeout", "100ms"), ("server.max_concurrent_requests", "1")];
+    let (app, _clock) = start(&toy(), &settings).await;
+    let mut connection = http2::connect(app.address, 0).await;
+    connection.write_all(&http2::head(1, "/models", None, http2::END)).await.unwrap();
+    loop {
+        let frame = http2::next(&mut connection).await.unwrap();
+        assert_ne!(frame.kind, http2::DATA, "the window is shut");
+        if frame.kind == http2::RST_STREAM {
+            assert_eq!(frame.stream, 1);
+            break;
+        }
+    }
+    assert_eq!(Client::new(app.address).get("/models").await.0, 200, "its permit is free");
+    connection.write_all(&http2::frame(http2::PING, 0, 0, &[7; 8])).await.unwrap();
+    while http2::next(&mut connection).await.unwrap().payload != [7; 8] {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_cancelled_end_no_others_and_keep_no_permit() {
+    const N_CANCELLED: u32 = 500;
+    let (app, _clock) = start(&toy(), &[("server.max_concurrent_requests", "2")]).await;
+    let client = Client::new(app.address);
+    let mut connection = http2::connect(app.address, 1 << 20).await;
+    let ndjson = Some("application/x-ndjson");
+    connection.write_all(&http2::head(1, "/feedback", ndjson, 0)).await.unwrap();
+    // All at once, so that they are cancelled before they are looked at; begun only, or sent to their end.
+    for flags in [0, http2::END] {
+        let first = if flags == 0 { 3 } else { 3 + 2 * N_CANCELLED };
+        let ids = (first..).step_by(2).take(N_CANCELLED as usize);
+        let calls = ids
+            .flat_map(|id| [http2::head(id, "/score", Some("application/json"), flags), http2::cancel(id)]);
+        connection.write_all(&calls.collect::<Vec<_>>().concat()).await.unwrap();
+        while client.get("/models").await.0 != 200 {}
+    }
+    let line = format!("{}\n", thumb("ann", 1));
+    connection.write_all(&http2::frame(http2::DATA, http2::END, 1, line.as_bytes())).await.unwrap();
+    let acks = String::from_utf8(http2::body(&mut connection, 1).await).unwrap();
+    assert!(acks.contains("\"applied\""), "{acks}");
+    others_are_served(&client, 1).await;
+}
+// The clock jumps ahead whenever all wait for it; a line that is no event needs no model thread, which it does not wait for.
+#[tokio::test(start_paused = true)]
+async fn a_stream_on_which_nothing_moves_ends_with_a_line_that_says_so() {
+    let (app, _clock) = start(&toy(), &[("server.max_concurrent_requests", "1")]).await;
+    let mut stream = open(app.address).await;
+    stream.write_all(&chunk(b"{}\n{\"event_id\": ")).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"0\r\n\r\n") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert_eq!(answer.matches("\"status\":\"rejected\"").count(), 2, "{answer}");
+    assert!(answer.contains("\"code\":\"stalled_stream\""), "{answer}");
+    assert_eq!(Client::new(app.address).get("/models").await.0, 200, "its permit is free");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_blank_line_keeps_a_stream_open() {
+    let (app, _clock) = start(&toy(), &[]).await;
+    let mut stream = open(app.address).await;
+    // The kernel would hold small pieces back for a time that this clock does not have.
+    stream.set_nodelay(true).unwrap();
+    for _ in 0..10 {
+        stream.write_all(&chunk(b"\n")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    stream.write_all(&[chunk(b"{}\n"), b"0\r\n\r\n".to_vec()].concat()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"0\r\n\r\n") {
+        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("\"invalid_field\"") && !answer.contains("\"stalled_stream\""), "{answer}");
 }

@@ -4,11 +4,16 @@
 
 mod common;
 
+use std::net::SocketAddr;
+
 use common::server::{FREE, Server, command, serve};
 use common::toy;
+use micro_reward::grpc::pb;
+use micro_reward::grpc::pb::reward_service_client::RewardServiceClient;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tonic::transport::Endpoint;
 
 /// A metric's value; 0 where it is not there yet.
 async fn metric(server: &Server, name: &str) -> f64 {
@@ -74,13 +79,32 @@ async fn a_bundle_with_the_same_encoder_finds_what_is_known() {
     assert_eq!(n_encoded(&server).await, n_before);
 }
 
+/// Texts of a large request.
+const MANY: usize = 30_000;
+
+fn responses() -> Vec<String> {
+    (0..MANY).map(|n| format!("seven {n} {} thanks", n * 7)).collect()
+}
+
+fn address(server: &Server) -> SocketAddr {
+    server.client.base.strip_prefix("http://").unwrap().parse().unwrap()
+}
+
+/// The caller of a large request, whose encoding has begun, has gone: what it left is dropped, and others are served.
+async fn its_texts_are_dropped(server: &Server) {
+    while metric(server, "micro_reward_inflight_requests").await > 0.0 {}
+    // The tokeniser may be at a last few, which it drops when it is done with them.
+    while metric(server, "micro_reward_queue_texts").await > 0.0 {}
+    assert!(n_encoded(server).await < MANY as f64);
+    let items = score(server, json!([{ "prompt": "tell me", "responses": ["no"] }])).await;
+    assert_eq!(items.as_array().unwrap().len(), 1);
+}
+
 #[tokio::test]
-async fn the_texts_of_a_client_that_hangs_up_are_dropped() {
+async fn the_texts_of_a_client_that_resets_its_connection_are_dropped() {
     let server = serve(&["--state", "memory"]).await;
-    let responses: Vec<String> = (0..30_000).map(|n| format!("seven {n} {} thanks", n * 7)).collect();
-    let body = json!({ "items": [{ "prompt": "tell me", "responses": responses }] }).to_string();
-    let address = server.client.base.strip_prefix("http://").unwrap();
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let body = json!({ "items": [{ "prompt": "tell me", "responses": responses() }] }).to_string();
+    let mut stream = TcpStream::connect(address(&server)).await.unwrap();
     let head = format!(
         "POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -88,15 +112,29 @@ async fn the_texts_of_a_client_that_hangs_up_are_dropped() {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(body.as_bytes()).await.unwrap();
     while n_encoded(&server).await == 0.0 {}
+    stream.set_zero_linger().unwrap();
     drop(stream);
-    while metric(&server, "micro_reward_inflight_requests").await > 0.0 {}
-    // The tokeniser may be at a last few, which it drops when it is done with them.
-    while metric(&server, "micro_reward_queue_texts").await > 0.0 {}
-    assert!(n_encoded(&server).await < 30_000.0);
-    assert_eq!(
-        score(&server, json!([{ "prompt": "tell me", "responses": ["no"] }])).await.as_array().unwrap().len(),
-        1
-    );
+    its_texts_are_dropped(&server).await;
+}
+
+#[tokio::test]
+async fn the_texts_of_a_call_that_is_cancelled_are_dropped_and_its_channel_stays() {
+    let server = serve(&["--state", "memory"]).await;
+    let channel = Endpoint::from_shared(server.client.base.clone()).unwrap().connect_lazy();
+    let mut grpc = RewardServiceClient::new(channel);
+    let response = |text: String| pb::Response { text, ..Default::default() };
+    let request = |responses: Vec<String>| {
+        let responses = responses.into_iter().map(response).collect();
+        let item = pb::ScoreItem { prompt: Some("tell me".to_owned()), responses, ..Default::default() };
+        pb::ScoreRequest { items: vec![item], ..Default::default() }
+    };
+    let mut other = grpc.clone();
+    let large = request(responses());
+    let call = tokio::spawn(async move { other.score(large).await });
+    while n_encoded(&server).await == 0.0 {}
+    call.abort();
+    its_texts_are_dropped(&server).await;
+    assert!(grpc.score(request(vec!["thanks".to_owned()])).await.is_ok());
 }
 
 #[tokio::test]

@@ -14,10 +14,11 @@ use std::path::Path;
 use micro_reward::fit::{OnnxGraph, Operation};
 use micro_reward::model::{
     Bundle, BundleProblems, Encoder, Feature, FileHash, MANIFEST, Manifest, Pooling, Runtime, Template, Text,
-    Tokenizer, fingerprint, sha256,
+    Tokenizer, fingerprint, heads_fingerprint, sha256,
 };
 use micro_reward::types::Encode;
 use ndarray::{Array2, array};
+use serde_json::json;
 
 /// A toy bundle changed by `change`, with hashes and revision made right again; what loading it says.
 fn load(change: impl FnOnce(&Path, &mut Manifest)) -> Result<Bundle, BundleProblems> {
@@ -111,6 +112,50 @@ fn heads_for_other_features_are_refused() {
 }
 
 #[test]
+fn a_scalar_without_the_range_that_training_saw_is_refused() {
+    let with = |range: [f32; 2]| {
+        move |_: &Path, manifest: &mut Manifest| manifest.input.ranges = [(Feature::LogLength, range)].into()
+    };
+    let expected = "expected the least and the largest value of training";
+    let check = |change: &dyn Fn(&Path, &mut Manifest), found: &str| {
+        check(change, &[&format!("bundle.toml: `input.ranges.log_length`: found {found}, {expected}")]);
+    };
+    check(&|_, manifest| manifest.input.ranges.clear(), "none");
+    check(&with([2.0, 1.0]), "[2, 1]");
+    check(&with([f32::NAN, 1.0]), "[NaN, 1]");
+    check(&with([0.0, f32::INFINITY]), "[0, inf]");
+    load(with([1.0, 1.0])).unwrap();
+}
+
+#[test]
+fn a_range_is_a_part_of_the_revision() {
+    let text = fs::read_to_string(common::toy().join(MANIFEST)).unwrap();
+    let mut manifest: Manifest = toml::from_str(&text).unwrap();
+    let before = (fingerprint(&manifest), heads_fingerprint(&manifest));
+    manifest.input.ranges.insert(Feature::LogLength, [1.0, 2.0]);
+    let after = (fingerprint(&manifest), heads_fingerprint(&manifest));
+    assert!(before.0 != after.0 && before.1 != after.1);
+}
+
+/// A row remembers events in frames of 64 KiB.
+#[test]
+fn more_heads_than_an_event_has_room_for_are_refused() {
+    let with = |n: usize| {
+        move |dir: &Path, manifest: &mut Manifest| {
+            manifest.heads = vec![manifest.heads[0].clone(); n];
+            fs::write(dir.join("heads.onnx"), OnnxGraph::heads(&Array2::zeros((9, n))).into_bytes()).unwrap();
+            let hidden = Array2::zeros((8, 1));
+            let output = Array2::zeros((1, n));
+            let router =
+                OnnxGraph::router([&hidden, &Array2::zeros((1, 1))], [&output, &Array2::zeros((1, n))]);
+            fs::write(dir.join("router.onnx"), router.into_bytes()).unwrap();
+        }
+    };
+    assert_eq!(load(with(1024)).unwrap().n_heads(), 1024);
+    check(with(1025), &["bundle.toml: `heads`: found 1025, expected 1 to 1024"]);
+}
+
+#[test]
 fn a_missing_output_is_refused() {
     check(
         |_, manifest| "pooled".clone_into(&mut manifest.encoder.output),
@@ -141,7 +186,7 @@ fn all_problems_of_a_bundle_are_reported_at_once() {
 #[test]
 fn every_bad_question_is_named_by_its_line() {
     let lines = [
-        r#"{"id": "1", "prompt": "p", "a": "x", "b": "y"}"#,
+        "\u{feff}{\"id\": \"1\", \"prompt\": \"p\", \"a\": \"x\", \"b\": \"y\"}",
         "",
         r#"{"id": "1", "prompt": "p", "a": "x", "b": "z"}"#,
         r#"{"id": "2", "prompt": "p", "a": "y", "b": "x"}"#,
@@ -162,8 +207,8 @@ fn every_bad_question_is_named_by_its_line() {
             "questions.jsonl:6: `b`: found the text of `a`",
             "questions.jsonl:7: missing field `b`",
             "questions.jsonl:8: unknown field `c`",
-            "questions.jsonl:9: found no object",
-            "questions.jsonl:10: found no object",
+            "questions.jsonl:9: found an array, expected an object",
+            "questions.jsonl:10: expected ident at line 1",
             "questions.jsonl:11: `b`: found 20000 bytes, expected at most 16384",
         ],
     );
@@ -203,6 +248,87 @@ fn a_manifest_with_an_unknown_key_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(MANIFEST), "nme = \"x\"").unwrap();
     assert!(open(dir.path()).unwrap_err().to_string().contains("nme"));
+}
+
+#[test]
+fn a_manifest_of_garbage_is_refused_by_its_name() {
+    let toy = fs::read(common::toy().join(MANIFEST)).unwrap();
+    let mut cases: Vec<Vec<u8>> =
+        ["", "\0", "[[[[", "= 1", "name = ", "\u{feff}", "heads = 3", "[encoder]\nencoder = 1"]
+            .map(|text| text.as_bytes().to_vec())
+            .into();
+    cases.push(b"name = \"\xff\"".to_vec());
+    cases.push(b"x = ".iter().copied().chain([b'['; 100_000]).collect());
+    cases.extend((1..toy.len()).step_by(101).map(|cut| toy[..cut].to_vec()));
+    let dir = tempfile::tempdir().unwrap();
+    for bytes in cases {
+        fs::write(dir.path().join(MANIFEST), &bytes).unwrap();
+        let said = open(dir.path()).unwrap_err().to_string();
+        assert!(said.contains(MANIFEST), "{said} of {:?}", String::from_utf8_lossy(&bytes));
+    }
+}
+
+/// Every value of a JSON document, as the way to it.
+fn ways(value: &serde_json::Value, way: &str, found: &mut Vec<String>) {
+    found.push(way.to_owned());
+    match value {
+        serde_json::Value::Object(fields) => {
+            fields.iter().for_each(|(key, value)| ways(value, &format!("{way}/{key}"), found));
+        }
+        serde_json::Value::Array(items) => {
+            items.iter().enumerate().for_each(|(idx, value)| ways(value, &format!("{way}/{idx}"), found));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn a_tokeniser_of_garbage_is_refused_by_its_name_or_tokenises() {
+    let text = fs::read_to_string(common::toy().join("tokenizer.json")).unwrap();
+    let toy: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut cases: Vec<String> =
+        ["", "\0", "{}", "[]", "null", "{\"model\": {}}", "\u{feff}{}"].map(str::to_owned).into();
+    cases.extend(
+        (1..text.len())
+            .step_by(97)
+            .filter(|cut| text.is_char_boundary(*cut))
+            .map(|cut| text[..cut].to_owned()),
+    );
+    let mut found = Vec::new();
+    ways(&toy, "", &mut found);
+    let others = [
+        json!(null),
+        json!([]),
+        json!({}),
+        json!("x"),
+        json!(-1),
+        json!(1e300),
+        json!(u64::MAX),
+        json!(true),
+    ];
+    for way in found {
+        for other in &others {
+            let mut changed = toy.clone();
+            *changed.pointer_mut(&way).unwrap() = other.clone();
+            cases.push(changed.to_string());
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    for case in cases {
+        fs::write(&path, &case).unwrap();
+        match Tokenizer::load(&path, 16) {
+            Err(error) => assert!(error.to_string().contains("tokenizer.json"), "{error} of {case}"),
+            Ok(tokenizer) => {
+                for text in [Text::Single("thanks for the tea"), Text::Pair("what is it", "\u{1f600} tea")] {
+                    // It may make nothing of the text, which it says.
+                    if let Ok(tokens) = tokenizer.tokens(text) {
+                        assert!((1..=16).contains(&tokens.ids.len()), "{case}");
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// One bundle per way to read text; each is served by the same code.
@@ -281,7 +407,7 @@ fn a_text_that_is_too_long_keeps_its_end_and_says_so() {
     let long = tokenizer.tokens(Text::Single("tea tea tea haha wow dance")).unwrap();
     let end = tokenizer.tokens(Text::Single("haha wow dance")).unwrap();
     assert_eq!(long.ids, end.ids);
-    assert_eq!((long.truncated, end.truncated), (true, false));
+    assert_eq!((long.kept.truncated, end.kept.truncated), (true, false));
 }
 
 #[test]
@@ -296,7 +422,7 @@ fn a_tokeniser_without_special_tokens_says_when_it_cuts() {
     let truncated = |text| {
         let tokens = tokenizer.tokens(Text::Single(text)).unwrap();
         assert!(tokens.ids.len() <= 3);
-        tokens.truncated
+        tokens.kept.truncated
     };
     assert_eq!(
         [truncated("haha wow dance"), truncated("tea haha wow dance"), truncated("a a a a a a a")],

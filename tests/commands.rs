@@ -6,9 +6,9 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
-use common::{library, root, toy};
+use common::{library, program, toy};
 use micro_reward::model::{MANIFEST, Manifest};
 use serde_json::{Value, json};
 
@@ -56,9 +56,8 @@ impl Place {
 
     /// Runs `command`, with the cache in this place and the library where it is.
     fn run(&self, command: &str, args: &[&str]) -> Output {
-        let mut line = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-        line.current_dir(root()).arg(command).args(args);
-        line.env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
+        let mut line = program();
+        line.arg(command).args(args);
         if command != "check" {
             line.args(["--cache", &self.at("cache")]).arg("--onnxruntime-library").arg(library());
         }
@@ -236,6 +235,32 @@ fn replay_of_what_fit_wrote_finds_the_groups_and_is_the_same_twice() {
 }
 
 #[test]
+fn replay_without_a_train_row_leaves_out_what_needs_one_and_says_so() {
+    let place = Place::new();
+    place.fit("bundle", &["--k", "2"]);
+    let whole = place.replay("whole.json", &["--order", "given"]);
+    assert!(!whole.contains("left out"), "{whole}");
+    place.write("data.jsonl", &data_of("test"));
+    let said = place.replay("alone.json", &["--order", "given", "--html", &place.at("alone.html")]);
+    let expected = "left out, for want of train rows of others than the people replayed: single head, best head, quantile over users, population";
+    assert!(said.lines().any(|line| line == expected), "{said}");
+    let line = |said: &str, rule: &str| {
+        let line = said.lines().find(|line| line.starts_with(rule));
+        line.map(ToOwned::to_owned)
+    };
+    for rule in ["length only", "static mixture", "Bayes ledger", "oracle head", "mixture", "maxmin"] {
+        assert_eq!(line(&said, rule), line(&whole, rule), "{rule} needs no train row");
+        assert!(line(&said, rule).is_some(), "{rule}");
+    }
+    assert_eq!([line(&said, "single head"), line(&said, "population")], [None, None]);
+    let figures: Value = serde_json::from_slice(&place.read("alone.json")).unwrap();
+    assert_eq!((&figures["best_head"], &figures["known"]), (&Value::Null, &json!(0)));
+    assert_eq!(figures["left_out"].as_array().unwrap().len(), 4);
+    let page = String::from_utf8(place.read("alone.html")).unwrap();
+    assert!(page.contains("left out, for want of train rows") && page.contains("Sure and right"));
+}
+
+#[test]
 fn route_changes_the_router_alone_and_is_the_same_twice() {
     let place = Place::new();
     place.fit("bundle", &["--k", "2", "--context-field", "nothing"]);
@@ -256,6 +281,26 @@ fn route_changes_the_router_alone_and_is_the_same_twice() {
     let paper = place.route("paper", &["--rule", "paper"]);
     assert_eq!(table(&paper), table(&first), "both rules are measured, whichever makes the bundle");
     assert_ne!(place.manifest("paper").revision, place.manifest("routed").revision);
+}
+
+#[test]
+fn fit_and_route_without_a_test_row_make_the_same_bundle_and_measure_nothing() {
+    let place = Place::new();
+    place.fit("bundle", &["--k", "2", "--context-field", "nothing"]);
+    place.route("routed", &[]);
+    place.write("data.jsonl", &data_of("train"));
+    place.fit("alone", &["--k", "2", "--context-field", "nothing"]);
+    let graphs =
+        |bundle: &str| ["heads.onnx", "router.onnx"].map(|name| place.read(&format!("{bundle}/{name}")));
+    assert_eq!(graphs("alone"), graphs("bundle"));
+    let said =
+        place.route("untested", &["--html", &place.at("route.html"), "--json", &place.at("route.json")]);
+    assert!(said.starts_with("nothing is measured, for want of test rows\n"), "{said}");
+    assert_eq!(graphs("untested"), graphs("routed"));
+    let figures: Value = serde_json::from_slice(&place.read("route.json")).unwrap();
+    assert_eq!((&figures["rows"], &figures["people"]), (&json!([]), &json!(0)));
+    let page = String::from_utf8(place.read("route.html")).unwrap();
+    assert!(page.contains("What the labels of a criterion say") && !page.contains("Differences"));
 }
 
 #[test]

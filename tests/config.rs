@@ -55,6 +55,20 @@ fn a_config_with_eight_faults_has_eight_problems() {
 }
 
 #[test]
+fn all_bodies_together_may_be_as_large_as_one() {
+    let flag = |key: &str, text: &str| Layers::defaults().flag("--x", key, Some(text.to_owned()));
+    let found = problems(flag("server.max_buffered_bytes", "1000"));
+    let expected = "found 1000, expected at least `server.max_body_bytes`, which is 67108864";
+    assert!(found.contains(&format!("`server.max_buffered_bytes`: {expected}")), "{found}");
+    let layers = flag("server.max_body_bytes", "1000").flag(
+        "--y",
+        "server.max_buffered_bytes",
+        Some("1000".to_owned()),
+    );
+    assert_eq!(Config::new(layers).unwrap().server.max_buffered_bytes.get(), 1000);
+}
+
+#[test]
 fn a_variable_that_names_no_key_is_refused() {
     let variables = [("MICRO_REWARD__SERVER__LISTN".to_owned(), "x".to_owned())];
     assert!(problems(Layers::defaults().environment(variables)).contains("MICRO_REWARD__SERVER__LISTN"));

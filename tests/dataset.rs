@@ -105,7 +105,26 @@ fn a_label_that_is_neither_text_nor_number_is_named() {
     check(r#""group": ["z"]"#, "`group`: found [\"z\"], expected a text or a number");
     check(r#""context": {"a": 1}"#, "`context`: found {\"a\":1}, expected a text or a number");
     check(r#""group": true"#, "`group`: found true");
-    check(r#""user": 7"#, "expected a string");
+    check(r#""user": 7"#, "`user`: found 7, expected a text");
+}
+
+#[test]
+fn a_byte_order_mark_and_half_a_surrogate_pair_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = r#"{"prompt": "\ud83d", "chosen": "x", "rejected": "y"}"#;
+    let marked = format!("\u{feff}{row}");
+    let plain = file(&dir, "a.jsonl", &[&marked, row]);
+    let zipped = dir.path().join("b.jsonl.gz");
+    let mut encoder = GzEncoder::new(std::fs::File::create(&zipped).unwrap(), Compression::fast());
+    std::io::Write::write_all(&mut encoder, marked.as_bytes()).unwrap();
+    encoder.finish().unwrap();
+    let blank = file(&dir, "c.jsonl", &["\u{feff}", row]);
+    let dataset = read(&[plain, zipped, blank], &[]).unwrap();
+    assert_eq!(dataset.pairs.len(), 4);
+    assert!(dataset.pairs.iter().all(|pair| text(&dataset, pair.prompt) == "\u{fffd}"));
+    let by_position = file(&dir, "d.responses.jsonl", &[r#"["1", "text"]"#]);
+    let said = read(&[], &[by_position]).unwrap_err().to_string();
+    assert!(said.contains("d.responses.jsonl:1: found an array, expected an object"), "{said}");
 }
 
 #[test]
@@ -191,4 +210,34 @@ fn data_without_a_train_row_is_refused() {
     let said = dataset.split(Split::Train, &files).unwrap_err().to_string();
     assert!(said.contains("Train split") && said.contains("a.jsonl"), "{said}");
     assert_eq!(dataset.split(Split::Test, &files).unwrap(), [0]);
+}
+
+#[test]
+fn all_bad_rows_among_good_ones_are_named_at_once_and_many_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = r#"{"prompt": "p", "chosen": "x", "rejected": "y"}"#;
+    let lines = [good, "{", good, r#"{"prompt": 7}"#, "", good, r#"["p", "x", "y"]"#];
+    let path = file(&dir, "a.jsonl", &lines);
+    let said = read(std::slice::from_ref(&path), &[]).unwrap_err().to_string();
+    let named: Vec<&str> = said.lines().map(|line| line.rsplit_once("a.jsonl:").unwrap().1).collect();
+    assert_eq!(named.len(), 3, "{said}");
+    assert!(named[0].starts_with("2: EOF while parsing an object at column 1"), "{said}");
+    assert!(named[1].starts_with("4: invalid type: integer `7`, expected a string"), "{said}");
+    assert!(named[2].starts_with("7: "), "{said}");
+    fs::write(&path, format!("{good}\n").repeat(2) + &"no row\n".repeat(1000)).unwrap();
+    let said = read(&[path], &[]).unwrap_err().to_string();
+    assert_eq!(said.lines().count(), 21);
+    assert!(said.contains("a.jsonl:3: ") && said.ends_with("a.jsonl: 980 more rows can't be used"), "{said}");
+}
+
+#[test]
+fn files_as_other_systems_write_them_are_read_and_what_is_not_utf_8_is_named_by_its_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let good = r#"{"prompt": "p", "chosen": "x", "rejected": "y"}"#;
+    let path = file(&dir, "a.jsonl", &[]);
+    fs::write(&path, format!("\r\n{good}\r\n \t\r\n\n{good}\r\n\n")).unwrap();
+    assert_eq!(read(std::slice::from_ref(&path), &[]).unwrap().pairs.len(), 2);
+    fs::write(&path, [good.as_bytes(), b"\r\n{\"prompt\": \"\xe9\"}\r\n", good.as_bytes()].concat()).unwrap();
+    let said = read(&[path], &[]).unwrap_err().to_string();
+    assert!(said.ends_with("a.jsonl:2: is not UTF-8"), "{said}");
 }

@@ -177,7 +177,12 @@ async fn a_full_disk_refuses_feedback_and_loses_none_that_was_acked() {
         let mut shell = tokio::process::Command::new("sh");
         shell.arg("-c").arg(format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"")).arg("sh");
         shell.arg(serve.get_program()).args(serve.get_args()).current_dir(common::root());
-        shell.envs(serve.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        for (key, value) in serve.get_envs() {
+            match value {
+                Some(value) => shell.env(key, value),
+                None => shell.env_remove(key),
+            };
+        }
         shell.kill_on_drop(true).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
         shell
     };

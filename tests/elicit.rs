@@ -200,7 +200,7 @@ async fn bad_input_to_elicit_is_answered_by_name() {
     let different = |n: usize| json!({ "prompt": "p", "a": format!("a{n}"), "b": format!("b{n}") });
     let many: Vec<Value> = (0..11).map(different).collect();
     let cases = [
-        (json!({}), 400, "invalid_field", Value::Null),
+        (json!({}), 400, "invalid_field", json!("candidates")),
         (json!({ "candidates": [pair], "limit": 0 }), 400, "invalid_field", json!("limit")),
         (json!({ "candidates": [pair], "limit": "3" }), 400, "invalid_field", json!("limit")),
         (json!({ "candidates": [pair], "usr": "x" }), 400, "invalid_field", json!("usr")),
@@ -210,7 +210,7 @@ async fn bad_input_to_elicit_is_answered_by_name() {
             json!({ "candidates": [{ "prompt": "p", "a": "1" }] }),
             400,
             "invalid_field",
-            json!("candidates[0]"),
+            json!("candidates[0].b"),
         ),
         (with("b", json!({ "txt": 1 })), 400, "invalid_field", json!("candidates[1].b.txt")),
         (with("c", json!("3")), 400, "invalid_field", json!("candidates[1].c")),

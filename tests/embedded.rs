@@ -8,12 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::FakeClock;
-use common::changes::{K, RULES, add, erase, event, id, import, key, retract, user};
+use common::changes::{K, RULES, Unkeyed, add, erase, event, id as nth, import, key, replace, retract, user};
 use micro_reward::mixture::Decay;
 use micro_reward::state::{
     Accounts, Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, OpenError, Outcome, RouterStore,
-    Row, StoreError,
+    Row, StoreError, UserKey, UserKeys,
 };
+use micro_reward::types::UserId;
 use tempfile::TempDir;
 
 const HEADS: Heads = Heads { n_heads: K, key: 7 };
@@ -97,6 +98,62 @@ async fn what_was_acked_is_there_after_a_kill() {
 }
 
 #[tokio::test]
+async fn what_replaces_is_replayed_to_the_same_rows_whatever_the_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    let changes = [
+        vec![add(0, 1), replace(0, 2, 1), replace(0, 3, 2)],
+        vec![replace(1, 3, 2), add(1, 1), replace(1, 2, 1)],
+        vec![replace(2, 3, 2), replace(2, 2, 1), add(2, 1)],
+        vec![retract(3, 2), add(3, 1), replace(3, 2, 1)],
+        vec![add(4, 1), replace(4, 2, 1), retract(4, 2), replace(4, 2, 1)],
+    ];
+    store.change(changes.concat()).await.unwrap();
+    let before = rows(&store, 5).await;
+    let said = |log: &EventLog| {
+        let said = |logged: Result<micro_reward::state::Logged, OpenError>| match logged.unwrap().change.kind
+        {
+            ChangeKind::Add(event) => Some(event.heard.unwrap().prompt.to_string()),
+            _ => None,
+        };
+        let mut said: Vec<String> = log.standing().unwrap().filter_map(said).collect();
+        said.sort();
+        said
+    };
+    let expected = ["user-0 said event-3", "user-1 said event-3", "user-2 said event-3"];
+    assert_eq!(said(&store.events().unwrap()), expected);
+    let survey = |dir: &Path| {
+        let n_events = EventLog::open(dir).unwrap().survey().unwrap().n_events;
+        (0..5).map(|n| n_events.get(&user(n)).copied().unwrap_or_default()).collect::<Vec<_>>()
+    };
+    let killed = copy(dir.path());
+    assert_eq!(survey(killed.path()), [1, 1, 1, 0, 0]);
+    let again = open(config(killed.path())).unwrap();
+    assert_eq!(rows(&again, 5).await, before);
+    again.close().await;
+    drop(again);
+    assert_eq!(survey(killed.path()), [1, 1, 1, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_directory_of_the_version_before_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change(vec![add(1, 1)]).await.unwrap();
+    drop(store);
+    let version = dir.path().join("VERSION");
+    std::fs::write(&version, "micro-reward data 1\n").unwrap();
+    assert_eq!(EventLog::open(dir.path()).unwrap().standing().unwrap().count(), 1);
+    assert_eq!(
+        std::fs::read_to_string(&version).unwrap(),
+        "micro-reward data 1\n",
+        "who reads leaves it as it is"
+    );
+    open(config(dir.path())).unwrap();
+    assert_eq!(std::fs::read_to_string(&version).unwrap(), "micro-reward data 2\n");
+}
+
+#[tokio::test]
 async fn a_stop_leaves_nothing_to_replay_and_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(config(dir.path())).unwrap();
@@ -141,6 +198,68 @@ async fn a_tail_that_was_never_filled_is_cut() {
     file.set_len(file.metadata().unwrap().len() + 3000).unwrap();
     let again = open(config(killed.path())).unwrap();
     assert_eq!(rows(&again, 1).await, rows(&store, 1).await);
+}
+
+#[tokio::test]
+async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change((0..8).map(|id| add(0, id)).collect()).await.unwrap();
+    let first = written(dir.path()).metadata().unwrap().len();
+    // Two megabytes and a half that a disk loses, and what was acked after them.
+    for at in (8..24_000).step_by(500) {
+        store.change((at..at + 500).map(|id| add(id % 100, id)).collect()).await.unwrap();
+    }
+    let length = written(dir.path()).metadata().unwrap().len();
+    assert!(length > first + 2_600_000, "{length}");
+    for blank in [1 << 20, 1_200_000, 2_500_000] {
+        let killed = copy(dir.path());
+        let path = written(killed.path());
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[first as usize..first as usize + blank].fill(0);
+        std::fs::write(&path, bytes).unwrap();
+        let refused = open(config(killed.path())).unwrap_err();
+        let OpenError::Damaged { path: named, offset, .. } = &refused else { panic_with(blank, &refused) };
+        assert_eq!((named, *offset), (&path, first), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_that_is_missing_between_others_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..4 {
+        let store = open(config(dir.path())).unwrap();
+        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    let paths = segments(dir.path());
+    // The oldest go when they are too old.
+    let older = copy(dir.path());
+    std::fs::remove_file(older.path().join("journal").join(paths[0].file_name().unwrap())).unwrap();
+    open(config(older.path())).unwrap();
+    let name = paths[1].file_name().unwrap();
+    std::fs::remove_file(&paths[1]).unwrap();
+    let cut_short = EventLog::open(dir.path()).unwrap().standing().err().unwrap().to_string();
+    let refused = open(config(dir.path())).unwrap_err().to_string();
+    for said in [refused, cut_short] {
+        assert!(said.contains(name.to_str().unwrap()) && said.contains("is missing"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_segment_in_the_place_of_another_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..2 {
+        let store = open(config(dir.path())).unwrap();
+        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
+        store.close().await;
+    }
+    let paths = segments(dir.path());
+    std::fs::copy(&paths[0], &paths[1]).unwrap();
+    let refused = open(config(dir.path())).unwrap_err();
+    let OpenError::Damaged { path, .. } = &refused else { panic_with(0, &refused) };
+    assert_eq!(path, &paths[1]);
+    assert!(refused.to_string().contains("found change 1, expected 41 or a later one"), "{refused}");
 }
 
 #[tokio::test]
@@ -208,6 +327,75 @@ async fn a_flipped_byte_of_the_file_of_rows_is_never_served() {
     assert!(n_found > 0);
 }
 
+/// Puts bytes that are no row in the place of a user's.
+fn spoil(dir: &Path, n: usize) {
+    let rows = redb::TableDefinition::<[u8; 16], &[u8]>::new("rows");
+    let database = redb::Database::open(dir.join("rows.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(rows).unwrap().insert(user(n).as_bytes(), &b"garbage"[..]).unwrap();
+    write.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_can_not_be_read_is_its_users_trouble_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change((0..6).map(|id| add(id % 3, id)).collect()).await.unwrap();
+    store.close().await;
+    drop(store);
+    spoil(dir.path(), 1);
+    let store =
+        open(EmbeddedConfig { checkpoint_every: Duration::from_millis(1), ..config(dir.path()) }).unwrap();
+    let outcomes = store.change(vec![add(1, 10), retract(1, 1), add(2, 11)]).await.unwrap();
+    assert_eq!(outcomes, [Outcome::Unreadable, Outcome::Unreadable, Outcome::Applied(3)]);
+    assert!(store.get(user(1), 0).await.unwrap_err().is_of_one_row());
+    let mut others = vec![];
+    for n in [0, 2] {
+        others.push(store.get(user(n), 0).await.unwrap().row.unwrap());
+    }
+    let sample = store.sample(10).await.unwrap();
+    assert!(sample.len() == 2 && others.iter().all(|row| sample.contains(row)));
+    // Checkpoints and sweeps go on.
+    assert_eq!(store.trouble(), None);
+
+    // To forget somebody nothing of theirs need be read.
+    assert_eq!(store.change(vec![erase(1, 50)]).await.unwrap(), [Outcome::Applied(1)]);
+    let killed = copy(dir.path());
+    for store in [store, open(config(killed.path())).unwrap()] {
+        let outcomes = store.change(vec![add(1, 10), add(1, 60)]).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Late, Outcome::Applied(2)]);
+    }
+}
+
+#[tokio::test]
+async fn a_tombstone_that_can_not_be_read_does_not_stop_the_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change(vec![add(0, 0), add(1, 1), erase(0, 5), erase(1, 5)]).await.unwrap();
+    store.close().await;
+    drop(store);
+    let tombstones = redb::TableDefinition::<[u8; 16], &[u8]>::new("tombstones");
+    let database = redb::Database::open(dir.path().join("rows.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(tombstones).unwrap().insert(user(1).as_bytes(), &b"garbage"[..]).unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let soon = EmbeddedConfig { erase_within: Duration::from_millis(1), ..config(dir.path()) };
+    let later = 2 * RULES.max_age_ms;
+    let store = Embedded::open(soon.clone(), FakeClock::at(later)).unwrap();
+    // The keeper's first round sweeps, and this is done in the first or a later one.
+    store.change(vec![add(2, 2), erase(2, later)]).await.unwrap();
+    while holds(&dir.path().join("journal"), "user-2") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.trouble(), None);
+    store.close().await;
+    drop(store);
+    let store = Embedded::open(soon, FakeClock::at(later)).unwrap();
+    assert_eq!(store.get(user(0), 0).await.unwrap().row, None);
+    assert!(store.get(user(1), 0).await.unwrap_err().is_of_one_row());
+}
+
 #[tokio::test]
 async fn a_directory_has_one_owner() {
     let dir = tempfile::tempdir().unwrap();
@@ -230,7 +418,7 @@ async fn evidence_of_other_heads_is_refused() {
 async fn a_directory_of_another_version_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(config(dir.path())).unwrap());
-    std::fs::write(dir.path().join("VERSION"), "micro-reward data 2\n").unwrap();
+    std::fs::write(dir.path().join("VERSION"), "micro-reward data 3\n").unwrap();
     assert!(matches!(open(config(dir.path())), Err(OpenError::Version { .. })));
 }
 
@@ -578,6 +766,120 @@ async fn old_events_are_dropped_and_their_evidence_stays() {
     assert_eq!(rows(&again, 4).await, before);
 }
 
+fn id(name: &str) -> UserId {
+    name.parse().unwrap()
+}
+
+/// Event `n` of somebody who is known by this key.
+fn said_by(user: UserKey, n: usize) -> Change {
+    Change { user, ..add(0, n) }
+}
+
+fn has_bytes(dir: &Path, bytes: &[u8]) -> bool {
+    let has = |path| std::fs::read(path).unwrap().windows(bytes.len()).any(|window| window == bytes);
+    files(dir).into_iter().any(has)
+}
+
+#[tokio::test]
+async fn who_reads_the_files_finds_nobody_by_trying_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    let ann = store.keys().of(&id("ann"));
+    store.change(vec![said_by(ann, 1)]).await.unwrap();
+    let row = store.get(ann, 0).await.unwrap().row;
+    store.close().await;
+    drop(store);
+    assert!(has_bytes(dir.path(), ann.as_bytes()));
+    assert!(!has_bytes(dir.path(), UserKeys::default().of(&id("ann")).as_bytes()));
+    let again = open(config(dir.path())).unwrap();
+    assert_eq!(again.keys().of(&id("ann")), ann);
+    assert_eq!(again.get(ann, 0).await.unwrap().row, row);
+    let other = tempfile::tempdir().unwrap();
+    assert_ne!(open(config(other.path())).unwrap().keys().of(&id("ann")), ann);
+}
+
+#[tokio::test]
+async fn a_secret_that_is_lost_damaged_or_of_another_directory_is_named() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for dir in [&dir, &other] {
+        let store = open(config(dir.path())).unwrap();
+        store.change(vec![add(1, 1)]).await.unwrap();
+        store.close().await;
+    }
+    let secret = dir.path().join("secret");
+    let right = std::fs::read(&secret).unwrap();
+    let refused = || {
+        let error = open(config(dir.path())).unwrap_err();
+        assert!(matches!(error, OpenError::Secret { .. }) && error.to_string().contains("secret"), "{error}");
+        error.to_string()
+    };
+    std::fs::write(&secret, "garbage").unwrap();
+    assert!(refused().contains("64 hex digits"));
+    std::fs::remove_file(&secret).unwrap();
+    assert!(refused().contains("found nothing"));
+    std::fs::copy(other.path().join("secret"), &secret).unwrap();
+    assert!(refused().contains("another secret"));
+    std::fs::write(&secret, right).unwrap();
+    open(config(dir.path())).unwrap();
+}
+
+#[tokio::test]
+async fn a_directory_from_before_there_were_secrets_goes_on_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    let ann = UserKeys::default().of(&id("ann"));
+    store.change(vec![said_by(ann, 1)]).await.unwrap();
+    let killed = copy(dir.path());
+    // Neither the secret nor the note of it that the file of rows has.
+    for file in ["secret", "rows.redb"] {
+        std::fs::remove_file(killed.path().join(file)).unwrap();
+    }
+    for _ in 0..2 {
+        let again = open(config(killed.path())).unwrap();
+        assert_eq!(again.keys().of(&id("ann")), ann);
+        assert!(again.get(ann, 0).await.unwrap().row.is_some());
+        again.close().await;
+        assert!(!killed.path().join("secret").exists());
+    }
+    // A secret that came from elsewhere would lose everybody.
+    std::fs::copy(dir.path().join("secret"), killed.path().join("secret")).unwrap();
+    assert!(matches!(open(config(killed.path())), Err(OpenError::Secret { .. })));
+}
+
+/// Gives every file of the journal this age.
+fn touch(dir: &Path, at: std::time::SystemTime) {
+    for path in segments(dir) {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_depends_on_when_it_was_said_and_not_on_the_times_of_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let hour_ms = 3_600_000;
+    let opened_at = |ms| Embedded::open(config(dir.path()), FakeClock::at(ms)).unwrap();
+    let store = opened_at(1000);
+    store.change((0..100).map(|id| add(id % 4, id)).collect()).await.unwrap();
+    let before = rows(&store, 4).await;
+    store.close().await;
+    drop(store);
+    // A copy that lost its times, or was restored long after: what was said less than an hour ago stays.
+    touch(dir.path(), std::time::UNIX_EPOCH);
+    let again = opened_at(hour_ms);
+    again.change(vec![add(5, 200)]).await.unwrap();
+    again.close().await;
+    drop(again);
+    assert!(holds(&dir.path().join("journal"), "user-0 said event-0"));
+    // Files that look new hold nothing longer.
+    touch(dir.path(), std::time::SystemTime::now());
+    let late = opened_at(hour_ms + 150);
+    late.change(vec![add(6, 201)]).await.unwrap();
+    late.close().await;
+    assert!(!holds(&dir.path().join("journal"), "user-0 said event-0"));
+    assert!(holds(&dir.path().join("journal"), "user-5 said event-200"));
+    assert_eq!(rows(&late, 4).await, before);
+}
+
 #[tokio::test]
 async fn a_directory_that_can_not_be_written_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -588,7 +890,7 @@ async fn a_directory_that_can_not_be_written_is_named() {
 }
 
 fn accounts(store: &std::sync::Arc<Embedded>) -> Accounts {
-    Accounts::new(store.clone(), FakeClock::at(1000))
+    Accounts::new(std::sync::Arc::new(Unkeyed(store.clone())), FakeClock::at(1000))
 }
 
 fn shared(config: EmbeddedConfig) -> std::sync::Arc<Embedded> {
@@ -598,9 +900,9 @@ fn shared(config: EmbeddedConfig) -> std::sync::Arc<Embedded> {
 /// What two ids said before they were merged into a third one after another, and what was said after it.
 async fn say_and_merge(accounts: &Accounts) {
     accounts.change((0..9).map(|id| add(id % 3, id)).collect()).await.unwrap();
-    accounts.merge(&id(0), &id(1), 20).await.unwrap();
+    accounts.merge(&nth(0), &nth(1), 20).await.unwrap();
     accounts.change(vec![add(0, 21), add(2, 22)]).await.unwrap();
-    accounts.merge(&id(1), &id(2), 30).await.unwrap();
+    accounts.merge(&nth(1), &nth(2), 30).await.unwrap();
     accounts.change(vec![add(0, 31), add(1, 32), add(2, 33)]).await.unwrap();
 }
 
@@ -616,7 +918,7 @@ async fn a_kill_at_any_moment_of_a_merge_loses_nothing_and_counts_nothing_twice(
     let expected = account(&accounts(&store), 2).await;
     assert_eq!(expected.ledgers.n_events(), 14);
     let journal = std::fs::read(written(dir.path())).unwrap();
-    let mut end = 28;
+    let mut end = 36;
     let mut n_kills = 0;
     while end < journal.len() {
         let killed = copy(dir.path());
@@ -627,7 +929,7 @@ async fn a_kill_at_any_moment_of_a_merge_loses_nothing_and_counts_nothing_twice(
         // What was begun is finished by whoever reads first: nothing is missing then, and nothing is there twice.
         let mut n_events = 0;
         for n in 0..3 {
-            let is_own = people.account_of(&id(n)).await.unwrap().is_none();
+            let is_own = people.account_of(&nth(n)).await.unwrap().is_none();
             let row = people.get(user(n), 0).await.unwrap().row;
             n_events += row.filter(|_| is_own).map_or(0, |row| row.ledgers.n_events());
         }

@@ -6,9 +6,8 @@ mod common;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use common::{Client, library, root, start, toy};
+use common::{Client, library, program, start, toy};
 use micro_reward::app::App;
 use serde_json::{Value, json};
 
@@ -64,7 +63,8 @@ async fn every_kind_is_a_row_of_trl_or_is_left_out() {
         event
     };
     say(&client, &[
-        event("pair", json!({ "kind": "pair", "prompt": "p", "chosen": "a", "rejected": "b", "context": "at work" })),
+        event("pair", json!({ "kind": "pair", "prompt": "p", "chosen": "a", "rejected": "b", "context": "at work",
+            "comment": "shorter", "metadata": { "app": "web", "page": "7" } })),
         event("by id", json!({ "kind": "pair", "chosen_id": "2", "rejected_id": "1" })),
         event("tie", json!({ "kind": "tie", "prompt": "p", "responses": ["a", "b"] })),
         event("thumb", json!({ "kind": "thumb", "prompt": "p", "response": "a \"line\"\n", "up": false })),
@@ -92,12 +92,13 @@ async fn every_kind_is_a_row_of_trl_or_is_left_out() {
     let weights: Vec<f64> = found.iter().map(|row| row["weight"].as_f64().unwrap()).collect();
     assert_eq!(weights, [1.0, 1.0, third, third, third, third, third, 1.0]);
     let whole = json!({ "prompt": "p", "chosen": "a", "rejected": "b", "weight": 1.0, "user": "ann", "context": "at work",
-        "at": "2027-01-15T07:00:00Z", "kind": "pair", "event_id": "pair" });
+        "at": "2027-01-15T07:00:00Z", "kind": "pair", "event_id": "pair", "comment": "shorter",
+        "metadata": { "app": "web", "page": "7" } });
     assert_eq!(found[0], whole);
     assert!(found[1].as_object().unwrap().contains_key("context"), "every row has every column");
 
     let thumb = json!({ "prompt": "p", "completion": "a \"line\"\n", "label": false, "user": "ann", "context": null,
-        "at": "2027-01-15T07:00:00Z", "kind": "thumb", "event_id": "thumb" });
+        "at": "2027-01-15T07:00:00Z", "kind": "thumb", "event_id": "thumb", "comment": null, "metadata": null });
     assert_eq!(rows(&admin, "?type=unpaired").await, [thumb]);
 }
 
@@ -122,6 +123,8 @@ async fn what_was_taken_back_or_erased_is_left_out_and_the_rest_can_be_filtered(
     assert_eq!(ids("?user=bob%20x").await, "5");
     assert_eq!(ids("?since=2027-01-15T06:00:00Z").await, "2 5");
     assert_eq!(ids("?until=2027-01-15T06:00:00Z").await, "1");
+    assert_eq!(ids("?since=1799992800").await, "2 5");
+    assert_eq!(ids("?until=1799992800000").await, "1");
     assert_eq!(ids("?since=2027-01-15T08:00:00%2B02:00&until=2027-01-15T07:00:00Z").await, "2");
     assert_eq!(ids("?since=2028-01-01T00:00:00Z").await, "");
     for (query, field) in [
@@ -139,6 +142,23 @@ async fn what_was_taken_back_or_erased_is_left_out_and_the_rest_can_be_filtered(
         "no_route",
         "the traffic port has no such thing"
     );
+}
+
+#[tokio::test]
+async fn a_vote_that_was_changed_is_one_row_and_one_that_was_cleared_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_app, client, admin) = serve(dir.path()).await;
+    let thumb = |id: &str, up: bool, replaces: Option<&str>| json!({ "event_id": id, "user": "ann", "kind": "thumb", "prompt": "p", "response": "a", "up": up, "replaces": replaces });
+    say(&client, &[thumb("1", true, None), thumb("2", false, Some("1")), thumb("3", true, Some("2"))]).await;
+    // One overtakes what it replaces.
+    say(&client, &[thumb("6", true, Some("5"))]).await;
+    assert_eq!(client.post("/feedback", &thumb("5", false, Some("4"))).await.1["status"], "retracted");
+    assert_eq!(client.post("/feedback", &thumb("4", true, None)).await.1["status"], "retracted");
+    say(&client, &[thumb("7", true, None), thumb("8", false, Some("7"))]).await;
+    assert_eq!(client.delete("/feedback/8?user=ann").await.0, 200);
+    let said = |row: &Value| json!([row["event_id"], row["label"]]);
+    let rows = rows(&admin, "?type=unpaired").await;
+    assert_eq!(rows.iter().map(said).collect::<Vec<_>>(), [json!(["3", true]), json!(["6", true])]);
 }
 
 #[tokio::test]
@@ -164,18 +184,12 @@ async fn fit_learns_from_an_export() {
     }
     let data = dir.path().join("said.jsonl");
     std::fs::write(&data, text(&admin, "").await).unwrap();
-    let mut fit = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    fit.current_dir(root())
-        .args(["fit", "--k", "2", "--ridge", "1", "--encoder"])
-        .arg(toy())
-        .arg("--data")
-        .arg(&data);
+    let mut fit = program();
+    fit.args(["fit", "--k", "2", "--ridge", "1", "--encoder"]).arg(toy()).arg("--data").arg(&data);
     fit.arg("--cache").arg(dir.path().join("cache")).arg("--onnxruntime-library").arg(library());
     let output = fit.arg("--out").arg(dir.path().join("bundle")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut check = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    check.current_dir(root()).env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
-    let said = check.args(["check", "--bundle"]).arg(dir.path().join("bundle")).output().unwrap().stdout;
+    let said = program().args(["check", "--bundle"]).arg(dir.path().join("bundle")).output().unwrap().stdout;
     assert!(String::from_utf8_lossy(&said).contains("2 heads"));
 }
 

@@ -399,3 +399,87 @@ async fn receipts_can_be_turned_off() {
     refused(&client, &thumb, 404, "unknown_response", "response_id").await;
     app.stop().await;
 }
+
+#[tokio::test]
+async fn an_id_that_names_two_responses_of_a_request_is_refused_by_the_path_of_the_second() {
+    let (app, _) = start(&toy(), &[]).await;
+    let client = Client::new(app.address);
+    let named = |text: &str| json!({ "id": "m1", "text": text });
+    let item = |prompt: &str, responses: Value| json!({ "prompt": prompt, "responses": responses });
+    let of_one_item = json!([item("tea", json!(["no", named("thanks"), named("seven")]))]);
+    let of_two_texts = json!([item("tea", json!([named("thanks")])), item("tea", json!([named("seven")]))]);
+    let of_two_prompts =
+        json!([item("tea", json!([named("thanks")])), item("coffee", json!([named("thanks")]))]);
+    for (items, field, detail) in [
+        (of_one_item, "items[0].responses[2].id", "of items[0].responses[1] again with another text"),
+        (of_two_texts, "items[1].responses[0].id", "of items[0].responses[0] again with another text"),
+        (of_two_prompts, "items[1].responses[0].id", "of items[0].responses[0] again with another prompt"),
+    ] {
+        for path in ["/score", "/rank"] {
+            refused_ids(&client, path, &json!({ "user": "ann", "items": items }), field, detail).await;
+        }
+    }
+    let compared = json!({ "user": "ann", "prompt": "tea", "a": named("thanks"), "b": named("seven") });
+    refused_ids(&client, "/compare", &compared, "b.id", "of a again with another text").await;
+    let candidate = |prompt: &str, b: Value| json!({ "prompt": prompt, "a": named("thanks"), "b": b });
+    let asked = json!({ "user": "ann", "candidates": [candidate("tea", json!("no")), candidate("coffee", json!("no"))] });
+    refused_ids(
+        &client,
+        "/elicit",
+        &asked,
+        "candidates[1].a.id",
+        "of candidates[0].a again with another prompt",
+    )
+    .await;
+    let asked = json!({ "user": "ann", "candidates": [candidate("tea", named("seven"))] });
+    refused_ids(
+        &client,
+        "/elicit",
+        &asked,
+        "candidates[0].b.id",
+        "of candidates[0].a again with another text",
+    )
+    .await;
+    // What was refused left nothing behind.
+    let thumb = event("ann", &json!({ "kind": "thumb", "response_id": "m1", "up": true }));
+    let (_, problem) = client.post("/feedback", &thumb).await;
+    assert_eq!(problem["code"], "unknown_response", "{problem}");
+    app.stop().await;
+}
+
+async fn refused_ids(client: &Client, path: &str, request: &Value, field: &str, detail: &str) {
+    let (status, problem) = client.post(path, request).await;
+    assert_eq!((status, &problem["field"]), (400, &json!(field)), "{path} {request}: {problem}");
+    let found = problem["detail"].as_str().unwrap();
+    assert!(found.contains(detail) && found.contains("expected one response under an id"), "{problem}");
+}
+
+#[tokio::test]
+async fn the_same_response_may_come_again_under_its_id_and_an_empty_id_is_none() {
+    let (app, _) = start(&toy(), &[]).await;
+    let client = Client::new(app.address);
+    let named = |id: &str, text: &str| json!({ "id": id, "text": text });
+    let item = json!({ "prompt": "tea", "responses": [named("m1", "thanks"), named("m1", "thanks"), named("", "a"), named("", "b")] });
+    let (status, answer) = client.post("/score", &json!({ "items": [item, item] })).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["items"][1]["ids"], json!(["m1", "m1", "", ""]));
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn of_an_id_that_comes_again_in_a_later_request_the_newest_counts() {
+    let (app, _) = start(&toy(), &[]).await;
+    let client = Client::new(app.address);
+    for text in [TEXTS[0], TEXTS[1]] {
+        let item = json!({ "prompt": PROMPT, "responses": [{ "id": "m1", "text": text }] });
+        assert_eq!(client.post("/score", &json!({ "user": "ann", "items": [item] })).await.0, 200);
+    }
+    applied(&client, &event("ann", &json!({ "kind": "thumb", "response_id": "m1", "up": true }))).await;
+    applied(
+        &client,
+        &event("ben", &with_prompt(json!({ "kind": "thumb", "response": TEXTS[1], "up": true }))),
+    )
+    .await;
+    assert_eq!(evidence(&client, "ann").await, evidence(&client, "ben").await);
+    app.stop().await;
+}

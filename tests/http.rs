@@ -299,7 +299,7 @@ async fn bad_input_is_answered_by_name_and_the_server_serves_on() {
         refused(&client, "/compare", &long, 413, "too_large", &["\"field\":\"b\""]).await;
         refused(&client, "/score", r#"["ann", null, []]"#, 400, "invalid_field", &["expected an object"])
             .await;
-        let zipped = client.http.post(format!("{}/score", client.base)).header("content-encoding", "gzip");
+        let zipped = client.http.post(format!("{}/score", client.base)).header("content-encoding", "br");
         let zipped = zipped.header("content-type", "application/json").body("{}").send().await.unwrap();
         assert_eq!(zipped.status().as_u16(), 415);
         let (status, problem) = client.post_text("/score", "text/plain", "{}".to_owned()).await;

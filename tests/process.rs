@@ -7,15 +7,27 @@ mod common;
 use std::process::ExitStatus;
 
 use common::server::{FREE, Server, command, serve, signal, wait_for};
-use common::{library, toy};
+use common::{library, toy, toy_with};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// With it ONNX Runtime reports nothing; the program starts over where it is missing.
+const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 async fn refused(args: &[&str], words: &[&str]) {
     let output = command(args).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{said}");
     assert!(words.iter().all(|word| said.contains(word)), "{words:?} not in {said}");
+}
+
+/// The whole of a refused start's standard error, as a log in JSON.
+async fn logged(args: &[&str], variables: &[(&str, &str)]) -> Vec<Value> {
+    let mut command = command(args);
+    let output = command.envs(variables.iter().copied()).output().await.unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(64), "{said}");
+    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn score() -> Value {
@@ -115,6 +127,65 @@ async fn sighup_loads_the_bundle_again_and_the_old_model_threads_end() {
     assert!(server.child.wait().await.unwrap().success());
 }
 
+/// What `ps` and `top` call a process: its name, and how it was called.
+fn names(id: u32) -> [String; 2] {
+    ["comm", "cmdline"].map(|file| {
+        let text = std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap();
+        text.split(['\0', '\n']).next().unwrap().to_owned()
+    })
+}
+
+#[tokio::test]
+async fn the_process_keeps_its_name_when_it_starts_over() {
+    let mut command = command(&[&FREE[..], &["--state", "memory"]].concat());
+    // Without it the program starts over in an environment that has it.
+    command.env_remove(NO_TELEMETRY);
+    let server = common::server::start(command).await;
+    let id = server.child.id().unwrap();
+    let environment = std::fs::read_to_string(format!("/proc/{id}/environ")).unwrap();
+    assert!(environment.contains(NO_TELEMETRY), "it has started over");
+    assert_eq!(names(id), ["micro-reward", env!("CARGO_BIN_EXE_micro-reward")]);
+}
+
+#[tokio::test]
+async fn a_program_whose_file_has_gone_starts_over_as_well() {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = dir.path().join("gone");
+    std::fs::hard_link(env!("CARGO_BIN_EXE_micro-reward"), &program).unwrap();
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", "exec 9<\"$0\"; rm \"$0\"; exec /proc/self/fd/9 --version"]).arg(&program);
+    let output = command.env_remove(NO_TELEMETRY).output().await.unwrap();
+    assert!(output.status.success() && !program.exists(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8(output.stdout).unwrap().contains("micro-reward"));
+}
+
+/// The messages that are logged until one of these is.
+async fn messages_until(server: &mut Server, last: &str) -> Vec<String> {
+    let mut messages = Vec::new();
+    while messages.last().is_none_or(|message| message != last) {
+        let line = server.log.next_line().await.unwrap().unwrap();
+        let event: Value = serde_json::from_str(&line).unwrap();
+        messages.push(event["message"].as_str().unwrap_or_default().to_owned());
+    }
+    messages
+}
+
+#[tokio::test]
+async fn a_reload_measures_another_encoder_only() {
+    let mut server = serve(&[]).await;
+    signal(&server, "HUP");
+    let said = messages_until(&mut server, "reloaded").await;
+    let n_said = |said: &[String], what: &str| said.iter().filter(|message| *message == what).count();
+    assert_eq!((n_said(&said, "measured"), n_said(&said, "measured before")), (0, 1), "{said:?}");
+    let other = tempfile::tempdir().unwrap();
+    toy_with(other.path(), |manifest| manifest.encoder.max_tokens -= 1);
+    // Its heads are others as well, so that it is not served.
+    let (status, problem) = server.admin.post("/models/reload", &json!({ "bundle": other.path() })).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("other_heads")), "{problem}");
+    let said = messages_until(&mut server, "measured").await;
+    assert_eq!(n_said(&said, "measured before"), 0, "{said:?}");
+}
+
 #[tokio::test]
 async fn after_kill_9_it_starts_again_on_the_same_port() {
     let mut server = serve(&[]).await;
@@ -122,12 +193,8 @@ async fn after_kill_9_it_starts_again_on_the_same_port() {
     signal(&server, "KILL");
     let status: ExitStatus = server.child.wait().await.unwrap();
     assert!(!status.success());
-    let config = tempfile::NamedTempFile::new().unwrap();
-    let text = format!(
-        "[server]\nlisten = \"127.0.0.1:{port}\"\nadmin_listen = \"127.0.0.1:0\"\n[state]\nengine = \"memory\"\n"
-    );
-    std::fs::write(config.path(), text).unwrap();
-    let mut child = command(&["serve", "--config", config.path().to_str().unwrap()]).spawn().unwrap();
+    let address = format!("127.0.0.1:{port}");
+    let mut child = command(&["serve", "--listen", &address, "--state", "memory"]).spawn().unwrap();
     let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
     wait_for(&mut log, "ready").await;
     assert_eq!(server.client.post("/score", &score()).await.0, 200);
@@ -148,6 +215,44 @@ async fn a_config_with_five_faults_is_refused_with_all_five() {
     std::fs::write(config.path(), text).unwrap();
     let words = ["`server.listen`", "`server.max_text_bytes`", "`feedback.max_age`", "`batch.size`", "`x`"];
     refused(&["serve", "--config", config.path().to_str().unwrap()], &words).await;
+}
+
+#[tokio::test]
+async fn a_refused_start_is_json_where_the_log_is_json() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let config = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(config.path(), "[log]\nformat = \"json\"\n[server]\nlisten = 1\n[batch]\nsize = 1\n")
+        .unwrap();
+    let faulty = ["serve", "--config", config.path().to_str().unwrap()];
+    // The environment has it as JSON as well, where the file does not say so.
+    type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 5] = [
+        (&["serve", "--listen", &address], &[], &["`server.listen`", "in use"]),
+        (&[&FREE[..], &["--bundle", "nowhere"]].concat(), &[], &["bundle.toml", "can't be read"]),
+        (&FREE, &[], &["`state`", "/dev/null/data"]),
+        (&["serve", "--config", "nowhere.toml"], &[], &["nowhere.toml", "can't be read"]),
+        (&faulty, &[("MICRO_REWARD__LOG__FILTER", "off")], &["`batch.size`", "`server.listen`"]),
+    ];
+    for (args, variables, words) in cases {
+        let lines = logged(args, variables).await;
+        let last = lines.last().unwrap();
+        assert_eq!((&last["level"], &last["exit_code"]), (&json!("ERROR"), &json!(64)), "{last}");
+        let message = last["message"].as_str().unwrap();
+        assert!(words.iter().all(|word| message.contains(word)), "{words:?} not in {message}");
+        assert_eq!(lines.iter().filter(|line| line["level"] == "ERROR").count(), 1, "said once");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_start_is_for_people_where_the_log_is_or_can_not_be_told() {
+    for format in ["text", "jsn"] {
+        let mut command = command(&["serve", "--listen", "x"]);
+        let output = command.env("MICRO_REWARD__LOG__FORMAT", format).output().await.unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        assert!(said.starts_with("micro-reward: ") && said.contains("`server.listen`"), "{said}");
+    }
 }
 
 #[tokio::test]

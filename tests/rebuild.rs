@@ -5,13 +5,15 @@
 mod common;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use common::changes::{K, RULES, add, event, user};
-use common::{Client, FakeClock, NOON, library, root, start, toy, toy_with};
+use common::{Client, FakeClock, NOON, program, start, toy, toy_with};
 use micro_reward::app::App;
-use micro_reward::state::{Change, ChangeKind, Embedded, EmbeddedConfig, Heads, LedgerEvent, RouterStore};
+use micro_reward::state::{
+    Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, LedgerEvent, RouterStore,
+};
 use serde_json::{Value, json};
 
 const USERS: [&str; 5] = ["ann", "bob", "cat", "dan", "eve"];
@@ -25,9 +27,7 @@ async fn serve(bundle: &Path, dir: &Path) -> (App, Client) {
 }
 
 fn rebuild(from: &Path, to: &Path, bundle: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    command.current_dir(root()).env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
-    command
+    program()
         .arg("rebuild")
         .arg("--from")
         .arg(from)
@@ -71,6 +71,9 @@ fn events(user: &str) -> Vec<Value> {
         json!({ "kind": "ranking", "response_ids": ["r3", "r0", "r1"], "context": "at work" }),
         json!({ "kind": "rating", "prompt": "how is it", "responses": [a, b, c], "ratings": [1, 1, 5] }),
         json!({ "kind": "correction", "original_id": "r1", "edited": "thanks dear friend" }),
+        json!({ "kind": "thumb", "prompt": "what", "response": b, "up": false }),
+        // Changed from down to up; the undo of the first of the two may come again.
+        json!({ "kind": "thumb", "prompt": "what", "response": b, "up": true, "replaces": "8", "comment": "so exact" }),
         // An answer to a question of the toy bundle.
         json!({ "kind": "pair", "prompt": "tell me about tea", "chosen": a, "rejected": b }),
         json!({ "kind": "thumb", "prompt": "what", "response": c, "up": true, "context": "only once" }),
@@ -91,7 +94,7 @@ async fn say_everything(client: &Client) {
             "{acks}"
         );
     }
-    for event in [4, 9] {
+    for event in [4, 11] {
         assert_eq!(client.delete(&format!("/feedback/{event}?user=bob")).await.0, 200);
     }
     // The undo comes before the click.
@@ -125,27 +128,52 @@ async fn the_same_bundle_gives_the_ledgers_that_were_served_and_refuses_what_the
     let (app, client) = serve(&toy(), &old).await;
     say_everything(&client).await;
     let before = seen(&client).await;
-    assert!(before[0]["ledger"]["general"]["sums"].is_array() && before[0]["n"] == 10, "{}", before[0]);
+    assert!(before[0]["ledger"]["general"]["sums"].is_array() && before[0]["n"] == 11, "{}", before[0]);
     let exported = export(&app).await;
     app.stop().await;
 
     let said = rebuilds(&old, &new, &toy());
-    // Ten events each of ann, bob and eve, and the one of dan, who is back.
-    assert_eq!(said.trim_end(), format!("{}: ledgers of 4 users out of 31 events", new.display()));
+    // Twelve events each of ann, bob and eve, and the one of dan, who is back.
+    assert_eq!(said.trim_end(), format!("{}: ledgers of 4 users out of 37 events", new.display()));
     rebuilds(&new, &again, &toy());
     for dir in [&new, &again] {
         let (app, client) = serve(&toy(), dir).await;
         assert_eq!(seen(&client).await, before);
         assert_eq!(export(&app).await, exported);
-        for (user, event, status) in [("ann", 0, "duplicate"), ("bob", 4, "duplicate"), ("cat", 0, "late")] {
+        for (user, event, status) in [
+            ("ann", 0, "duplicate"),
+            ("ann", 8, "retracted"),
+            ("ann", 9, "duplicate"),
+            ("bob", 4, "retracted"),
+            ("cat", 0, "late"),
+        ] {
             let ack = client.post("/feedback", &events(user)[event]).await.1;
             assert_eq!(ack["status"], status, "{user} {event}: {ack}");
         }
         let mut early = events("bob")[0].clone();
         early["event_id"] = json!("early");
-        assert_eq!(client.post("/feedback", &early).await.1["status"], "duplicate");
+        assert_eq!(client.post("/feedback", &early).await.1["status"], "retracted");
         app.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_from_before_there_were_secrets_is_rebuilt_into_one_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+    let (app, client) = serve(&toy(), &old).await;
+    say_everything(&client).await;
+    let before = seen(&client).await;
+    app.stop().await;
+    // What is left says nothing of how users are known.
+    for file in ["secret", "rows.redb"] {
+        std::fs::remove_file(old.join(file)).unwrap();
+    }
+    rebuilds(&old, &new, &toy());
+    assert!(new.join("secret").exists() && !old.join("secret").exists());
+    let (app, client) = serve(&toy(), &new).await;
+    assert_eq!(seen(&client).await, before);
+    app.stop().await;
 }
 
 async fn export(app: &App) -> String {
@@ -262,12 +290,10 @@ async fn it_says_of_whom_older_events_are_no_longer_kept() {
     assert!(said.contains("ledgers of 1 users out of 1 events"), "{said}");
     // ann, bob, dan and eve: cat was erased and has said nothing since.
     assert!(said.contains("4 users have said more than the events that are still kept"), "{said}");
-    // Copies of events are as old as the events.
-    let is_dated = |path: &PathBuf| {
-        let at = path.metadata().unwrap().modified().unwrap();
-        at.duration_since(std::time::UNIX_EPOCH).unwrap() == Duration::from_millis(NOON as u64)
-    };
-    assert!(segments(&new).iter().any(is_dated));
+    // Copies of events are as old as the events, so that they are kept no longer.
+    let log = EventLog::open(&new).unwrap();
+    let said_at: Vec<i64> = log.standing().unwrap().map(|logged| logged.unwrap().change.now_ms).collect();
+    assert_eq!(said_at, [NOON]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

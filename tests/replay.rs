@@ -75,7 +75,7 @@ fn people(n_people: usize, n_trials: usize, telling: usize) -> Vec<Person> {
 fn reference() -> Reference {
     Reference {
         log_shares: [0.4_f64, 0.3, 0.2, 0.1].map(f64::ln).to_vec(),
-        best_head: 0,
+        best_head: Some(0),
         oracle: (0..K).collect(),
         oracle_of_all: 1,
     }
@@ -168,7 +168,7 @@ fn everybody_is_measured_on_the_same_choices_by_every_rule() {
                     assert_eq!((point.n, point.people), (single.n, single.people));
                     assert_near(point.pairs, single.pairs, curve.rule);
                     let over = point.accuracy.mean - single.accuracy.mean;
-                    assert_near(point.over_single.mean, over, curve.rule);
+                    assert_near(point.over_single.unwrap().mean, over, curve.rule);
                 }
             }
         }
@@ -301,7 +301,7 @@ fn chance(rule: Rule, labels: &[Trial], asked: &Trial) -> f64 {
     let mut seen = Seen::nothing(asked.margins.len(), SERVED);
     labels.iter().for_each(|label| seen.learn(label));
     let log_shares = vec![0.0; asked.margins.len()];
-    let reference = Reference { log_shares, best_head: 0, oracle: Vec::new(), oracle_of_all: 0 };
+    let reference = Reference { log_shares, best_head: Some(0), oracle: Vec::new(), oracle_of_all: 0 };
     (-rule.predict(&seen, &[asked], &reference)[0].1).exp()
 }
 
@@ -445,4 +445,30 @@ proptest! {
         let expected: f64 = (0..K).map(|k| share(k) * sigmoid(asked.margins[k])).sum();
         prop_assert!((chance(Rule::Paper, &votes, &asked) - expected).abs() < 1e-6);
     }
+}
+
+#[test]
+fn without_train_pairs_what_is_learned_from_them_is_left_out_and_nothing_else_changes() {
+    let (people, others) = (people(12, 20, 3), people(6, 20, 3));
+    let known = Reference { oracle: vec![0; K], ..reference() };
+    let unknown = Reference { best_head: None, ..known.clone() };
+    let setting = setting(Order::Random, 0.0, &[0, 5]);
+    let (with, without) = (replay(&people, &known, K, &setting), replay(&people, &unknown, K, &setting));
+    let needs = [Rule::Single.label(), Rule::BestHead.label()];
+    let kept: Vec<&Curve> = with.iter().filter(|curve| !needs.contains(&curve.rule)).collect();
+    assert_eq!(kept.len() + 2, with.len());
+    assert_eq!(kept.len(), without.len());
+    for (with, without) in kept.into_iter().zip(&without) {
+        assert_eq!((with.rule, with.group), (without.rule, without.group));
+        for (with, without) in with.points.iter().zip(&without.points) {
+            assert_eq!((with.n, with.accuracy.mean), (without.n, without.accuracy.mean));
+            assert!(with.over_single.is_some() && without.over_single.is_none());
+        }
+    }
+    let names = |others: &[Person]| -> Vec<String> {
+        compare_objectives(&people, others, K, SERVED).into_iter().map(|row| row.objective).collect()
+    };
+    let (all, alone) = (names(&others), names(&[]));
+    assert_eq!(alone, all[..3]);
+    assert!(all[3].contains("over users") && all[4] == "population", "{all:?}");
 }

@@ -9,11 +9,11 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use common::valkey::Valkey;
-use common::{Client, library, numbers, root, toy};
+use common::{Client, numbers, program, toy};
 use futures::StreamExt;
 use jiff::Timestamp;
 use micro_reward::model::Manifest;
-use micro_reward::state::{Heads, RouterStore, Row, UserKey, ValkeyConfig, ValkeyStore};
+use micro_reward::state::{Heads, RouterStore, Row, ValkeyConfig, ValkeyStore};
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -41,10 +41,8 @@ struct Replica {
 impl Replica {
     async fn start(server: &Valkey, prefix: &str, max_staleness: &str, data_dir: &Path) -> Self {
         let args = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--state", "valkey"];
-        let mut child = Command::new(env!("CARGO_BIN_EXE_micro-reward"))
-            .current_dir(root())
+        let mut child = Command::from(program())
             .args(args)
-            .env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library())
             .env("MICRO_REWARD__MODEL__BUNDLE", toy())
             .env("MICRO_REWARD__LOG__FORMAT", "json")
             .env("MICRO_REWARD__STATE__DATA_DIR", data_dir)
@@ -147,7 +145,7 @@ async fn rows(server: &Valkey, prefix: &str) -> Vec<Option<Row>> {
     let store = ValkeyStore::open(config).await.unwrap();
     let mut rows = Vec::new();
     for n in 0..N_USERS {
-        let user = UserKey::of(&format!("user-{n}").parse().unwrap());
+        let user = store.keys().of(&format!("user-{n}").parse().unwrap());
         rows.push(store.get(user, 0).await.unwrap().row);
     }
     rows

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::FakeClock;
-use common::changes::{K, RULES, add, erase, event, id, import, key, retract, user};
+use common::changes::{
+    K, RULES, Unkeyed, add, content, erase, event, id, import, key, replace, retract, user,
+};
 use common::valkey::{self, Valkey};
 use micro_reward::mixture::{Decay, Ledger, Ledgers};
 use micro_reward::state::{
@@ -139,7 +141,8 @@ async fn what_is_taken_back_never_was() {
         assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Applied(4));
         assert_eq!(ledgers(&**store, 1).await, before);
         assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Duplicate(4));
-        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Duplicate(4));
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Retracted { version: 4, is_news: false });
+        assert_eq!(ledgers(&**store, 1).await, before);
         assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown);
         assert_eq!(store.n_users(), 1);
     }
@@ -149,7 +152,7 @@ async fn what_is_taken_back_never_was() {
 async fn an_undo_that_overtakes_its_click_wins() {
     for Engine { store, .. } in &engines().await {
         assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Unknown);
-        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Duplicate(0));
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Retracted { version: 0, is_news: false });
         assert_eq!(one(&**store, add(1, 2)).await, Outcome::Applied(1));
     }
 }
@@ -172,7 +175,7 @@ async fn an_erased_user_starts_anew() {
 async fn what_comes_late_does_not_bring_an_erased_user_back() {
     for Engine { store, .. } in &engines().await {
         store.change(vec![add(1, 1), erase(1, 50)]).await.unwrap();
-        assert!(matches!(one(&**store, add(1, 1)).await, Outcome::Duplicate(_)));
+        assert!(matches!(one(&**store, add(1, 1)).await, Outcome::Retracted { .. }));
         assert_eq!(one(&**store, add(1, 49)).await, Outcome::Late);
         assert_eq!(ledgers(&**store, 1).await, None);
     }
@@ -187,6 +190,89 @@ async fn imported_evidence_replaces_what_was_there() {
         assert_eq!(ledgers(&**store, 2).await, Some(carried));
         // What the import replaced can't be taken back from what it brought.
         assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown);
+        assert_eq!(one(&**store, add(2, 1)).await, Outcome::Duplicate(2));
+    }
+}
+
+#[tokio::test]
+async fn another_event_of_a_known_id_is_a_conflict_and_changes_nothing() {
+    for Engine { store, .. } in &engines().await {
+        store.change(vec![add(1, 1), add(1, 2)]).await.unwrap();
+        let before = store.get(user(1), 0).await.unwrap().row;
+        let of = |event: LedgerEvent| Change { kind: ChangeKind::Add(event), ..add(1, 5) };
+        let other = LedgerEvent { content: Some(5), ..event(1, 1) };
+        assert_eq!(one(&**store, of(other)).await, Outcome::Conflict { kept: content(1) });
+        // What is not known can't be told apart, and when something happened is no content.
+        let unknown = LedgerEvent { content: None, at_ms: 5, ..event(1, 1) };
+        assert_eq!(one(&**store, of(unknown)).await, Outcome::Duplicate(2));
+        assert_eq!(store.get(user(1), 0).await.unwrap().row, before);
+        let without = LedgerEvent { content: None, ..event(1, 7) };
+        assert_eq!(one(&**store, of(without)).await, Outcome::Applied(3));
+        assert_eq!(one(&**store, add(1, 7)).await, Outcome::Duplicate(3));
+    }
+}
+
+/// The ledgers of a user who said only this.
+fn only(n: usize, ids: &[usize]) -> Ledgers {
+    let mut ledgers = Ledgers::new(K);
+    for &id in ids {
+        let LedgerEvent { context, increment, at_ms, .. } = event(n, id);
+        ledgers.add(context, &increment, at_ms, Decay::NONE);
+    }
+    ledgers
+}
+
+#[tokio::test]
+async fn what_replaces_counts_as_if_it_alone_had_been_said() {
+    for Engine { store, .. } in &engines().await {
+        store.change(vec![add(1, 0), add(1, 3)]).await.unwrap();
+        assert_eq!(one(&**store, replace(1, 4, 0)).await, Outcome::Replaced(3));
+        assert_eq!(ledgers(&**store, 1).await, Some(only(1, &[3, 4])));
+        // A retry of either changes nothing, and the new one can be replaced in turn, and taken back.
+        assert_eq!(one(&**store, replace(1, 4, 0)).await, Outcome::Duplicate(3));
+        assert_eq!(one(&**store, add(1, 0)).await, Outcome::Retracted { version: 3, is_news: false });
+        assert_eq!(one(&**store, replace(1, 5, 4)).await, Outcome::Replaced(4));
+        assert_eq!(ledgers(&**store, 1).await, Some(only(1, &[3, 5])));
+        assert_eq!(one(&**store, retract(1, 0)).await, Outcome::Duplicate(4));
+        assert_eq!(one(&**store, retract(1, 5)).await, Outcome::Applied(5));
+        let n_events = ledgers(&**store, 1).await.map(|ledgers| ledgers.n_events());
+        assert_eq!(n_events, Some(1));
+        // Nothing is left of what was taken back; the new one counts.
+        assert_eq!(one(&**store, replace(1, 6, 5)).await, Outcome::Applied(6));
+    }
+}
+
+#[tokio::test]
+async fn what_replaces_an_event_that_is_still_to_come_wins() {
+    for Engine { store, .. } in &engines().await {
+        assert_eq!(one(&**store, replace(1, 2, 1)).await, Outcome::Applied(1));
+        assert_eq!(one(&**store, add(1, 1)).await, Outcome::Retracted { version: 1, is_news: false });
+        assert_eq!(ledgers(&**store, 1).await, Some(only(1, &[2])));
+    }
+}
+
+#[tokio::test]
+async fn events_that_replace_and_undos_end_alike_in_any_order() {
+    let orders = [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+    for Engine { store, .. } in &engines().await {
+        for (n, order) in orders.iter().enumerate() {
+            let chain = [add(n, 1), replace(n, 2, 1), replace(n, 3, 2)];
+            store.change(order.iter().map(|&idx| chain[idx].clone()).collect()).await.unwrap();
+            assert_eq!(ledgers(&**store, n).await, Some(only(n, &[3])), "{order:?}");
+            let before = store.get(user(n), 0).await.unwrap().row;
+            store.change(chain.to_vec()).await.unwrap();
+            assert_eq!(
+                store.get(user(n), 0).await.unwrap().row,
+                before,
+                "{order:?}: a retry changes nothing"
+            );
+
+            let undone = 10 + n;
+            let cleared = [add(undone, 1), replace(undone, 2, 1), retract(undone, 2)];
+            store.change(order.iter().map(|&idx| cleared[idx].clone()).collect()).await.unwrap();
+            let left = store.get(user(undone), 0).await.unwrap().row.unwrap().ledgers;
+            assert_eq!(left, Ledgers::new(K), "{order:?}");
+        }
     }
 }
 
@@ -211,13 +297,37 @@ async fn a_full_store_takes_feedback_of_known_users_only() {
 }
 
 #[tokio::test]
+async fn people_who_do_not_exist_leave_no_more_behind_than_users_may() {
+    for Engine { store, .. } in &engines().await {
+        store.change(vec![add(0, 1), add(1, 1)]).await.unwrap();
+        let invented =
+            |n: usize| if n.is_multiple_of(2) { erase(1000 + n, 50) } else { retract(1000 + n, 1) };
+        let taken = store.change((0..MAX_USERS).map(invented).collect()).await.unwrap();
+        assert!(taken.iter().all(|outcome| matches!(outcome, Outcome::Applied(_) | Outcome::Unknown)));
+        let full = Outcome::Full { max_users: MAX_USERS };
+        let more = (MAX_USERS..MAX_USERS + 4).map(invented).collect();
+        assert_eq!(store.change(more).await.unwrap(), [full; 4]);
+        // Who is known is erased all the same, and so is whoever was noted; users find their own room.
+        assert!(matches!(one(&**store, erase(0, 60)).await, Outcome::Applied(_)));
+        assert!(matches!(one(&**store, erase(1000, 70)).await, Outcome::Applied(_)));
+        assert!(matches!(one(&**store, retract(1, 1)).await, Outcome::Applied(_)));
+        assert!(matches!(one(&**store, add(2, 1)).await, Outcome::Applied(_)));
+        assert_eq!(ledgers(&**store, 0).await, None);
+        // Who took everything back has still answered a question.
+        assert_eq!(store.n_users(), 2);
+    }
+}
+
+#[tokio::test]
 async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
     for Engine { store, .. } in &engines().await {
         store.change((0..RULES.max_events).map(|id| add(1, id)).collect()).await.unwrap();
-        let crowded = Outcome::Crowded { max_events: RULES.max_events };
-        assert_eq!(one(&**store, add(1, RULES.max_events)).await, crowded);
-        let later = Change { now_ms: RULES.max_age_ms + 100, ..add(1, RULES.max_events) };
-        assert!(matches!(one(&**store, later).await, Outcome::Applied(_)));
+        // The oldest happened at 0 and is remembered for as long as events are.
+        let until_ms = RULES.max_age_ms + 1;
+        let crowded = Outcome::Crowded { max_events: RULES.max_events, until_ms };
+        let at = |now_ms| Change { now_ms, ..add(1, RULES.max_events) };
+        assert_eq!(one(&**store, at(until_ms - 1)).await, crowded);
+        assert!(matches!(one(&**store, at(until_ms)).await, Outcome::Applied(_)));
     }
 }
 
@@ -225,10 +335,10 @@ async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
 async fn undos_of_what_never_came_leave_room_for_what_is_said() {
     for Engine { store, .. } in &engines().await {
         store.change((0..RULES.max_events).map(|id| retract(1, id)).collect()).await.unwrap();
-        let crowded = Outcome::Crowded { max_events: RULES.max_events };
+        let crowded = Outcome::Crowded { max_events: RULES.max_events, until_ms: 2 * RULES.max_age_ms + 1 };
         assert_eq!(one(&**store, retract(1, RULES.max_events)).await, crowded);
         assert_eq!(one(&**store, add(1, RULES.max_events)).await, Outcome::Applied(1));
-        assert_eq!(one(&**store, add(1, 7)).await, Outcome::Duplicate(1));
+        assert_eq!(one(&**store, add(1, 7)).await, Outcome::Retracted { version: 1, is_news: false });
     }
 }
 
@@ -262,6 +372,8 @@ async fn changes_of_any_kind_are_the_same_in_every_engine() {
         for round in 0..20 {
             let mut changes: Vec<Change> = (0..40).map(|n| add(n % 17, round * 40 + n)).collect();
             changes.push(retract(round % 17, round * 40 + 3));
+            changes.push(replace(5, round * 40 + 21, round * 40 + 5));
+            changes.push(replace(round % 17, round * 40 + 39, round * 40 + 41));
             changes.push(erase((round * 5) % 17, (round * 40) as i64));
             changes.push(Change { kind: ChangeKind::Add(event(3, round)), ..add(3, round * 2) });
             store.change(changes).await.unwrap();
@@ -279,7 +391,8 @@ async fn changes_of_any_kind_are_the_same_in_every_engine() {
 async fn merging() -> Vec<(Engine, Arc<Accounts>)> {
     let mut merging = Vec::new();
     for engine in engines().await {
-        let accounts = Arc::new(Accounts::new(engine.store.clone(), FakeClock::at(0)));
+        let store = Arc::new(Unkeyed(engine.store.clone()));
+        let accounts = Arc::new(Accounts::new(store, FakeClock::at(0)));
         if engine.store.can_merge() {
             merging.push((engine, accounts));
         } else {
@@ -326,7 +439,12 @@ async fn events_split_over_two_ids_and_merged_at_any_moment_are_as_all_under_one
                 // Small ids, so that many are said twice, under both users, or taken back under the other one.
                 let n = random.random_range(0..40);
                 let is_undo = with_undos && random.random_bool(0.3);
-                let change = if is_undo { retract(0, n) } else { add(0, n) };
+                let change = match n {
+                    _ if is_undo => retract(0, n),
+                    // What one says takes the place of another, whichever comes first, and under whichever id.
+                    _ if with_undos && n % 4 == 3 => replace(0, n, n - 3),
+                    _ => add(0, n),
+                };
                 let said_by = if random.random_bool(0.5) { visitor } else { account };
                 let changes = vec![Change { now_ms: 50, ..under(said_by, change.clone()) }];
                 accounts.change(changes).await.unwrap();
@@ -345,6 +463,26 @@ async fn events_split_over_two_ids_and_merged_at_any_moment_are_as_all_under_one
             };
             assert!(with_undos || of(visitor).await == of(alone).await);
         }
+    }
+}
+
+#[tokio::test]
+async fn merges_lose_nothing_where_there_is_no_room_for_more() {
+    for (Engine { store, .. }, accounts) in &merging().await {
+        store.change((0..MAX_USERS).map(|n| add(n, n)).collect()).await.unwrap();
+        store.change((0..MAX_USERS).map(|n| retract(1000 + n, 500)).collect()).await.unwrap();
+        // Nothing was said under an id that there is no room to note, and the account is as it was.
+        let full = accounts.merge(&id(5000), &id(1), 200).await;
+        assert!(matches!(full, Err(MergeError::Full { max_users: MAX_USERS })), "{full:?}");
+        assert!(matches!(accounts.merge(&id(1), &id(5000), 200).await, Err(MergeError::Full { .. })));
+        assert_eq!(of_account(accounts, 1).await.n_events(), 1);
+        assert_eq!(accounts.account_of(&id(1)).await.unwrap(), None);
+        // One who has only taken something back becomes the account of somebody.
+        accounts.merge(&id(1), &id(1000), 200).await.unwrap();
+        accounts.merge(&id(2), &id(3), 200).await.unwrap();
+        assert_eq!(of_account(accounts, 1000).await.n_events(), 1);
+        assert_eq!(of_account(accounts, 2).await.n_events(), 2);
+        assert_eq!(store.n_users(), MAX_USERS - 1);
     }
 }
 
@@ -412,7 +550,7 @@ async fn an_erased_account_takes_its_ids_with_it_and_an_erased_id_nothing() {
             accounts.merge(&id(n), &id(3), 10).await.unwrap();
         }
         // An id that is forgotten alone is a stranger, and its account keeps what counts for it.
-        assert!(accounts.erase(user(1), 50).await.unwrap().unwrap().is_moved());
+        assert!(accounts.erase(user(1), 50).await.unwrap().before.unwrap().unwrap().is_moved());
         assert_eq!(of_account(accounts, 3).await.n_events(), 3);
         accounts.change(vec![add(1, 60)]).await.unwrap();
         assert_eq!(
@@ -423,7 +561,7 @@ async fn an_erased_account_takes_its_ids_with_it_and_an_erased_id_nothing() {
         // It can be merged again.
         accounts.merge(&id(1), &id(6), 70).await.unwrap();
         assert_eq!(of_account(accounts, 6).await.n_events(), 2);
-        assert_eq!(accounts.erase(user(3), 80).await.unwrap().unwrap().ledgers.n_events(), 3);
+        assert_eq!(accounts.erase(user(3), 80).await.unwrap().before.unwrap().unwrap().ledgers.n_events(), 3);
         for n in [2, 3] {
             assert_eq!(ledgers(&**store, n).await, None);
             assert_eq!(accounts.change(vec![add(n, 79)]).await.unwrap(), [Outcome::Late]);

@@ -47,7 +47,7 @@ fn floor(module: &str) -> u8 {
         "service" => 3,
         "http" | "grpc" => 4,
         "admin" | "admission" | "app" | "connections" | "guarded" | "health" | "metrics" | "observe"
-        | "parts" | "refusal" | "reload" | "shutdown" | "telemetry" => 5,
+        | "pace" | "parts" | "refusal" | "reload" | "shutdown" | "socket" | "telemetry" => 5,
         "cli" | "lib" => 6,
         "main" => 7,
         _ => panic!("{module} has no floor: give it one here and in ARCHITECTURE.md"),
@@ -162,5 +162,49 @@ fn only_the_configuration_reads_the_environment() {
     for (_, path, text) in sources().into_iter().filter(|(_, path, _)| !path.ends_with("types/config/mod.rs"))
     {
         assert!(!text.contains("env::var"), "{}", path.display());
+    }
+}
+
+/// Every file below a place of the repository, and its text.
+fn texts(place: &str) -> Vec<(String, String)> {
+    let path = root().join(place);
+    if path.is_file() {
+        return vec![(place.to_owned(), fs::read_to_string(&path).unwrap())];
+    }
+    let names = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name != "__pycache__").flat_map(|name| texts(&format!("{place}/{name}"))).collect()
+}
+
+/// The ports of a user's server are named by what starts nothing, and by the example that its user runs against it.
+#[test]
+fn no_test_check_or_bench_names_what_a_users_server_has() {
+    let ports = ["80".to_owned() + "80", "80".to_owned() + "81"];
+    let may_name = ["tests/config.rs", "deploy/test_policy.py", "deploy/README.md", "examples/quickstart.sh"];
+    // Pinned hashes have any digits; pods and containers have ports of their own.
+    let is_apart = |file: &str| {
+        let is_deployed = file.starts_with("deploy/kubernetes") || file.starts_with("deploy/docker");
+        is_deployed || file.ends_with(".txt") || may_name.contains(&file)
+    };
+    for place in ["tests", "benches", "examples", "deploy", "proto/check"] {
+        for (file, text) in texts(place).iter().filter(|(file, _)| !is_apart(file)) {
+            for port in &ports {
+                assert!(!text.contains(port.as_str()), "{file} names the port {port}");
+            }
+        }
+    }
+}
+
+/// A process inherits the shell's settings, and an app takes the default ports and directory, unless somebody sees to it.
+#[test]
+fn whoever_starts_the_program_keeps_the_users_settings_out() {
+    let (program, app) = ("CARGO_BIN_EXE_".to_owned() + "micro-reward", "App::".to_owned() + "start(");
+    let popen = "Po".to_owned() + "pen(";
+    let prefix = "\"MICRO_REWARD__\"";
+    for (file, text) in ["tests", "benches", "examples"].into_iter().flat_map(texts) {
+        let starts_it = text.contains(&program) || text.contains(&popen);
+        assert!(!starts_it || text.contains(prefix), "{file} starts the program in the user's environment");
+        let free = ["server.listen", "server.admin_listen", "state.data_dir"];
+        let is_apart = free.iter().all(|key| text.contains(key));
+        assert!(!text.contains(&app) || is_apart, "{file} starts an app on the default ports or data");
     }
 }

@@ -40,7 +40,7 @@ async fn what_is_taken_back_never_counted() {
     // A retry of either the undo or the click changes nothing more.
     assert_eq!(client.delete("/feedback/e2?user=ann").await.0, 200);
     let (_, ack) = client.post("/feedback", &thumb("ann", "e2", "tone")).await;
-    assert_eq!(ack["status"], "duplicate");
+    assert_eq!(ack["status"], "retracted");
     assert_eq!(client.get("/users/ann").await.1["ledger"], before["ledger"]);
 }
 
@@ -50,7 +50,7 @@ async fn an_undo_that_overtakes_its_click_wins() {
     let (status, problem) = client.delete("/feedback/e1?user=ann").await;
     assert_eq!((status, &problem["code"]), (404, &json!("unknown_event")));
     let (_, ack) = client.post("/feedback", &pair("ann", "e1")).await;
-    assert_eq!(ack["status"], "duplicate");
+    assert_eq!(ack["status"], "retracted");
     assert_eq!(client.get("/users/ann").await.0, 404);
 }
 
@@ -231,7 +231,7 @@ async fn an_erased_user_is_a_stranger_and_late_events_do_not_bring_them_back() {
     assert_eq!((status, &receipt["existed"], &receipt["n"]), (200, &json!(true), &json!(2)));
     let (_, again) = client.delete("/users/ann").await;
     assert_eq!((&again["existed"], &again["n"]), (&json!(false), &json!(0)));
-    assert_eq!(client.post("/feedback", &pair("ann", "e1")).await.1["status"], "duplicate");
+    assert_eq!(client.post("/feedback", &pair("ann", "e1")).await.1["status"], "retracted");
     let mut late = pair("ann", "e3");
     late["at"] = json!(before);
     assert_eq!(client.post("/feedback", &late).await.1["status"], "late");

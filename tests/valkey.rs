@@ -7,13 +7,14 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::changes::{K, RULES, add, erase, event, retract, user};
+use common::changes::{K, RULES, add, erase, event, replace, retract, user};
 use common::valkey::{Valkey, config};
 use micro_reward::mixture::{Decay, Ledgers};
 use micro_reward::state::{
-    Change, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, StoreError, ValkeyConfig,
-    ValkeyStore,
+    Change, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, Rules, StoreError, UserKeys,
+    ValkeyConfig, ValkeyStore,
 };
+use micro_reward::types::UserId;
 use redis::AsyncCommands;
 
 /// Longer than anything here takes; whatever waits so long is broken.
@@ -216,9 +217,12 @@ async fn reopen(store: ValkeyStore, config: ValkeyConfig) -> Result<ValkeyStore,
 }
 
 /// How many of the outbox's segments hold more than their header.
+/// Bytes of a segment's header.
+const HEADER: u64 = 36;
+
 fn n_segments_with_events(dir: &tempfile::TempDir) -> usize {
     let segments = std::fs::read_dir(dir.path().join("data/outbox")).unwrap();
-    segments.filter(|entry| entry.as_ref().unwrap().metadata().is_ok_and(|file| file.len() > 28)).count()
+    segments.filter(|entry| entry.as_ref().unwrap().metadata().is_ok_and(|file| file.len() > HEADER)).count()
 }
 
 #[tokio::test]
@@ -230,6 +234,10 @@ async fn feedback_waits_in_the_outbox_and_survives_both_sides_restart() {
     let queued = store.change((10..20).map(|id| add(1, id)).collect()).await.unwrap();
     assert_eq!(queued, [Outcome::Queued; 10]);
     assert_eq!(one(&store, retract(1, 3)).await, Outcome::Queued);
+    // Votes that are changed meanwhile; the undo of what was replaced takes nothing more back.
+    assert_eq!(one(&store, replace(1, 20, 4)).await, Outcome::Queued);
+    assert_eq!(one(&store, replace(1, 21, 12)).await, Outcome::Queued);
+    assert_eq!(one(&store, retract(1, 12)).await, Outcome::Queued);
     // A retry of what waits waits as well; neither counts twice.
     assert_eq!(one(&store, add(1, 15)).await, Outcome::Queued);
     assert_eq!(one(&store, add(1, 5)).await, Outcome::Queued);
@@ -247,7 +255,10 @@ async fn feedback_waits_in_the_outbox_and_survives_both_sides_restart() {
             && row(&reader, 1).await.is_some_and(|row| row.ledgers.n_events() == 19)
     })
     .await;
-    assert_eq!(row(&reader, 1).await.unwrap().ledgers, ledgers(1, (0..20).filter(|id| *id != 3)));
+    assert_eq!(
+        row(&reader, 1).await.unwrap().ledgers,
+        ledgers(1, (0..22).filter(|id| ![3, 4, 12].contains(id)))
+    );
     until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
     assert_eq!(store.trouble(), None);
 }
@@ -322,9 +333,99 @@ async fn a_row_that_rots_is_an_error_of_its_user_alone() {
     let bytes: Vec<u8> = connection.get(&key).await.unwrap();
     let _: () = connection.setrange(&key, 12, vec![bytes[12] ^ 1]).await.unwrap();
     let store = open(patient(&server)).await;
-    assert!(matches!(store.get(user(1), 0).await, Err(StoreError::Damaged { .. })));
-    assert!(matches!(store.change(vec![add(1, 2)]).await, Err(StoreError::Damaged { .. })));
-    assert_eq!(one(&store, add(2, 1)).await, Outcome::Applied(1));
+    // As is a key that holds something else than a row.
+    let _: () = connection.rpush(format!("t:{:016x}:{}", 7, user(3)), "x").await.unwrap();
+    for n in [1, 3] {
+        assert!(matches!(store.get(user(n), 0).await, Err(StoreError::Damaged { .. })));
+        let outcomes = store.change(vec![add(n, 2), retract(n, 1), add(2, n)]).await.unwrap();
+        assert!(matches!(outcomes[..], [Outcome::Unreadable, Outcome::Unreadable, Outcome::Applied(_)]));
+    }
+    assert_eq!(store.trouble(), None);
+    assert_eq!(store.sample(10).await.unwrap(), [row(&store, 2).await.unwrap()]);
+    // To forget somebody nothing of theirs need be read.
+    assert_eq!(one(&store, erase(1, 50)).await, Outcome::Applied(1));
+    assert_eq!(store.n_users(), 1);
+    assert_eq!(one(&store, add(1, 2)).await, Outcome::Late);
+    assert_eq!(one(&store, add(1, 60)).await, Outcome::Applied(2));
+}
+
+/// The lines of the dead letters.
+fn dead_letters(dir: &tempfile::TempDir) -> Vec<serde_json::Value> {
+    let path = dir.path().join("data/dead_letters/unreadable_row.ndjson");
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn the_outbox_sets_aside_what_is_of_a_row_that_can_not_be_read() {
+    let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
+    let store = open(with_outbox(&server, &dir)).await;
+    store.change(vec![add(1, 1), add(2, 1)]).await.unwrap();
+    let key = |n| format!("t:{:016x}:{}", 7, user(n));
+    let _: () = server.connect().await.set(key(1), "garbage").await.unwrap();
+    server.kill();
+    let changes = vec![add(1, 2), add(2, 2), retract(1, 1), add(1, 3), add(2, 3)];
+    assert_eq!(store.change(changes).await.unwrap(), [Outcome::Queued; 5]);
+    server.restart();
+    until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
+    assert_eq!(row(&store, 2).await.unwrap().ledgers, ledgers(2, 1..4));
+    until("the outbox's ease", || async { store.trouble().is_none() }).await;
+    let kept = dead_letters(&dir);
+    let ids: Vec<_> = kept.iter().map(|line| line["event_id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["event-2", "event-3"]);
+    assert!(kept.iter().all(|line| line["user"] == "user-1" && line["chosen"] == "thanks"));
+    // An erasure takes them along.
+    assert!(matches!(one(&store, erase(1, 50)).await, Outcome::Applied(_)));
+    assert_eq!(dead_letters(&dir), Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
+async fn dead_letters_of_who_is_erased_on_another_replica_leave_too() {
+    let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
+    let soon = ValkeyConfig { erase_within: Duration::from_millis(1), ..with_outbox(&server, &dir) };
+    let store = open(soon).await;
+    let key = |n| format!("t:{:016x}:{}", 7, user(n));
+    for n in [1, 2] {
+        let _: () = server.connect().await.set(key(n), "garbage").await.unwrap();
+    }
+    server.kill();
+    assert_eq!(store.change(vec![add(1, 2), add(2, 3)]).await.unwrap(), [Outcome::Queued; 2]);
+    server.restart();
+    until("dead letters", || async { dead_letters(&dir).len() == 2 }).await;
+    let other = open(config(&server, "t")).await;
+    assert!(matches!(one(&other, erase(1, 50)).await, Outcome::Applied(_)));
+    until("the other's alone", || async { dead_letters(&dir).len() == 1 }).await;
+    assert_eq!(dead_letters(&dir)[0]["user"], "user-2");
+}
+
+#[tokio::test]
+async fn what_finds_no_room_waits_in_the_outbox_and_holds_up_nobody() {
+    let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
+    let clock = common::FakeClock::at(100);
+    let rules = Rules { max_events: 3, ..RULES };
+    let strict = || ValkeyConfig { rules, max_users: 2, clock: clock.clone(), ..with_outbox(&server, &dir) };
+    let store = open(strict()).await;
+    store.change((0..3).map(|id| add(1, id)).chain([add(2, 1)]).collect()).await.unwrap();
+    let config = strict();
+    server.kill();
+    // The first user has said too much, for the third there is no room, and the second is behind both.
+    let changes = vec![add(1, 3), add(3, 1), add(2, 2)];
+    assert_eq!(store.change(changes).await.unwrap(), [Outcome::Queued; 3]);
+    server.restart();
+    until("the second user's", || async { row(&store, 2).await.unwrap().ledgers == ledgers(2, 1..3) }).await;
+    assert_eq!(row(&store, 1).await.unwrap().ledgers, ledgers(1, 0..3));
+    assert_eq!(row(&store, 3).await, None);
+    // They wait across a restart too.
+    store.close().await;
+    let store = reopen(store, config).await.unwrap();
+    assert!(n_segments_with_events(&dir) > 0);
+    clock.advance(RULES.max_age_ms + 1);
+    until("what has aged", || async { row(&store, 1).await.unwrap().ledgers == ledgers(1, 0..4) }).await;
+    assert_eq!(row(&store, 3).await, None);
+    one(&store, erase(2, 50)).await;
+    until("room for the third", || async { row(&store, 3).await.is_some() }).await;
+    assert_eq!(row(&store, 3).await.unwrap().ledgers, ledgers(3, [1]));
+    until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
 }
 
 #[tokio::test]
@@ -369,4 +470,33 @@ async fn a_store_that_is_away_at_the_start_is_found_later() {
     server.restart();
     until_back(&store).await;
     assert_eq!(one(&store, add(1, 1)).await, Outcome::Applied(1));
+}
+
+#[tokio::test]
+async fn replicas_know_users_by_the_same_secret_or_are_refused() {
+    let server = Valkey::start();
+    let keyed =
+        |key: &str, prefix: &str| ValkeyConfig { user_key: key.to_owned().into(), ..config(&server, prefix) };
+    let ann: UserId = "ann".parse().unwrap();
+    let (a, b) = (
+        open(keyed("a secret of the service", "k")).await,
+        open(keyed("a secret of the service", "k")).await,
+    );
+    assert_eq!(a.keys().of(&ann), b.keys().of(&ann));
+    assert_ne!(a.keys().of(&ann), UserKeys::default().of(&ann));
+    let said = Change { user: a.keys().of(&ann), ..add(0, 1) };
+    assert!(matches!(one(&a, said).await, Outcome::Applied(1)));
+    assert!(b.get(b.keys().of(&ann), 0).await.unwrap().row.is_some());
+    for other in ["another secret than theirs", ""] {
+        let refused = ValkeyStore::open(keyed(other, "k")).await.unwrap_err().to_string();
+        assert!(refused.contains("`valkey.user_key`") && !refused.contains("secret of"), "{refused}");
+    }
+    // A store that was filled without a secret goes on without one.
+    let old = open(keyed("", "o")).await;
+    one(&old, add(0, 1)).await;
+    let mut connection = server.connect().await;
+    let note: Vec<String> = redis::cmd("KEYS").arg("o:*secret").query_async(&mut connection).await.unwrap();
+    let _: i64 = redis::cmd("DEL").arg(note).query_async(&mut connection).await.unwrap();
+    assert!(ValkeyStore::open(keyed("a secret of the service", "o")).await.is_err());
+    open(keyed("", "o")).await;
 }

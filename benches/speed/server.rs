@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use micro_reward::types::config::environment;
+
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -19,6 +21,10 @@ impl Server {
     /// Our own, on `bundle`, with these settings.
     pub fn ours(bundle: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
+        // The shell may hold the settings of another server.
+        for (name, _) in environment().filter(|(name, _)| name.starts_with("MICRO_REWARD__")) {
+            command.env_remove(name);
+        }
         command.current_dir(root()).arg("serve").arg("--bundle").arg(bundle);
         command.args(["--state", "memory", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
         command.env("MICRO_REWARD__LOG__FORMAT", "json").env("MICRO_REWARD__SERVER__REQUEST_TIMEOUT", "1h");

@@ -113,24 +113,21 @@ pub(super) enum Pending {
 }
 
 impl Answers {
-    /// Every text's, in the order of pushing.
-    ///
-    /// # Errors
-    /// The first that an encoder failed with.
-    pub async fn all(mut self) -> Result<Vec<Encoded>, EncodeError> {
+    /// Every text's, in the order of pushing. One that an encoder failed with says nothing of the others.
+    pub async fn all(mut self) -> Vec<Result<Encoded, EncodeError>> {
         let mut all = Vec::with_capacity(self.pending.len());
         while let Some(pending) = self.pending.front_mut() {
             // Stays in its place until it is answered: whoever drops this future drops the text as well.
             all.push(match pending {
-                Pending::Known(encoded) => encoded.clone(),
-                Pending::Flying(_, receiver) => {
-                    let answer = receiver.wait_for(Option::is_some).await.map_err(|_| EncodeError::Gone)?;
-                    answer.clone().unwrap_or(Err(EncodeError::Gone))?
-                }
+                Pending::Known(encoded) => Ok(encoded.clone()),
+                Pending::Flying(_, receiver) => match receiver.wait_for(Option::is_some).await {
+                    Ok(answer) => answer.clone().unwrap_or(Err(EncodeError::Gone)),
+                    Err(_) => Err(EncodeError::Gone),
+                },
             });
             self.pending.pop_front();
         }
-        Ok(all)
+        all
     }
 }
 

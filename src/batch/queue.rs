@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::budget::Budgets;
+use super::budget::{Budgets, Measured};
 use super::cache::EmbeddingCache;
 use super::lane::{Lane, Pending, Refused};
 use super::order::{Batch, Job, Order};
@@ -105,6 +105,13 @@ impl Queue {
     #[must_use]
     pub fn cache(&self) -> &Arc<EmbeddingCache> {
         &self.cache
+    }
+
+    /// What was measured of the encoder that it is for, or was fixed.
+    #[must_use]
+    pub fn measured(&self) -> Measured {
+        let QueueConfig { budgets, seconds_per_token, .. } = &self.config;
+        Measured { budgets: budgets.clone(), seconds_per_token: *seconds_per_token }
     }
 
     /// How many texts may wait.

@@ -1,6 +1,7 @@
 //! Model threads: each owns one encoder and takes batches while there are any.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use tokio::time::Instant;
 
 use super::order::{Batch, Job};
 use super::queue::{Queue, Takes};
-use crate::types::{Embedding, Encode, EncodeError, Encoded, Tokens, metric};
+use crate::types::{Embedding, Encode, EncodeError, Encoded, Liveness, Part, Tokens, metric};
 
 /// What model threads run; a thread for each.
 pub struct Encoders {
@@ -25,6 +26,9 @@ pub struct Encoders {
 pub struct Workers {
     queue: Arc<Queue>,
     beats: Vec<Arc<Beat>>,
+    liveness: Liveness,
+    /// How many of the beats, from the first, are of threads that take any text.
+    n_all: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -32,11 +36,19 @@ pub struct Workers {
 #[derive(Debug)]
 struct Beat(Mutex<Pulse>);
 
+impl Beat {
+    fn is_moving(&self, limit: Duration) -> bool {
+        match *self.0.lock() {
+            Pulse::Idle => true,
+            Pulse::BusySince(start) => start.elapsed() <= limit,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Pulse {
     Idle,
     BusySince(Instant),
-    Dead,
 }
 
 impl Workers {
@@ -47,27 +59,42 @@ impl Workers {
     pub fn spawn(queue: &Arc<Queue>, encoders: Encoders) -> std::io::Result<Self> {
         let mut beats = Vec::new();
         let mut threads = Vec::new();
+        let liveness = Liveness::default();
+        let n_all = encoders.all.len();
+        let n_left = Arc::new(AtomicUsize::new(n_all));
         let all = encoders.all.into_iter().map(|encoder| (Takes::All, encoder));
         let small = encoders.small.into_iter().map(|encoder| (Takes::Small, encoder));
         for (idx, (takes, encoder)) in all.chain(small).enumerate() {
             let beat = Arc::new(Beat(Mutex::new(Pulse::Idle)));
             beats.push(beat.clone());
-            let shared = queue.clone();
-            let work = move || run(&shared, takes, encoder, &beat);
+            let part = liveness.part(format!("model thread {idx}"));
+            let (shared, n_left) = (queue.clone(), n_left.clone());
+            let work = move || {
+                let _leaves = Leaves { queue: &shared, takes, n_left: &n_left };
+                run(&shared, takes, encoder, &beat, part);
+            };
             let thread = std::thread::Builder::new().name(format!("model-{idx}")).spawn(work);
             threads.push(thread.inspect_err(|_| queue.close())?);
         }
-        Ok(Self { queue: queue.clone(), beats, threads: Mutex::new(threads) })
+        Ok(Self { queue: queue.clone(), beats, n_all, liveness, threads: Mutex::new(threads) })
     }
 
-    /// Whether every thread lives and none has been at one batch for longer than `limit`.
+    /// Whether the threads live.
     #[must_use]
-    pub fn are_healthy(&self, limit: Duration) -> bool {
-        self.beats.iter().all(|beat| match *beat.0.lock() {
-            Pulse::Idle => true,
-            Pulse::BusySince(start) => start.elapsed() <= limit,
-            Pulse::Dead => false,
-        })
+    pub fn liveness(&self) -> &Liveness {
+        &self.liveness
+    }
+
+    /// Whether no thread has been at one batch for longer than `limit`.
+    #[must_use]
+    pub fn are_moving(&self, limit: Duration) -> bool {
+        self.beats.iter().all(|beat| beat.is_moving(limit))
+    }
+
+    /// Whether some thread that takes any text has not been at one batch for longer than `limit`.
+    #[must_use]
+    pub fn are_serving(&self, limit: Duration) -> bool {
+        self.beats.iter().take(self.n_all).any(|beat| beat.is_moving(limit))
     }
 
     /// Closes the queue and ends the threads, each after the batch it is at. Blocks.
@@ -88,17 +115,22 @@ impl Drop for Workers {
     }
 }
 
-/// Marks the thread as dead however it ends.
-struct Death<'a>(&'a Beat);
+/// Held by a thread: however the last one ends that takes any text, nobody waits for a turn that never comes.
+struct Leaves<'a> {
+    queue: &'a Queue,
+    takes: Takes,
+    n_left: &'a AtomicUsize,
+}
 
-impl Drop for Death<'_> {
+impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        *self.0.0.lock() = Pulse::Dead;
+        if self.takes == Takes::All && self.n_left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.queue.close();
+        }
     }
 }
 
-fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat) {
-    let _death = Death(beat);
+fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat, part: Part) {
     let own = Arc::new(Condvar::new());
     while let Some(batch) = queue.pop(takes, &own) {
         let start = Instant::now();
@@ -112,6 +144,7 @@ fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat) {
         drop(run);
         *beat.0.lock() = Pulse::Idle;
     }
+    part.end();
 }
 
 /// A batch that a thread is at, until the thread is done with it, be it by a panic.
@@ -142,8 +175,7 @@ fn encode(queue: &Queue, encoder: &mut dyn Encode, jobs: &[Job]) {
                 // Before the answer: who has it finds it counted.
                 metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue_and_encode")
                     .record(job.queued_at.elapsed());
-                let truncated = job.tokens.truncated;
-                queue.land(job.key, Ok(Encoded { embedding, truncated }));
+                queue.land(job.key, Ok(Encoded { embedding, kept: job.tokens.kept }));
             }
         }
         Err(error) => match jobs {
@@ -166,7 +198,7 @@ fn encode_all(encoder: &mut dyn Encode, texts: &[&Tokens]) -> Result<Vec<Embeddi
 mod tests {
     use super::*;
     use crate::batch::{Budgets, EmbeddingCache, QueueConfig};
-    use crate::types::TextKey;
+    use crate::types::{Kept, TextKey};
 
     struct Panics;
 
@@ -186,12 +218,37 @@ mod tests {
         };
         let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
         let mut lane = queue.open(2, None).unwrap();
-        let tokens = Tokens { ids: vec![1], type_ids: vec![0], truncated: false };
+        let tokens = Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() };
         lane.push(vec![(TextKey([1; 16]), tokens.clone()), (TextKey([2; 16]), tokens)]);
         let encoders = Encoders { all: vec![Box::new(Panics)], small: Vec::new() };
         let workers = Workers::spawn(&queue, encoders).unwrap();
-        assert_eq!(lane.answers().all().await, Err(EncodeError::Gone));
+        assert_eq!(lane.answers().all().await, [Err(EncodeError::Gone), Err(EncodeError::Gone)]);
         workers.stop();
-        assert!(!workers.are_healthy(Duration::MAX));
+        assert_eq!(workers.liveness().dead().as_deref(), Some("model thread 0"));
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_last_thread_is_told_when_it_dies() {
+        let config =
+            QueueConfig { budgets: Budgets::fixed(1), max_texts: 10, n_threads: 1, seconds_per_token: 0.01 };
+        let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
+        let tokens = Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() };
+        // Each is a batch of its own, and the thread dies of the first.
+        let lanes = (0..3).map(|n| {
+            let mut lane = queue.open(1, None).unwrap();
+            lane.push(vec![(TextKey([n; 16]), tokens.clone())]);
+            lane.answers()
+        });
+        let answers: Vec<_> = lanes.collect();
+        let workers =
+            Workers::spawn(&queue, Encoders { all: vec![Box::new(Panics)], small: Vec::new() }).unwrap();
+        for answers in answers {
+            assert_eq!(answers.all().await, [Err(EncodeError::Gone)]);
+        }
+        let mut late = queue.open(1, None).unwrap();
+        late.push(vec![(TextKey([9; 16]), tokens)]);
+        assert_eq!(late.answers().all().await, [Err(EncodeError::Gone)]);
+        workers.stop();
+        assert!(workers.liveness().dead().is_some());
     }
 }

@@ -19,6 +19,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::telemetry;
+
 /// EX_USAGE of sysexits.h: what was given is not fit to start with.
 const EXIT_REFUSED: u8 = 64;
 
@@ -60,8 +62,11 @@ pub fn run(cli: Cli) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { message, code }) => {
-            say(&mut std::io::stderr(), &format!("micro-reward: {message}"));
+        Err(Failure { message, code, is_logged }) => {
+            match is_logged {
+                true => telemetry::refused(code, &message),
+                false => say(&mut std::io::stderr(), &format!("micro-reward: {message}")),
+            }
             ExitCode::from(code)
         }
     }
@@ -72,15 +77,17 @@ pub fn run(cli: Cli) -> ExitCode {
 struct Failure {
     message: String,
     code: u8,
+    /// Whether standard error is a log in JSON, which whoever collects it has to be able to read to its last line.
+    is_logged: bool,
 }
 
 impl Failure {
     fn refused(error: impl std::fmt::Display) -> Self {
-        Self { message: error.to_string(), code: EXIT_REFUSED }
+        Self { message: error.to_string(), code: EXIT_REFUSED, is_logged: false }
     }
 
     fn failed(error: impl std::fmt::Display) -> Self {
-        Self { message: error.to_string(), code: 1 }
+        Self { message: error.to_string(), code: 1, is_logged: false }
     }
 }
 

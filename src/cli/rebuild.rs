@@ -14,10 +14,10 @@ use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
     Change, ChangeKind, Embedded, EventKey, EventLog, LedgerEvent, MergeStep, OpenError, Outcome, Receipts,
-    RouterStore, Survey, UserKey, Withdrawal, Withdrawn,
+    RouterStore, Survey, UserKey, UserKeys, Withdrawal, Withdrawn,
 };
+use crate::types::SystemClock;
 use crate::types::config::{Config, Layers, environment};
-use crate::types::{ErrorKind, SystemClock};
 
 /// Changes that are judged and made at once, unless their texts have this many bytes before.
 const CHUNK: usize = 256;
@@ -52,6 +52,8 @@ struct Done {
     n_refused: u64,
     /// Users with evidence of other heads that came without events.
     imported: HashSet<UserKey>,
+    /// Users with evidence that came without events, of a directory in which only events tell who they are.
+    unnamed: HashSet<UserKey>,
     n_users: usize,
     /// Users of whom older events counted than are still there.
     n_incomplete: usize,
@@ -82,14 +84,13 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         ..config
     };
     let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
-    let model = parts::load(&config, &config.model.bundle, &cache).map_err(Failure::refused)?;
+    let model = parts::load(&config, &config.model.bundle, &cache, None).map_err(Failure::refused)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     let workers = model.workers.clone();
     let done = runtime.block_on(rebuild(&config, model, (&log, &survey), &dir));
     workers.stop();
     let done = done?;
-    EventLog::open(&dir).and_then(|log| log.date()).map_err(Failure::failed)?;
     std::fs::rename(&dir, &args.to).map_err(|error| super::files::at(&args.to, &error))?;
     report(&done, args);
     Ok(())
@@ -121,9 +122,12 @@ async fn rebuild(
     let mut into = parts::embedded(config, &model);
     (into.dir, into.is_sync) = (dir.to_owned(), false);
     (into.max_users, into.rules.max_events) = (usize::MAX, usize::MAX);
+    let is_keyed = log.hand_on_secret(dir).map_err(Failure::failed)?;
     let keeps_imports = survey.heads == Some(into.heads);
     let store = Embedded::open(into, Arc::new(SystemClock)).map_err(Failure::failed)?;
     let store: Arc<dyn RouterStore> = Arc::new(store);
+    let names = if is_keyed { None } else { Some(names(log, &store.keys())?) };
+    let named = |user: UserKey| names.as_ref().map_or(Some(user), |names| names.get(&user).copied());
     let settings = parts::settings(config, &model);
     let service = Service::new(model, store.clone(), Receipts::off(), Arc::new(SystemClock), settings);
 
@@ -134,6 +138,18 @@ async fn rebuild(
     let mut departed = HashSet::new();
     for logged in log.unerased().map_err(Failure::refused)? {
         let mut change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
+        // Who is named nowhere can't be given the key that the new directory knows people by.
+        let Some(user) = named(change.user) else {
+            if let ChangeKind::Import(_) = &change.kind {
+                done.unnamed.insert(change.user);
+            }
+            continue;
+        };
+        change.user = user;
+        if let ChangeKind::Merge(step) = &mut change.kind {
+            // An id that is named nowhere keeps its old key: nobody is known by it, and what it gave an account stays there.
+            step.others().into_iter().for_each(|other| *other = named(*other).unwrap_or(*other));
+        }
         match &mut change.kind {
             ChangeKind::Add(event) => match &event.heard {
                 Some(heard) => {
@@ -143,7 +159,8 @@ async fn rebuild(
                 }
                 None => {
                     done.n_without_texts += 1;
-                    continue;
+                    let Some(takes_back) = change.taking_back() else { continue };
+                    change = takes_back;
                 }
             },
             ChangeKind::Import(_) if !keeps_imports => {
@@ -188,6 +205,10 @@ async fn rebuild(
     make(&service, changes, survey, &mut done).await?;
     bar.finish();
     for (&user, &n) in &survey.n_events {
+        let Some(user) = named(user) else {
+            done.n_incomplete += 1;
+            continue;
+        };
         let row = store.get(user, 0).await.map_err(Failure::failed)?.row;
         let is_short = row.map_or(0, |row| row.ledgers.n_events()) < n;
         done.n_incomplete += usize::from(is_short || done.imported.contains(&user));
@@ -200,25 +221,43 @@ async fn rebuild(
     }
 }
 
-/// Makes changes together; if a text among them can't be tokenised, one by one.
+/// How the users of a directory without a secret are known in one with these keys, as far as events name them.
+fn names(log: &EventLog, keys: &UserKeys) -> Result<HashMap<UserKey, UserKey>, Failure> {
+    let mut names = HashMap::new();
+    for logged in log.unerased().map_err(Failure::refused)? {
+        let change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
+        match change.kind {
+            ChangeKind::Add(LedgerEvent { heard: Some(heard), .. }) => {
+                names.entry(change.user).or_insert_with(|| keys.of(&heard.user));
+            }
+            ChangeKind::Merge(MergeStep::Depart(departure)) => {
+                names.entry(departure.into).or_insert_with(|| keys.of(&departure.account));
+            }
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
+/// Makes changes together, and counts what became of the feedback among them.
 async fn make(
     service: &Service,
     mut changes: Vec<Change>,
     survey: &Survey,
     done: &mut Done,
 ) -> Result<(), Failure> {
-    match service.relearn(&mut changes).await {
-        Ok(outcomes) => {
-            changes.iter().zip(outcomes).for_each(|(change, outcome)| done.count(change, outcome, survey));
-            return Ok(());
-        }
-        Err(error) if error.kind() == ErrorKind::Invalid => {}
-        Err(error) => return Err(Failure::failed(with_source(&error))),
-    }
-    for mut change in changes {
-        match service.relearn(std::slice::from_mut(&mut change)).await {
-            Ok(outcomes) => outcomes.into_iter().for_each(|outcome| done.count(&change, outcome, survey)),
-            Err(error) if error.kind() == ErrorKind::Invalid => done.n_untokenizable += 1,
+    let outcomes =
+        service.relearn(&mut changes).await.map_err(|error| Failure::failed(with_source(&error)))?;
+    for (change, outcome) in changes.iter().zip(outcomes) {
+        match outcome {
+            Ok(outcome) => done.count(change, outcome, survey),
+            Err(error) if error.code() == "untokenizable_text" => {
+                done.n_untokenizable += 1;
+                // It takes back what it replaces all the same.
+                if let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &change.kind {
+                    done.forget(change.user, *replaced);
+                }
+            }
             Err(error) => return Err(Failure::failed(with_source(&error))),
         }
     }
@@ -247,20 +286,27 @@ impl Done {
 
     fn count(&mut self, change: &Change, outcome: Outcome, survey: &Survey) {
         match (&change.kind, outcome) {
-            (ChangeKind::Add(LedgerEvent { key, at_ms, context, increment, .. }), Outcome::Applied(_)) => {
+            (ChangeKind::Add(event), Outcome::Applied(_) | Outcome::Replaced(_)) => {
                 self.n_events += 1;
-                if survey.withdrawn.contains(key) {
-                    let event = Withdrawn { at_ms: *at_ms, context: *context, increment: increment.clone() };
-                    self.added.entry((change.user, *key)).or_default().push(event);
+                if let (Some(replaced), Outcome::Replaced(_)) = (event.replaces, outcome) {
+                    self.forget(change.user, replaced);
+                }
+                if survey.withdrawn.contains(&event.key) {
+                    let LedgerEvent { at_ms, context, increment, .. } = event.clone();
+                    let added = Withdrawn { at_ms, context, increment };
+                    self.added.entry((change.user, event.key)).or_default().push(added);
                 }
             }
             (ChangeKind::Add(_), _) => self.n_refused += 1,
             // The row still knew the last of them.
-            (ChangeKind::Retract(key), Outcome::Applied(_)) => {
-                self.added.get_mut(&(change.user, *key)).and_then(Vec::pop);
-            }
+            (ChangeKind::Retract(key), Outcome::Applied(_)) => self.forget(change.user, *key),
             _ => {}
         }
+    }
+
+    /// The row has taken back the last event with this key by itself.
+    fn forget(&mut self, user: UserKey, key: EventKey) {
+        _ = self.added.get_mut(&(user, key)).and_then(Vec::pop);
     }
 }
 
@@ -278,6 +324,10 @@ fn report(done: &Done, args: &Args) {
         (done.n_untokenizable, "events have a text that the tokeniser makes nothing of, and do not count"),
         (done.n_refused, "events are not taken by `[feedback]`, and do not count"),
         (done.imported.len() as u64, "users have imported evidence of other heads, which does not count"),
+        (
+            done.unnamed.len() as u64,
+            "users have imported evidence and no event that names them; it does not count",
+        ),
         (done.n_incomplete as u64, "users have said more than the events that are still kept"),
     ];
     for (n, what) in left_out.into_iter().filter(|(n, _)| *n > 0) {

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::shutdown;
 use crate::telemetry;
 use crate::types::SystemClock;
-use crate::types::config::{Config, Layers, Problems, environment};
+use crate::types::config::{Config, Layers, environment};
 
 /// Flags win over the environment, which wins over the file.
 #[derive(Debug, ClapArgs)]
@@ -37,24 +37,30 @@ pub(super) struct Args {
 }
 
 impl Args {
-    fn into_config(self) -> Result<Config, Problems> {
+    fn into_layers(self) -> Layers {
         let layers = match &self.config {
             Some(path) => Layers::defaults().file(path),
             None => Layers::defaults(),
         };
-        let layers = layers
+        layers
             .environment(environment())
             .flag("--bundle", "model.bundle", self.bundle)
             .flag("--listen", "server.listen", self.listen)
             .flag("--admin-listen", "server.admin_listen", self.admin_listen)
             .flag("--state", "state.engine", self.state)
-            .flag("--data-dir", "state.data_dir", self.data_dir);
-        Config::new(layers)
+            .flag("--data-dir", "state.data_dir", self.data_dir)
     }
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let config = args.into_config().map_err(Failure::refused)?;
+    let layers = args.into_layers();
+    // A faulty config still says how the log is to look, unless this is its fault.
+    let is_logged = layers.want_json_log();
+    serve(layers).map_err(|failure| Failure { is_logged, ..failure })
+}
+
+fn serve(layers: Layers) -> Result<(), Failure> {
+    let config = Config::new(layers).map_err(Failure::refused)?;
     telemetry::start(&config.log);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;

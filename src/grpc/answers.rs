@@ -149,7 +149,7 @@ impl From<&Error> for pb::Error {
             code: error.code().to_owned(),
             detail: error.detail().to_owned(),
             field: error.field().map(str::to_owned),
-            retryable: error.kind().is_retryable(),
+            retryable: error.is_retryable(),
         }
     }
 }

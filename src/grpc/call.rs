@@ -15,6 +15,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use tonic::Status;
 
+use super::held;
 use super::status::{foreign, gone, known, status};
 use super::{Stopped, is_grpc, stop};
 use crate::types::{Error, ErrorKind, until};
@@ -52,8 +53,8 @@ pub(super) async fn limit(State(limits): State<Limits>, request: Request, next: 
     let mut end = end(deadline, limits.stopped);
     let work = async move {
         match deadline {
-            Some((at, _)) => until(at, next.run(request)).await,
-            None => next.run(request).await,
+            Some((at, _)) => until(at, next.run(held::count(request))).await,
+            None => next.run(held::count(request)).await,
         }
     };
     tokio::select! {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::pb;
 use super::requests::{event_id, messages, refused, unknown, user_id};
-use crate::types::{Ack, AckStatus, Error, Event, EventKind};
+use crate::types::{Ack, AckStatus, Error, Event, EventId, EventKind};
 
 impl TryFrom<pb::Event> for Event {
     type Error = Error;
@@ -31,6 +31,9 @@ impl TryFrom<pb::Event> for Event {
             edited: event.edited,
             at: event.at.map(timestamp).transpose()?,
             context: event.context,
+            replaces: event.replaces.map(replaces).transpose()?,
+            comment: event.comment,
+            metadata: Some(event.metadata.into_iter().collect()),
         })
     }
 }
@@ -43,6 +46,8 @@ impl From<Ack> for pb::FeedbackResponse {
             AckStatus::Queued => pb::AckStatus::Queued,
             AckStatus::Late => pb::AckStatus::Late,
             AckStatus::Rejected => pb::AckStatus::Rejected,
+            AckStatus::Retracted => pb::AckStatus::Retracted,
+            AckStatus::Conflict => pb::AckStatus::Conflict,
         };
         Self {
             event_id: ack.event_id,
@@ -51,8 +56,15 @@ impl From<Ack> for pb::FeedbackResponse {
             detail: ack.detail,
             retryable: ack.retryable,
             version: ack.version,
+            retry_after_ms: ack.retry_after_ms,
+            replaced: ack.replaced,
+            content: ack.content.map(String::from),
         }
     }
+}
+
+fn replaces(found: String) -> Result<EventId, Error> {
+    EventId::try_from(found).map_err(|error| refused("replaces", error.to_string()))
 }
 
 fn kind(found: i32) -> Result<EventKind, Error> {

@@ -5,6 +5,7 @@
 mod answers;
 mod call;
 mod events;
+mod held;
 mod ledgers;
 mod requests;
 mod standard;

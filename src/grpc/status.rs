@@ -8,7 +8,7 @@ use axum::response::Response;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::types::{Error, ErrorKind};
+use crate::types::{Error, ErrorKind, NO_ROOM};
 
 /// The `domain` of every ErrorInfo.
 const DOMAIN: &str = "micro-reward";
@@ -84,6 +84,10 @@ pub(super) fn foreign(status: &Status) -> Option<Error> {
         Code::OutOfRange | Code::ResourceExhausted => {
             let detail = "found a message larger than `server.max_body_bytes`";
             return Some(Error::new(ErrorKind::TooLarge, detail).with_source(status.clone()));
+        }
+        // What a body says when there is no room for its next message.
+        Code::Unavailable if status.get_error_details().error_info()?.reason == NO_ROOM => {
+            (ErrorKind::Overloaded, NO_ROOM)
         }
         Code::Unimplemented => (ErrorKind::MethodNotAllowed, "no_route"),
         // It answers so to bytes that are no such message; it encodes ours without fail.

@@ -14,7 +14,7 @@ use super::pb::{self, score_stream_response::Result as Outcome};
 use super::requests::required;
 use super::status::{foreign, gone, status};
 use super::{Stopped, stop};
-use crate::service::{Live, Read, Service, rejected};
+use crate::service::{Live, Read, Service, Settled, rejected};
 use crate::types::{Error, ErrorKind, ScoreAnswer};
 
 /// Messages of one stream that are worked on at once: enough to fill batches, few enough to bound memory.
@@ -68,10 +68,8 @@ pub(super) fn acks(
                     Err(status) => end = Some(Err(status)),
                 }
             }
-            let acks = service.settle(events).await.unwrap_or_else(|unsettled| {
-                unsettled.error.log();
-                unsettled.acks
-            });
+            let Settled { acks, failures } = service.settle(events).await;
+            failures.iter().for_each(Error::log);
             stream::iter(acks.into_iter().map(|ack| Ok(ack.into())).chain(end))
         }
     };
@@ -79,9 +77,9 @@ pub(super) fn acks(
 }
 
 fn read(event: Option<pb::Event>) -> Read {
-    let event = required(event, "event").map_err(|error| rejected(None, &error))?;
+    let event = required(event, "event").map_err(|error| Box::new(rejected(None, &error)))?;
     let event_id = event.event_id.clone();
-    event.try_into().map_err(|error| rejected(Some(event_id), &error))
+    event.try_into().map_err(|error| Box::new(rejected(Some(event_id), &error)))
 }
 
 /// What the caller sends, and at last, unless the caller has ended the stream, why it ends.

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 
 use super::query::Query;
 use crate::service::Service;
-use crate::types::{Error, Export, ExportRow, ExportShape};
+use crate::types::{Error, Export, ExportRow, ExportShape, TIME_FORMS, time_of};
 
 /// The events as JSON lines. A journal that turns out to be damaged breaks the body off: a file is never silently short.
 ///
@@ -44,8 +44,8 @@ fn parse(query: Option<&str>) -> Result<Export, Error> {
         return Err(unknown("format", &found, "jsonl"));
     }
     let mut time = |name: &'static str| -> Result<Option<Timestamp>, Error> {
-        let expected = "a time such as 2026-01-31T12:00:00Z, percent-encoded";
-        let parse = |text: String| text.parse::<Timestamp>().map_err(|_| unknown(name, &text, expected));
+        let expected = format!("{TIME_FORMS}, percent-encoded");
+        let parse = |text: String| time_of(&text).ok_or_else(|| unknown(name, &text, &expected));
         query.take(name).map(parse).transpose()
     };
     let (since, until) = (time("since")?, time("until")?);

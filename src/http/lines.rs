@@ -5,7 +5,10 @@ use std::io;
 use bytes::BytesMut;
 use tokio_util::codec::Decoder;
 
-use crate::types::{Error, ErrorKind};
+use crate::types::{Error, ErrorKind, Held, json};
+
+/// The beginning of a line that is no longer than this does not count as held: every stream has such a one.
+const FREE_BYTES: usize = 64 << 10;
 
 /// Splits at `\n`; a line that is too long is reported once and skipped to its end.
 #[derive(Debug)]
@@ -14,14 +17,19 @@ pub(super) struct Lines {
     /// Bytes of the buffer that are known to hold no line end.
     n_scanned: usize,
     is_skipping: bool,
+    is_first: bool,
+    /// What is kept of a long line; of one that was handed out, until the next is asked for.
+    held: Held,
 }
 
 impl Lines {
-    pub(super) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, n_scanned: 0, is_skipping: false }
+    pub(super) fn new(max_bytes: usize, held: Held) -> Self {
+        Self { max_bytes, n_scanned: 0, is_skipping: false, is_first: true, held }
     }
 
-    fn line(&self, bytes: &[u8]) -> Result<String, Error> {
+    fn line(&mut self, bytes: &[u8]) -> Result<String, Error> {
+        let is_first = std::mem::replace(&mut self.is_first, false);
+        let bytes = if is_first { json::without_mark(bytes) } else { bytes };
         if bytes.len() > self.max_bytes {
             return Err(self.too_long());
         }
@@ -30,6 +38,15 @@ impl Lines {
             Error::new(ErrorKind::Invalid, format!("the line is not UTF-8: {error}"))
                 .with_code("malformed_json")
         })
+    }
+
+    /// Whether the beginning of a line may grow on.
+    fn check(&mut self, n_bytes: usize) -> Result<(), Error> {
+        match n_bytes {
+            n if n > self.max_bytes => Err(self.too_long()),
+            0..=FREE_BYTES => Ok(()),
+            n => self.held.resize(n),
+        }
     }
 
     fn too_long(&self) -> Error {
@@ -42,6 +59,7 @@ impl Decoder for Lines {
     type Error = io::Error;
 
     fn decode(&mut self, buffer: &mut BytesMut) -> io::Result<Option<Self::Item>> {
+        self.held.shrink_to(if buffer.len() > FREE_BYTES { buffer.len() } else { 0 });
         while let Some(end) = buffer[self.n_scanned..].iter().position(|&byte| byte == b'\n') {
             let line = buffer.split_to(self.n_scanned + end + 1);
             self.n_scanned = 0;
@@ -50,13 +68,14 @@ impl Decoder for Lines {
             }
         }
         self.n_scanned = buffer.len();
-        if self.is_skipping || buffer.len() > self.max_bytes {
+        let refused = if self.is_skipping { None } else { self.check(buffer.len()).err() };
+        self.is_skipping |= refused.is_some();
+        if self.is_skipping {
             buffer.clear();
             self.n_scanned = 0;
-            let was_skipping = std::mem::replace(&mut self.is_skipping, true);
-            return Ok((!was_skipping).then(|| Err(self.too_long())));
+            self.held.shrink_to(0);
         }
-        Ok(None)
+        Ok(refused.map(Err))
     }
 
     fn decode_eof(&mut self, buffer: &mut BytesMut) -> io::Result<Option<Self::Item>> {
@@ -72,11 +91,20 @@ impl Decoder for Lines {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
+    use crate::types::Bodies;
+
+    fn bodies(max_held: usize) -> Bodies {
+        let max_held = NonZeroUsize::new(max_held).unwrap();
+        Bodies::new(max_held, max_held)
+    }
 
     /// The lines of a body that comes in these pieces; none for a line that can't be read.
     fn lines(pieces: &[&[u8]]) -> Vec<Option<String>> {
-        let (mut decoder, mut buffer, mut found) = (Lines::new(5), BytesMut::new(), Vec::new());
+        let mut decoder = Lines::new(5, bodies(1).hold());
+        let (mut buffer, mut found) = (BytesMut::new(), Vec::new());
         for piece in pieces {
             buffer.extend_from_slice(piece);
             while let Some(line) = decoder.decode(&mut buffer).unwrap() {
@@ -98,6 +126,37 @@ mod tests {
         let expected = [text("ab"), text(""), text("c\r"), text("d")];
         assert_eq!(lines(&[b"ab\n\nc\r\nd"]), expected);
         assert_eq!(lines(&[b"a", b"b\n", b"\nc\r", b"\n", b"d"]), expected);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_line() {
+        assert_eq!(lines(&[b"\xef\xbb", b"\xbfab\nc"]), [text("ab"), text("c")]);
+        assert_eq!(lines(&[b"\xef\xbb\xbf\n\xef\xbb\xbfa"]), [text(""), text("\u{feff}a")]);
+    }
+
+    #[test]
+    fn a_long_line_counts_as_held_until_the_next_is_asked_for() {
+        let bodies = bodies(3 * FREE_BYTES);
+        let (mut decoder, mut buffer) = (Lines::new(4 * FREE_BYTES, bodies.hold()), BytesMut::new());
+        let mut feed = |n: usize, end: &[u8]| {
+            buffer.extend_from_slice(&vec![b'x'; n]);
+            buffer.extend_from_slice(end);
+            decoder.decode(&mut buffer).unwrap()
+        };
+        assert!(feed(FREE_BYTES, b"").is_none());
+        assert_eq!(bodies.n_held(), 0);
+        assert!(feed(FREE_BYTES, b"").is_none());
+        assert_eq!(bodies.n_held(), 2 * FREE_BYTES);
+        assert_eq!(feed(0, b"\n").unwrap().unwrap().len(), 2 * FREE_BYTES);
+        assert_eq!(bodies.n_held(), 2 * FREE_BYTES, "it is being worked on");
+        assert!(feed(1, b"").is_none());
+        assert_eq!(bodies.n_held(), 0);
+        let mut other = bodies.hold();
+        other.resize(2 * FREE_BYTES).unwrap();
+        let error = feed(2 * FREE_BYTES, b"").unwrap().unwrap_err();
+        assert_eq!((error.code(), bodies.n_held()), ("too_many_bytes", 2 * FREE_BYTES));
+        assert!(feed(2 * FREE_BYTES, b"").is_none(), "told once");
+        assert_eq!(feed(0, b"\na\n").unwrap().unwrap(), "a");
     }
 
     #[test]

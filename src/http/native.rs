@@ -76,10 +76,8 @@ pub(super) async fn user(State(service): Shared, id: PathId, RawQuery(query): Ra
 pub(super) async fn import(
     State(service): Shared,
     id: PathId,
-    RawQuery(query): RawQuery,
     Json(import): Json<UserImport>,
 ) -> Verb<UserView> {
-    Query::parse(query.as_deref(), &[])?;
     Ok(Answer(service.import(&user_id(id)?, import.ledger).await?))
 }
 
@@ -118,8 +116,7 @@ pub(super) async fn retract(
 /// With the ids that were merged into the user; such an id alone is forgotten without what counts for its account. Takes no
 /// parameter: who would erase one context alone must not lose all of them.
 #[utoipa::path(delete, path = "/users/{id}", params(("id" = String, Path)), responses((status = 200, body = Erased)))]
-pub(super) async fn erase(State(service): Shared, id: PathId, RawQuery(query): RawQuery) -> Verb<Erased> {
-    Query::parse(query.as_deref(), &[])?;
+pub(super) async fn erase(State(service): Shared, id: PathId) -> Verb<Erased> {
     Ok(Answer(service.erase(&user_id(id)?).await?))
 }
 

@@ -1,18 +1,30 @@
 //! Reading query strings with errors that name the parameter, as bodies are read.
 
+use axum::extract::{RawQuery, Request};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use percent_encoding::percent_decode_str;
 
-use crate::types::{Error, UserId};
+use super::problem::Problem;
+use crate::types::{Error, ErrorKind, UserId, json};
+
+/// Around a route that takes no parameters: one that is given would be ignored, and its sender believe that it counts.
+pub async fn no_query(RawQuery(query): RawQuery, request: Request, next: Next) -> Response {
+    match Query::parse(query.as_deref(), &[]) {
+        Ok(_) => next.run(request).await,
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
 
 /// The parameters of a query string, each at most once.
-pub(super) struct Query(Vec<(String, String)>);
+pub struct Query(Vec<(String, String)>);
 
 impl Query {
     /// Reads `name=value&...`, percent-encoded, `+` for a space.
     ///
     /// # Errors
     /// For a parameter that is not among `known`, is given twice, or is not UTF-8.
-    pub(super) fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Error> {
+    pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Error> {
         let mut found: Vec<(String, String)> = Vec::new();
         for part in text.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
@@ -20,6 +32,7 @@ impl Query {
             if !known.contains(&name.as_str()) {
                 let expected =
                     if known.is_empty() { "none".to_owned() } else { format!("one of {}", known.join(", ")) };
+                let name = json::shorten(&name);
                 return Err(refused(&name, format!("unknown parameter `{name}`, expected {expected}")));
             }
             if found.iter().any(|(earlier, _)| *earlier == name) {
@@ -32,7 +45,7 @@ impl Query {
     }
 
     /// Whether a parameter is given.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|(found, _)| found == name)
     }
 
@@ -58,7 +71,8 @@ fn decode(text: &str) -> Option<String> {
 }
 
 fn refused(name: &str, detail: String) -> Error {
-    Error::invalid_field(name, detail).with_code("invalid_field")
+    let error = Error::new(ErrorKind::Invalid, detail).with_code("invalid_field");
+    if name.is_empty() { error } else { error.with_field(name) }
 }
 
 #[cfg(test)]

@@ -1,24 +1,26 @@
 //! Feedback as lines: acks leave while events are still coming.
 //!
-//! Bounded: a stream holds one batch of lines, and reads no further while their acks can't leave or the store is
+//! Bounded: a stream holds one batch of lines and the acks that [`ahead`] lets wait, and reads no further while the store is
 //! slow, so that the connection itself slows the sender. Nothing is dropped, and events are applied in their order.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::{Body, BodyDataStream};
+use axum::body::Body;
 use bytes::Bytes;
 use futures::future::FutureExt;
-use futures::stream::MapErr;
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
 
+use super::ahead::{self, Progress, Sender};
 use super::feedback;
+use super::inflate::corruption;
 use super::lines::Lines;
-use crate::service::{Live, Read, Service, rejected};
-use crate::types::Error;
+use crate::service::{Live, Read, Service, Settled, rejected};
+use crate::types::{Ack, Error, ErrorKind, Held};
 
 /// Lines that are settled together: one fsync for all of them.
 const LINES_AT_ONCE: usize = 2048;
@@ -29,30 +31,47 @@ const BATCH_BYTES: usize = 1 << 20;
 /// The longest line: three texts of a MiB in the worst escaping fit.
 const MAX_LINE_BYTES: usize = 24 << 20;
 
-/// A stream that sends nothing for this long is ended, so that silent ones do not use up the permits.
-const MAX_SILENCE: Duration = Duration::from_secs(300);
+type Source = FramedRead<StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>, Lines>;
 
-type Source =
-    FramedRead<StreamReader<MapErr<BodyDataStream, fn(axum::Error) -> std::io::Error>, Bytes>, Lines>;
-
-/// Ack lines in the order of the event lines. Batches are requests of their own: an open stream does not hold on to a bundle
-/// that was replaced.
-pub(super) fn acks(live: Live, body: Body) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let to_io: fn(axum::Error) -> std::io::Error = std::io::Error::other;
-    let reader = StreamReader::new(body.into_data_stream().map_err(to_io));
-    let source = FramedRead::with_capacity(reader, Lines::new(MAX_LINE_BYTES), 64 << 10);
-    futures::stream::unfold(source, |mut source| async move { Some((batch(&mut source).await?, source)) })
-        .then(move |batch| ack_lines(live.now(), batch))
-        .map(Ok)
+/// Ack lines in the order of the event lines, and at last, if the stream stalled, one that says so. Batches are requests
+/// of their own: an open stream does not hold on to a bundle that was replaced.
+pub(super) fn acks(live: Live, body: Body, held: Held) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let progress = Progress::new();
+    let came = progress.clone();
+    let body = body.into_data_stream().inspect_ok(move |_| came.made()).map_err(io::Error::other);
+    let lines = Lines::new(MAX_LINE_BYTES, held);
+    let source = FramedRead::with_capacity(StreamReader::new(body.boxed()), lines, 64 << 10);
+    ahead::acks(progress.clone(), move |acks| settle(live, source, acks, progress))
 }
 
-/// The next line and what has arrived after it; none when the body ends, breaks, or is silent for too long.
+async fn settle(live: Live, mut source: Source, acks: Sender, progress: Progress) {
+    let stalled = loop {
+        match progress.unless_stalled(batch(&mut source)).await {
+            Ok(Some(batch)) => {
+                let lines = ack_lines(live.now(), batch).await;
+                // What settling took was not the caller's time.
+                progress.made();
+                if let Err(stalled) = acks.send(lines).await {
+                    break stalled;
+                }
+            }
+            Ok(None) => return,
+            Err(stalled) => break stalled,
+        }
+    };
+    let error = Error::new(ErrorKind::DeadlineExceeded, stalled.to_string()).with_code("stalled_stream");
+    error.log();
+    // No progress is expected of this one.
+    let _ = acks.send(lines(&[rejected(None, &error)])).await;
+}
+
+/// The next line and what has arrived after it; none when the body ends or breaks.
 async fn batch(source: &mut Source) -> Option<Vec<Read>> {
     let mut batch = Vec::new();
     let mut n_bytes = 0;
     for n_lines in 0..LINES_AT_ONCE {
         let line = if n_lines == 0 {
-            tokio::time::timeout(MAX_SILENCE, next(source)).await.ok()??
+            next(source).await?
         } else {
             match next(source).now_or_never() {
                 Some(Some(line)) => line,
@@ -61,7 +80,10 @@ async fn batch(source: &mut Source) -> Option<Vec<Read>> {
             }
         };
         n_bytes += line.as_ref().map_or(0, String::len);
-        batch.push(line.map_err(|error| rejected(None, &error)).and_then(|line| feedback::read(&line, "")));
+        batch.push(match line {
+            Ok(line) => feedback::line(line).await,
+            Err(error) => Err(Box::new(rejected(None, &error))),
+        });
         if n_bytes >= BATCH_BYTES {
             break;
         }
@@ -69,10 +91,13 @@ async fn batch(source: &mut Source) -> Option<Vec<Read>> {
     Some(batch)
 }
 
-/// The next line that is not blank. A connection that broke has nobody to ack to.
+/// The next line that is not blank; at last, what is wrong with the body's gzip. A connection that broke has nobody to ack to.
 async fn next(source: &mut Source) -> Option<Result<String, Error>> {
     loop {
-        let line = source.next().await?.ok()?;
+        let line = match source.next().await? {
+            Ok(line) => line,
+            Err(error) => return corruption(&error).map(Err),
+        };
         if line.as_ref().map_or(true, |line| !line.trim().is_empty()) {
             return Some(line);
         }
@@ -80,14 +105,16 @@ async fn next(source: &mut Source) -> Option<Result<String, Error>> {
 }
 
 async fn ack_lines(service: Arc<Service>, batch: Vec<Read>) -> Bytes {
-    let acks = service.settle(batch).await.unwrap_or_else(|unsettled| {
-        unsettled.error.log();
-        unsettled.acks
-    });
+    let Settled { acks, failures } = service.settle(batch).await;
+    failures.iter().for_each(Error::log);
+    lines(&acks)
+}
+
+fn lines(acks: &[Ack]) -> Bytes {
     let mut lines = Vec::new();
     for ack in acks {
         // A struct of texts and numbers always serialises.
-        lines.extend(serde_json::to_vec(&ack).unwrap_or_default());
+        lines.extend(serde_json::to_vec(ack).unwrap_or_default());
         lines.push(b'\n');
     }
     lines.into()

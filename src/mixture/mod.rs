@@ -14,6 +14,9 @@ mod objective;
 mod scores;
 mod weights;
 
+/// K is not above. A row remembers each event's increment within 64 KiB, and is read as a whole for every score.
+pub const MAX_HEADS: usize = 1024;
+
 pub use contexts::contextual;
 pub use decay::Decay;
 pub use evidence::{Increment, log_sigmoid, pair, ranking, rating, sigmoid, thumb, tie};

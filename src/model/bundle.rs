@@ -114,6 +114,12 @@ impl Bundle {
         &self.manifest
     }
 
+    /// 16 hex digits that change with any change of an embedding.
+    #[must_use]
+    pub fn encoder_revision(&self) -> String {
+        encoder_fingerprint(&self.manifest.encoder)
+    }
+
     /// How many heads: K.
     #[must_use]
     pub fn n_heads(&self) -> usize {

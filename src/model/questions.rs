@@ -6,6 +6,8 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::types::json;
+
 /// More questions than anybody answers; the server goes through all of them for every answer.
 const MAX_QUESTIONS: usize = 64;
 
@@ -64,14 +66,15 @@ pub(super) fn read(text: &str) -> (Vec<(usize, Question)>, Vec<LineProblem>) {
     let (mut questions, mut problems) = (Vec::<(usize, Question)>::new(), Vec::new());
     // The line that had an id, or a question, first.
     let (mut ids, mut asked) = (HashMap::new(), HashMap::new());
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let mut n_lines = 0;
-    for (line, json) in lines {
+    for (line, text) in lines {
         n_lines += 1;
-        let question = match parse(json) {
+        let question: Question = match json::read(text.as_bytes()) {
             Ok(question) => question,
-            Err(problem) => {
-                problems.push((line, problem));
+            Err(fault) => {
+                problems.push((line, fault.to_string()));
                 continue;
             }
         };
@@ -95,12 +98,4 @@ pub(super) fn read(text: &str) -> (Vec<(usize, Question)>, Vec<LineProblem>) {
         problems.push((0, format!("found {n_lines} questions, expected 1 to {MAX_QUESTIONS}")));
     }
     (questions, problems)
-}
-
-fn parse(json: &str) -> Result<Question, String> {
-    // serde would take an array as the object's fields in their order of declaration.
-    if !json.trim_start().starts_with('{') {
-        return Err("found no object, expected one of id, prompt, a and b".to_owned());
-    }
-    serde_json::from_str(json).map_err(|error| error.to_string())
 }

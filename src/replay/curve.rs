@@ -53,8 +53,8 @@ pub struct Point {
     pub accuracy: Estimate,
     /// In nats; a coin has ln 2.
     pub log_loss: Estimate,
-    /// Accuracy minus that of the single head on the same choices.
-    pub over_single: Estimate,
+    /// Accuracy minus that of the single head on the same choices, where there is one.
+    pub over_single: Option<Estimate>,
 }
 
 /// What one curve is drawn of.
@@ -68,12 +68,13 @@ struct Line {
 /// choices that were left in them.
 type Sums = Vec<Vec<[f64; 5]>>;
 
-/// Replays everybody under every rule, and under the ledger for each of `n_groups` groups.
+/// Replays everybody under every rule that could be learned, and under the ledger for each of `n_groups` groups.
 #[must_use]
 pub fn replay(people: &[Person], reference: &Reference, n_groups: usize, setting: &Setting) -> Vec<Curve> {
+    let has_train_pairs = reference.best_head.is_some();
+    let rules = Rule::ALL.into_iter().filter(|rule| has_train_pairs || !rule.needs_train_pairs());
     let groups = (0..n_groups).map(|group| Line { rule: Rule::Bayes, group: Some(group) });
-    let lines: Vec<Line> =
-        Rule::ALL.into_iter().map(|rule| Line { rule, group: None }).chain(groups).collect();
+    let lines: Vec<Line> = rules.map(|rule| Line { rule, group: None }).chain(groups).collect();
     let is_random = setting.order.is_random() || setting.reserve > 0.0;
     let n_seeds = if is_random { setting.n_seeds.max(1) } else { 1 };
     let of_person = |(idx, person): (usize, &Person)| {
@@ -95,7 +96,7 @@ pub fn replay(people: &[Person], reference: &Reference, n_groups: usize, setting
                 pairs: of(4).iter().sum(),
                 accuracy: estimate(&of(0))?,
                 log_loss: estimate(&of(1))?,
-                over_single: estimate(&of(2))?,
+                over_single: estimate(&of(2)).filter(|_| has_train_pairs),
             })
         };
         let points = setting.after.iter().enumerate().filter_map(point).collect();

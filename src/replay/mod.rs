@@ -31,7 +31,7 @@ pub struct Trial {
     pub log_prior: Vec<f64>,
     /// Log length of the chosen response minus that of the rejected one.
     pub longer: f64,
-    /// The log-odds of the choice by a single head.
+    /// The log-odds of the choice by a single head; 0 where there were no train pairs to learn one from.
     pub single: f64,
     /// The key of what the person had in mind.
     pub context: Option<u64>,

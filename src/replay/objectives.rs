@@ -13,6 +13,9 @@ const MIN_SHARE: f64 = 0.1;
 /// The quantile that is shown.
 const Q: f64 = 0.25;
 
+/// Objectives over users, the last ones.
+const N_OVER_USERS: usize = 2;
+
 /// People whose ledgers stand for the population.
 const SAMPLE: usize = 64;
 
@@ -30,7 +33,8 @@ pub struct ObjectiveRow {
 }
 
 /// Every objective on all choices of `people`. `population` and the quantile over users see the full ledgers of up to 64 of
-/// `others`, among whom nobody of `people` should be: without a person, the rest leans to the other side.
+/// `others`, among whom nobody of `people` should be: without a person, the rest leans to the other side. Without `others`,
+/// these two are left out.
 #[must_use]
 pub fn compare_objectives(
     people: &[Person],
@@ -98,5 +102,6 @@ pub fn compare_objectives(
             by_group,
         }
     };
-    names.iter().enumerate().map(row).collect()
+    let n_rows = if others.is_empty() { names.len() - N_OVER_USERS } else { names.len() };
+    names.iter().enumerate().take(n_rows).map(row).collect()
 }

@@ -35,8 +35,8 @@ pub enum Rule {
 pub struct Reference {
     /// The heads' shares of the population, log, shape `[K]`.
     pub log_shares: Vec<f64>,
-    /// The head that is best on all train pairs.
-    pub best_head: usize,
+    /// The head that is best on all train pairs; none without any, and then no rule that was learned from them is asked.
+    pub best_head: Option<usize>,
     /// The head that wins most of the replayed choices of each group.
     pub oracle: Vec<usize>,
     /// The same for all choices, for those without a group.
@@ -132,6 +132,12 @@ impl Rule {
         Self::Oracle,
     ];
 
+    /// Whether it was learned from train pairs.
+    #[must_use]
+    pub const fn needs_train_pairs(self) -> bool {
+        matches!(self, Self::Single | Self::BestHead)
+    }
+
     /// The name in tables.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -156,7 +162,7 @@ impl Rule {
             let chance = match self {
                 Self::Length => return (win(trial.longer), std::f64::consts::LN_2),
                 Self::Single => return (win(trial.single), -log_sigmoid(trial.single)),
-                Self::BestHead => sigmoid(trial.margins[reference.best_head]),
+                Self::BestHead => reference.best_head.map_or(0.5, |head| sigmoid(trial.margins[head])),
                 Self::Oracle => sigmoid(trial.margins[reference.oracle_head(trial)]),
                 Self::Bayes => preference(&seen.posterior(trial), &trial.margins),
                 Self::Static | Self::Paper | Self::HyRe => {

@@ -1,7 +1,9 @@
 //! /elicit: which question tells most about a user, among those of the caller or those of the bundle.
 
 use super::judge::{Item, Judged, JudgedItem, Route};
+use super::named::check_ids;
 use super::route::Ask;
+use super::unread::Paths;
 use super::{Service, context_key};
 use crate::mixture::{mutual_information, preference};
 use crate::types::{
@@ -30,7 +32,10 @@ impl Service {
             items.push(Item { prompt: prompt.into(), responses: vec![a.text.into(), b.text.into()] });
             response_ids.push(vec![a.id, b.id]);
         }
-        let routed = self.route(Ask { user, context, ..Ask::default() }, (items, response_ids)).await?;
+        let at = |item: usize, response: usize| format!("candidates[{item}].{}", ["a", "b"][response]);
+        check_ids(&items, &response_ids, at).await?;
+        let ask = Ask { user, context, paths: Paths::Candidates, ..Ask::default() };
+        let routed = self.route(ask, (items, response_ids)).await?;
         let asked = routed.judged.items.iter().zip(&routed.items).zip(ids).enumerate();
         let mut ranked: Vec<RankedCandidate> = asked
             .map(|(index, ((item, routed_item), id))| {
@@ -94,7 +99,7 @@ impl Service {
             responses: vec![question.a.as_str().into(), question.b.as_str().into()],
         };
         let items = self.bundle.questions().iter().map(item).collect();
-        let judged = self.judge(items, Route::No).await?;
+        let judged = self.judge(items, Route::No, Paths::Questions).await?;
         Ok(judged.items.iter().map(|item| margins(&judged, item)).collect())
     }
 }

@@ -2,6 +2,7 @@
 
 use futures::Stream;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use super::Service;
 use crate::state::{ChangeKind, EventLog, OpenError};
@@ -28,7 +29,7 @@ impl Service {
         let (begun, begins) = oneshot::channel();
         let (sender, mut chunks) = mpsc::channel(CHUNKS);
         // Files are read on a thread that may wait, for them and for who reads the rows.
-        tokio::task::spawn_blocking(move || {
+        let reading = tokio::task::spawn_blocking(move || {
             let ended = read(&log, &export, begun, &sender);
             if let Err(error) = ended {
                 // Nobody may be there to hear it.
@@ -43,8 +44,20 @@ impl Service {
                 chunks.recv().await.unwrap_or_else(missing)?;
             }
         }
-        Ok(futures::stream::poll_fn(move |context| chunks.poll_recv(context)))
+        Ok(Box::pin(whole(chunks, reading)))
     }
+}
+
+/// The chunks, and an error if whoever sends them dies: rows that merely end would look like all there are.
+fn whole(chunks: mpsc::Receiver<Chunk>, reading: JoinHandle<()>) -> impl Stream<Item = Chunk> {
+    futures::stream::unfold((chunks, Some(reading)), async |(mut chunks, mut reading)| {
+        if let Some(chunk) = chunks.recv().await {
+            return Some((chunk, (chunks, reading)));
+        }
+        let died = reading.take()?.await.err()?;
+        let error = Error::new(ErrorKind::Internal, "the export ended early").with_source(died);
+        Some((Err(error), (chunks, None)))
+    })
 }
 
 /// Sends rows until there are no more or nobody reads them.
@@ -97,4 +110,26 @@ fn read(
 fn unreadable(error: &OpenError) -> Error {
     // Whoever exports is the operator, who needs to know which file it is.
     Error::new(ErrorKind::StoreUnavailable, error.to_string()).with_code("unreadable_journal")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_export_whose_reader_dies_ends_with_an_error() {
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let reading = tokio::task::spawn_blocking(move || {
+            let _ = sender.blocking_send(Ok(Vec::new()));
+            panic!("as a defect would");
+        });
+        let all: Vec<Chunk> = whole(chunks, reading).collect().await;
+        assert!(matches!(all[..], [Ok(_), Err(_)]));
+        let (sender, chunks) = mpsc::channel(CHUNKS);
+        let reading = tokio::task::spawn_blocking(move || _ = sender.blocking_send(Ok(Vec::new())));
+        let all: Vec<Chunk> = whole(chunks, reading).collect().await;
+        assert!(matches!(all[..], [Ok(_)]));
+    }
 }

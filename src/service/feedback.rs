@@ -1,13 +1,14 @@
 //! /feedback: from an opinion to an increment of one ledger of its user.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hear::{Hearing, Unheard};
-use super::judge::{Item, Route};
-use super::{Service, context_key, unavailable};
+use super::hear::{Hearing, Unheard, millis};
+use super::judge::{Item, Unjudged};
+use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::{Increment, pair, ranking, rating, thumb, tie};
-use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, UserKey};
+use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, StoreError, UserKey};
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Heard, Opinion, metric};
 
 /// Events looked up without a pause on an async thread, at about 2 us each.
@@ -16,13 +17,47 @@ const EVENTS_AT_ONCE: usize = 256;
 /// Pairs of responses weighed without a pause on an async thread, at about 0.4 us each for ten heads.
 const PAIRS_AT_ONCE: usize = 1000;
 
+/// What is left to say of an event before the store is asked.
+enum Step {
+    /// Nothing.
+    Told(Result<Ack, Error>),
+    /// A retry may come when its receipts are gone: it is none to complain about if its event is remembered, or was said
+    /// before it in this batch.
+    Forgotten { event_id: EventId, user: UserKey, before: Option<Outcome>, error: Box<Error> },
+    /// What the store makes of it.
+    Taken(Arc<Heard>),
+}
+
+/// What the events of a batch have done so far: versions of rows, and the events that they remember.
+#[derive(Default)]
+struct Said(HashMap<UserKey, (u64, HashSet<EventKey>)>);
+
+impl Said {
+    fn note(&mut self, user: UserKey, event: EventKey, outcome: Outcome) {
+        if let Outcome::Applied(version) | Outcome::Replaced(version) | Outcome::Duplicate(version) = outcome
+        {
+            let (latest, events) = self.0.entry(user).or_default();
+            *latest = version;
+            events.insert(event);
+        }
+    }
+
+    /// What a retry of an event is told whose row knew it before the batch, or that was said in it.
+    fn known(&self, user: UserKey, event: EventKey, before: Option<Outcome>) -> Option<Outcome> {
+        let said = self.0.get(&user);
+        let latest = said.map_or(0, |(latest, _)| *latest);
+        match before {
+            Some(Outcome::Duplicate(version)) => Some(Outcome::Duplicate(version.max(latest))),
+            Some(known) => Some(known),
+            None => said.filter(|(_, events)| events.contains(&event)).map(|_| Outcome::Duplicate(latest)),
+        }
+    }
+}
+
 impl Service {
-    /// Applies events in order; one answer per event. An event that can't be taken changes nothing and does not
-    /// hinder the others.
-    ///
-    /// # Errors
-    /// When the encoder or the store can't work now: then no event was applied.
-    pub async fn feedback(&self, events: Vec<Event>) -> Result<Vec<Result<Ack, Error>>, Error> {
+    /// Applies events; one answer per event, the same as if they came one after another. An event that can't be taken,
+    /// be it that the encoder or the store can't work for it now, changes nothing and does not hinder the others.
+    pub async fn feedback(&self, events: Vec<Event>) -> Vec<Result<Ack, Error>> {
         let now_ms = self.now_ms();
         let mut hearings = Vec::with_capacity(events.len());
         for (idx, event) in events.into_iter().enumerate() {
@@ -31,64 +66,94 @@ impl Service {
                 tokio::task::yield_now().await;
             }
         }
-        let events = self.weigh(hearings.iter_mut().flatten().collect()).await?;
-        let heard = hearings.iter().flatten().map(|hearing| UserKey::of(&hearing.heard.user));
-        let change = |(user, event)| Change { user, now_ms, kind: ChangeKind::Add(event) };
-        let changes = heard.zip(events).map(change).collect();
-        let mut outcomes = self.accounts.change(changes).await.map_err(unavailable)?.into_iter();
-        let now_ms = self.now_ms();
-        let mut answers = Vec::with_capacity(hearings.len());
+        let mut weighed = self.weigh(hearings.iter_mut().flatten().collect()).await.into_iter();
+        let mut changes = Vec::with_capacity(hearings.len());
+        let mut steps = Vec::with_capacity(hearings.len());
         for hearing in hearings {
-            answers.push(match hearing {
-                Err(Unheard::Refused(error)) => Err(error),
-                Err(Unheard::Acked(event_id, status)) => Ok(ack(&event_id, status, None)),
-                Err(Unheard::Forgotten { event_id, user, error }) => {
-                    // A retry may come when its receipts are gone; its event is not.
-                    let (row, _) = self.row(Some(&user), 0).await?;
-                    match row.filter(|row| row.remembers(EventKey::of(&event_id))) {
-                        Some(row) => Ok(ack(&event_id, AckStatus::Duplicate, Some(row.version))),
-                        None => Err(*error),
+            steps.push(match hearing {
+                Err(unheard) => self.unheard(unheard, now_ms).await,
+                Ok(Hearing { heard, .. }) => match weighed.next().unwrap_or_else(|| Err(unanswered())) {
+                    Err(error) => Step::Told(Err(error)),
+                    Ok(event) => {
+                        let user = self.keys.of(&heard.user);
+                        changes.push(Change { user, now_ms, kind: ChangeKind::Add(event) });
+                        Step::Taken(heard)
                     }
-                }
-                Ok(Hearing { heard, .. }) => {
-                    let lag = Duration::from_millis(now_ms.saturating_sub(heard.at_ms).max(0).unsigned_abs());
-                    metrics::histogram!(metric::FEEDBACK_LAG_SECONDS).record(lag);
-                    outcomes.next().map_or_else(
-                        || {
-                            Err(Error::new(
-                                ErrorKind::Internal,
-                                "the store answered fewer events than it was given",
-                            ))
-                        },
-                        |outcome| answer(&heard.event_id, outcome),
-                    )
-                }
+                },
             });
         }
-        Ok(answers)
+        let (n_changes, is_any_forgotten) = (changes.len(), steps.iter().any(Step::is_forgotten));
+        let mut outcomes = outcomes(self.accounts.change(changes).await, n_changes).into_iter();
+        let mut said = Said::default();
+        let now_ms = self.now_ms();
+        let told = |step| match step {
+            Step::Told(answer) => answer,
+            Step::Forgotten { event_id, user, before, error } => {
+                match said.known(user, EventKey::of(&event_id), before) {
+                    Some(known) => answer(&event_id, false, known, now_ms),
+                    None => Err(*error),
+                }
+            }
+            Step::Taken(heard) => {
+                let lag = Duration::from_millis(now_ms.saturating_sub(heard.at_ms).max(0).unsigned_abs());
+                metrics::histogram!(metric::FEEDBACK_LAG_SECONDS).record(lag);
+                let outcome = outcomes.next().unwrap_or_else(|| Err(unanswered()))?;
+                if is_any_forgotten {
+                    said.note(self.keys.of(&heard.user), EventKey::of(&heard.event_id), outcome);
+                }
+                answer(&heard.event_id, heard.replaces.is_some(), outcome, now_ms)
+            }
+        };
+        steps.into_iter().map(told).collect()
     }
 
-    /// What each feedback adds to which ledger, in their order. Only texts that were never scored go through the encoder, all at once.
-    pub(super) async fn weigh(&self, hearings: Vec<&mut Hearing>) -> Result<Vec<LedgerEvent>, Error> {
+    async fn unheard(&self, unheard: Unheard, now_ms: i64) -> Step {
+        let (event_id, user, error) = match unheard {
+            Unheard::Refused(error) => return Step::Told(Err(error)),
+            Unheard::Acked(event_id, status) => return Step::Told(Ok(ack(&event_id, status, None))),
+            Unheard::Forgotten { event_id, user, error } => (event_id, user, error),
+        };
+        let since_ms = now_ms.saturating_sub(millis(self.settings.window.max_age));
+        match self.row(Some(&user), 0).await {
+            Ok((row, _)) => {
+                let before = row.and_then(|row| row.known(EventKey::of(&event_id), None, since_ms));
+                Step::Forgotten { event_id, user: self.keys.of(&user), before, error }
+            }
+            Err(error) => Step::Told(Err(error)),
+        }
+    }
+
+    /// What each feedback adds to which ledger, in their order. Only texts that were never scored go through the encoder,
+    /// all at once as far as they fit; what is wrong with them is their feedback's error.
+    pub(super) async fn weigh(&self, hearings: Vec<&mut Hearing>) -> Vec<Result<LedgerEvent, Error>> {
         let items: Vec<Item> = hearings.iter().filter_map(|hearing| hearing.item()).collect();
-        let judged = if items.is_empty() { None } else { Some(self.judge(items.into(), Route::No).await?) };
-        let mut judged_items = judged.iter().flat_map(|judged| &judged.items);
+        let mut judged = self.judge_each(items).await.into_iter();
         let mut events = Vec::with_capacity(hearings.len());
         let mut n_pairs = 0;
-        for Hearing { heard, known } in hearings {
-            let is_new = known.iter().any(Option::is_none);
-            let mut rows = judged_items.by_ref().take(usize::from(is_new)).flat_map(|item| item.rows.clone());
-            let mut of_new = || Some(judged.as_ref()?.rewards.log_odds(rows.next()?));
-            let log_odds = std::mem::take(known).into_iter().map(|known| known.or_else(&mut of_new));
-            let log_odds: Vec<Vec<f64>> = log_odds.map(Option::unwrap_or_default).collect();
-            events.push(self.ledger_event(heard, &log_odds));
+        for hearing in hearings {
+            let is_new = hearing.known.iter().any(Option::is_none);
+            let new = match is_new.then(|| judged.next()).flatten().transpose() {
+                Ok(new) => new.unwrap_or_default(),
+                Err(unjudged) => {
+                    events.push(Err(match unjudged {
+                        Unjudged::Text(part, unread) => unread.error(|| hearing.field(part)),
+                        Unjudged::Other(error) => error,
+                    }));
+                    continue;
+                }
+            };
+            let mut new = new.into_iter();
+            let known = std::mem::take(&mut hearing.known).into_iter();
+            let log_odds = known.map(|known| known.or_else(|| new.next()).unwrap_or_default());
+            let log_odds: Vec<Vec<f64>> = log_odds.collect();
+            events.push(Ok(self.ledger_event(&hearing.heard, &log_odds)));
             n_pairs += 1 + log_odds.len() * log_odds.len() / 2;
             if n_pairs > PAIRS_AT_ONCE {
                 n_pairs = 0;
                 tokio::task::yield_now().await;
             }
         }
-        Ok(events)
+        events
     }
 
     fn ledger_event(&self, heard: &Arc<Heard>, log_odds: &[Vec<f64>]) -> LedgerEvent {
@@ -99,9 +164,32 @@ impl Service {
             context,
             question: self.questions.answered(self.bundle.questions(), heard, context),
             increment: increment(&heard.opinion, log_odds),
+            content: Some(heard.content()),
+            replaces: heard.replaces.as_ref().map(EventKey::of),
             heard: Some(heard.clone()),
         }
     }
+}
+
+impl Step {
+    fn is_forgotten(&self) -> bool {
+        matches!(self, Self::Forgotten { .. })
+    }
+}
+
+/// One per change: what became of it, or why the store can't work now.
+fn outcomes(changed: Result<Vec<Outcome>, StoreError>, n_changes: usize) -> Vec<Result<Outcome, Error>> {
+    match changed.map_err(unavailable) {
+        Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
+        Err(error) => {
+            let others: Vec<Error> = (1..n_changes).map(|_| error.again()).collect();
+            std::iter::once(error).chain(others).map(Err).collect()
+        }
+    }
+}
+
+fn unanswered() -> Error {
+    Error::new(ErrorKind::Internal, "the store answered fewer events than it was given")
 }
 
 fn increment(opinion: &Opinion, log_odds: &[Vec<f64>]) -> Increment {
@@ -115,32 +203,77 @@ fn increment(opinion: &Opinion, log_odds: &[Vec<f64>]) -> Increment {
     }
 }
 
-fn answer(event_id: &EventId, outcome: Outcome) -> Result<Ack, Error> {
+fn answer(event_id: &EventId, replaces: bool, outcome: Outcome, now_ms: i64) -> Result<Ack, Error> {
     match outcome {
-        Outcome::Applied(version) => Ok(ack(event_id, AckStatus::Applied, Some(version))),
+        Outcome::Applied(version) => {
+            let replaced = replaces.then_some(false);
+            Ok(Ack { replaced, ..ack(event_id, AckStatus::Applied, Some(version)) })
+        }
+        Outcome::Replaced(version) => {
+            Ok(Ack { replaced: Some(true), ..ack(event_id, AckStatus::Applied, Some(version)) })
+        }
         Outcome::Duplicate(version) => Ok(ack(event_id, AckStatus::Duplicate, Some(version))),
+        Outcome::Retracted { version, .. } => {
+            let detail =
+                "this id was taken back, replaced or erased, and does not count: to vote again, use a new id";
+            let ack = ack(event_id, AckStatus::Retracted, Some(version));
+            Ok(Ack { detail: Some(detail.to_owned()), ..ack })
+        }
+        Outcome::Conflict { kept } => {
+            let detail = "something else counts under this id: to change a vote, use a new id and name this one in `replaces`";
+            let ack = ack(event_id, AckStatus::Conflict, None);
+            Ok(Ack { detail: Some(detail.to_owned()), content: Some(format!("{kept:016x}").into()), ..ack })
+        }
         Outcome::Late => Ok(ack(event_id, AckStatus::Late, None)),
         Outcome::Queued => Ok(ack(event_id, AckStatus::Queued, None)),
         Outcome::Unknown | Outcome::Moved => {
             Err(Error::new(ErrorKind::Internal, "the store took a feedback for another change"))
         }
-        Outcome::Crowded { max_events } => Err(crowded(max_events)),
-        Outcome::Full { max_users } => {
-            let detail = format!("there is no room for another user beside {max_users}");
-            Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"))
-        }
+        Outcome::Crowded { max_events, until_ms } => Err(crowded(max_events, until_ms, now_ms)),
+        Outcome::Full { max_users } => Err(full(max_users)),
+        Outcome::Unreadable => Err(unreadable()),
     }
 }
 
 fn ack(event_id: &EventId, status: AckStatus, version: Option<u64>) -> Ack {
     metrics::counter!(metric::FEEDBACK, "result" => status.label()).increment(1);
-    Ack { event_id: Some(event_id.to_string()), status, code: None, detail: None, retryable: false, version }
+    Ack {
+        event_id: Some(event_id.to_string()),
+        status,
+        code: None,
+        detail: None,
+        field: None,
+        retryable: false,
+        retry_after_ms: None,
+        version,
+        replaced: None,
+        content: None,
+    }
+}
+
+/// There is no room for another user.
+pub(super) fn full(max_users: usize) -> Error {
+    let detail = format!("there is no room for another user beside {max_users}");
+    Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full")
+}
+
+/// There is no room to note that what a stranger says later must not count.
+pub(super) fn full_of_strangers(max_users: usize) -> Error {
+    let detail = format!(
+        "nothing is known of this user, and {max_users} others of whom nothing is known have been erased or have taken \
+         something back within `feedback.max_age`: there is no room to note another"
+    );
+    Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full")
 }
 
 /// The user has to wait until something has aged.
-pub(super) fn crowded(max_events: usize) -> Error {
+pub(super) fn crowded(max_events: usize, until_ms: i64, now_ms: i64) -> Error {
     let detail = format!(
-        "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered"
+        "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered until the oldest has aged"
     );
-    Error::new(ErrorKind::Overloaded, detail).with_code("too_many_events")
+    // Whole seconds, as HTTP says them, and none too early.
+    let wait_s = until_ms.saturating_sub(now_ms).max(1).unsigned_abs().div_ceil(1000);
+    Error::new(ErrorKind::QuotaExceeded, detail)
+        .with_code("too_many_events")
+        .with_retry_after(Duration::from_secs(wait_s))
 }

@@ -5,10 +5,14 @@ use std::time::Duration;
 
 use super::Service;
 use super::judge::Item;
+use super::unread::Part;
 use crate::state::Receipt;
 use crate::types::{
     AckStatus, Error, ErrorKind, Event, EventId, Feedback, Heard, HeardResponse, Mention, UserId,
 };
+
+/// By when a response that is being scored will be known.
+const SCORED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A feedback, and what the heads have said of its responses before.
 pub(super) struct Hearing {
@@ -41,6 +45,18 @@ impl Hearing {
             responses.filter(|(_, known)| known.is_none()).map(|(response, _)| response.text.clone());
         let responses: Vec<Arc<str>> = unknown.collect();
         (!responses.is_empty()).then(|| Item { prompt: self.heard.prompt.clone(), responses })
+    }
+
+    /// The field that a text of the item came in.
+    pub(super) fn field(&self, part: Part) -> String {
+        let unknown = self.known.iter().enumerate().filter(|(_, known)| known.is_none());
+        match part {
+            Part::Prompt => "prompt".to_owned(),
+            Part::Response(nth) => {
+                let idx = unknown.map(|(idx, _)| idx).nth(nth);
+                self.heard.field(idx.unwrap_or(nth))
+            }
+        }
     }
 }
 
@@ -97,7 +113,8 @@ impl Service {
             }
             known.push(Some(receipt));
         }
-        let Feedback { event_id, user, context, responses, opinion, .. } = feedback;
+        let Feedback { event_id, user, context, responses, opinion, replaces, comment, metadata, .. } =
+            feedback;
         let heard_response = |(mention, receipt): (Mention, &Option<Arc<Receipt>>)| match mention {
             Mention::Text(text) => HeardResponse { id: None, text },
             Mention::Id(id) => {
@@ -111,15 +128,18 @@ impl Service {
         };
         let known = known.iter().map(log_odds).collect();
         let prompt = prompt.unwrap_or_default();
-        let heard = Heard { event_id, user, at_ms, context, prompt, responses, opinion };
+        let heard =
+            Heard { event_id, user, at_ms, context, prompt, responses, opinion, replaces, comment, metadata };
         Ok(Hearing { heard: Arc::new(heard), known })
     }
 }
 
 fn forgotten(feedback: &Feedback, idx: usize) -> Unheard {
-    let detail = "no response with this id is remembered for this user: send the prompt and the text, or score it again";
+    let detail = "no response with this id is remembered for this user: send this again once it has been scored, or send the prompt and the text";
     let error = Error::new(ErrorKind::NotFound, detail);
-    let error = error.with_code("unknown_response").with_field(feedback.field(idx));
+    // A click may overtake the answer that names what it is about.
+    let error = error.with_retry_after(SCORED_WITHIN).with_code("unknown_response");
+    let error = error.with_field(feedback.field(idx));
     let (event_id, user) = (feedback.event_id.clone(), feedback.user.clone());
     Unheard::Forgotten { event_id, user, error: Box::new(error) }
 }
@@ -129,6 +149,6 @@ fn different_prompts(feedback: &Feedback, idx: usize) -> Error {
         .with_code("different_prompts")
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

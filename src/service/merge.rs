@@ -1,7 +1,8 @@
 //! /users/{id}/merge: somebody who was known by another id until they signed in.
 
+use super::feedback::full;
 use super::{Service, unavailable};
-use crate::state::{MergeError, UserKey};
+use crate::state::MergeError;
 use crate::types::{Error, ErrorKind, MergeAnswer, UserId};
 
 impl Service {
@@ -26,6 +27,7 @@ impl Service {
                 MergeError::TooMany { max } => {
                     conflict("too_many_ids", format!("`{into}` has {max} ids, and no more can be remembered"))
                 }
+                MergeError::Full { max_users } => full(max_users),
                 MergeError::NotSupported => {
                     let detail = "this `state.engine` does not merge users: sign in before the first feedback, or use the \
                                   embedded engine";
@@ -33,7 +35,7 @@ impl Service {
                 }
             }
         })?;
-        let row = self.accounts.get(UserKey::of(&account), 0).await.map_err(unavailable)?.row;
+        let row = self.accounts.get(self.keys.of(&account), 0).await.map_err(unavailable)?.row;
         let (version, n) = row.map_or((0, 0), |row| (row.version, row.ledgers.n_events()));
         Ok(MergeAnswer { user: account.into(), from: from.to_string(), n, version })
     }

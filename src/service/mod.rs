@@ -10,16 +10,19 @@ mod hear;
 mod judge;
 mod live;
 mod merge;
+mod named;
 mod population;
 mod questions;
 mod rank;
 mod read;
 mod relearn;
 mod remember;
+mod room;
 mod route;
 mod score;
 mod settle;
 mod transfer;
+mod unread;
 mod users;
 mod work;
 
@@ -28,12 +31,12 @@ use std::sync::Arc;
 use crate::batch::{EmbeddingCache, Queue, Workers};
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
-use crate::state::{Accounts, Freshness, Receipts, RouterStore, Row, StoreError, UserKey};
+use crate::state::{Accounts, Freshness, Receipts, RouterStore, Row, StoreError, UserKeys};
 use crate::types::config::{FeedbackWindow, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
 
 pub use live::{Live, Model};
-pub use settle::{Read, Unsettled, rejected};
+pub use settle::{Read, Settled, rejected};
 
 /// Everything a verb needs. One per bundle that is served, shared by all requests; state outlives the bundle.
 pub struct Service {
@@ -44,10 +47,12 @@ pub struct Service {
     queue: Arc<Queue>,
     workers: Arc<Workers>,
     accounts: Arc<Accounts>,
+    keys: UserKeys,
     receipts: Arc<Receipts>,
     clock: Arc<dyn Clock>,
     settings: Settings,
     population: Arc<population::Population>,
+    room: Arc<room::Room>,
     questions: questions::Questions,
 }
 
@@ -76,13 +81,14 @@ impl Service {
         settings: Settings,
     ) -> Self {
         let accounts = Arc::new(Accounts::new(store, clock.clone()));
-        Self::over(model, accounts, Arc::new(receipts), clock, settings, Arc::default())
+        Self::over(model, accounts, Arc::new(receipts), clock, settings, Arc::default(), Arc::default())
     }
 
     /// The same service with another model, over the same state.
     fn with(&self, model: Model) -> Self {
-        let Self { accounts, receipts, clock, settings, population, .. } = self;
-        Self::over(model, accounts.clone(), receipts.clone(), clock.clone(), *settings, population.clone())
+        let Self { accounts, receipts, clock, settings, population, room, .. } = self;
+        let (accounts, receipts, clock) = (accounts.clone(), receipts.clone(), clock.clone());
+        Self::over(model, accounts, receipts, clock, *settings, population.clone(), room.clone())
     }
 
     fn over(
@@ -92,6 +98,7 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
         population: Arc<population::Population>,
+        room: Arc<room::Room>,
     ) -> Self {
         let heads = model.heads().into();
         let Model { bundle, queue, workers } = model;
@@ -103,11 +110,13 @@ impl Service {
             heads,
             queue,
             workers,
+            keys: accounts.store().keys(),
             accounts,
             receipts,
             clock,
             settings,
             population,
+            room,
             questions,
         }
     }
@@ -122,6 +131,12 @@ impl Service {
     #[must_use]
     pub fn workers(&self) -> Arc<Workers> {
         self.workers.clone()
+    }
+
+    /// The bundle that is served, with its queue and its threads.
+    #[must_use]
+    pub fn served(&self) -> Model {
+        Model { bundle: self.bundle.clone(), queue: self.queue.clone(), workers: self.workers.clone() }
     }
 
     /// The bundle that is served.
@@ -171,7 +186,7 @@ impl Service {
         min_version: u64,
     ) -> Result<(Option<Row>, Option<Stale>), Error> {
         let Some(user) = user else { return Ok((None, None)) };
-        let reading = self.accounts.get(UserKey::of(user), min_version).await.map_err(unavailable)?;
+        let reading = self.accounts.get(self.keys.of(user), min_version).await.map_err(unavailable)?;
         let age_ms = match reading.freshness {
             Freshness::Current => return Ok((reading.row, None)),
             Freshness::Stale(age) => Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
@@ -226,6 +241,14 @@ fn context_key(context: Option<&str>) -> Option<u64> {
 }
 
 fn unavailable(error: StoreError) -> Error {
+    if error.is_of_one_row() {
+        return unreadable().with_source(error);
+    }
     metrics::counter!(metric::STORE_UNAVAILABLE).increment(1);
     Error::new(ErrorKind::StoreUnavailable, "the ledgers can't be read or written now").with_source(error)
+}
+
+/// A user's row is damaged. Sending it again does not help, other than after the row was mended or the user erased.
+fn unreadable() -> Error {
+    Error::new(ErrorKind::Internal, "what is kept of this user can't be read").with_code("unreadable_row")
 }

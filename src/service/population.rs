@@ -2,48 +2,120 @@
 
 use std::sync::{Arc, Weak};
 
-use tokio::sync::Mutex;
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::work::work;
 use super::{Service, unavailable};
-use crate::mixture::Evidence;
-use crate::state::StoreError;
-use crate::types::{Error, Stale, metric};
+use crate::mixture::{Decay, Evidence};
+use crate::state::{RouterStore, StoreError};
+use crate::types::{Error, ErrorKind, Stale, metric};
 
-/// The sample as it was taken last. It is at most as old as `population.refresh`, and the time taking it took.
+/// The sample as it was taken last, and the one that is being taken.
+///
+/// The law: one is taken at a time, to its end, whoever stops waiting for it: one that outlasts its callers is there for
+/// the next.
 #[derive(Default)]
-pub(super) struct Population(Mutex<Option<(Instant, Arc<[Evidence]>)>>);
+pub(super) struct Population(Mutex<Samples>);
+
+#[derive(Default)]
+struct Samples {
+    /// At most as old as `population.refresh`, and the time taking it took.
+    last: Option<Sample>,
+    next: Option<Taking>,
+}
+
+/// A sample that is being taken, for all who wait for it.
+type Taking = Shared<BoxFuture<'static, Result<Sample, Arc<Error>>>>;
+
+#[derive(Clone)]
+struct Sample {
+    taken: Instant,
+    users: Arc<[Evidence]>,
+    /// How old it is, where the store could not be reached for another.
+    stale: Option<Stale>,
+}
+
+/// What it takes to take a sample, whoever waits for it.
+struct Scan {
+    population: Arc<Population>,
+    store: Arc<dyn RouterStore>,
+    n_users: usize,
+    now_ms: i64,
+    decay: Decay,
+}
 
 impl Service {
     /// What each user of the sample has said, as it counted when the sample was taken; nobody before the first feedback.
     ///
-    /// One request takes the sample and the others wait for it. An erased user is in it until it is taken anew. While the
-    /// store can't be reached the last sample does, or nobody, and how old it is comes with it.
+    /// An erased user is in it until it is taken anew. While the store can't be reached the last sample does, or nobody,
+    /// and how old it is comes with it.
     pub(super) async fn population(&self) -> Result<(Arc<[Evidence]>, Option<Stale>), Error> {
         let settings = self.settings.population;
-        let mut sample = self.population.0.lock().await;
-        if let Some((taken, users)) = &*sample
-            && taken.elapsed() < settings.refresh
-        {
-            return Ok((users.clone(), None));
+        let next = {
+            let mut samples = self.population.0.lock();
+            if let Some(Sample { taken, users, .. }) = &samples.last
+                && taken.elapsed() < settings.refresh
+            {
+                return Ok((users.clone(), None));
+            }
+            let begin = || {
+                let scan = Scan {
+                    population: self.population.clone(),
+                    store: self.accounts.store().clone(),
+                    n_users: settings.users.get(),
+                    now_ms: self.now_ms(),
+                    decay: self.settings.router.decay,
+                };
+                let ended_early = |error| {
+                    let error = Error::new(ErrorKind::Internal, "taking a sample of the users ended early")
+                        .with_source(error);
+                    Err(Arc::new(error))
+                };
+                tokio::spawn(scan.take()).map(move |taken| taken.unwrap_or_else(ended_early)).boxed().shared()
+            };
+            // One that has ended and is still here has panicked.
+            let going_on = samples.next.take().filter(|next| next.peek().is_none());
+            samples.next.insert(going_on.unwrap_or_else(begin)).clone()
+        };
+        next.await.map(|Sample { users, stale, .. }| (users, stale)).map_err(|error| error.again())
+    }
+}
+
+impl Scan {
+    /// Takes a sample and keeps it. A failure is told to all that wait, and the next caller tries again.
+    async fn take(self) -> Result<Sample, Arc<Error>> {
+        let sample = self.sample().await.map_err(Arc::new);
+        // Its source, which several answers can't carry.
+        sample.as_ref().err().into_iter().for_each(|error| error.log());
+        let mut samples = self.population.0.lock();
+        samples.next = None;
+        if let Ok(sample @ Sample { stale: None, .. }) = &sample {
+            samples.last = Some(sample.clone());
         }
-        let rows = match self.accounts.store().sample(settings.users.get()).await {
+        sample
+    }
+
+    async fn sample(&self) -> Result<Sample, Error> {
+        let rows = match self.store.sample(self.n_users).await {
             Ok(rows) => rows,
             Err(StoreError::Unreachable { .. }) => {
                 metrics::counter!(metric::STALE_READS).increment(1);
-                let (age, users) =
-                    sample.as_ref().map(|(taken, users)| (taken.elapsed(), users.clone())).unzip();
-                let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-                return Ok((users.unwrap_or_default(), Some(Stale { age_ms })));
+                let last = self.population.0.lock().last.clone();
+                let age_ms =
+                    |last: &Sample| u64::try_from(last.taken.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let stale = Some(Stale { age_ms: last.as_ref().map(age_ms) });
+                let users = last.map_or_else(|| Arc::from([]), |last| last.users);
+                return Ok(Sample { taken: Instant::now(), users, stale });
             }
             Err(error) => return Err(unavailable(error)),
         };
-        let (now_ms, decay) = (self.now_ms(), self.settings.router.decay);
+        let (now_ms, decay) = (self.now_ms, self.decay);
         let read = move |_: &Weak<()>| rows.iter().map(|row| row.ledgers.evidence(now_ms, decay)).collect();
         let users: Arc<[Evidence]> = work("population", false, read).await?;
         // After the work: a sample that takes longer than `refresh` must not be taken by every request anew.
-        *sample = Some((Instant::now(), users.clone()));
-        Ok((users, None))
+        Ok(Sample { taken: Instant::now(), users, stale: None })
     }
 }

@@ -2,7 +2,9 @@
 
 use super::Service;
 use super::judge::{Item, JudgedItem};
+use super::named::check_ids;
 use super::route::Ask;
+use super::unread::Paths;
 use crate::mixture::{best_probabilities, preference};
 use crate::types::{CompareAnswer, CompareRequest, Error, RankAnswer, RankRequest, RankedItem, ScoreItem};
 
@@ -45,8 +47,10 @@ impl Service {
         }
         let ids = vec![vec![a.id, b.id]];
         let items = vec![Item { prompt: prompt.into(), responses: vec![a.text.into(), b.text.into()] }];
+        check_ids(&items, &ids, |_, response| ["a", "b"][response].to_owned()).await?;
         let min_version = min_version.unwrap_or_default();
-        let ask = Ask { user, context, min_version, with_detail, ..Ask::default() };
+        let paths = Paths::Pair;
+        let ask = Ask { user, context, min_version, with_detail, paths, ..Ask::default() };
         let routed = self.route(ask, (items, ids)).await?;
         Ok(CompareAnswer {
             revision: self.revision(),

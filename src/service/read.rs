@@ -1,11 +1,13 @@
 //! From the texts of a request to their embeddings: every different text once, and none that is known already.
 
 use std::collections::HashMap;
+use std::iter::Peekable;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Service;
-use super::judge::{Item, Route, model_failed};
+use super::judge::{Item, Route};
+use super::unread::{Part, Spoils, Unread};
 use super::work::work;
 use crate::batch::{Answers, EmbeddingCache, Lane, Refused};
 use crate::model::{Bundle, Template, Text, TokenizerError};
@@ -42,15 +44,19 @@ impl Size {
         self.n_bytes += n_bytes;
     }
 
+    fn and(self, other: Self) -> Self {
+        Self { n_texts: self.n_texts + other.n_texts, n_bytes: self.n_bytes + other.n_bytes }
+    }
+
     fn is_within(self, limit: Self) -> bool {
         self.n_texts <= limit.n_texts && self.n_bytes <= limit.n_bytes
     }
 }
 
-/// The texts of one request with their embeddings.
+/// The texts of one request with their embeddings, as far as they have one.
 pub(super) struct Reading {
     /// One per different text.
-    pub(super) texts: Vec<Encoded>,
+    pub(super) texts: Vec<Result<Encoded, Unread>>,
     /// One per item.
     pub(super) plans: Vec<Plan>,
 }
@@ -60,6 +66,21 @@ pub(super) struct Plan {
     pub(super) prompt: Option<usize>,
     pub(super) router: Option<usize>,
     pub(super) responses: Vec<usize>,
+}
+
+impl Reading {
+    /// The texts of an item that could not be read.
+    pub(super) fn unread(&self, item: usize) -> impl Iterator<Item = (Part, &Unread)> {
+        let Plan { prompt, router, responses } = &self.plans[item];
+        let prompts = [*prompt, *router].into_iter().flatten().map(|idx| (Part::Prompt, idx));
+        let responses = responses.iter().enumerate().map(|(nth, idx)| (Part::Response(nth), *idx));
+        prompts.chain(responses).filter_map(|(part, idx)| Some((part, self.texts[idx].as_ref().err()?)))
+    }
+
+    /// A text of an item that could be read.
+    pub(super) fn text(&self, idx: usize) -> Option<&Encoded> {
+        self.texts[idx].as_ref().ok()
+    }
 }
 
 /// What is encoded as one.
@@ -77,6 +98,14 @@ impl Source {
         }
     }
 
+    /// Bytes that are tokenised at once: the texts of a pair are so one after the other.
+    fn longest(&self) -> usize {
+        match self {
+            Self::Single(text) => text.len(),
+            Self::Pair(prompt, response) => prompt.len().max(response.len()),
+        }
+    }
+
     fn n_bytes(&self) -> usize {
         match self {
             Self::Single(text) => text.len(),
@@ -87,7 +116,12 @@ impl Source {
 
 impl Service {
     /// The embeddings of all texts that the heads and the router read.
-    pub(super) async fn read(&self, items: &Arc<[Item]>, route: Route) -> Result<Reading, Error> {
+    pub(super) async fn read(
+        &self,
+        items: &Arc<[Item]>,
+        route: Route,
+        spoils: Spoils,
+    ) -> Result<Reading, Error> {
         let size = self.size(items, &route);
         if size.n_bytes > MOST_BYTES {
             let found = size.n_bytes;
@@ -101,17 +135,41 @@ impl Service {
             let (bundle, cache, items) = (self.bundle.clone(), self.queue.cache().clone(), items.clone());
             move |awaited: &Weak<()>| look_up(&bundle, &cache, &items, &route, awaited)
         };
-        let LookUp { plans, sources, mut found } = work("look_up", is_a_moment, look_up).await?;
+        let LookUp { plans, sources, found } = work("look_up", is_a_moment, look_up).await?;
         let missing: Vec<usize> = (0..found.len()).filter(|&idx| found[idx].is_none()).collect();
+        let mut texts: Vec<Result<Encoded, Unread>> =
+            found.into_iter().map(|found| found.ok_or(Unread::Left)).collect();
         if !missing.is_empty() {
-            let answers = self.encode(missing.iter().map(|&idx| sources[idx].clone()).collect()).await?;
-            let encoded = answers.all().await.map_err(|error| model_failed("the encoder failed", error))?;
-            missing.into_iter().zip(encoded).for_each(|(idx, text)| found[idx] = Some(text));
+            let new = missing.iter().map(|&idx| sources[idx].clone()).collect();
+            let Tokenised { answers, untokenizable } = self.encode(new, spoils).await?;
+            let is_refused = spoils == Spoils::All && untokenizable.iter().any(Option::is_some);
+            let encoded = if is_refused { Vec::new() } else { answers.all().await };
+            let mut encoded = encoded.into_iter();
+            for (idx, untokenizable) in missing.into_iter().zip(untokenizable) {
+                texts[idx] = match untokenizable {
+                    Some(error) => Err(Unread::Untokenizable(error.to_string().into())),
+                    None => encoded.next().map_or(Err(Unread::Left), |text| text.map_err(Unread::Unencoded)),
+                };
+            }
         }
-        let texts: Vec<Encoded> = found.into_iter().flatten().collect();
-        let n_truncated = texts.iter().filter(|text| text.truncated).count();
+        let is_cut = |text: &&Encoded| text.kept.truncated || text.kept.prompt_truncated;
+        let n_truncated = texts.iter().flatten().filter(is_cut).count();
         metrics::counter!(metric::TRUNCATED).increment(n_truncated as u64);
         Ok(Reading { texts, plans })
+    }
+
+    /// As many of the next items as one reading takes, at least one if there are any.
+    pub(super) fn part(&self, items: &mut Peekable<impl Iterator<Item = Item>>) -> Vec<Item> {
+        let most = Size { n_texts: self.queue.max_texts(), n_bytes: MOST_BYTES };
+        let (mut part, mut size) = (Vec::new(), Size::default());
+        loop {
+            let fits = |item: &Item| {
+                let with = size.and(self.size(std::slice::from_ref(item), &Route::No));
+                (part.is_empty() || with.is_within(most)).then(|| size = with).is_some()
+            };
+            let Some(item) = items.next_if(fits) else { return part };
+            part.push(item);
+        }
     }
 
     /// At most what the heads and the router read, repetitions included.
@@ -129,13 +187,27 @@ impl Service {
         Size::of(lengths)
     }
 
-    async fn encode(&self, sources: Vec<(TextKey, Source)>) -> Result<Answers, Error> {
+    async fn encode(&self, sources: Vec<(TextKey, Source)>, spoils: Spoils) -> Result<Tokenised, Error> {
         let lane = self.queue.open(sources.len(), deadline()).map_err(overloaded)?;
         let size = Size::of(sources.iter().map(|(_, source)| source.n_bytes()));
+        let is_a_moment = size.is_within(TOKENISED_AT_ONCE);
+        // One text of the request after another is tokenised.
+        let longest = sources.iter().map(|(_, source)| source.longest()).max().unwrap_or_default();
+        let room = if is_a_moment { None } else { Some(self.room.take(longest).await?) };
         let bundle = self.bundle.clone();
-        let tokenise = move |awaited: &Weak<()>| tokenise(&bundle, &sources, lane, awaited);
-        work("tokenize", size.is_within(TOKENISED_AT_ONCE), tokenise).await?.map_err(untokenizable)
+        let tokenise = move |awaited: &Weak<()>| {
+            let _room = room;
+            tokenise(&bundle, &sources, lane, spoils, awaited)
+        };
+        work("tokenize", is_a_moment, tokenise).await
     }
+}
+
+/// Texts on their way to the encoder.
+struct Tokenised {
+    answers: Answers,
+    /// Why not, one per text that was tried. The answers are of the others.
+    untokenizable: Vec<Option<TokenizerError>>,
 }
 
 /// What is known of a request's texts before any is encoded.
@@ -184,30 +256,34 @@ fn look_up(
     LookUp { plans, sources, found }
 }
 
-/// Tokenises texts and sends them to the encoder as it goes; stops early once nobody waits for it.
+/// Tokenises texts and sends them to the encoder as it goes; stops early once nobody waits for it, or one spoils all.
 fn tokenise(
     bundle: &Bundle,
     sources: &[(TextKey, Source)],
     mut lane: Lane,
+    spoils: Spoils,
     awaited: &Weak<()>,
-) -> Result<Answers, TokenizerError> {
+) -> Tokenised {
     let (mut tokens, mut size) = (Vec::new(), Size::default());
+    let mut untokenizable = Vec::with_capacity(sources.len());
     for (key, source) in sources.iter().take_while(|_| awaited.strong_count() > 0) {
         size.add(source.n_bytes());
         if !size.is_within(TOKENISED_BEFORE_PUSH) {
             lane.push(std::mem::take(&mut tokens));
             size = Size::of(std::iter::once(source.n_bytes()));
         }
-        tokens.push((*key, bundle.tokenizer().tokens(source.text())?));
+        let tokenised = bundle.tokenizer().tokens(source.text());
+        let error = tokenised.map(|text| tokens.push((*key, text))).err();
+        let is_over = error.is_some() && spoils == Spoils::All;
+        untokenizable.push(error);
+        if is_over {
+            return Tokenised { answers: lane.answers(), untokenizable };
+        }
     }
     if awaited.strong_count() > 0 {
         lane.push(tokens);
     }
-    Ok(lane.answers())
-}
-
-fn untokenizable(error: TokenizerError) -> Error {
-    Error::new(ErrorKind::Invalid, error.to_string()).with_code("untokenizable_text")
+    Tokenised { answers: lane.answers(), untokenizable }
 }
 
 fn overloaded(refused: Refused) -> Error {

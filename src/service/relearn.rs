@@ -9,26 +9,44 @@ use crate::types::{Error, Heard};
 
 impl Service {
     /// Makes changes that were made before, in order, each at its own time. What feedback adds is judged anew, by the
-    /// function that judges it as it comes; so every one needs its texts. Afterwards `changes` say what was added.
+    /// function that judges it as it comes; so every one needs its texts. Afterwards `changes` say what was added. Feedback
+    /// that can't be judged has its own error, and takes back what it replaces all the same.
     ///
     /// # Errors
-    /// When the encoder or the store can't work now, or a text can't be tokenised: then no change was made.
-    pub async fn relearn(&self, changes: &mut [Change]) -> Result<Vec<Outcome>, Error> {
+    /// When the encoder or the store can't work now: then no change was made.
+    pub async fn relearn(&self, changes: &mut [Change]) -> Result<Vec<Result<Outcome, Error>>, Error> {
         let heard = changes.iter().filter_map(|change| match &change.kind {
             ChangeKind::Add(event) => event.heard.clone(),
             _ => None,
         });
         let hearing = |heard: Arc<Heard>| Hearing { known: vec![None; heard.responses.len()], heard };
         let mut hearings: Vec<Hearing> = heard.map(hearing).collect();
-        let mut weighed = self.weigh(hearings.iter_mut().collect()).await?.into_iter();
+        let mut weighed = self.weigh(hearings.iter_mut().collect()).await.into_iter();
+        let mut anew = Vec::with_capacity(changes.len());
+        let mut refused = Vec::with_capacity(changes.len());
         for change in changes.iter_mut() {
-            if let ChangeKind::Add(event) = &mut change.kind
-                && event.heard.is_some()
-                && let Some(anew) = weighed.next()
-            {
-                *event = anew;
-            }
+            let judged = match &change.kind {
+                ChangeKind::Add(event) if event.heard.is_some() => weighed.next().transpose(),
+                _ => Ok(None),
+            };
+            let (made, error) = match judged {
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => (change.taking_back(), Some(error)),
+                Ok(event) => {
+                    if let Some(event) = event {
+                        change.kind = ChangeKind::Add(event);
+                    }
+                    (Some(change.clone()), None)
+                }
+            };
+            refused.push((made.is_some(), error));
+            anew.extend(made);
         }
-        self.accounts.change(changes.to_vec()).await.map_err(unavailable)
+        let mut outcomes = self.accounts.change(anew).await.map_err(unavailable)?.into_iter();
+        let outcome = |(is_made, error): (bool, Option<Error>)| {
+            let outcome = if is_made { outcomes.next() } else { None };
+            error.map_or_else(|| outcome.map(Ok), |error| Some(Err(error)))
+        };
+        Ok(refused.into_iter().filter_map(outcome).collect())
     }
 }

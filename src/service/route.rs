@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::judge::{Item, Judged, JudgedItem, Route};
+use super::unread::Paths;
 use super::work::work;
 use super::{Service, context_key};
 use crate::mixture::{Evidence, Weights, disagreement, log_softmax, maxmin, population, quantile};
@@ -22,6 +23,8 @@ pub(super) struct Ask {
     pub(super) min_version: u64,
     pub(super) objective: Objective,
     pub(super) with_detail: bool,
+    /// What errors call its texts.
+    pub(super) paths: Paths,
 }
 
 /// A judged request with the rewards of its objective.
@@ -54,11 +57,11 @@ impl Service {
         ask: Ask,
         (items, ids): (Vec<Item>, Vec<Vec<Option<String>>>),
     ) -> Result<Routed, Error> {
-        let Ask { user, context, min_version, objective, with_detail } = ask;
+        let Ask { user, context, min_version, objective, with_detail, paths } = ask;
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
         let items: Arc<[Item]> = items.into();
-        let judged = self.judge(items.clone(), Route::By(context)).await?;
+        let judged = self.judge(items.clone(), Route::By(context), paths).await?;
         let (row, own_stale) = self.row(user.as_ref(), min_version).await?;
         let own = self.evidence(row.as_ref());
         let (users, stale) = match objective.is_over_users() {

@@ -1,36 +1,34 @@
 //! Settling events that came one by one: what can't be read or taken is rejected alone.
+//!
+//! The law: events that are settled together get the answers that they would get one after another.
 
 use super::Service;
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, metric};
 
 /// An event, or the ack of what is none.
-pub type Read = Result<Event, Ack>;
+pub type Read = Result<Event, Box<Ack>>;
 
-/// Why nothing was settled, and the acks that say so.
+/// What became of events that came together.
 #[derive(Debug)]
-pub struct Unsettled {
-    /// The reason.
-    pub error: Error,
-    /// One per event, in order: each rejected for that reason, or for its own.
+pub struct Settled {
+    /// One per event that was read, in order.
     pub acks: Vec<Ack>,
+    /// What failed here, once for each code; acks tell of each, and whoever sends them logs these.
+    pub failures: Vec<Error>,
 }
 
 impl Service {
     /// Applies one event.
     ///
     /// # Errors
-    /// As [`Service::feedback`], and when this event can't be taken.
+    /// When it can't be taken.
     pub async fn settle_one(&self, event: Event) -> Result<Ack, Error> {
-        let answer = self.feedback(vec![event]).await.map(|mut answers| answers.pop());
-        let ack = answer.and_then(|answer| answer.unwrap_or_else(|| Err(missing())));
-        ack.inspect_err(|_| count_rejected())
+        let answer = self.feedback(vec![event]).await.pop();
+        answer.unwrap_or_else(|| Err(missing())).inspect_err(|_| count_rejected())
     }
 
-    /// Applies the events together; one ack for each that was read, in order.
-    ///
-    /// # Errors
-    /// As [`Service::feedback`], with acks for those who can't answer with an error.
-    pub async fn settle(&self, read: Vec<Read>) -> Result<Vec<Ack>, Unsettled> {
+    /// Applies the events together. What is wrong with one is told in its own ack.
+    pub async fn settle(&self, read: Vec<Read>) -> Settled {
         let mut events = Vec::with_capacity(read.len());
         let mut named = Vec::with_capacity(read.len());
         for read in read {
@@ -40,23 +38,40 @@ impl Service {
                 id
             }));
         }
-        let mut answers = match self.feedback(events).await {
-            Ok(answers) => answers.into_iter(),
-            Err(error) => {
-                let unsettled = |named: Result<EventId, Ack>| {
-                    named.map_or_else(|ack| ack, |id| rejected(Some(id.into()), &error))
-                };
-                let acks = named.into_iter().map(unsettled).collect();
-                return Err(Unsettled { error, acks });
-            }
+        let mut answers = self.feedback(events).await.into_iter();
+        let mut failures: Vec<Error> = Vec::new();
+        let mut ack = |named: Result<EventId, Box<Ack>>| {
+            let id = match named {
+                Err(ack) => return *ack,
+                Ok(id) => id,
+            };
+            answers.next().unwrap_or_else(|| Err(missing())).unwrap_or_else(|error| {
+                let ack = rejected(Some(id.into()), &error);
+                if is_failure(&error) && failures.iter().all(|failure| failure.code() != error.code()) {
+                    failures.push(error);
+                }
+                ack
+            })
         };
-        let mut next = || answers.next().unwrap_or_else(|| Err(missing()));
-        let ack = |named: Result<EventId, Ack>| match named {
-            Err(ack) => ack,
-            Ok(id) => next().unwrap_or_else(|error| rejected(Some(id.into()), &error)),
-        };
-        Ok(named.into_iter().map(ack).collect())
+        let acks = named.into_iter().map(&mut ack).collect();
+        Settled { acks, failures }
     }
+}
+
+impl Settled {
+    /// The acks; or why none of the events could be taken now, if that is so: then all may be sent again as they are.
+    ///
+    /// # Errors
+    /// Of the first event.
+    pub fn any(mut self) -> Result<Self, Error> {
+        let is_in_vain = self.acks.iter().all(|ack| ack.retryable);
+        if is_in_vain && !self.failures.is_empty() { Err(self.failures.swap_remove(0)) } else { Ok(self) }
+    }
+}
+
+/// Whether it is this server's and not the event's.
+fn is_failure(error: &Error) -> bool {
+    error.kind().is_retryable() || error.kind() == ErrorKind::Internal
 }
 
 /// The ack of an event that was not taken.
@@ -67,8 +82,12 @@ pub fn rejected(event_id: Option<String>, error: &Error) -> Ack {
         status: AckStatus::Rejected,
         code: Some(error.code()),
         detail: Some(error.to_string()),
-        retryable: error.kind().is_retryable(),
+        field: error.field().map(str::to_owned),
+        retryable: error.is_retryable(),
+        retry_after_ms: error.retry_after().map(|after| after.as_millis().try_into().unwrap_or(u64::MAX)),
         version: None,
+        replaced: None,
+        content: None,
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::feedback::crowded;
-use super::{Service, unavailable};
+use super::feedback::{crowded, full, full_of_strangers};
+use super::{Service, unavailable, unreadable};
 use crate::mixture::{Ledger, Ledgers};
-use crate::state::{ChangeKind, EventKey, Outcome, StoreError, UserKey};
+use crate::state::{ChangeKind, EventKey, Outcome, StoreError};
 use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
 
 /// No sum of real events comes near it, and two of them can be added.
@@ -21,11 +21,15 @@ impl Service {
     /// `NotFound` for an event that is not known, which then will not count should it still come; `StoreUnavailable`, also
     /// when raw events can't be read.
     pub async fn retract(&self, user: &UserId, id: &EventId) -> Result<Retracted, Error> {
-        let retracted = self.accounts.retract(UserKey::of(user), EventKey::of(id), self.now_ms()).await;
+        let retracted = self.accounts.retract(self.keys.of(user), EventKey::of(id), self.now_ms()).await;
         let (status, version) = match retracted.map_err(unretracted)? {
             Outcome::Applied(version) | Outcome::Duplicate(version) => ("retracted", Some(version)),
             Outcome::Queued => ("queued", None),
-            Outcome::Crowded { max_events } => return Err(crowded(max_events)),
+            Outcome::Crowded { max_events, until_ms } => {
+                return Err(crowded(max_events, until_ms, self.now_ms()));
+            }
+            Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
+            Outcome::Unreadable => return Err(unreadable()),
             _ => {
                 let kept = match self.accounts.store().events() {
                     Some(_) => "its raw event is no longer kept (`events.retention`)",
@@ -47,10 +51,8 @@ impl Service {
     pub async fn import(&self, user: &UserId, ledger: LedgersView) -> Result<UserView, Error> {
         let ledgers = self.imported(ledger)?;
         match self.change(user, ChangeKind::Import(ledgers)).await? {
-            Outcome::Full { max_users } => {
-                let detail = format!("there is no room for another user beside {max_users}");
-                Err(Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full"))
-            }
+            Outcome::Full { max_users } => Err(full(max_users)),
+            Outcome::Unreadable => Err(unreadable()),
             Outcome::Moved => {
                 let detail = format!(
                     "`{user}` was merged into an account, whose evidence it would replace: import there"

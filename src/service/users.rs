@@ -1,10 +1,13 @@
 //! /users: what is known of somebody, and forgetting it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use super::{Service, context_key, unavailable};
+use super::feedback::full_of_strangers;
+use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::Ledger;
-use crate::state::{Change, ChangeKind, Outcome, UserKey};
+use crate::state::{Change, ChangeKind, Outcome};
 use crate::types::{Erased, Error, ErrorKind, UserId, UserView};
 
 impl Service {
@@ -59,25 +62,42 @@ impl Service {
     }
 
     /// Forgets everything about a user, and with an account the ids that were merged into it. Such an id alone is forgotten
-    /// without what counts for its account. Doing it twice is no error.
+    /// without what counts for its account. Doing it twice is no error. Once begun it goes on to its end, whoever hangs up: a
+    /// row that is erased must not leave receipts behind.
     ///
     /// # Errors
     /// `StoreUnavailable`.
-    pub async fn erase(&self, user: &UserId) -> Result<Erased, Error> {
-        let erased = self.accounts.erase(UserKey::of(user), self.now_ms()).await.map_err(unavailable)?;
-        let row = erased.filter(|row| !row.is_tombstone() || row.is_moved());
-        self.receipts.forget(user).await;
-        Ok(Erased {
-            user: user.to_string(),
-            existed: row.is_some(),
-            n: row.map_or(0, |row| row.ledgers.n_events()),
-            erased_at: self.clock.now().to_string(),
+    pub async fn erase(self: &Arc<Self>, user: &UserId) -> Result<Erased, Error> {
+        let (service, user) = (self.clone(), user.clone());
+        let erasure = tokio::spawn(async move { service.erase_all(&user).await });
+        erasure.await.unwrap_or_else(|error| {
+            Err(Error::new(ErrorKind::Internal, "the erasure ended early").with_source(error))
         })
+    }
+
+    async fn erase_all(&self, user: &UserId) -> Result<Erased, Error> {
+        let erasure = self.accounts.erase(self.keys.of(user), self.now_ms()).await.map_err(unavailable)?;
+        let (existed, n) = match erasure.before {
+            Ok(row) => {
+                let row = row.filter(|row| !row.is_tombstone() || row.is_moved());
+                (row.is_some(), row.map_or(0, |row| row.ledgers.n_events()))
+            }
+            // How much it says can't be known, and it goes all the same.
+            Err(_) => (true, 0),
+        };
+        self.receipts.forget(user).await;
+        match erasure.outcome {
+            // An id that has departed to an account whose row can't be read has nowhere to go, and can't be emptied.
+            Outcome::Unreadable | Outcome::Moved => return Err(unreadable()),
+            Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
+            _ => {}
+        }
+        Ok(Erased { user: user.to_string(), existed, n, erased_at: self.clock.now().to_string() })
     }
 
     /// Makes one change of a user's row.
     pub(super) async fn change(&self, user: &UserId, kind: ChangeKind) -> Result<Outcome, Error> {
-        let change = Change { user: UserKey::of(user), now_ms: self.now_ms(), kind };
+        let change = Change { user: self.keys.of(user), now_ms: self.now_ms(), kind };
         let outcomes = self.accounts.change(vec![change]).await.map_err(unavailable)?;
         outcomes.first().copied().ok_or_else(|| {
             Error::new(ErrorKind::Internal, "the store answered fewer changes than it was given")

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 
 use super::merge::{Absorbed, Departure, MergeStep};
-use super::{Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, StoreError, UserKey};
+use super::{
+    Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, StoreError, UserKey, readable,
+};
 use crate::types::{Clock, UserId};
 
 /// A store, its redirects followed.
@@ -36,9 +38,24 @@ pub enum MergeError {
         /// How many it can.
         max: usize,
     },
+    /// There is no room to note where what is said under a new id goes.
+    #[error("there is no room for another id beside {max_users}")]
+    Full {
+        /// How many there is room for.
+        max_users: usize,
+    },
     /// The engine keeps rows where two can't be changed safely together.
     #[error("this engine does not merge users")]
     NotSupported,
+}
+
+/// What became of an erasure.
+#[derive(Debug)]
+pub struct Erasure {
+    /// What was known of the user under the id; an error for a row that can't be read.
+    pub before: Result<Option<Row>, StoreError>,
+    /// What the store made of it.
+    pub outcome: Outcome,
 }
 
 impl Accounts {
@@ -48,8 +65,8 @@ impl Accounts {
     }
 
     /// The store itself.
-    pub fn store(&self) -> &dyn RouterStore {
-        &*self.store
+    pub fn store(&self) -> &Arc<dyn RouterStore> {
+        &self.store
     }
 
     /// As [`RouterStore::change`]. An import is not for an id that was merged, and is answered with [`Outcome::Moved`].
@@ -71,11 +88,17 @@ impl Accounts {
                 return Ok(outcomes);
             }
             let mut again = Vec::with_capacity(moved.len());
-            for &idx in &moved {
-                self.redirect(&mut changes[idx]).await?;
-                again.push(changes[idx].clone());
+            let mut sent = Vec::with_capacity(moved.len());
+            for idx in moved {
+                match readable(self.redirect(&mut changes[idx]).await)? {
+                    Some(()) => {
+                        again.push(changes[idx].clone());
+                        sent.push(idx);
+                    }
+                    None => outcomes[idx] = Outcome::Unreadable,
+                }
             }
-            for (idx, outcome) in moved.into_iter().zip(self.store.change(again).await?) {
+            for (idx, outcome) in sent.into_iter().zip(self.store.change(again).await?) {
                 outcomes[idx] = outcome;
             }
         }
@@ -130,7 +153,7 @@ impl Accounts {
         }
         loop {
             let user = account.as_ref().unwrap_or(user);
-            let row = self.store.get(UserKey::of(user), 0).await?.row;
+            let row = self.store.get(self.store.keys().of(user), 0).await?.row;
             match row.as_ref().and_then(|row| row.merges.moved()).and_then(|moved| moved.account(user)) {
                 Some(next) => account = Some(next),
                 None => return Ok(account),
@@ -149,7 +172,7 @@ impl Accounts {
         }
         let _turn = self.turn.lock().await;
         let account = self.account_of(into).await?.unwrap_or_else(|| into.clone());
-        let (source, target) = (UserKey::of(from), UserKey::of(&account));
+        let (source, target) = (self.store.keys().of(from), self.store.keys().of(&account));
         if source == target {
             return Err(MergeError::Cycle);
         }
@@ -159,11 +182,16 @@ impl Accounts {
         if let Some(other) = self.account_of(from).await? {
             return if other == account { Ok(account) } else { Err(MergeError::Elsewhere) };
         }
-        if let Outcome::Crowded { max_events } = self.step(target, MergeStep::Expect(source), now_ms).await? {
-            return Err(MergeError::TooMany { max: max_events });
+        match self.step(target, MergeStep::Expect(source), now_ms).await? {
+            Outcome::Crowded { max_events, .. } => return Err(MergeError::TooMany { max: max_events }),
+            Outcome::Full { max_users } => return Err(MergeError::Full { max_users }),
+            _ => {}
         }
         let departure = Departure::new(from, &account, target, now_ms);
-        self.step(source, MergeStep::Depart(departure), now_ms).await?;
+        if let Outcome::Full { max_users } = self.step(source, MergeStep::Depart(departure), now_ms).await? {
+            self.step(target, MergeStep::Forgo(source), now_ms).await?;
+            return Err(MergeError::Full { max_users });
+        }
         self.finish(source, now_ms).await?;
         Ok(account)
     }
@@ -184,20 +212,29 @@ impl Accounts {
     ///
     /// # Errors
     /// As [`RouterStore::change`].
-    pub async fn erase(&self, user: UserKey, now_ms: i64) -> Result<Option<Row>, StoreError> {
+    pub async fn erase(&self, user: UserKey, now_ms: i64) -> Result<Erasure, StoreError> {
         let _turn = self.turn.lock().await;
-        self.finish(user, now_ms).await?;
-        let row = self.store.get(user, 0).await?.row;
+        // Whatever row can't be read, this one can be erased.
+        readable(self.finish(user, now_ms).await)?;
+        let before = match self.store.get(user, 0).await {
+            Ok(reading) => Ok(reading.row),
+            Err(error) if error.is_of_one_row() => Err(error),
+            Err(error) => return Err(error),
+        };
         // The user last, so that an erasure that was interrupted still knows of the others.
+        let row = before.as_ref().ok().and_then(Option::as_ref);
         for (from, key) in row.iter().flat_map(|row| &row.merges.absorbed) {
-            let other = self.store.get(*from, 0).await?.row;
-            // The id may have been forgotten since, and be somebody else's.
-            if other.is_some_and(|other| other.merges.moved().is_some_and(|moved| moved.key == *key)) {
+            let other = readable(self.store.get(*from, 0).await)?;
+            // The id may have been forgotten since, and be somebody else's. What can't be read goes to be sure.
+            let is_ours = other.is_none_or(|other| {
+                other.row.is_some_and(|row| row.merges.moved().is_some_and(|moved| moved.key == *key))
+            });
+            if is_ours {
                 self.one(Change { user: *from, now_ms, kind: ChangeKind::Erase }).await?;
             }
         }
-        self.one(Change { user, now_ms, kind: ChangeKind::Erase }).await?;
-        Ok(row)
+        let outcome = self.one(Change { user, now_ms, kind: ChangeKind::Erase }).await?;
+        Ok(Erasure { before, outcome })
     }
 
     /// Leads a change to the account, by whose id what was said is kept.
@@ -247,7 +284,15 @@ impl Accounts {
     async fn absorb(&self, into: UserKey, absorbed: Absorbed, now_ms: i64) -> Result<(), StoreError> {
         let from = absorbed.from;
         let (redirects, vacate) = absorbed.last_steps(into);
-        self.step(into, MergeStep::Absorb(Box::new(absorbed)), now_ms).await?;
+        match self.step(into, MergeStep::Absorb(Box::new(absorbed)), now_ms).await? {
+            Outcome::Applied(_) | Outcome::Duplicate(_) => {}
+            // The account does not have it, and the row must not let go of it.
+            outcome => {
+                self.store.get(into, 0).await?;
+                let source = format!("an account did not take what was said under another id: {outcome:?}");
+                return Err(StoreError::Unreachable { engine: "embedded", source: Some(source.into()) });
+            }
+        }
         for (user, redirect) in redirects {
             self.step(user, redirect, now_ms).await?;
         }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{MergeStep, UserKey};
+use super::{MergeStep, Row, UserKey};
 use crate::mixture::{Increment, Ledgers};
 use crate::types::{EventId, Heard};
 
-/// One change of one user's row. Its bytes begin with the user's key, by which the journal finds what is a user's.
+/// One change of one user's row. Its bytes begin with the user's key, by which the journal finds what is a user's, and the
+/// time, by which it drops what is too old.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
     /// Whose row.
@@ -69,7 +70,7 @@ impl EventKey {
 }
 
 /// One feedback as a store sees it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LedgerEvent {
     /// The key that guards against duplicates.
     pub key: EventKey,
@@ -81,6 +82,10 @@ pub struct LedgerEvent {
     pub question: Option<u64>,
     /// What it adds.
     pub increment: Increment,
+    /// 64 bits of a hash of what it says; none where that is not known.
+    pub content: Option<u64>,
+    /// The event that does not count from now on, as this one takes its place.
+    pub replaces: Option<EventKey>,
     /// What was said, for engines that keep it.
     pub heard: Option<Arc<Heard>>,
 }
@@ -90,8 +95,22 @@ pub struct LedgerEvent {
 pub enum Outcome {
     /// It is done; the version of the row after it.
     Applied(u64),
+    /// It is done, and the event that it replaces, which had counted, does not any more; the version of the row after it.
+    Replaced(u64),
     /// It had been done before; the version of the row.
     Duplicate(u64),
+    /// Its id was taken back, replaced or erased: it does not count.
+    Retracted {
+        /// The version of the row.
+        version: u64,
+        /// Whether the row is another after it: what it replaces does not count either.
+        is_news: bool,
+    },
+    /// Another event counts under its id.
+    Conflict {
+        /// The content of that event.
+        kept: u64,
+    },
     /// It is kept here and will be done once the shared store is back.
     Queued,
     /// The row has gone to an account, and takes no such change.
@@ -104,22 +123,55 @@ pub enum Outcome {
     Crowded {
         /// How many events a row remembers at most.
         max_events: usize,
+        /// When the oldest of them is forgotten, in milliseconds since the Unix epoch.
+        until_ms: i64,
     },
     /// There is no room for another user.
     Full {
         /// How many users the engine holds at most.
         max_users: usize,
     },
+    /// The user's row can't be read. Nothing but an erasure, which needs none, can be made of it.
+    Unreadable,
 }
 
 impl Change {
+    /// What is left of feedback that can't be judged: what it replaces does not count.
+    #[must_use]
+    pub fn taking_back(&self) -> Option<Self> {
+        let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &self.kind else { return None };
+        Some(Self { kind: ChangeKind::Retract(*replaced), ..*self })
+    }
+
+    /// The row to make it on instead of one that can't be read: an erasure takes away all that there was.
+    pub(super) fn in_place_of_unreadable(&self, n_heads: usize) -> Option<Row> {
+        matches!(self.kind, ChangeKind::Erase).then(|| Row::new(n_heads))
+    }
+
     /// Whether it may make somebody a user who was none.
     pub(super) fn brings_a_user(&self) -> bool {
         matches!(self.kind, ChangeKind::Add(_) | ChangeKind::Import(_))
     }
+
+    /// What has to be made again instead of it: of an event that was taken back before it came, that what it replaces is
+    /// taken back as well.
+    pub(super) fn remainder(&self, outcome: Outcome) -> Option<Self> {
+        match (&self.kind, outcome) {
+            (
+                ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }),
+                Outcome::Retracted { is_news: true, .. },
+            ) => Some(Self { kind: ChangeKind::Retract(*replaced), ..*self }),
+            _ => None,
+        }
+    }
 }
 
 impl ChangeKind {
+    /// Whether it goes on with a merge that was begun: what it brings here is already somewhere, and goes from there.
+    pub(super) fn is_of_a_merge_under_way(&self) -> bool {
+        matches!(self, Self::Merge(step) if !matches!(step, MergeStep::Expect(_) | MergeStep::Depart(_)))
+    }
+
     /// Whether a row takes it that has gone to an account, which has everything if the merge `is_done`.
     pub(super) fn is_for_a_moved_row(&self, is_done: bool) -> bool {
         match self {
@@ -133,6 +185,14 @@ impl ChangeKind {
 impl Outcome {
     /// Whether the row is another after it.
     pub(super) fn changes_the_row(self) -> bool {
-        matches!(self, Self::Applied(_) | Self::Unknown)
+        matches!(
+            self,
+            Self::Applied(_) | Self::Replaced(_) | Self::Unknown | Self::Retracted { is_news: true, .. }
+        )
+    }
+
+    /// Whether it tells what an earlier change came to.
+    pub(super) fn rests_on_another(self) -> bool {
+        matches!(self, Self::Duplicate(_) | Self::Retracted { .. } | Self::Conflict { .. })
     }
 }

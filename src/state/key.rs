@@ -1,12 +1,16 @@
-//! What a row is known by.
+//! What a row is known by: a hash of its user's id that nobody can make who does not have the store's secret.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::UserId;
+use crate::types::{UserId, key64};
 
-/// The first 128 bits of the BLAKE3 of a user's id, the same on every replica.
+/// Parts the keys that are derived from one secret.
+const OF_TEXT: &str = "micro-reward 2026-11 the secret of user keys";
+const OF_FINGERPRINT: &str = "micro-reward 2026-11 the fingerprint of a secret of user keys";
+
+/// The first 128 bits of the BLAKE3 of a user's id, by the secret of the store that it is in; see [`UserKeys`].
 ///
 /// Rows and tombstones hold this and not the id, so that they name nobody. Two of a billion users share a key with
 /// probability below 2^-68.
@@ -14,15 +18,6 @@ use crate::types::UserId;
 pub struct UserKey([u8; 16]);
 
 impl UserKey {
-    /// The key of a user.
-    #[must_use]
-    pub fn of(user: &UserId) -> Self {
-        let digest = blake3::hash(user.as_str().as_bytes());
-        let mut first = [0; 16];
-        first.copy_from_slice(&digest.as_bytes()[..16]);
-        Self(first)
-    }
-
     /// The key as it is stored.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
@@ -45,5 +40,61 @@ impl fmt::Display for UserKey {
 impl fmt::Debug for UserKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// How users are known in one store: by a secret, so that who reads its files can't find people in them by trying ids. The
+/// default has none, as stores from before have.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct UserKeys(Option<[u8; 32]>);
+
+impl UserKeys {
+    pub(super) fn of_secret(secret: [u8; 32]) -> Self {
+        Self(Some(secret))
+    }
+
+    /// By a secret text; without one, by none.
+    pub(super) fn of_text(text: &str) -> Self {
+        Self((!text.is_empty()).then(|| blake3::derive_key(OF_TEXT, text.as_bytes())))
+    }
+
+    /// By a secret of its own.
+    ///
+    /// # Errors
+    /// When the operating system has no random numbers.
+    pub(super) fn random() -> Result<Self, std::io::Error> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|error| std::io::Error::other(error.to_string()))?;
+        Ok(Self(Some(secret)))
+    }
+
+    /// The key of a user.
+    #[must_use]
+    pub fn of(&self, user: &UserId) -> UserKey {
+        let digest = self.hasher().update(user.as_str().as_bytes()).finalize();
+        let mut first = [0; 16];
+        first.copy_from_slice(&digest.as_bytes()[..16]);
+        UserKey(first)
+    }
+
+    /// Begins a hash that depends on the secret.
+    pub(super) fn hasher(&self) -> blake3::Hasher {
+        self.0.as_ref().map_or_else(blake3::Hasher::new, blake3::Hasher::new_keyed)
+    }
+
+    /// The secret, for who keeps it.
+    pub(super) fn secret(&self) -> Option<&[u8; 32]> {
+        self.0.as_ref()
+    }
+
+    /// Tells one secret from another and gives none away; 0 is for none.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.0.map_or(0, |secret| key64(&blake3::derive_key(OF_FINGERPRINT, &secret)))
+    }
+}
+
+impl fmt::Debug for UserKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "(secret)" } else { "none" })
     }
 }

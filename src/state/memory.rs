@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 
 use super::resident::Resident;
-use super::{Change, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, codec};
+use super::{
+    CHANGES_AT_ONCE, Change, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys, codec,
+};
 
 /// Erasures after which tombstones whose window is over are looked for.
 const ERASURES_PER_SWEEP: usize = 10_000;
@@ -17,40 +19,53 @@ const ERASURES_PER_SWEEP: usize = 10_000;
 pub struct MemoryStore {
     rows: Arc<Resident>,
     n_erasures: AtomicUsize,
+    keys: UserKeys,
 }
 
 impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new(rules: Rules, max_users: NonZeroUsize) -> Self {
-        let rows = Arc::new(Resident::new(rules, max_users.get(), 0));
-        Self { rows, n_erasures: AtomicUsize::new(0) }
+        let rows = Arc::new(Resident::new(rules, max_users.get(), (0, 0)));
+        // Without random numbers unkeyed ones do: nothing of this leaves the process.
+        let keys = UserKeys::random().unwrap_or_default();
+        Self { rows, n_erasures: AtomicUsize::new(0), keys }
     }
 
+    /// Looks for tombstones whose window is over, off the async threads: every row is decoded.
     fn sweep(&self, now_ms: i64) {
-        let rules = self.rows.rules;
-        let is_spent =
-            |bytes: &[u8]| codec::decode(bytes, rules.n_heads).is_ok_and(|row| row.is_spent(now_ms, &rules));
-        let mut spent = Vec::new();
-        self.rows.for_each(|user, _, bytes| spent.extend(is_spent(bytes).then_some(user)));
-        spent.into_iter().for_each(|user| self.rows.drop_if(user, |_, bytes| is_spent(bytes)));
+        let rows = self.rows.clone();
+        tokio::task::spawn_blocking(move || sweep(&rows, now_ms));
     }
+}
+
+fn sweep(rows: &Resident, now_ms: i64) {
+    let rules = rows.rules;
+    let is_spent =
+        |bytes: &[u8]| codec::decode(bytes, rules.n_heads).is_ok_and(|row| row.is_spent(now_ms, &rules));
+    let mut spent = Vec::new();
+    rows.for_each(|user, _, bytes| spent.extend(is_spent(bytes).then_some(user)));
+    let goes = |user: &UserKey| rows.drop_if(*user, |_, bytes| is_spent(bytes));
+    rows.forgot(spent.into_iter().filter(goes).count());
 }
 
 #[async_trait]
 impl RouterStore for MemoryStore {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
-        let change = |change: &Change| {
-            let outcome = self.rows.change(change, || Ok(None), || 0)?;
+        let mut outcomes = Vec::with_capacity(changes.len());
+        for (idx, change) in changes.iter().enumerate() {
+            outcomes.push(self.rows.change(change, || Ok(None), |_| 0)?);
             let is_sweep = !change.brings_a_user()
                 && self.n_erasures.fetch_add(1, Ordering::Relaxed) % ERASURES_PER_SWEEP
                     == ERASURES_PER_SWEEP - 1;
             if is_sweep {
                 self.sweep(change.now_ms);
             }
-            Ok(outcome)
-        };
-        changes.iter().map(change).collect()
+            if idx % CHANGES_AT_ONCE == CHANGES_AT_ONCE - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(outcomes)
     }
 
     async fn get(&self, user: UserKey, _min_version: u64) -> Result<Reading, StoreError> {
@@ -64,7 +79,43 @@ impl RouterStore for MemoryStore {
         sample.await.map_err(|_| StoreError::Unreachable { engine: "memory", source: None })
     }
 
+    fn keys(&self) -> UserKeys {
+        self.keys.clone()
+    }
+
     fn n_users(&self) -> usize {
         self.rows.n_users()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::Decay;
+    use crate::state::ChangeKind;
+
+    #[test]
+    fn a_sweep_is_waited_for_by_no_change() {
+        let rules = Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10, max_events: 10 };
+        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            let store = MemoryStore::new(rules, NonZeroUsize::new(10).unwrap());
+            let erase = |n: usize, now_ms: i64| Change {
+                user: UserKey::from((n as u128).to_le_bytes()),
+                now_ms,
+                kind: ChangeKind::Erase,
+            };
+            // The only thread for what blocks is taken.
+            let (release, is_held) = std::sync::mpsc::channel::<()>();
+            let held = tokio::task::spawn_blocking(move || is_held.recv());
+            store.change((1..ERASURES_PER_SWEEP).map(|n| erase(n, 0)).collect()).await.unwrap();
+            let last = store.change(vec![erase(ERASURES_PER_SWEEP, 1000)]).await.unwrap();
+            assert_eq!((last, store.rows.len()), (vec![Outcome::Applied(1)], ERASURES_PER_SWEEP));
+            release.send(()).unwrap();
+            held.await.unwrap().unwrap();
+            while store.rows.len() > 1 {
+                tokio::task::yield_now().await;
+            }
+        });
     }
 }

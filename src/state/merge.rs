@@ -77,6 +77,22 @@ pub struct Departure {
     pub account: UserId,
 }
 
+impl MergeStep {
+    /// The keys of other users in it.
+    pub(crate) fn others(&mut self) -> Vec<&mut UserKey> {
+        match self {
+            Self::Expect(from) | Self::Forgo(from) => vec![from],
+            Self::Depart(departure) => vec![&mut departure.into],
+            Self::Absorb(absorbed) => {
+                let Absorbed { from, absorbed, .. } = &mut **absorbed;
+                std::iter::once(from).chain(absorbed.iter_mut().map(|(user, _)| user)).collect()
+            }
+            Self::Redirect { from, into } => vec![from, into],
+            Self::Vacate(_) => Vec::new(),
+        }
+    }
+}
+
 impl Departure {
     /// The way of the row of `user` to `account`, at this time.
     #[must_use]
@@ -156,7 +172,8 @@ impl Row {
         match step {
             MergeStep::Expect(from) if !merges.expected.contains(from) => {
                 if merges.expected.len() + merges.absorbed.len() >= MAX_ABSORBED {
-                    return Outcome::Crowded { max_events: MAX_ABSORBED };
+                    // They do not age.
+                    return Outcome::Crowded { max_events: MAX_ABSORBED, until_ms: i64::MAX };
                 }
                 merges.expected.push(*from);
             }

@@ -8,8 +8,11 @@ mod answered;
 mod change;
 mod codec;
 mod embedded;
+#[doc(hidden)]
+pub mod fuzzing;
 mod journal;
 mod key;
+mod layout;
 mod memory;
 mod merge;
 mod receipt_log;
@@ -25,18 +28,23 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use accounts::{Accounts, MergeError};
+pub use accounts::{Accounts, Erasure, MergeError};
 pub use answered::Answered;
 pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal, Withdrawn};
 pub use codec::CodecError;
 pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged, Survey};
 pub use journal::{Heads, OpenError};
-pub use key::UserKey;
+pub use key::{UserKey, UserKeys};
 pub use memory::MemoryStore;
 pub use merge::{Absorbed, Departure, MergeStep};
 pub use receipts::{Receipt, Receipts};
 pub use row::{Row, Rules};
 pub use valkey::{ValkeyConfig, ValkeyStore};
+
+use crate::types::{Liveness, metric};
+
+/// Changes made without a pause on an async thread, at about 1 us each for a usual row.
+const CHANGES_AT_ONCE: usize = 256;
 
 /// Holds one row per user. All methods may be called from any number of tasks at once.
 ///
@@ -49,7 +57,8 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// When the store can't be reached or written now. Then any part of the changes may have been made, or may still be:
-    /// sending the same again is safe. A change that alone can't be made has an outcome that says so.
+    /// sending the same again is safe. A change that alone can't be made has an outcome that says so, as has one of a row
+    /// that can't be read.
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError>;
 
     /// Takes an event back, also one that the row no longer remembers if the engine keeps what was said. Goes on to its end
@@ -65,14 +74,18 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// The row of a user as of now, as far as the engine can tell; not older than `min_version`, if there is such.
     ///
     /// # Errors
-    /// When nothing is known and nothing can be asked.
+    /// When nothing is known and nothing can be asked, or the row can't be read.
     async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError>;
 
     /// The rows of the `n` users with the smallest keys that have said anything, ascending by key; fewer if there are fewer.
     ///
     /// A sample that knows nothing of what users have said, and the same on every replica that holds the same
-    /// users, in whatever order they came. It may take long, and does so off the async threads.
+    /// users, in whatever order they came. A row that can't be read is left out. It may take long, and does so off the
+    /// async threads.
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// How users are known here. It stays the same for as long as what is kept does, and on every replica.
+    fn keys(&self) -> UserKeys;
 
     /// How many users have said anything.
     fn n_users(&self) -> usize;
@@ -85,6 +98,11 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// Whether rows of two users can be merged: steps of a merge are made by one process alone.
     fn can_merge(&self) -> bool {
         true
+    }
+
+    /// Whether the engine's background threads and tasks live.
+    fn liveness(&self) -> Liveness {
+        Liveness::default()
     }
 
     /// The raw events, of an engine that keeps them.
@@ -165,4 +183,29 @@ pub enum StoreError {
         /// Why.
         source: CodecError,
     },
+}
+
+impl StoreError {
+    /// Whether it is the trouble of one user alone, and trying again does not end it.
+    #[must_use]
+    pub fn is_of_one_row(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::Row { .. })
+    }
+}
+
+/// What was read, where it can be; an error of one row is noted and is that row's alone.
+fn readable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if error.is_of_one_row() => {
+            note_unreadable(&error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn note_unreadable(error: &StoreError) {
+    metrics::counter!(metric::UNREADABLE_ROWS).increment(1);
+    tracing::error!(%error, "a row can't be read; it is left as it is, and its user alone is refused");
 }

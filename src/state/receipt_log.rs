@@ -5,15 +5,17 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::Receipt;
-use super::journal::segment::{self, Frame, Segment};
-use super::journal::{DataDir, Heads, Journal, OpenError, drop_frames};
+use super::journal::secret;
+use super::journal::segment::{self, End, Frame, Segment};
+use super::journal::{DataDir, Dates, Heads, Journal, OpenError, drop_frames};
+use super::{Receipt, UserKeys};
+use crate::types::Liveness;
 
 /// What happened to receipts.
 #[derive(Debug, Serialize, Deserialize)]
@@ -29,7 +31,12 @@ pub(super) enum Entry<R> {
 pub(super) struct ReceiptLog {
     dir: DataDir,
     journal: Journal,
+    pub(super) liveness: Liveness,
+    pub(super) keys: UserKeys,
     ttl: Duration,
+    /// The service's time when the log was opened, in milliseconds since the Unix epoch, and the machine's.
+    opened: (i64, Instant),
+    dates: Dates,
     /// None before the first time.
     swept: Mutex<Option<Instant>>,
     /// Held while files are written anew or removed.
@@ -40,10 +47,17 @@ impl ReceiptLog {
     /// Opens the log and reads what it holds, oldest first.
     pub(super) fn open(
         dir: &Path,
-        ttl: Duration,
+        (ttl, now_ms): (Duration, i64),
         mut each: impl FnMut(Entry<Receipt>),
     ) -> Result<Self, OpenError> {
         let dir = DataDir::open(dir)?;
+        let keys = match secret::read(&dir.secret())? {
+            Some(keys) => keys,
+            None => {
+                drop_unkeyed(&dir)?;
+                secret::make(&dir.secret())?
+            }
+        };
         let mut last_lsn = 0;
         for path in segment::list(&dir.journal())? {
             last_lsn = last_lsn.max(segment::first_lsn(&path).unwrap_or_default());
@@ -56,8 +70,21 @@ impl ReceiptLog {
             }
         }
         // Receipts say themselves whose heads they are of.
-        let journal = Journal::open(&dir.journal(), Heads { n_heads: 0, key: 0 }, last_lsn)?;
-        Ok(Self { dir, journal, ttl, swept: Mutex::default(), work: Mutex::default() })
+        let liveness = Liveness::default();
+        let part = (&liveness, "the writer of receipts");
+        let journal = Journal::open(&dir.journal(), Heads { n_heads: 0, key: 0 }, last_lsn, part)?;
+        let (opened, dates) = ((now_ms, Instant::now()), Dates::default());
+        Ok(Self {
+            dir,
+            journal,
+            liveness,
+            keys,
+            ttl,
+            opened,
+            dates,
+            swept: Mutex::default(),
+            work: Mutex::default(),
+        })
     }
 
     /// Adds an entry; an answer only unless the disk is behind.
@@ -80,6 +107,7 @@ impl ReceiptLog {
         let gone = sealed.and_then(|sealed| {
             drop_frames(&self.dir.journal(), sealed, goes).map_err(|error| error.to_string())
         });
+        self.dates.forget();
         if let Err(error) = gone {
             tracing::warn!(error, "receipts of erased users stay on the disk until they are too old");
         }
@@ -95,30 +123,54 @@ impl ReceiptLog {
         is_due
     }
 
-    /// Drops files in which no receipt counts any more. Blocks.
+    /// Drops files in which no receipt counts any more, from the oldest on: what says that a user was erased goes after what
+    /// it is about. Blocks.
     pub(super) fn sweep(&self) {
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let (opened_ms, opened) = self.opened;
+        let now_ms = opened_ms.saturating_add(millis(opened.elapsed()));
+        let cutoff_ms = now_ms.saturating_sub(millis(self.ttl));
         let _working = self.work.lock();
         let Ok(open) = self.journal.seal() else { return };
         for path in segment::list(&self.dir.journal()).unwrap_or_default() {
-            let modified = path.metadata().and_then(|file| file.modified()).ok();
-            let age = modified.and_then(|at| SystemTime::now().duration_since(at).ok());
             let is_sealed = segment::first_lsn(&path).is_some_and(|first| first < open);
-            if is_sealed
-                && age.is_some_and(|age| age > self.ttl)
-                && let Err(error) = std::fs::remove_file(&path)
-            {
+            if !is_sealed || !self.dates.are_before(&path, cutoff_ms, answered_at) {
+                break;
+            }
+            if let Err(error) = std::fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "old receipts can't be removed");
             }
         }
     }
 }
 
+/// Removes receipts from before there was a secret: nobody could find them again, nor forget whose they are.
+fn drop_unkeyed(dir: &DataDir) -> Result<(), OpenError> {
+    for path in segment::list(&dir.journal())? {
+        tracing::warn!(path = %path.display(), "removes receipts that were kept under unkeyed hashes of users");
+        std::fs::remove_file(&path).map_err(|source| OpenError::io(&path, source))?;
+    }
+    Ok(())
+}
+
+/// When an answer was given.
+fn answered_at(frame: &Frame) -> Option<i64> {
+    match postcard::from_bytes(&frame.payload) {
+        Ok(Entry::<Receipt>::Remember { receipt, .. }) => Some(receipt.at_ms),
+        _ => None,
+    }
+}
+
 fn read(path: &Path, mut each: impl FnMut(u64, Entry<Receipt>)) -> Result<(), OpenError> {
     let mut segment = Segment::open(path)?;
-    while let Ok(frame) = segment.next()? {
+    loop {
+        let frame = match segment.next()? {
+            Ok(frame) => frame,
+            Err(End::Whole) => return Ok(()),
+            Err(End::Torn) => return segment.cut(),
+        };
         if let Ok(entry) = postcard::from_bytes(&frame.payload) {
             each(frame.lsn, entry);
         }
     }
-    Ok(())
 }

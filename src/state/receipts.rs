@@ -13,10 +13,10 @@ use moka::sync::Cache;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::OpenError;
 use super::receipt_log::{Entry, ReceiptLog};
+use super::{OpenError, UserKeys};
 use crate::types::config::ReceiptBounds;
-use crate::types::{UserId, key64};
+use crate::types::{Liveness, UserId};
 
 /// What an entry costs beside its texts and numbers, the cache's share and the allocator's included: 617 bytes by the
 /// growth of a process with a million of them.
@@ -55,6 +55,8 @@ pub struct Receipts {
     ttl: Duration,
     /// Where they are kept across restarts, if they are.
     log: Option<Arc<ReceiptLog>>,
+    /// How users are known in what is kept; in memory alone they need no secret.
+    keys: UserKeys,
     /// The owners whose receipts the next sweep drops.
     erased: Mutex<HashSet<u64>>,
     sweep: tokio::sync::Mutex<()>,
@@ -82,7 +84,14 @@ impl Receipts {
                 .build()
         };
         let cache = (max_bytes > 0).then(build);
-        Self { cache, ttl, log: None, erased: Mutex::default(), sweep: tokio::sync::Mutex::default() }
+        Self {
+            cache,
+            ttl,
+            log: None,
+            keys: UserKeys::default(),
+            erased: Mutex::default(),
+            sweep: tokio::sync::Mutex::default(),
+        }
     }
 
     /// No receipts at all.
@@ -98,7 +107,7 @@ impl Receipts {
     pub fn kept_in(dir: &Path, bounds: ReceiptBounds, now_ms: i64) -> Result<Self, OpenError> {
         let receipts = Self::new(bounds);
         let Some(cache) = &receipts.cache else { return Ok(receipts) };
-        let log = ReceiptLog::open(dir, bounds.ttl, |entry| match entry {
+        let log = ReceiptLog::open(dir, (bounds.ttl, now_ms), |entry| match entry {
             Entry::Remember { key, owner, receipt } if receipts.counts(&receipt, now_ms) => {
                 cache.insert(key, Held { owner, receipt: Arc::new(receipt) });
             }
@@ -106,7 +115,7 @@ impl Receipts {
             Entry::Forget { owner } => forget(cache, &HashSet::from([owner])),
         })?;
         receipts.settle();
-        Ok(Self { log: Some(Arc::new(log)), ..receipts })
+        Ok(Self { keys: log.keys.clone(), log: Some(Arc::new(log)), ..receipts })
     }
 
     /// Whether anything is remembered at all.
@@ -118,7 +127,7 @@ impl Receipts {
     /// Remembers what was answered to a user, or to nobody in particular. The newest of an id wins.
     pub fn remember(&self, user: Option<&UserId>, id: &str, receipt: Receipt) {
         if let Some(cache) = &self.cache {
-            let (key, owner) = (key(user, id), user.map(owner));
+            let (key, owner) = (self.key(user, id), user.map(|user| self.owner(user)));
             if let Some(log) = &self.log {
                 log.append(&Entry::Remember { key, owner, receipt: &receipt });
             }
@@ -132,10 +141,27 @@ impl Receipts {
     pub fn find(&self, user: &UserId, id: &str, heads: &str, now_ms: i64) -> Option<Arc<Receipt>> {
         let cache = self.cache.as_ref()?;
         [Some(user), None].into_iter().find_map(|user| {
-            let held = cache.get(&key(user, id))?;
+            let held = cache.get(&self.key(user, id))?;
             let counts = *held.receipt.heads == *heads && self.counts(&held.receipt, now_ms);
             counts.then_some(held.receipt)
         })
+    }
+
+    /// 128 bits of BLAKE3: with fewer, somebody could search for an id that stands for another user's response.
+    fn key(&self, user: Option<&UserId>, id: &str) -> u128 {
+        let user = user.map(UserId::as_str);
+        let mut hasher = self.keys.hasher();
+        // Framed, so that no user and id read like another user and id.
+        hasher.update(&user.map_or(0, |user| 1 + user.len() as u64).to_le_bytes());
+        hasher.update(user.unwrap_or_default().as_bytes());
+        hasher.update(id.as_bytes());
+        let mut first = [0; 16];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        u128::from_le_bytes(first)
+    }
+
+    fn owner(&self, user: &UserId) -> u64 {
+        self.keys.of(user).as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 
     /// The cache forgets by its own clock; a receipt that the service's clock calls too old is none as well.
@@ -149,7 +175,7 @@ impl Receipts {
     /// predicate: 0.4 ms with a thousand of them.)
     pub async fn forget(&self, user: &UserId) {
         let Some(cache) = self.cache.clone() else { return };
-        let owner = owner(user);
+        let owner = self.owner(user);
         self.erased.lock().insert(owner);
         if let Some(log) = &self.log {
             log.append(&Entry::Forget { owner });
@@ -174,8 +200,18 @@ impl Receipts {
             cache.run_pending_tasks();
         }
         if let Some(log) = self.log.clone().filter(|log| log.is_due()) {
-            tokio::task::spawn_blocking(move || log.sweep());
+            let part = log.liveness.part("the sweep of receipts");
+            tokio::task::spawn_blocking(move || {
+                log.sweep();
+                part.end();
+            });
         }
+    }
+
+    /// Whether what keeps them on the disk lives.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.log.as_ref().map(|log| log.liveness.clone()).unwrap_or_default()
     }
 
     /// How many there are, and about how many bytes they hold.
@@ -193,23 +229,6 @@ fn forget(cache: &Cache<u128, Held>, owners: &HashSet<u64>) {
         cache.invalidate(&*key);
     }
     cache.run_pending_tasks();
-}
-
-/// 128 bits of BLAKE3: with fewer, somebody could search for an id that stands for another user's response.
-fn key(user: Option<&UserId>, id: &str) -> u128 {
-    let user = user.map(UserId::as_str);
-    let mut hasher = blake3::Hasher::new();
-    // Framed, so that no user and id read like another user and id.
-    hasher.update(&user.map_or(0, |user| 1 + user.len() as u64).to_le_bytes());
-    hasher.update(user.unwrap_or_default().as_bytes());
-    hasher.update(id.as_bytes());
-    let mut first = [0; 16];
-    first.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    u128::from_le_bytes(first)
-}
-
-fn owner(user: &UserId) -> u64 {
-    key64(user.as_str().as_bytes())
 }
 
 #[cfg(test)]
@@ -317,6 +336,38 @@ mod tests {
         receipts.remember(Some(&ann), "a", receipt("x"));
         assert!(!receipts.are_on() && receipts.find(&ann, "a", "h1", 0).is_none());
         assert_eq!(receipts.size(), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn files_are_kept_by_when_answers_were_given_and_not_by_their_own_times() {
+        let dir = tempfile::tempdir().unwrap();
+        let segments = || {
+            let files = std::fs::read_dir(dir.path().join("journal")).unwrap();
+            let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+            paths.sort();
+            paths
+        };
+        let touch = |at| {
+            for path in segments() {
+                std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+            }
+        };
+        let swept_at = |now_ms| {
+            let receipts = Receipts::kept_in(dir.path(), bounds(1 << 20), now_ms).unwrap();
+            let log = receipts.log.as_ref().unwrap();
+            // Otherwise the next look would sweep beside this.
+            assert!(log.is_due());
+            log.sweep();
+            receipts
+        };
+        swept_at(0).remember(Some(&user("ann")), "a", receipt("x"));
+        let first = segments()[0].clone();
+        touch(std::time::UNIX_EPOCH);
+        assert_eq!(swept_at(HOUR_MS - 1000).size().0, 1);
+        assert!(first.exists());
+        touch(std::time::SystemTime::now());
+        assert_eq!(swept_at(HOUR_MS + 1).size().0, 0);
+        assert!(!first.exists());
     }
 
     #[tokio::test]

@@ -1,12 +1,13 @@
-//! The events of one user within the window: the guard against counting a retry twice, and what a retraction needs.
+//! The events of one user within the window: the guard against counting a retry twice, and what it takes to tell a retry
+//! from another event of the same id, and to take an event back.
 
 use serde::{Deserialize, Serialize};
 
 use super::{EventKey, LedgerEvent};
-use crate::mixture::Increment;
+use crate::mixture::{Increment, MAX_HEADS};
 
 /// Events in order of arrival, each as `length u16 | key u64 | at i64 | mark u8 | rest`, little-endian; the rest
-/// is the context and the increment.
+/// is the context and the increment, and then the content as `u64`, where it is known.
 ///
 /// Kept as bytes because a row is read for every score and written for every feedback, and these are only hopped over.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,7 +17,13 @@ pub(super) struct Recent {
 }
 
 /// Bytes of a frame before its rest.
-const HEAD: usize = 2 + 8 + 8 + 1;
+const HEAD: u16 = 2 + 8 + 8 + 1;
+
+/// Bytes of the rest at most: a context, how many numbers there are, and the numbers, none of which is longer than 10 bytes.
+const REST: usize = (1 + 10) + 10 + 10 * MAX_HEADS + 8;
+
+const _: () =
+    assert!(HEAD as usize + REST <= u16::MAX as usize, "a frame has room for the increment of any bundle");
 
 /// One event as it is remembered.
 #[derive(Debug, Clone, Copy)]
@@ -36,14 +43,16 @@ pub(super) enum Mark {
     Retracted = 0,
     /// It counts.
     Counts = 1,
-    /// It must not count, as what it added was replaced or erased.
+    /// It must not count, as it was erased, or an import came after its undo.
     Void = 2,
+    /// It counted, and an import has replaced what it added: it can't be taken back.
+    Imported = 3,
     /// Its undo came while it was not remembered: it must not count any more, nor if it is still to come.
-    Sought = 3,
+    Sought = 4,
 }
 
 impl Mark {
-    /// Whether the event itself came, and not only its undo or its end.
+    /// Whether it was said and is there to be taken back, or was.
     pub(super) fn is_said(self) -> bool {
         matches!(self, Self::Retracted | Self::Counts)
     }
@@ -59,7 +68,17 @@ pub(super) struct Added {
 impl Frame<'_> {
     /// What it added; none for an event that does not count.
     pub(super) fn added(&self) -> Option<Added> {
-        (self.mark == Mark::Counts).then(|| postcard::from_bytes(&self.bytes[HEAD..]).ok()).flatten()
+        Some(self.rest()?.0)
+    }
+
+    /// What it says; none for an event that does not count, or one that was written without.
+    pub(super) fn content(&self) -> Option<u64> {
+        Some(u64::from_le_bytes(*self.rest()?.1.first_chunk()?))
+    }
+
+    fn rest(&self) -> Option<(Added, &[u8])> {
+        let rest = &self.bytes[usize::from(HEAD)..];
+        (self.mark == Mark::Counts).then(|| postcard::take_from_bytes(rest).ok()).flatten()
     }
 }
 
@@ -69,7 +88,9 @@ impl Recent {
         let rest = (event.context, &event.increment);
         self.frame(event.key, event.at_ms, Mark::Counts, |frames| {
             // Writing to a vector can't fail, and `rest` is what `Added` reads.
-            postcard::to_extend(&rest, frames).unwrap_or_default()
+            let mut frames = postcard::to_extend(&rest, frames).unwrap_or_default();
+            frames.extend(event.content.map(u64::to_le_bytes).into_iter().flatten());
+            frames
         });
     }
 
@@ -95,8 +116,9 @@ impl Recent {
         self.frames.extend(at_ms.to_le_bytes());
         self.frames.push(mark as u8);
         self.frames = rest(std::mem::take(&mut self.frames));
-        // An increment has at most 10 bytes per head, and bundles have few heads.
-        let length = (self.frames.len() - start) as u16;
+        // No event of a bundle is longer. One that were is remembered without its increment: it still counts once.
+        let length = u16::try_from(self.frames.len() - start).unwrap_or(HEAD);
+        self.frames.truncate(start + usize::from(length));
         self.frames[start..start + 2].copy_from_slice(&length.to_le_bytes());
     }
 
@@ -110,9 +132,17 @@ impl Recent {
         self.rebuild(|frame| if frame.key == key { Keep::As(Mark::Retracted) } else { Keep::Whole });
     }
 
-    /// Makes all events ones that do not count.
-    pub(super) fn make_all_void(&mut self) {
+    /// Makes all events ones that were erased.
+    pub(super) fn erase(&mut self) {
         self.rebuild(|_| Keep::As(Mark::Void));
+    }
+
+    /// Makes events that count ones that an import replaced, and all others void.
+    pub(super) fn import(&mut self) {
+        self.rebuild(|frame| {
+            let counted = matches!(frame.mark, Mark::Counts | Mark::Imported);
+            Keep::As(if counted { Mark::Imported } else { Mark::Void })
+        });
     }
 
     /// Forgets events that happened before `cutoff_ms`; when the latest of them did.
@@ -152,13 +182,14 @@ impl Recent {
     fn at(&self, start: usize) -> Option<Frame<'_>> {
         let rest = self.frames.get(start..)?;
         let length = usize::from(u16::from_le_bytes(*rest.first_chunk()?));
-        let bytes = rest.get(..length).filter(|bytes| bytes.len() >= HEAD)?;
+        let bytes = rest.get(..length).filter(|bytes| bytes.len() >= usize::from(HEAD))?;
         let key = EventKey(u64::from_le_bytes(*bytes[2..].first_chunk()?));
         let at_ms = i64::from_le_bytes(*bytes[10..].first_chunk()?);
         let mark = match bytes[18] {
             0 => Mark::Retracted,
             1 => Mark::Counts,
-            3 => Mark::Sought,
+            3 => Mark::Imported,
+            4 => Mark::Sought,
             _ => Mark::Void,
         };
         Some(Frame { key, at_ms, mark, start, bytes })
@@ -209,6 +240,8 @@ mod tests {
             context: n.is_multiple_of(2).then_some(n),
             question: None,
             increment: pair(&[n as f64, 1.0, -3.0]),
+            content: (!n.is_multiple_of(5)).then_some(n << 40),
+            replaces: None,
             heard: None,
         }
     }
@@ -220,6 +253,8 @@ mod tests {
         assert!(recent.is_whole());
         let added = recent.find(EventKey(42)).unwrap().added().unwrap();
         assert_eq!(added, Added { context: Some(42), increment: event(42).increment });
+        assert_eq!(recent.find(EventKey(42)).unwrap().content(), Some(42 << 40));
+        assert_eq!(recent.find(EventKey(45)).unwrap().content(), None);
         recent.retract(EventKey(42));
         assert!(
             recent
@@ -229,6 +264,36 @@ mod tests {
         assert_eq!(recent.forget_before(40), Some(39));
         assert_eq!(recent.iter().map(|frame| frame.key.0).collect::<Vec<_>>(), (40..100).collect::<Vec<_>>());
         assert_eq!(recent.forget_before(40), None);
+    }
+
+    fn event_of(n_heads: usize) -> LedgerEvent {
+        // Of every two heads one has the largest number there is, and the other the smallest.
+        let margins: Vec<f64> = (0..n_heads).map(|k| if k % 2 == 0 { 1e9 } else { -1e9 }).collect();
+        LedgerEvent { context: Some(u64::MAX), increment: pair(&margins), ..event(1) }
+    }
+
+    #[test]
+    fn a_frame_has_room_for_the_increment_of_any_bundle() {
+        let mut recent = Recent::default();
+        recent.push(&event_of(MAX_HEADS));
+        recent.push(&event(2));
+        let increment = event_of(MAX_HEADS).increment;
+        assert_eq!(
+            recent.find(EventKey(1)).unwrap().added(),
+            Some(Added { context: Some(u64::MAX), increment })
+        );
+        assert!(recent.is_whole() && recent.find(EventKey(2)).unwrap().added().is_some());
+    }
+
+    #[test]
+    fn what_has_no_room_is_remembered_and_its_neighbours_are_whole() {
+        let mut recent = Recent::default();
+        recent.push(&event(0));
+        recent.push(&event_of(20_000));
+        recent.push(&event(2));
+        assert!(recent.is_whole());
+        let is_known = |key| recent.find(EventKey(key)).map(|frame| frame.added().is_some());
+        assert_eq!([0, 1, 2].map(is_known), [Some(true), Some(false), Some(true)]);
     }
 
     #[test]

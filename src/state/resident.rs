@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 
-use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec};
+use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec, readable};
 
 /// Going through a million users takes half a second, shard by shard, and a feedback may have to wait for its own: 4 ms
 /// at worst as measured, against 60 ms with 8 shards.
@@ -59,46 +59,56 @@ pub(super) struct Resident {
     max_users: usize,
     /// Users that have said something, resident or not.
     n_users: AtomicUsize,
+    /// Rows that only refuse what must not count, resident or not.
+    n_tombstones: AtomicUsize,
     /// Counted apart: `DashMap::len` takes every shard's lock.
     n_resident: AtomicUsize,
 }
 
 impl Resident {
-    pub(super) fn new(rules: Rules, max_users: usize, n_users: usize) -> Self {
-        let rows = DashMap::with_shard_amount(SHARDS);
-        Self { rows, rules, max_users, n_users: AtomicUsize::new(n_users), n_resident: AtomicUsize::new(0) }
+    /// No rows yet, beside so many users and tombstones that are elsewhere.
+    pub(super) fn new(rules: Rules, max_users: usize, (n_users, n_tombstones): (usize, usize)) -> Self {
+        Self {
+            rows: DashMap::with_shard_amount(SHARDS),
+            rules,
+            max_users,
+            n_users: AtomicUsize::new(n_users),
+            n_tombstones: AtomicUsize::new(n_tombstones),
+            n_resident: AtomicUsize::new(0),
+        }
     }
 
-    /// Makes a change. `load` finds a row that is not resident; `keep` is called with what was changed, before anybody
+    /// Makes a change. `load` finds a row that is not resident; `keep` is called where the row is another, before anybody
     /// else can see the row, and gives the change's position.
     ///
     /// # Errors
-    /// What `load` says, and a row that can't be read. Nothing has changed then.
+    /// What `load` says, unless it is of this row alone. Nothing has changed then.
     pub(super) fn change(
         &self,
         change: &Change,
         load: impl FnOnce() -> Result<Option<Held>, StoreError>,
-        keep: impl FnOnce() -> u64,
+        keep: impl FnOnce(Outcome) -> u64,
     ) -> Result<Outcome, StoreError> {
         match self.rows.entry(change.user) {
             Entry::Occupied(mut place) => {
                 let place = place.get_mut();
                 place.is_used();
-                let before = self.decode(change.user, &place.bytes)?;
-                let (outcome, after) = self.changed(before, change);
+                let before = readable(self.decode(change.user, &place.bytes))?;
+                let (outcome, after) = self.changed(false, before, change);
                 if let Some(bytes) = after {
-                    *place = Place::new(Held { lsn: keep(), bytes });
+                    *place = Place::new(Held { lsn: keep(outcome), bytes });
                 }
                 Ok(outcome)
             }
             Entry::Vacant(slot) => {
-                let loaded = load()?;
+                let loaded = readable(load())?;
                 let before = match &loaded {
-                    Some(held) => self.decode(change.user, &held.bytes)?,
-                    None => Row::new(self.rules.n_heads),
+                    Some(Some(held)) => readable(self.decode(change.user, &held.bytes))?,
+                    Some(None) => Some(Row::new(self.rules.n_heads)),
+                    None => None,
                 };
-                let (outcome, after) = self.changed(before, change);
-                let held = after.map(|bytes| Held { lsn: keep(), bytes }).or(loaded);
+                let (outcome, after) = self.changed(matches!(loaded, Some(None)), before, change);
+                let held = after.map(|bytes| Held { lsn: keep(outcome), bytes }).or_else(|| loaded.flatten());
                 if let Some(held) = held {
                     self.n_resident.fetch_add(1, Ordering::Relaxed);
                     slot.insert(Place::new(held));
@@ -111,7 +121,13 @@ impl Resident {
     /// Makes a change that was made before, if the row, which is resident if there is one, does not have it yet.
     pub(super) fn replay(&self, change: &Change, lsn: u64) -> Result<(), StoreError> {
         if self.rows.get(&change.user).is_none_or(|place| place.lsn() < lsn) {
-            self.change(change, || Ok(None), || lsn)?;
+            let outcome = self.change(change, || Ok(None), |_| lsn)?;
+            if outcome == Outcome::Unreadable
+                && let Some(held) = self.peek(change.user)
+            {
+                // It was acked, and would be lost without a word.
+                self.decode(change.user, &held.bytes)?;
+            }
         }
         Ok(())
     }
@@ -121,22 +137,55 @@ impl Resident {
         (self.rules, self.max_users) = (rules, max_users);
     }
 
-    /// What became of the change, and the row after it if it is another.
-    fn changed(&self, mut row: Row, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
-        let was_there = !row.is_tombstone();
-        if !was_there && self.n_users() >= self.max_users && change.brings_a_user() {
-            return (Outcome::Full { max_users: self.max_users }, None);
-        }
+    /// What became of the change, and the row after it if it is another. Without a row, there is one that can't be read.
+    fn changed(&self, is_new: bool, before: Option<Row>, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
+        // Few tombstones are kept: what can't be read is taken to have been somebody.
+        let was_there = before.as_ref().is_none_or(|row| !row.is_tombstone());
+        let Some(mut row) = before.or_else(|| change.in_place_of_unreadable(self.rules.n_heads)) else {
+            return (Outcome::Unreadable, None);
+        };
         let outcome = row.change(change, &self.rules);
         if !outcome.changes_the_row() {
             return (outcome, None);
         }
+        // Last: what would not bring anybody anyway is told as it is.
+        if !was_there && !change.kind.is_of_a_merge_under_way() && !self.has_room(is_new, &row) {
+            return (Outcome::Full { max_users: self.max_users }, None);
+        }
         match (was_there, !row.is_tombstone()) {
-            (false, true) => _ = self.n_users.fetch_add(1, Ordering::Relaxed),
-            (true, false) => _ = self.n_users.fetch_sub(1, Ordering::Relaxed),
+            (false, true) => {
+                self.n_users.fetch_add(1, Ordering::Relaxed);
+                self.forgot(usize::from(!is_new));
+            }
+            (true, false) => {
+                self.n_users.fetch_sub(1, Ordering::Relaxed);
+                self.n_tombstones.fetch_add(1, Ordering::Relaxed);
+            }
+            (false, false) if is_new => _ = self.n_tombstones.fetch_add(1, Ordering::Relaxed),
             _ => {}
         }
         (outcome, Some(codec::encode(&row)))
+    }
+
+    /// Whether there is room for what a change has made of somebody who was no user. Anybody can take back, or erase, in the
+    /// name of people who do not exist: there are at most as many tombstones of such as there may be users, and never more
+    /// rows than both together. A user becomes a tombstone whatever there is, as that makes no row more.
+    fn has_room(&self, is_new: bool, after: &Row) -> bool {
+        let (n_users, n_tombstones) = (self.n_users(), self.n_tombstones.load(Ordering::Relaxed));
+        match !after.is_tombstone() {
+            true => {
+                let has_row = !is_new || n_users + n_tombstones < self.max_users.saturating_mul(2);
+                n_users < self.max_users && has_row
+            }
+            false => !is_new || n_tombstones < self.max_users,
+        }
+    }
+
+    /// Notes that so many tombstones are gone.
+    pub(super) fn forgot(&self, n_tombstones: usize) {
+        let less = |n: usize| Some(n.saturating_sub(n_tombstones));
+        // A function that always has an answer makes no error.
+        _ = self.n_tombstones.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// A row that is resident.
@@ -202,11 +251,11 @@ impl Resident {
         }
     }
 
-    /// Drops a row if `may_go`.
-    pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(u64, &[u8]) -> bool) {
-        if self.rows.remove_if(&user, |_, place| may_go(place.lsn(), &place.bytes)).is_some() {
-            self.n_resident.fetch_sub(1, Ordering::Relaxed);
-        }
+    /// Drops a row if `may_go`; whether it did.
+    pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(u64, &[u8]) -> bool) -> bool {
+        let dropped = self.rows.remove_if(&user, |_, place| may_go(place.lsn(), &place.bytes)).is_some();
+        self.n_resident.fetch_sub(usize::from(dropped), Ordering::Relaxed);
+        dropped
     }
 
     /// The `n` smallest keys of resident users that have said something, with their rows.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::merge::Merges;
-use super::recent::{Added, Mark, Recent};
+use super::recent::{Added, Frame, Mark, Recent};
 use super::{Answered, Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal};
 use crate::mixture::{Decay, Ledgers};
 
@@ -48,6 +48,19 @@ pub struct Row {
     pub(super) merges: Merges,
 }
 
+/// What there was to take back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    /// It counted, and does not any more.
+    Now,
+    /// It had been taken back.
+    Before,
+    /// It is not remembered: if it is still to come, it will not count.
+    Ahead,
+    /// It does not count, or can't be taken back.
+    Never,
+}
+
 impl Row {
     /// The row of somebody who has said nothing yet.
     #[must_use]
@@ -69,13 +82,13 @@ impl Row {
         }
         self.forget(change.now_ms, rules);
         match &change.kind {
-            ChangeKind::Add(event) => self.add(event, rules),
+            ChangeKind::Add(event) => self.add(event, change.now_ms, rules),
             ChangeKind::Retract(key) => self.retract(*key, change.now_ms, rules),
             ChangeKind::Erase => self.erase(change.now_ms, rules),
             ChangeKind::Import(ledgers) => {
                 self.ledgers = ledgers.clone();
                 // What was added before is no longer in the sums, so it can't be taken back.
-                self.recent.make_all_void();
+                self.recent.import();
                 self.applied()
             }
             ChangeKind::Withdraw(withdrawal) => self.withdraw(withdrawal, change.now_ms, rules),
@@ -90,16 +103,30 @@ impl Row {
         }
     }
 
+    /// Whether what happened at this time does not count any more, be it new.
+    pub(super) fn is_late(&self, at_ms: i64) -> bool {
+        self.horizon_ms.is_some_and(|horizon_ms| at_ms < horizon_ms)
+    }
+
     /// Whether an event was taken back that is not remembered, and nothing that was added before has been replaced or
     /// erased since.
     pub(super) fn seeks(&self, key: EventKey) -> bool {
         self.recent.find(key).is_some_and(|frame| frame.mark == Mark::Sought)
     }
 
-    /// Whether an event with this key is remembered, be it one that does not count.
+    /// What becomes of an event whose id is remembered; none if it is not, or if it happened before `since_ms`: what is
+    /// older is forgotten by the next change. The content of an event may be unknown: then it is taken for the one that is
+    /// remembered.
     #[must_use]
-    pub fn remembers(&self, key: EventKey) -> bool {
-        self.recent.find(key).is_some()
+    pub fn known(&self, key: EventKey, content: Option<u64>, since_ms: i64) -> Option<Outcome> {
+        let frame = self.recent.find(key).filter(|frame| frame.at_ms >= since_ms)?;
+        Some(match (frame.mark, frame.content(), content) {
+            (Mark::Retracted | Mark::Void | Mark::Sought, ..) => {
+                Outcome::Retracted { version: self.version, is_news: false }
+            }
+            (Mark::Counts, Some(kept), Some(found)) if kept != found => Outcome::Conflict { kept },
+            (Mark::Counts | Mark::Imported, ..) => Outcome::Duplicate(self.version),
+        })
     }
 
     /// Whether the row says nothing: it is only there to refuse what must not count.
@@ -123,38 +150,72 @@ impl Row {
         self.ledgers.are_of(n_heads) && self.answered.is_sorted() && self.recent.is_whole()
     }
 
-    fn add(&mut self, event: &LedgerEvent, rules: &Rules) -> Outcome {
-        if self.recent.find(event.key).is_some() {
-            return Outcome::Duplicate(self.version);
+    fn add(&mut self, event: &LedgerEvent, now_ms: i64, rules: &Rules) -> Outcome {
+        let is_late = self.is_late(event.at_ms);
+        if let Some(known) = self.known(event.key, event.content, i64::MIN) {
+            let forestalled = |frame: Frame<'_>| matches!(frame.mark, Mark::Void | Mark::Sought);
+            let is_ahead = self.recent.find(event.key).is_some_and(forestalled);
+            return match event.replaces.filter(|_| is_ahead && !is_late) {
+                Some(replaced) => self.pass_over(replaced, now_ms, rules),
+                None => known,
+            };
         }
-        if self.horizon_ms.is_some_and(|horizon_ms| event.at_ms < horizon_ms) {
+        if is_late {
             return Outcome::Late;
         }
-        if self.n_remembered(Mark::is_said) >= rules.max_events {
-            return Outcome::Crowded { max_events: rules.max_events };
+        if let Err(crowded) = self.check_room(Mark::is_said, rules) {
+            return crowded;
         }
+        let replaced = match event.replaces.map(|key| self.take_back(key, now_ms, rules)).transpose() {
+            Ok(taken) => taken == Some(Taken::Now),
+            Err(crowded) => return crowded,
+        };
         self.recent.push(event);
         if let Some(key) = event.question {
             self.answered.insert(key);
         }
         self.ledgers.add(event.context, &event.increment, event.at_ms, rules.decay);
-        self.applied()
+        self.version += 1;
+        if replaced { Outcome::Replaced(self.version) } else { Outcome::Applied(self.version) }
+    }
+
+    /// An event whose undo came first takes back what it replaces all the same, so that it does not matter in which order
+    /// events, those that replace them and undos arrive.
+    fn pass_over(&mut self, replaced: EventKey, now_ms: i64, rules: &Rules) -> Outcome {
+        let is_news = match self.take_back(replaced, now_ms, rules) {
+            Ok(Taken::Now) => {
+                self.version += 1;
+                true
+            }
+            Ok(Taken::Ahead) => true,
+            Ok(Taken::Before | Taken::Never) => false,
+            Err(crowded) => return crowded,
+        };
+        Outcome::Retracted { version: self.version, is_news }
     }
 
     fn retract(&mut self, key: EventKey, now_ms: i64, rules: &Rules) -> Outcome {
+        match self.take_back(key, now_ms, rules) {
+            Ok(Taken::Now) => self.applied(),
+            Ok(Taken::Before) => Outcome::Duplicate(self.version),
+            Ok(Taken::Ahead | Taken::Never) => Outcome::Unknown,
+            Err(crowded) => crowded,
+        }
+    }
+
+    /// Makes an event one that does not count.
+    ///
+    /// # Errors
+    /// When nothing more can be remembered.
+    fn take_back(&mut self, key: EventKey, now_ms: i64, rules: &Rules) -> Result<Taken, Outcome> {
         let Some(frame) = self.recent.find(key) else {
-            if self.n_remembered(|mark| !mark.is_said()) >= rules.max_events {
-                return Outcome::Crowded { max_events: rules.max_events };
-            }
+            self.check_room(|mark| !mark.is_said(), rules)?;
             // The undo may overtake the click, whose clock may be ahead.
             self.recent.push_sought(key, now_ms.saturating_add(rules.max_age_ms));
-            return Outcome::Unknown;
+            return Ok(Taken::Ahead);
         };
-        if frame.mark != Mark::Counts {
-            return match frame.mark {
-                Mark::Retracted => Outcome::Duplicate(self.version),
-                Mark::Counts | Mark::Void | Mark::Sought => Outcome::Unknown,
-            };
+        if frame.added().is_none() {
+            return Ok(if frame.mark == Mark::Retracted { Taken::Before } else { Taken::Never });
         }
         // Two where another id, which was merged into this one, had an event of the same name.
         for frame in self.recent.iter().filter(|frame| frame.key == key) {
@@ -162,7 +223,7 @@ impl Row {
             self.ledgers.subtract(context, &increment, frame.at_ms, rules.decay);
         }
         self.recent.retract(key);
-        self.applied()
+        Ok(Taken::Now)
     }
 
     /// Takes back what is no longer remembered. The mark that its retraction left is the guard: it is gone once that was
@@ -177,7 +238,7 @@ impl Row {
                 self.applied()
             }
             Some(Mark::Counts | Mark::Retracted) => self.retract(withdrawal.key, now_ms, rules),
-            Some(Mark::Void) | None => Outcome::Late,
+            Some(Mark::Void | Mark::Imported) | None => Outcome::Late,
         }
     }
 
@@ -191,12 +252,19 @@ impl Row {
         self.merges = Merges::default();
         self.horizon_ms = self.horizon_ms.max(Some(now_ms));
         // Hashes of ids stay until their window is over, so that a late retry does not bring the user back.
-        self.recent.make_all_void();
+        self.recent.erase();
         self.applied()
     }
 
-    fn n_remembered(&self, which: impl Fn(Mark) -> bool) -> usize {
-        self.recent.iter().filter(|frame| which(frame.mark)).count()
+    /// Whether one more event of a sort can be remembered, or when it can.
+    fn check_room(&self, is_of_sort: impl Fn(Mark) -> bool, rules: &Rules) -> Result<(), Outcome> {
+        let times = || self.recent.iter().filter(|frame| is_of_sort(frame.mark)).map(|frame| frame.at_ms);
+        if times().count() < rules.max_events {
+            return Ok(());
+        }
+        let oldest_ms = times().min().unwrap_or_default();
+        let until_ms = oldest_ms.saturating_add(rules.max_age_ms).saturating_add(1);
+        Err(Outcome::Crowded { max_events: rules.max_events, until_ms })
     }
 
     pub(super) fn applied(&mut self) -> Outcome {

@@ -1,4 +1,4 @@
-//! The error that leaves a service: a kind out of eleven, a stable code, and a sentence for the caller.
+//! The error that leaves a service: a kind out of twelve, a stable code, and a sentence for the caller.
 //!
 //! Engines have enums of their own that carry data; the service maps them here, and the transports map the
 //! kind to their status by one table. Building an error never logs: the edge does, once.
@@ -22,6 +22,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The body is of a media type that this route does not read.
     UnsupportedMedia,
+    /// The user has said as much as is taken for now.
+    QuotaExceeded,
     /// There is more work than the server can take now.
     Overloaded,
     /// The work was not done in the time that requests get.
@@ -36,13 +38,14 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::Conflict,
         Self::TooLarge,
         Self::UnsupportedMedia,
+        Self::QuotaExceeded,
         Self::Overloaded,
         Self::DeadlineExceeded,
         Self::ModelUnavailable,
@@ -59,9 +62,10 @@ impl ErrorKind {
             Self::Conflict => (409, 9, "conflict", false),
             Self::TooLarge => (413, 8, "too_large", false),
             Self::UnsupportedMedia => (415, 12, "unsupported_media", false),
+            Self::QuotaExceeded => (429, 8, "quota_exceeded", true),
             Self::Overloaded => (503, 14, "overloaded", true),
             Self::DeadlineExceeded => (504, 4, "deadline_exceeded", true),
-            Self::ModelUnavailable => (500, 14, "model_unavailable", true),
+            Self::ModelUnavailable => (503, 14, "model_unavailable", true),
             Self::StoreUnavailable => (503, 14, "store_unavailable", true),
             Self::Internal => (500, 13, "internal", false),
         }
@@ -133,7 +137,7 @@ impl Error {
         Self { field: Some(field.into()), ..self }
     }
 
-    /// Says when to try again, where it is known better than for the kind.
+    /// Says that the same request may succeed later, and when, where that is known better than for the kind.
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
         Self { retry_after: Some(after), ..self }
@@ -143,6 +147,20 @@ impl Error {
     #[must_use]
     pub fn with_source(self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self { source: Some(source.into()), ..self }
+    }
+
+    /// The same once more, for another of those that it is told to. The source stays with the first, which is logged.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let Self { kind, code, detail, field, retry_after, .. } = self;
+        Self {
+            kind: *kind,
+            code,
+            detail: detail.clone(),
+            field: field.clone(),
+            retry_after: *retry_after,
+            source: None,
+        }
     }
 
     /// The kind.
@@ -167,6 +185,12 @@ impl Error {
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        self.retry_after.is_some()
     }
 
     /// When to try again.
@@ -217,6 +241,14 @@ mod tests {
         assert_eq!(labels.len(), ErrorKind::ALL.len());
         assert!(ErrorKind::ALL.iter().all(|kind| (400..600).contains(&kind.http_status())));
         assert!(ErrorKind::ALL.iter().all(|kind| (1..=16).contains(&kind.grpc_code())));
+    }
+
+    #[test]
+    fn what_is_unavailable_says_so_in_both_protocols() {
+        for kind in ErrorKind::ALL {
+            assert_eq!(kind.http_status() == 503, kind.grpc_code() == 14, "{kind:?}");
+            assert!(kind.http_status() != 503 || kind.is_retryable(), "{kind:?}");
+        }
     }
 
     #[test]

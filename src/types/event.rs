@@ -1,5 +1,6 @@
 //! The feedback event on the wire, and which of its fields belong to which kind.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,9 +11,19 @@ use super::error::Error;
 use super::feedback::{Feedback, Mention, Opinion};
 use super::ids::{EventId, UserId};
 use super::prompt::{self, Message};
+use super::{at, slips};
 
 /// More responses than anybody puts in order, and few enough for their pairs to cost well below a millisecond.
 const MAX_RESPONSES: usize = 64;
+
+/// All that the metadata of one event may have, keys and values together.
+const MAX_METADATA_BYTES: usize = 4096;
+
+/// Longer than what people write about one answer.
+const MAX_COMMENT_BYTES: usize = 16_384;
+
+/// Characters of a key that an error repeats.
+const MAX_SHOWN: usize = 64;
 
 /// One feedback as clients send it. Which fields belong depends on `kind`; [`Event::check`] says.
 ///
@@ -22,7 +33,7 @@ const MAX_RESPONSES: usize = 64;
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Names this feedback: the same id again changes nothing.
+    /// Names this feedback: the same id again changes nothing, and one that was taken back never counts again.
     pub event_id: EventId,
     /// Whose opinion it is.
     pub user: UserId,
@@ -62,10 +73,10 @@ pub struct Event {
     #[serde(default)]
     pub response_id: Option<String>,
     /// `thumb`: whether the thumb points up.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "slips::up")]
     pub up: Option<bool>,
     /// `rating`: one number per response, higher is better. Only their order counts; equal ones are ties.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "slips::ratings")]
     pub ratings: Option<Vec<f64>>,
     /// `correction`: the response as it was; or `original_id`.
     #[serde(default)]
@@ -76,18 +87,30 @@ pub struct Event {
     /// `correction`: the text that somebody made of it, which they prefer to it.
     #[serde(default)]
     pub edited: Option<String>,
-    /// When it happened (RFC 3339); without it, now.
-    #[serde(default)]
-    #[schema(value_type = Option<String>, format = DateTime)]
+    /// When it happened: RFC 3339, or seconds or milliseconds since 1970; without it, now.
+    #[serde(default, deserialize_with = "at::optional")]
+    #[schema(value_type = Option<at::Moment>)]
     pub at: Option<Timestamp>,
     /// The criterion the person had in mind: it counts in that context, and elsewhere as far as tastes carry over.
     #[serde(default)]
     pub context: Option<String>,
+    /// The earlier feedback of this user whose place it takes: that one does not count any more, and if it is still to
+    /// come, it will not.
+    #[serde(default)]
+    pub replaces: Option<EventId>,
+    /// Why, in the person's words: at most 16,384 bytes. It is exported with the event and changes nothing else.
+    #[serde(default)]
+    #[schema(max_length = 16384)]
+    pub comment: Option<String>,
+    /// Whatever else is worth keeping, at most 4,096 bytes of texts by name. It is exported with the event and changes
+    /// nothing else.
+    #[serde(default)]
+    pub metadata: Option<BTreeMap<String, String>>,
 }
 
 /// The kinds of feedback. Each counts as one event of weight 1, whatever the number of responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(try_from = "String", rename_all = "snake_case")]
 pub enum EventKind {
     /// One response is preferred to another.
     Pair,
@@ -111,6 +134,9 @@ struct Fields {
 }
 
 impl EventKind {
+    pub(super) const ALL: [Self; 6] =
+        [Self::Pair, Self::Tie, Self::Thumb, Self::Ranking, Self::Rating, Self::Correction];
+
     /// As clients write it.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -143,7 +169,7 @@ impl Event {
     /// Names the field that is missing, does not belong to this kind or beside another, or has a wrong number of entries.
     pub fn check(self) -> Result<Feedback, Error> {
         let is_by_id = self.check_fields()?;
-        let Self { event_id, user, kind, at, context, .. } = self;
+        let Self { event_id, user, kind, at, context, replaces, comment, metadata, .. } = self;
         let prompt = if is_by_id { None } else { Some(prompt::text(self.prompt, self.messages, "")?.into()) };
         let many = || mentions(self.responses, self.response_ids);
         let (responses, opinion) = match kind {
@@ -164,9 +190,13 @@ impl Event {
                 (responses, Opinion::Correction)
             }
         };
-        let feedback = Feedback { event_id, user, at, context, prompt, responses, opinion };
+        let comment = comment.filter(|comment| !comment.is_empty());
+        let metadata = metadata.unwrap_or_default();
+        let feedback =
+            Feedback { event_id, user, at, context, prompt, responses, opinion, replaces, comment, metadata };
         check_counts(&feedback)?;
         check_ids(&feedback)?;
+        check_notes(&feedback)?;
         Ok(feedback)
     }
 
@@ -178,7 +208,12 @@ impl Event {
         let kind = self.kind.label();
         let belongs = |field| [texts, ids, always].iter().any(|fields| fields.contains(&field));
         if let Some((field, _)) = given.iter().find(|(field, is_given)| *is_given && !belongs(*field)) {
-            return Err(Error::invalid_field(*field, format!("does not belong to a {kind}")));
+            let instead = match (self.kind, *field) {
+                (EventKind::Thumb, "ratings") => ", which has `up`: true or false",
+                (EventKind::Rating, "up") => ", which has `ratings`; a thumb has `up`",
+                _ => "",
+            };
+            return Err(Error::invalid_field(*field, format!("does not belong to a {kind}{instead}")));
         }
         let by_id = ids.iter().find(|field| is_given(field));
         if let (Some(id), Some(text)) = (by_id, texts.iter().find(|field| is_given(field))) {
@@ -249,7 +284,16 @@ fn check_counts(feedback: &Feedback) -> Result<(), Error> {
     };
     if !fits {
         let field = if feedback.prompt.is_some() { "responses" } else { "response_ids" };
-        return Err(Error::invalid_field(field, format!("found {n} responses, expected {expected}")));
+        let instead = match feedback.opinion {
+            Opinion::Rating(_) if n == 1 => {
+                "; what somebody thinks of one response is a thumb, with `up`: true or false"
+            }
+            _ => "",
+        };
+        return Err(Error::invalid_field(
+            field,
+            format!("found {n} responses, expected {expected}{instead}"),
+        ));
     }
     let Opinion::Rating(ratings) = &feedback.opinion else { return Ok(()) };
     if ratings.len() != n {
@@ -274,6 +318,36 @@ fn check_ids(feedback: &Feedback) -> Result<(), Error> {
     };
     match (1..responses.len()).find(is_repeated) {
         Some(idx) => Err(Error::invalid_field(feedback.field(idx), "found the same id twice in one opinion")),
+        None => Ok(()),
+    }
+}
+
+/// What rides along is bounded, and nothing takes its own place.
+fn check_notes(feedback: &Feedback) -> Result<(), Error> {
+    if feedback.replaces.as_ref() == Some(&feedback.event_id) {
+        return Err(Error::invalid_field(
+            "replaces",
+            "found the event's own id, expected that of an earlier one",
+        ));
+    }
+    let n_bytes = feedback.comment.as_ref().map_or(0, String::len);
+    if n_bytes > MAX_COMMENT_BYTES {
+        let detail = format!("found {n_bytes} bytes, expected at most {MAX_COMMENT_BYTES}");
+        return Err(Error::invalid_field("comment", detail));
+    }
+    let mut n_bytes = 0;
+    let over = feedback.metadata.iter().find(|(key, value)| {
+        n_bytes += key.len() + value.len();
+        n_bytes > MAX_METADATA_BYTES
+    });
+    match over {
+        Some((key, _)) => {
+            let key: String = key.chars().take(MAX_SHOWN).collect();
+            let detail = format!(
+                "found {n_bytes} bytes of keys and values with this one, expected at most {MAX_METADATA_BYTES}"
+            );
+            Err(Error::invalid_field(format!("metadata.{key}"), detail))
+        }
         None => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! What was said as rows of TRL's data sets: preference, or unpaired preference, with the prompt in a column of its own.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -64,6 +65,9 @@ struct Said {
     at: Option<Timestamp>,
     kind: &'static str,
     event_id: EventId,
+    comment: Option<String>,
+    /// None rather than empty: columnar formats have no objects without fields.
+    metadata: Option<BTreeMap<String, String>>,
 }
 
 impl Export {
@@ -88,6 +92,8 @@ impl ExportShape {
             at: Timestamp::from_millisecond(heard.at_ms).ok(),
             kind: heard.opinion.kind().label(),
             event_id: heard.event_id.clone(),
+            comment: heard.comment.clone(),
+            metadata: Some(heard.metadata.clone()).filter(|metadata| !metadata.is_empty()),
         });
         let texts: Vec<Arc<str>> = heard.responses.iter().map(|response| response.text.clone()).collect();
         let (judged, n_ties) = match (self, &heard.opinion) {
@@ -124,7 +130,9 @@ impl ExportRow {
             JudgedRow::Preference { chosen, rejected, .. } => chosen.len() + rejected.len(),
             JudgedRow::Unpaired { completion, .. } => completion.len(),
         };
-        self.prompt.len() + responses
+        let metadata = self.said.metadata.iter().flatten().map(|(key, value)| key.len() + value.len());
+        let comment = self.said.comment.as_ref().map_or(0, String::len);
+        self.prompt.len() + responses + comment + metadata.sum::<usize>()
     }
 }
 

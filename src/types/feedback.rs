@@ -1,5 +1,6 @@
 //! A checked feedback, what is known of it once its responses are, and its ack.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -26,6 +27,12 @@ pub struct Feedback {
     pub responses: Vec<Mention>,
     /// The opinion.
     pub opinion: Opinion,
+    /// The event whose place it takes.
+    pub replaces: Option<EventId>,
+    /// Why, in the person's words; never empty.
+    pub comment: Option<String>,
+    /// What else the client keeps with it.
+    pub metadata: BTreeMap<String, String>,
 }
 
 /// How a feedback names a response.
@@ -70,24 +77,28 @@ impl Opinion {
             Self::Correction => EventKind::Correction,
         }
     }
+
+    /// The field in which a response comes, by its id or its text.
+    fn field(&self, idx: usize, is_id: bool) -> String {
+        let field = match (self, idx) {
+            (Self::Pair, 0) => "chosen",
+            (Self::Pair, _) => "rejected",
+            (Self::Thumb { .. }, _) => "response",
+            (Self::Correction, 0) => "edited",
+            (Self::Correction, _) => "original",
+            (Self::Tie | Self::Ranking | Self::Rating(_), _) => {
+                return format!("{}[{idx}]", if is_id { "response_ids" } else { "responses" });
+            }
+        };
+        if is_id { format!("{field}_id") } else { field.to_owned() }
+    }
 }
 
 impl Feedback {
     /// The field in which a response came.
     #[must_use]
     pub fn field(&self, idx: usize) -> String {
-        let is_id = matches!(self.responses.get(idx), Some(Mention::Id(_)));
-        let field = match (&self.opinion, idx) {
-            (Opinion::Pair, 0) => "chosen",
-            (Opinion::Pair, _) => "rejected",
-            (Opinion::Thumb { .. }, _) => "response",
-            (Opinion::Correction, 0) => "edited",
-            (Opinion::Correction, _) => "original",
-            (Opinion::Tie | Opinion::Ranking | Opinion::Rating(_), _) => {
-                return format!("{}[{idx}]", if is_id { "response_ids" } else { "responses" });
-            }
-        };
-        if is_id { format!("{field}_id") } else { field.to_owned() }
+        self.opinion.field(idx, matches!(self.responses.get(idx), Some(Mention::Id(_))))
     }
 }
 
@@ -108,6 +119,54 @@ pub struct Heard {
     pub responses: Vec<HeardResponse>,
     /// The opinion.
     pub opinion: Opinion,
+    /// The event whose place it takes.
+    pub replaces: Option<EventId>,
+    /// Why, in the person's words; never empty.
+    pub comment: Option<String>,
+    /// What else the client keeps with it.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Heard {
+    /// 64 bits of BLAKE3 over what it says: kind, context, prompt, responses as texts, the opinion, and what it replaces.
+    ///
+    /// A retry has the content of the event that it repeats, whether it names responses by text or by id, and whatever time,
+    /// comment or metadata it comes with.
+    #[must_use]
+    pub fn content(&self) -> u64 {
+        let mut hasher = blake3::Hasher::new();
+        // Counts and lengths come first, so that no two contents have the same bytes.
+        hasher.update(&(self.responses.len() as u64).to_le_bytes());
+        let mut text = |text: Option<&str>| {
+            let length = text.map_or(u64::MAX, |text| text.len() as u64);
+            hasher.update(&length.to_le_bytes());
+            hasher.update(text.unwrap_or_default().as_bytes());
+        };
+        text(Some(self.opinion.kind().label()));
+        text(self.context.as_deref());
+        text(self.replaces.as_ref().map(EventId::as_str));
+        text(Some(&self.prompt));
+        self.responses.iter().for_each(|response| text(Some(&response.text)));
+        match &self.opinion {
+            Opinion::Thumb { up } => _ = hasher.update(&[u8::from(*up)]),
+            // Adding zero makes one zero of two.
+            Opinion::Rating(ratings) => ratings.iter().for_each(|rating| {
+                hasher.update(&(rating + 0.0).to_le_bytes());
+            }),
+            Opinion::Pair | Opinion::Tie | Opinion::Ranking | Opinion::Correction => {}
+        }
+        let mut first = [0; 8];
+        first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+        u64::from_le_bytes(first)
+    }
+}
+
+impl Heard {
+    /// The field in which a response came.
+    #[must_use]
+    pub fn field(&self, idx: usize) -> String {
+        self.opinion.field(idx, self.responses.get(idx).is_some_and(|response| response.id.is_some()))
+    }
 }
 
 /// A response of a [`Heard`] feedback.
@@ -129,15 +188,41 @@ pub struct Ack {
     /// Why it was rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<&'static str>,
-    /// Why it was rejected, in a sentence that names the field.
+    /// Why it was rejected, in a sentence that names the field; or why it does not count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
-    /// Whether a rejected event may be taken if it is sent again as it is: the server was busy or a part of it down.
+    /// The path of the field that is to blame; `detail` begins with it.
+    #[serde(skip)]
+    pub field: Option<String>,
+    /// Whether a rejected event may be taken if it is sent again as it is: the server was busy or a part of it down, or
+    /// what it names is not there yet.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retryable: bool,
+    /// With `retryable`: how long to wait before that, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// Of an event that was applied and replaces another: whether that one counted until then. If not, it is not
+    /// remembered, or did not count any more; if it is still to come, it will not count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replaced: Option<bool>,
+    /// With `conflict`: 16 hex digits of a hash of what counts under this id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub content: Option<Box<str>>,
     /// The version of the user's row after it: the number of changes so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<u64>,
+}
+
+impl Ack {
+    /// The ack of an event that is a part of something larger: what is wrong with it is named from there.
+    #[must_use]
+    pub fn within(self, at: &str) -> Self {
+        let join = if self.field.is_some() { "." } else { ": " };
+        let detail = self.detail.map(|detail| format!("{at}{join}{detail}"));
+        let field = self.field.map(|field| format!("{at}.{field}"));
+        Self { detail, field, ..self }
+    }
 }
 
 /// What became of a feedback.
@@ -154,6 +239,10 @@ pub enum AckStatus {
     Late,
     /// It was not taken, and nothing changed; `code`, `detail` and `retryable` say why and what to do.
     Rejected,
+    /// Its id was taken back, replaced or erased, and does not count; to vote again, use a new id.
+    Retracted,
+    /// Another feedback counts under this id, and nothing changed; to change a vote, use a new id and `replaces`.
+    Conflict,
 }
 
 impl AckStatus {
@@ -166,6 +255,8 @@ impl AckStatus {
             Self::Queued => "queued",
             Self::Late => "late",
             Self::Rejected => "rejected",
+            Self::Retracted => "retracted",
+            Self::Conflict => "conflict",
         }
     }
 }

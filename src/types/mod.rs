@@ -1,8 +1,11 @@
 //! The vocabulary that every floor above speaks: errors, config, clock, requests, events, tokens.
 
 pub mod config;
+pub mod json;
 pub mod metric;
 
+mod at;
+mod bodies;
 mod clock;
 mod deadline;
 mod elicit;
@@ -13,25 +16,32 @@ mod export;
 mod feedback;
 mod ids;
 mod key;
+mod liveness;
 mod objective;
 mod prompt;
+mod resent;
 mod score;
 mod secret;
+mod slips;
 mod stale;
 mod user;
 
+pub use at::{TIME_FORMS, time_of};
+pub use bodies::{Bodies, Held, NO_ROOM};
 pub use clock::{Clock, SystemClock};
 pub use deadline::{deadline, until};
 pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuestion, RankedCandidate};
-pub use encode::{Embedding, Encode, EncodeError, Encoded, TextKey, Tokens};
+pub use encode::{Embedding, Encode, EncodeError, Encoded, Kept, TextKey, Tokens};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind};
 pub use export::{Export, ExportRow, ExportShape};
 pub use feedback::{Ack, AckStatus, Feedback, Heard, HeardResponse, Mention, Opinion};
 pub use ids::{EventId, UserId};
 pub use key::key64;
+pub use liveness::{Liveness, Part};
 pub use objective::{Objective, ObjectiveKind, Over, ShareOf};
 pub use prompt::{Message, Role, routed};
+pub use resent::Resent;
 pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,
     ScoreRequest, ScoredItem,

@@ -89,7 +89,8 @@ impl ScoreItem {
 /// A response: on the wire a string, or `{"id": ..., "text": ...}`.
 #[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
 pub struct Response {
-    /// The caller's name for it, echoed in the answer.
+    /// The caller's name for it, echoed in the answer; feedback may name the response by it. In a request, an id names one text
+    /// to one prompt; in a later one the newest counts.
     pub id: Option<String>,
     /// The response itself.
     pub text: String,
@@ -157,7 +158,7 @@ pub struct ScoredItem {
     pub rewards: Vec<f64>,
     /// Whether a response was longer than the encoder reads, so that only its end was scored; shape `[n]`.
     pub truncated: Vec<bool>,
-    /// Whether the prompt was longer than the encoder reads, so that only its end was routed on.
+    /// Whether the prompt was longer than the encoder reads, so that only its end was read.
     pub prompt_truncated: bool,
     /// The weighted standard deviation of the heads' rewards, shape `[n]`, >= 0: high where tastes differ. Under the
     /// user's mixture weights, whatever the objective.

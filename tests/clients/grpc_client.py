@@ -9,6 +9,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 
 import grpc
@@ -27,20 +28,31 @@ TIMEOUT = 20
 
 
 class Server:
-    """A server on a free port, with the toy bundle."""
+    """A server on a free port, with the toy bundle and a directory of its own.
 
-    def __init__(self, program):
-        environment = dict(
-            os.environ,
-            MICRO_REWARD__LOG__FORMAT="json",
-            MICRO_REWARD__MODEL__BUNDLE="models/toy",
-            MICRO_REWARD__SHUTDOWN__LINGER="500ms",
-        )
+    It inherits no settings: the shell and the checkout may be those of somebody who runs a server there.
+    """
+
+    def __init__(self, program, directory):
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MICRO_REWARD__")}
+        environment |= {
+            "MICRO_REWARD__LOG__FORMAT": "json",
+            "MICRO_REWARD__MODEL__BUNDLE": str(ROOT / "models/toy"),
+            "MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY": str(ROOT / "vendor/onnxruntime/libonnxruntime.so"),
+            "MICRO_REWARD__SHUTDOWN__LINGER": "500ms",
+        }
         command = [program, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-        self.address = next(line["address"] for line in map(json.loads, self.process.stderr) if "address" in line)
+        self.process = subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True)
+        self.address = self.wait_until_ready()
         # A full pipe would block the server.
         threading.Thread(target=self.process.stderr.read, daemon=True).start()
+
+    def wait_until_ready(self):
+        last = {"message": "it said nothing"}
+        for last in map(json.loads, self.process.stderr):
+            if "address" in last:
+                return last["address"]
+        raise SystemExit(f"the server did not start: {last['message']}")
 
 
 def item(*responses):
@@ -159,6 +171,26 @@ def deadline_and_cancel(stub, _):
     assert len(stub.Score(request(KIND), timeout=TIMEOUT).items) == 1
 
 
+def calls_cancelled_beside_a_long_one(stub, _):
+    cancelled = threading.Event()
+
+    def messages():
+        yield pb.ScoreStreamRequest(correlation_id="first", request=request(KIND))
+        cancelled.wait()
+        yield pb.ScoreStreamRequest(correlation_id="last", request=request(KIND))
+
+    answers = stub.ScoreStream(messages(), timeout=3 * TIMEOUT)
+    assert next(answers).correlation_id == "first"
+    for _ in range(10):
+        calls = [stub.Score.future(request(KIND), timeout=0.004) for _ in range(100)]
+        for call in calls[::2]:
+            call.cancel()
+        for call in calls:
+            call.code()  # Waits for its end.
+    cancelled.set()
+    assert next(answers).correlation_id == "last"
+
+
 def reflection(_, channel):
     database = ProtoReflectionDescriptorDatabase(channel)
     assert {SERVICE, "grpc.health.v1.Health"} <= set(database.get_services())
@@ -205,16 +237,18 @@ def attempt(name, case, *arguments):
 
 
 def main(program):
-    server = Server(ROOT / program)
-    try:
-        with grpc.insecure_channel(server.address) as channel:
-            stub = reward_pb2_grpc.RewardServiceStub(channel)
-            cases = [score, errors, score_stream, feedback, rank_and_compare, users, questions_and_models,
-                     deadline_and_cancel, reflection, health]
-            passed = [attempt(case.__name__.replace("_", " "), case, stub, channel) for case in cases]
-            passed.append(attempt("stopping", stopping, stub, channel, server))
-    finally:
-        server.process.kill()
+    with tempfile.TemporaryDirectory() as directory:
+        server = Server(ROOT / program, directory)
+        try:
+            with grpc.insecure_channel(server.address) as channel:
+                stub = reward_pb2_grpc.RewardServiceStub(channel)
+                cases = [score, errors, score_stream, feedback, rank_and_compare, users, questions_and_models,
+                         deadline_and_cancel, calls_cancelled_beside_a_long_one, reflection, health]
+                passed = [attempt(case.__name__.replace("_", " "), case, stub, channel) for case in cases]
+                passed.append(attempt("stopping", stopping, stub, channel, server))
+        finally:
+            server.process.kill()
+            server.process.wait()
     return 0 if all(passed) else 2
 
 

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use micro_reward::mixture::{Decay, Ledgers, pair};
-use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Rules, UserKey};
+use micro_reward::state::{
+    Change, ChangeKind, EventKey, EventLog, LedgerEvent, Outcome, Reading, RouterStore, Row, Rules,
+    StoreError, UserKey, UserKeys,
+};
 use micro_reward::types::{EventId, Heard, HeardResponse, Opinion, UserId};
 
 pub const K: usize = 3;
@@ -11,12 +15,51 @@ pub const K: usize = 3;
 /// Events are remembered for ten seconds of their clock, in which event `n` happens at `n` ms.
 pub const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: 10_000, max_events: 1200 };
 
+/// A store in which users are known as [`user`] knows them.
+#[derive(Debug)]
+pub struct Unkeyed(pub Arc<dyn RouterStore>);
+
+#[async_trait]
+impl RouterStore for Unkeyed {
+    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
+        self.0.change(changes).await
+    }
+
+    async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
+        self.0.retract(user, key, now_ms).await
+    }
+
+    async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError> {
+        self.0.get(user, min_version).await
+    }
+
+    async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
+        self.0.sample(n).await
+    }
+
+    fn keys(&self) -> UserKeys {
+        UserKeys::default()
+    }
+
+    fn n_users(&self) -> usize {
+        self.0.n_users()
+    }
+
+    fn can_merge(&self) -> bool {
+        self.0.can_merge()
+    }
+
+    fn events(&self) -> Option<EventLog> {
+        self.0.events()
+    }
+}
+
 pub fn id(n: usize) -> UserId {
     format!("user-{n}").parse().unwrap()
 }
 
 pub fn user(n: usize) -> UserKey {
-    UserKey::of(&id(n))
+    UserKeys::default().of(&id(n))
 }
 
 pub fn key(id: usize) -> EventKey {
@@ -32,12 +75,24 @@ pub fn event(user: usize, id: usize) -> LedgerEvent {
         context: [None, Some(1), Some(2)][id % 3],
         question: [None, Some(id as u64 % 7)][id % 2],
         increment: pair(&margins),
+        content: Some(content(id)),
+        replaces: None,
         heard: Some(Arc::new(heard(user, id))),
     }
 }
 
+pub fn content(id: usize) -> u64 {
+    id as u64 + 1000
+}
+
 pub fn add(n: usize, id: usize) -> Change {
     Change { user: user(n), now_ms: id as i64, kind: ChangeKind::Add(event(n, id)) }
+}
+
+/// An event that takes the place of another.
+pub fn replace(n: usize, id: usize, replaced: usize) -> Change {
+    let event = LedgerEvent { replaces: Some(key(replaced)), ..event(n, id) };
+    Change { kind: ChangeKind::Add(event), ..add(n, id) }
 }
 
 pub fn retract(n: usize, id: usize) -> Change {
@@ -62,5 +117,8 @@ fn heard(user: usize, id: usize) -> Heard {
         prompt: format!("user-{user} said event-{id}").into(),
         responses: vec![response("thanks"), response("seven")],
         opinion: Opinion::Pair,
+        replaces: None,
+        comment: None,
+        metadata: std::collections::BTreeMap::new(),
     }
 }

@@ -9,10 +9,12 @@
 )]
 
 pub mod changes;
+pub mod http2;
 pub mod server;
 pub mod valkey;
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -21,13 +23,37 @@ use micro_reward::app::App;
 use micro_reward::fit::OnnxGraph;
 use micro_reward::model::{Features, MANIFEST, Manifest, fingerprint, sha256};
 use micro_reward::types::Clock;
-use micro_reward::types::config::{Config, Layers};
+use micro_reward::types::config::{Config, Layers, environment};
 use ndarray::Array2;
 use serde_json::Value;
 
-/// The repository's root.
+/// The repository's root: where cargo runs the tests.
 pub fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    let told = environment().find(|(name, _)| name == "CARGO_MANIFEST_DIR");
+    PathBuf::from(told.map_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned(), |(_, dir)| dir))
+}
+
+/// What keeps a test away from the ports, the directory and the store of a server that is used in this checkout: a test that
+/// names none of its own gets free ports, and a start that needs the others is refused.
+const NOTHING_OF_THE_USERS: [(&str, &str); 4] = [
+    ("server.listen", "127.0.0.1:0"),
+    ("server.admin_listen", "127.0.0.1:0"),
+    ("state.data_dir", "/dev/null/data"),
+    ("valkey.url", "redis://127.0.0.1:1"),
+];
+
+/// The program as a user has it, in the root, without the settings that the user's own environment may hold.
+pub fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
+    command.current_dir(root());
+    for (name, _) in environment().filter(|(name, _)| name.starts_with("MICRO_REWARD__")) {
+        command.env_remove(name);
+    }
+    for (key, value) in NOTHING_OF_THE_USERS {
+        command.env(format!("MICRO_REWARD__{}", key.to_uppercase().replace('.', "__")), value);
+    }
+    command.env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library());
+    command
 }
 
 /// The ONNX Runtime library that `make setup` places.
@@ -74,10 +100,8 @@ pub async fn start(bundle: &Path, settings: &[(&str, &str)]) -> (App, Arc<FakeCl
     let mut layers = Layers::defaults()
         .flag("test", "model.bundle", Some(bundle))
         .flag("test", "model.onnxruntime_library", Some(library().to_str().unwrap().to_owned()))
-        .flag("test", "state.engine", Some("memory".to_owned()))
-        .flag("test", "server.listen", Some("127.0.0.1:0".to_owned()))
-        .flag("test", "server.admin_listen", Some("127.0.0.1:0".to_owned()));
-    for (key, value) in settings {
+        .flag("test", "state.engine", Some("memory".to_owned()));
+    for (key, value) in NOTHING_OF_THE_USERS.iter().chain(settings) {
         layers = layers.flag("test", key, Some((*value).to_owned()));
     }
     let clock = FakeClock::at(NOON);

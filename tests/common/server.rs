@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 
-use super::{Client, library, root, toy};
+use super::{Client, program, toy};
 
 /// A server process, killed when this is dropped, and the data directory that goes with it.
 pub struct Server {
@@ -20,12 +20,9 @@ pub struct Server {
 
 /// The program on the toy bundle.
 pub fn command(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
-    command.current_dir(root()).args(args).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-        .env("MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY", library())
-        .env("MICRO_REWARD__LOG__FORMAT", "json")
-        .env("MICRO_REWARD__MODEL__BUNDLE", toy());
+    let mut command = Command::from(program());
+    command.args(args).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("MICRO_REWARD__LOG__FORMAT", "json").env("MICRO_REWARD__MODEL__BUNDLE", toy());
     command
 }
 

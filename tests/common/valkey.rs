@@ -9,7 +9,7 @@ use micro_reward::state::{Heads, ValkeyConfig};
 use tempfile::TempDir;
 
 use super::changes::{K, RULES};
-use super::root;
+use super::{FakeClock, root};
 
 /// A running server with a directory of its own.
 pub struct Valkey {
@@ -120,6 +120,7 @@ pub fn config(server: &Valkey, prefix: &str) -> ValkeyConfig {
         is_cluster: false,
         username: String::new(),
         password: String::new().into(),
+        user_key: String::new().into(),
         ca_pem: None,
         prefix: format!("{prefix}:"),
         connect_timeout: Duration::from_secs(2),
@@ -131,5 +132,7 @@ pub fn config(server: &Valkey, prefix: &str) -> ValkeyConfig {
         cached_users: 100,
         outbox: None,
         is_sync: true,
+        erase_within: Duration::from_secs(3600),
+        clock: FakeClock::at(0),
     }
 }

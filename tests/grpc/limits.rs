@@ -86,6 +86,85 @@ async fn a_call_that_takes_too_long_is_answered_and_its_permit_is_free_again() {
 }
 
 #[tokio::test]
+async fn a_message_without_room_is_refused_and_may_come_again() {
+    let settings = [("server.max_body_bytes", "1000"), ("server.max_buffered_bytes", "1000")];
+    let server = serve(&settings).await;
+    let part = |bytes: Vec<u8>| {
+        let part = futures::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(bytes))]);
+        reqwest::Body::wrap_stream(futures::StreamExt::chain(part, futures::stream::pending()))
+    };
+    let refused = |status: tonic::Status| {
+        assert_eq!((status.code(), &*code(&status)), (Code::Unavailable, "too_many_bytes"), "{status:?}");
+        assert!(status.get_error_details().retry_info().is_some());
+    };
+    // The prefix of a message of 990 bytes and most of it, and then nothing.
+    let message = [&b"\0\0\0\x03\xde"[..], &[0; 985]].concat();
+    let calls = [
+        (STREAM, ("content-type", "application/grpc"), message),
+        ("/score", ("content-type", "application/json"), vec![b' '; 990]),
+    ];
+    for (path, kind, bytes) in calls {
+        let (headers, body) = ([kind], part(bytes));
+        let mut held = Box::pin(open(&server, path, &headers, body));
+        // A stream is answered while it is open, another body not; either way its bytes come to be held.
+        let mut stream = None;
+        let status = loop {
+            if stream.is_none() {
+                stream = futures::FutureExt::now_or_never(&mut held);
+            }
+            match server.grpc.clone().score(request()).await {
+                Ok(_) => tokio::task::yield_now().await,
+                Err(status) => break status,
+            }
+        };
+        refused(status);
+        let sent = [pb::ScoreStreamRequest { request: Some(request()), ..Default::default() }];
+        let answers = server.grpc.clone().score_stream(futures::stream::iter(sent)).await;
+        refused(answers.unwrap().into_inner().message().await.unwrap_err());
+        drop((held, stream));
+        while let Err(status) = server.grpc.clone().score(request()).await {
+            refused(status);
+            tokio::task::yield_now().await;
+        }
+    }
+    server.app.stop().await;
+}
+
+#[tokio::test]
+async fn calls_that_are_cancelled_or_late_leave_the_others_of_their_channel_alone() {
+    const AT_ONCE: usize = 150;
+    let mut server = serve(&[]).await;
+    let (send, receive) = tokio::sync::mpsc::channel(1);
+    let sent =
+        futures::stream::unfold(receive, |mut receive| async { Some((receive.recv().await?, receive)) });
+    let mut long = server.grpc.score_stream(sent).await.unwrap().into_inner();
+    for round in 0..20 {
+        let calls = (0..AT_ONCE).map(|idx| {
+            let mut grpc = server.grpc.clone();
+            tokio::spawn(async move {
+                let mut call = Request::new(request());
+                if round % 2 == 0 {
+                    call.set_timeout(Duration::from_millis(4));
+                    let _ = grpc.score(call).await;
+                } else {
+                    // Dropped as soon as it is sent, or a moment later.
+                    let _ =
+                        tokio::time::timeout(Duration::from_micros(10 * idx as u64), grpc.score(call)).await;
+                }
+            })
+        });
+        futures::future::join_all(calls.collect::<Vec<_>>()).await;
+        let correlation_id = round.to_string();
+        send.send(pb::ScoreStreamRequest { correlation_id, request: Some(request()) }).await.unwrap();
+        let answer = long.message().await.unwrap().unwrap();
+        assert_eq!(answer.correlation_id, round.to_string());
+    }
+    drop(send);
+    assert!(long.message().await.unwrap().is_none());
+    server.app.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_no_call_is_refused_by_name() {
     let mut server = serve(&[("server.max_body_bytes", "1000")]).await;
     let grpc = ("content-type", "application/grpc+proto");

@@ -137,6 +137,14 @@ pub fn event(value: &Value) -> pb::Event {
         response_ids: each(&value["response_ids"], |value| text(value).unwrap()),
         response_id: text(&value["response_id"]),
         original_id: text(&value["original_id"]),
+        replaces: text(&value["replaces"]),
+        comment: text(&value["comment"]),
+        metadata: value["metadata"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), text(value).unwrap()))
+            .collect(),
     }
 }
 
@@ -273,6 +281,8 @@ pub fn ack(found: pb::FeedbackResponse, http: &Value) -> Ack {
         pb::AckStatus::Queued => AckStatus::Queued,
         pb::AckStatus::Late => AckStatus::Late,
         pb::AckStatus::Rejected => AckStatus::Rejected,
+        pb::AckStatus::Retracted => AckStatus::Retracted,
+        pb::AckStatus::Conflict => AckStatus::Conflict,
     };
     assert_eq!(found.code.as_deref(), http["code"].as_str());
     let code = found.code.map(|code| &*code.leak());
@@ -281,7 +291,11 @@ pub fn ack(found: pb::FeedbackResponse, http: &Value) -> Ack {
         status,
         code,
         detail: found.detail,
+        field: None,
         retryable: found.retryable,
+        retry_after_ms: found.retry_after_ms,
         version: found.version,
+        replaced: found.replaced,
+        content: found.content.map(String::into_boxed_str),
     }
 }

@@ -113,6 +113,11 @@ fn requests() -> Vec<Value> {
         json!({ "prompt": "x".repeat(1001), "responses": ["b"] }),
     ];
     requests.extend(wrong.into_iter().map(|item| json!({ "items": [item] })));
+    // An id of one text, of one prompt, and again of the same response.
+    let named = |prompt: &str, texts: &[&str]| json!({ "prompt": prompt, "responses": texts.iter().map(|text| json!({ "id": "m1", "text": text })).collect::<Vec<_>>() });
+    requests.push(json!({ "items": [named("tea", &[KIND, EXACT])] }));
+    requests.push(json!({ "items": [named("tea", &[KIND]), named("coffee", &[KIND])] }));
+    requests.push(json!({ "items": [named("tea", &[KIND, KIND]), named("tea", &[KIND])] }));
     requests.push(json!({ "items": [item], "user": "" }));
     requests.push(json!({ "items": [{ "prompt": "a", "responses": vec!["b"; 101] }] }));
     requests
@@ -240,6 +245,14 @@ async fn the_same_events_get_the_same_acks_and_end_in_the_same_row() {
         json!({ "kind": "correction", "original_id": "a", "edited": EXACT }),
         json!({ "kind": "thumb", "response_id": "nothing", "up": true }),
         json!({ "kind": "tie", "response_ids": ["a", "a"] }),
+        json!({ "kind": "thumb", "prompt": "tea", "response": "y", "up": true, "event_id": "vote" }),
+        json!({ "kind": "thumb", "prompt": "tea", "response": "y", "up": false, "event_id": "vote" }),
+        json!({ "kind": "thumb", "prompt": "tea", "response": "y", "up": false, "replaces": "vote", "comment": "oh" }),
+        json!({ "kind": "thumb", "prompt": "tea", "response": "y", "up": true, "event_id": "vote" }),
+        json!({ "kind": "thumb", "prompt": "tea", "response": "z", "up": true, "replaces": "to come",
+            "metadata": { "app": "web" } }),
+        json!({ "kind": "thumb", "prompt": "tea", "response": "z", "up": true, "event_id": "own", "replaces": "own" }),
+        json!({ "kind": "thumb", "prompt": "tea", "response": "z", "up": true, "metadata": { "k": "x".repeat(5000) } }),
     ]
     .into_iter()
     .enumerate()
@@ -266,7 +279,7 @@ async fn the_same_events_get_the_same_acks_and_end_in_the_same_row() {
     }
     assert!(found.message().await.unwrap().is_none());
     let row = http(&by_http, "/users/ann", None).await;
-    assert!(row.1.contains("\"n\":10"), "{}", row.1);
+    assert!(row.1.contains("\"n\":12"), "{}", row.1);
     assert_eq!(http(&by_grpc, "/users/ann", None).await, row);
 
     for id in ["4", "4", "never"] {

@@ -6,6 +6,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::batch::Answers;
+use crate::types::Kept;
 
 fn queue(max_texts: usize) -> Arc<Queue> {
     let config =
@@ -16,7 +17,7 @@ fn queue(max_texts: usize) -> Arc<Queue> {
 fn text(name: usize, length: usize) -> (TextKey, Tokens) {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&name.to_le_bytes());
-    (TextKey(key), Tokens { ids: vec![1; length], type_ids: vec![0; length], truncated: false })
+    (TextKey(key), Tokens { ids: vec![1; length], type_ids: vec![0; length], kept: Kept::default() })
 }
 
 /// A request with texts of these (name, length).
@@ -45,7 +46,7 @@ fn next(queue: &Queue) -> Vec<usize> {
 }
 
 fn encoded(x: f32) -> Encoded {
-    Encoded { embedding: [x].into(), truncated: false }
+    Encoded { embedding: [x].into(), kept: Kept::default() }
 }
 
 fn key(name: usize) -> TextKey {
@@ -146,7 +147,7 @@ async fn a_text_that_several_await_is_encoded_once() {
     let after = ask(&queue, [(7, 10)]);
     assert_eq!(queue.depth(), 0, "it is known");
     for answer in answers.into_iter().chain([late, after]) {
-        assert_eq!(answer.all().await, Ok(vec![encoded(0.5)]));
+        assert_eq!(answer.all().await, [Ok(encoded(0.5))]);
     }
 }
 
@@ -158,7 +159,7 @@ async fn a_text_whose_first_caller_has_gone_is_encoded_for_the_second() {
     drop(first);
     assert_eq!(next(&queue), [7]);
     queue.land(key(7), Ok(encoded(0.5)));
-    assert_eq!(second.all().await, Ok(vec![encoded(0.5)]));
+    assert_eq!(second.all().await, [Ok(encoded(0.5))]);
 }
 
 #[tokio::test]
@@ -168,7 +169,7 @@ async fn a_failure_is_told_and_not_kept() {
     assert_eq!(next(&queue), [1, 2]);
     queue.land(key(1), Ok(encoded(0.5)));
     queue.land(key(2), Err(EncodeError::NotFinite));
-    assert_eq!(answers.all().await, Err(EncodeError::NotFinite));
+    assert_eq!(answers.all().await, [Ok(encoded(0.5)), Err(EncodeError::NotFinite)]);
     let _again = ask(&queue, [(1, 10), (2, 10)]);
     assert_eq!(next(&queue), [2]);
 }
@@ -271,6 +272,6 @@ async fn a_closed_queue_drops_what_waits_and_what_comes_later() {
     queue.close();
     let late = ask(&queue, [(2, 1)]);
     assert!(pop(&queue).is_none());
-    assert_eq!(waits.all().await, Err(EncodeError::Gone));
-    assert_eq!(late.all().await, Err(EncodeError::Gone));
+    assert_eq!(waits.all().await, [Err(EncodeError::Gone)]);
+    assert_eq!(late.all().await, [Err(EncodeError::Gone)]);
 }

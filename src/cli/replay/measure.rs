@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::encode::{encode, layout, learnable};
+use crate::cli::encode::{encode, in_range, layout, learnable};
 use crate::cli::judged::Judged;
 use crate::cli::liked::liked;
 use crate::cli::progress::bar;
@@ -49,8 +49,10 @@ pub(super) struct Figures {
     pub(super) n: Vec<usize>,
     /// The correlation of every head's reward with the log length of the response, shape `[K]`.
     pub(super) length_correlation: Vec<f64>,
-    /// The head that is best on all train pairs.
-    pub(super) best_head: usize,
+    /// The head that is best on all train pairs; none without any.
+    pub(super) best_head: Option<usize>,
+    /// What is not compared with, because it takes train pairs or their people and there are none.
+    pub(super) left_out: Vec<String>,
     /// One policy for everybody: accuracy by objective.
     pub(super) objectives: Vec<ObjectiveRow>,
     /// Curves of every rule, and of the ledger for every group.
@@ -62,7 +64,8 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let mut dataset =
         Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
     let replayed = dataset.split(args.split, &args.inputs.data).map_err(Failure::refused)?;
-    let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
+    // Without any, what is learned from them is left out.
+    let train = dataset.split(Split::Train, &args.inputs.data).unwrap_or_default();
     let runtime = Runtime::load(&args.inputs.onnxruntime_library).map_err(Failure::refused)?;
     let (bundle, _) = Bundle::load(&runtime, &args.bundle, 1).map_err(Failure::refused)?;
     let questions = asked(&mut dataset, bundle.questions()).map_err(Failure::failed)?;
@@ -71,11 +74,17 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let layout = layout(&encoder.input, encoder.n_embedding);
     let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
 
+    let examples = in_range(examples, &bundle.manifest().input);
     let judged = Judged::new(&bundle, &examples)?;
     let examples = Examples { layout: learnable(&examples.layout), ..examples };
-    let (single, beta) =
-        calibrated_single(&examples, &train, args.ridge, args.scalars).map_err(Failure::failed)?;
-    let single_rewards = examples.rewards(&single).map_err(Failure::failed)?;
+    let single = match train.is_empty() {
+        true => None,
+        false => {
+            let learned = calibrated_single(&examples, &train, args.ridge, args.scalars);
+            let (head, beta) = learned.map_err(Failure::failed)?;
+            Some((examples.rewards(&head).map_err(Failure::failed)?, beta))
+        }
+    };
     let trial = |idx: usize| {
         let (choice, pair) = (&dataset.pairs[idx], examples.pairs[idx]);
         Trial {
@@ -86,7 +95,9 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
             longer: f64::from(
                 examples.rows[pair.chosen].log_length - examples.rows[pair.rejected].log_length,
             ),
-            single: beta * (single_rewards[[pair.chosen, 0]] - single_rewards[[pair.rejected, 0]]),
+            single: single.as_ref().map_or(0.0, |(rewards, beta)| {
+                beta * (rewards[[pair.chosen, 0]] - rewards[[pair.rejected, 0]])
+            }),
             context: choice.context.map(|context| key64(dataset.contexts.items()[context].as_bytes())),
             group: choice.group,
             question: questions.get(&about(choice)).copied(),
@@ -122,7 +133,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     }
     let groups = dataset.groups.items().to_vec();
     let (accuracy, n) = accuracies(&people, bundle.n_heads(), groups.len());
-    let best_head = best_head(&judged, &examples, &train, bundle.n_heads());
+    let best_head = (!train.is_empty()).then(|| best_head(&judged, &examples, &train, bundle.n_heads()));
     let share = |k: usize, column: usize| -> f64 { accuracy[k][column].unwrap_or_default() };
     let top = |column: usize| {
         (0..accuracy.len()).max_by(|&a, &b| share(a, column).total_cmp(&share(b, column))).unwrap_or_default()
@@ -143,13 +154,17 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let view = bundle.view();
     let heads: Vec<String> = view.heads.into_iter().map(|head| head.name).collect();
     let liked = liked(&dataset, &examples, &replayed, &heads, |row, k| judged.rewards.calibrated(row)[k])?;
-    let rules = [Rule::Bayes, Rule::Single];
+    let rules =
+        [Rule::Bayes, Rule::Single].into_iter().filter(|rule| single.is_some() || !rule.needs_train_pairs());
+    let left_out = left_out(&train, &others);
     Ok(Measured {
         walks: shown(&people)
             .into_iter()
             .map(|person| (person.name.clone(), weights_over_time(person, &reference, served)))
             .collect(),
-        calibration: rules.map(|rule| (rule.label(), calibration(&people, rule, &reference, served))).into(),
+        calibration: rules
+            .map(|rule| (rule.label(), calibration(&people, rule, &reference, served)))
+            .collect(),
         liked,
         figures: Figures {
             revision: view.revision,
@@ -159,11 +174,19 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
             accuracy,
             n,
             best_head,
+            left_out,
             objectives: compare_objectives(&people, &others, groups.len(), served),
             curves,
             groups,
         },
     })
+}
+
+/// What can't be compared with: rules without train pairs, objectives over users without people to be over.
+fn left_out(train: &[usize], others: &[Person]) -> Vec<String> {
+    let rules = Rule::ALL.into_iter().filter(|rule| train.is_empty() && rule.needs_train_pairs());
+    let objectives = ["quantile over users", "population"].into_iter().filter(|_| others.is_empty());
+    rules.map(Rule::label).chain(objectives).map(ToOwned::to_owned).collect()
 }
 
 /// The people with the most choices, of as many groups as there are up to three.

@@ -15,7 +15,8 @@ use super::{Failure, say};
 use crate::fit::Split;
 use crate::replay::Order;
 
-/// Rows are those of `fit`, each with a `user`. Train rows give the single head and the best head to compare with.
+/// Rows are those of `fit`, each with a `user`. Train rows give the single head and the best head to compare with, their people
+/// the population; without them, these are left out.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// The bundle to replay.

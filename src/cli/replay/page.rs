@@ -64,11 +64,13 @@ pub(super) fn page(args: &Args, measured: &Measured) -> Page {
         caption: "Real responses of the replayed people, in standard deviations of the head.".to_owned(),
         body: Body::Texts(measured.liked.clone()),
     });
+    let left_out = Some(figures.left_out.join(", ")).filter(|names| !names.is_empty());
+    let left_out = left_out.map(|names| ("left out, for want of train rows of others".to_owned(), names));
     Page {
         title: format!("Replay of {}", names.join(", ")),
         lead: "Every person's choices are gone through one by one: predict, then learn. Bands are 95 % intervals over people."
             .to_owned(),
-        facts: vec![
+        facts: [
             ("split".to_owned(), format!("{:?}", args.split).to_lowercase()),
             ("people with train rows as well".to_owned(), figures.known.to_string()),
             ("bundle".to_owned(), format!("{}, revision {}", args.bundle.display(), figures.revision)),
@@ -77,7 +79,10 @@ pub(super) fn page(args: &Args, measured: &Measured) -> Page {
             ("order".to_owned(), format!("{:?}", args.order).to_lowercase()),
             ("orders drawn".to_owned(), args.seeds.to_string()),
             ("reserve".to_owned(), args.reserve.to_string()),
-        ],
+        ]
+        .into_iter()
+        .chain(left_out)
+        .collect(),
         figures: shown,
     }
 }

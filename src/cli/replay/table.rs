@@ -23,6 +23,11 @@ pub(super) fn lines(measured: &Measured) -> Vec<String> {
         };
         lines.push(format!("{name:23} {}", curve.points.iter().map(cell).collect::<String>()));
     }
+    if !figures.left_out.is_empty() {
+        let left_out = figures.left_out.join(", ");
+        lines
+            .push(format!("left out, for want of train rows of others than the people replayed: {left_out}"));
+    }
     lines.push("one policy for everybody: accuracy by objective, mean of groups and worst group".to_owned());
     for row in &figures.objectives {
         lines.push(format!("{:32} mean {:.3}  worst {:.3}", row.objective, row.mean, row.worst));

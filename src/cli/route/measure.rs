@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::encode::{encode, layout, learnable};
+use crate::cli::encode::{encode, in_range, layout, learnable};
 use crate::cli::files::at;
 use crate::cli::judged::Judged;
 use crate::cli::progress::bar;
@@ -40,7 +40,7 @@ pub(super) struct Figures {
     pub(super) n: Vec<f64>,
     /// How many people made them.
     pub(super) people: usize,
-    /// What is compared.
+    /// What is compared; nothing without test pairs.
     pub(super) rows: Vec<Row>,
 }
 
@@ -63,10 +63,58 @@ pub(super) struct Row {
 /// Wins and counts, `[people][criteria]`.
 type Tally = Vec<Vec<(f64, f64)>>;
 
+/// A row before its figures: name, budget, wins.
+type Tallied = (String, Option<u32>, Tally);
+
+/// Tunes the router that is kept, and measures it and the others that were asked for where there are test pairs.
 pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let task = Task::read(args)?;
+    let mut budgets = args.budget.clone();
+    budgets.sort_unstable();
+    budgets.dedup();
+    let most = budgets.last().copied().unwrap_or_default();
+    let is_measured = !task.test.is_empty();
+    let mut rows = if is_measured { baselines(args, &task)? } else { Vec::new() };
+    let (rules, budgets, seeds) = match is_measured {
+        true => (vec![Rule::Paper, Rule::Bayes], budgets, args.seeds),
+        false => (vec![args.rule], vec![most], 1),
+    };
+
+    let mut kept = None;
+    let bar = bar("tuning");
+    bar.set_length(rules.len() as u64 * seeds * budgets.len() as u64);
+    for rule in rules {
+        for &budget in &budgets {
+            let mut total: Option<Tally> = None;
+            for seed in 0..seeds {
+                let labelled = task.draw(budget as usize, seed);
+                let prior = task.prior(&labelled)?;
+                let router = tune(&task.router, &task.examples, &labelled, &prior, rule, seed)
+                    .map_err(Failure::failed)?;
+                if is_measured {
+                    let tally = task.routed(&router)?;
+                    total = Some(total.map_or_else(|| tally.clone(), |total| added(total, &tally)));
+                }
+                if rule == args.rule && seed == 0 {
+                    kept = Some(router);
+                }
+                bar.inc(1);
+            }
+            rows.extend(total.map(|tally| (rule_name(rule).to_owned(), Some(budget), tally)));
+        }
+    }
+    bar.finish_and_clear();
+    let router = kept.ok_or_else(|| Failure::refused("--budget: found none, expected at least one"))?;
+    let labelled = task.draw(most as usize, 0);
+    let prior = task.prior(&labelled)?;
+    let targets = pooled(&labelled, &prior);
+    Ok(Measured { figures: task.figures(&rows)?, router, targets })
+}
+
+/// What the tuned router is compared with.
+fn baselines(args: &Args, task: &Task) -> Result<Vec<Tallied>, Failure> {
     let (n_heads, beta_margins) = (task.n_heads, &task.margins);
-    let mut rows: Vec<(String, Option<u32>, Tally)> = Vec::new();
+    let mut rows: Vec<Tallied> = Vec::new();
     let by_labels = task.by_labels(args.ridge, args.scalars)?;
     rows.push(("head of the criterion's labels".to_owned(), None, by_labels));
     let length = |idx: usize| {
@@ -85,38 +133,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let best = (0..n_heads).max_by_key(|&k| wins(k)).unwrap_or_default();
     rows.push((format!("best head ({best})"), None, task.tally(|idx| beta_margins[[idx, best]])));
     rows.push(("router before".to_owned(), None, task.routed(&task.router)?));
-
-    let mut kept = None;
-    let mut budgets = args.budget.clone();
-    budgets.sort_unstable();
-    budgets.dedup();
-    let bar = bar("tuning");
-    bar.set_length(2 * args.seeds * budgets.len() as u64);
-    for rule in [Rule::Paper, Rule::Bayes] {
-        for &budget in &budgets {
-            let mut total: Option<Tally> = None;
-            for seed in 0..args.seeds {
-                let labelled = task.draw(budget as usize, seed);
-                let prior = task.prior(&labelled)?;
-                let router = tune(&task.router, &task.examples, &labelled, &prior, rule, seed)
-                    .map_err(Failure::failed)?;
-                let tally = task.routed(&router)?;
-                total = Some(total.map_or_else(|| tally.clone(), |total| added(total, &tally)));
-                if rule == args.rule && seed == 0 {
-                    kept = Some(router);
-                }
-                bar.inc(1);
-            }
-            rows.extend(total.map(|tally| (rule_name(rule).to_owned(), Some(budget), tally)));
-        }
-    }
-    bar.finish_and_clear();
-    let router = kept.ok_or_else(|| Failure::refused("--budget: found none, expected at least one"))?;
-    let most = budgets.last().copied().unwrap_or_default();
-    let labelled = task.draw(most as usize, 0);
-    let prior = task.prior(&labelled)?;
-    let targets = pooled(&labelled, &prior);
-    Ok(Measured { figures: task.figures(&rows)?, router, targets })
+    Ok(rows)
 }
 
 /// The data, and what the bundle says of it.
@@ -143,7 +160,8 @@ impl Task {
         let mut dataset =
             Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
         let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
-        let test = dataset.split(Split::Test, &args.inputs.data).map_err(Failure::refused)?;
+        // Without any, a router is tuned and not measured.
+        let test = dataset.split(Split::Test, &args.inputs.data).unwrap_or_default();
         if let Some(row) = dataset.pairs.iter().find(|row| row.context.is_none()) {
             let (field, file) = (&args.criterion_field, &dataset.files[row.file]);
             return Err(Failure::refused(format!(
@@ -153,7 +171,7 @@ impl Task {
         for criterion in 0..dataset.contexts.len() {
             let is_there =
                 |rows: &[usize]| rows.iter().any(|&idx| dataset.pairs[idx].context == Some(criterion));
-            if !is_there(&train) || !is_there(&test) {
+            if !is_there(&train) || (!test.is_empty() && !is_there(&test)) {
                 return Err(Failure::refused(format!(
                     "--criterion-field: found \"{}\" in one split alone, expected every criterion in train and test",
                     dataset.contexts.items()[criterion]
@@ -185,6 +203,7 @@ impl Task {
         let layout = layout(&encoder.input, encoder.n_embedding);
         let (examples, positions) =
             encode(&dataset, &texts, layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
+        let examples = in_range(examples, &bundle.manifest().input);
         let judged = Judged::new(&bundle, &examples)?;
         let mut margins = Array2::zeros((0, bundle.n_heads()));
         for pair in &examples.pairs {
@@ -273,13 +292,13 @@ impl Task {
         }))
     }
 
-    fn figures(&self, rows: &[(String, Option<u32>, Tally)]) -> Result<Figures, Failure> {
+    fn figures(&self, rows: &[Tallied]) -> Result<Figures, Failure> {
         let nobody = || Failure::refused("found nobody in the test split");
-        let (_, _, labels) = rows.first().ok_or_else(nobody)?;
-        let row = |(name, budget, tally): &(String, Option<u32>, Tally)| {
+        let labels = rows.first().map_or(&[][..], |(_, _, labels)| labels);
+        let row = |(name, budget, tally): &Tallied| {
             let columns =
                 |c: usize| tally.iter().fold((0.0, 0.0), |sum, row| (sum.0 + row[c].0, sum.1 + row[c].1));
-            let over = |other: &Tally| -> Tally {
+            let over = |other: &[Vec<(f64, f64)>]| -> Tally {
                 tally.iter().zip(other).map(|(a, b)| a.iter().zip(b).map(difference).collect()).collect()
             };
             let papers = rows.iter().find(|(name, b, _)| b == budget && name == rule_name(Rule::Paper));

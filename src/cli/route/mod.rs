@@ -16,7 +16,7 @@ use super::{Failure, say};
 use crate::fit::Rule;
 
 /// Rows are those of `fit`, each with a criterion. Labels are drawn from the train split, accuracies are those of the test
-/// split, averaged over criteria. All budgets are measured under both rules.
+/// split, averaged over criteria. All budgets are measured under both rules; without test rows, none is.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// The bundle whose router is tuned; its router must be one that `fit` or `route` wrote.

@@ -19,7 +19,10 @@ pub(super) fn page(args: &Args, measured: &Measured, revision: &str) -> Page {
             ("people".to_owned(), figures.people.to_string()),
             ("draws of labels".to_owned(), args.seeds.to_string()),
         ],
-        figures: vec![curves(figures), differences(figures), by_criterion(figures), targets(measured)],
+        figures: match figures.rows.is_empty() {
+            true => vec![targets(measured)],
+            false => vec![curves(figures), differences(figures), by_criterion(figures), targets(measured)],
+        },
     }
 }
 

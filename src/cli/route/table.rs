@@ -3,6 +3,9 @@
 use super::measure::Figures;
 
 pub(super) fn lines(figures: &Figures) -> Vec<String> {
+    if figures.rows.is_empty() {
+        return vec!["nothing is measured, for want of test rows".to_owned()];
+    }
     let n: f64 = figures.n.iter().sum();
     let mut lines = vec![format!(
         "accuracy on {n} test pairs of {} people, mean of {} criteria (standard error over people)",

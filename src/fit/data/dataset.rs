@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::interner::Interner;
 use super::texts::Texts;
-use crate::types::routed;
+use crate::types::{json, routed};
 
 /// Preference pairs over interned texts.
 #[derive(Debug)]
@@ -101,15 +101,15 @@ pub enum DataError {
         /// What the operating system or gzip says.
         source: std::io::Error,
     },
-    /// A line is no such row.
-    #[error("{path}:{line}: {detail}")]
-    Row {
+    /// Lines are no such rows.
+    #[error("{}", named(.path, .rows, *.more))]
+    Rows {
         /// The file.
         path: PathBuf,
-        /// The line.
-        line: usize,
-        /// What was found and what was expected.
-        detail: String,
+        /// The first lines, each with what was found and what was expected; at least one.
+        rows: Vec<(usize, String)>,
+        /// How many others there are.
+        more: usize,
     },
     /// Texts are kept in a temporary file while they are needed.
     #[error("the temporary file for texts: {0}")]
@@ -128,6 +128,16 @@ pub enum DataError {
         /// Where.
         files: Vec<PathBuf>,
     },
+}
+
+/// Bad rows of a file that are named; others are counted.
+const NAMED: usize = 20;
+
+fn named(path: &Path, rows: &[(usize, String)], more: usize) -> String {
+    let path = path.display();
+    let row = |(line, detail): &(usize, String)| format!("{path}:{line}: {detail}");
+    let more = (more > 0).then(|| format!("{path}: {more} more rows can't be used"));
+    rows.iter().map(row).chain(more).collect::<Vec<_>>().join("\n")
 }
 
 #[derive(Deserialize)]
@@ -158,7 +168,7 @@ impl Dataset {
     /// `responses` (names are compared up to their first dot), else in all of them.
     ///
     /// # Errors
-    /// The first row that can't be used, by file and line.
+    /// The rows of the first file with some that can't be used, by file and line.
     pub fn read(data: &[PathBuf], responses: &[PathBuf], fields: &Fields) -> Result<Self, DataError> {
         Self::read_with_candidates(data, None, responses, fields)
     }
@@ -312,13 +322,28 @@ fn for_each_row<T: DeserializeOwned>(
         true => Box::new(MultiGzDecoder::new(file)),
         false => Box::new(file),
     };
+    let (mut rows, mut n_bad) = (Vec::new(), 0);
     for (idx, line) in BufReader::new(reader).lines().enumerate() {
-        let line = line.map_err(unreadable)?;
-        if line.trim().is_empty() {
-            continue;
+        let taken = match line {
+            Ok(line) => {
+                let line = if idx == 0 { json::without_mark(line.as_bytes()) } else { line.as_bytes() };
+                if line.trim_ascii().is_empty() {
+                    continue;
+                }
+                // The reader counts lines from this one.
+                let said = |fault: json::Fault| fault.to_string().replace(" at line 1 column", " at column");
+                json::read(line).map_err(said).and_then(&mut take)
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err("is not UTF-8".to_owned()),
+            Err(error) => return Err(unreadable(error)),
+        };
+        if let Err(detail) = taken {
+            n_bad += 1;
+            if rows.len() < NAMED {
+                rows.push((idx + 1, detail));
+            }
         }
-        let taken = serde_json::from_str(&line).map_err(|error| error.to_string()).and_then(&mut take);
-        taken.map_err(|detail| DataError::Row { path: path.to_owned(), line: idx + 1, detail })?;
     }
-    Ok(())
+    let more = n_bad - rows.len();
+    if rows.is_empty() { Ok(()) } else { Err(DataError::Rows { path: path.to_owned(), rows, more }) }
 }

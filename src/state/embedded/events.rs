@@ -1,15 +1,13 @@
 //! What was said: the raw events that the journal still holds.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use super::Journalled;
 use crate::state::journal::segment::{self, End, Segment};
-use crate::state::journal::{DataDir, OpenError};
-use crate::state::{Change, ChangeKind, Departure, EventKey, MergeStep, UserKey, Withdrawal};
+use crate::state::journal::{DataDir, OpenError, secret, secret_of};
+use crate::state::{Change, ChangeKind, Departure, EventKey, LedgerEvent, MergeStep, UserKey, Withdrawal};
 
 /// The raw events of a data directory.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ pub struct Logged {
 /// What becomes of events that were said.
 #[derive(Debug, Default)]
 pub(super) struct Fate {
-    /// Where events were taken back last, and when: an id may be used again once it is forgotten.
+    /// Where events were taken back or replaced last, and when: an id may be used again once it is forgotten.
     retracted: HashMap<UserKey, HashMap<EventKey, (u64, i64)>>,
     /// Where each erased user's last erasure is.
     erased: HashMap<UserKey, u64>,
@@ -105,8 +103,8 @@ impl EventLog {
         Self { journal, dir: None }
     }
 
-    /// The feedback that stands, in order: neither taken back nor of a user who was erased later. What was said under an id
-    /// that was merged is the account's. Reads everything twice.
+    /// The feedback that stands, in order: neither taken back, nor replaced, nor of a user who was erased later. What was said
+    /// under an id that was merged is the account's. Reads everything twice.
     ///
     /// # Errors
     /// When a file can't be read or is damaged; the iterator ends with such an error too.
@@ -130,22 +128,15 @@ impl EventLog {
         Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stays)))
     }
 
-    /// Makes every file as old as the last event in it, so that a copy of events is kept no longer than they are.
+    /// Begins another directory in which users are known as they are here; false for one that knows them by unkeyed hashes.
     ///
     /// # Errors
-    /// When a file can't be read or changed.
-    pub fn date(&self) -> Result<(), OpenError> {
-        for path in segment::list(&self.journal)? {
-            let mut last_ms = None;
-            for logged in (Changes { paths: [path.clone()].into(), segment: None, users: None }) {
-                last_ms = last_ms.max(Some(logged?.change.now_ms));
-            }
-            let Some(last_ms) = last_ms else { continue };
-            let at = UNIX_EPOCH + Duration::from_millis(last_ms.max(0).unsigned_abs());
-            let file = File::options().write(true).open(&path);
-            file.and_then(|file| file.set_modified(at)).map_err(|source| OpenError::io(&path, source))?;
-        }
-        Ok(())
+    /// When the secret can't be read or written.
+    pub fn hand_on_secret(&self, to: &Path) -> Result<bool, OpenError> {
+        let Some(dir) = &self.dir else { return Ok(false) };
+        let Some(keys) = secret::read(&dir.secret())? else { return Ok(false) };
+        std::fs::create_dir_all(to).map_err(|source| OpenError::io(to, source))?;
+        secret::write(&secret_of(to), &keys).map(|()| true)
     }
 
     /// The file of rows, of a directory that no server uses.
@@ -159,7 +150,9 @@ impl EventLog {
         for logged in self.changes()? {
             let Logged { lsn, change, max_age_ms } = logged?;
             match change.kind {
-                ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
+                ChangeKind::Retract(key)
+                | ChangeKind::Withdraw(Withdrawal { key, .. })
+                | ChangeKind::Add(LedgerEvent { replaces: Some(key), .. }) => {
                     fate.retracted.entry(change.user).or_default().insert(key, (lsn, change.now_ms));
                 }
                 ChangeKind::Merge(MergeStep::Depart(departure)) => {
@@ -178,7 +171,8 @@ impl EventLog {
 
     /// All changes, in order.
     fn changes(&self) -> Result<Changes, OpenError> {
-        Ok(Changes { paths: segment::list(&self.journal)?.into(), segment: None, users: None })
+        let paths = segment::list(&self.journal)?.into();
+        Ok(Changes { paths, segment: None, before: None, users: None })
     }
 
     /// The changes of some users, in order; one at a time is in memory.
@@ -194,6 +188,8 @@ impl EventLog {
 struct Changes {
     paths: VecDeque<PathBuf>,
     segment: Option<Segment>,
+    /// The one before.
+    before: Option<PathBuf>,
     /// Whose changes; none for everybody's.
     users: Option<HashSet<UserKey>>,
 }
@@ -210,18 +206,16 @@ impl Changes {
                     }
                     opened => Some(opened?),
                 };
+                if let (Some(segment), Some(before)) = (&self.segment, &self.before) {
+                    segment.follows(before)?;
+                }
+                self.before = self.segment.as_ref().map(|_| path);
                 continue;
             };
             let frame = match segment.next()? {
                 Ok(frame) => frame,
                 // Elsewhere than where the server is writing now, a torn end is damage.
-                Err(End::Torn) if !self.paths.is_empty() => {
-                    return Err(OpenError::Damaged {
-                        path: segment.path().to_owned(),
-                        offset: segment.whole_length(),
-                        what: "a frame is not whole".to_owned(),
-                    });
-                }
+                Err(End::Torn) if !self.paths.is_empty() => return Err(segment.torn()),
                 Err(_) => {
                     self.segment = None;
                     continue;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -84,8 +84,11 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn spawn(core: Arc<Core>) -> Result<Self, OpenError> {
-        let keeper = core.clone();
-        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || keeper.keep());
+        let (keeper, part) = (core.clone(), core.liveness.part("the keeper of the rows"));
+        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+            keeper.keep();
+            part.end();
+        });
         let thread = thread.map_err(|source| OpenError::io(&core.config.dir, source))?;
         Ok(Self { core, thread: Mutex::new(Some(thread)) })
     }
@@ -222,8 +225,9 @@ impl Core {
             let user = frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key));
             user.and_then(|user| erased.get(&user)).is_some_and(|&lsn| frame.lsn < lsn)
         };
-        drop_frames(&dir, sealed, is_erased)
-            .map_err(|error| StoreError::Journal(error.to_string().into()))?;
+        let dropped = drop_frames(&dir, sealed, is_erased);
+        self.dates.forget();
+        dropped.map_err(|error| StoreError::Journal(error.to_string().into()))?;
         let mut asked = self.tasks.asked.lock();
         asked.erased.retain(|user, lsn| erased.get(user) != Some(lsn));
         asked.due = (!asked.erased.is_empty()).then(|| Instant::now() + self.config.erase_within / 2);
@@ -249,12 +253,17 @@ impl Core {
         }
         if !spent.is_empty() {
             self.rows.write(&[], &spent, None)?;
+            self.resident.forgot(spent.len());
         }
         Ok(())
     }
 
-    /// Drops segments that the file of rows makes needless and whose events are older than is kept.
+    /// Drops segments that the file of rows makes needless and whose events are older than is kept, from the oldest on: a
+    /// segment that is missing between others is damage.
     fn drop_segments(&self) {
+        let retention_ms = i64::try_from(self.config.retention.as_millis()).unwrap_or(i64::MAX);
+        let cutoff_ms = self.clock.now().as_millisecond().saturating_sub(retention_ms);
+        let mut is_first = true;
         let open = self.journal.first_open_lsn();
         let paths = segment::list(&self.dir.journal()).unwrap_or_default();
         let mut n_bytes = 0;
@@ -262,17 +271,20 @@ impl Core {
             let Ok(file) = path.metadata() else { continue };
             let end = paths.get(idx + 1).and_then(|next| segment::first_lsn(next));
             let is_saved = end.is_some_and(|end| end <= open && end <= self.checkpoint() + 1);
-            let age = file.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-            let is_old = age.is_some_and(|age| age >= self.config.retention);
-            if is_saved && is_old {
-                if let Err(error) = std::fs::remove_file(path) {
-                    tracing::warn!(path = %path.display(), %error, "an old segment can't be removed");
-                }
-            } else {
-                n_bytes += file.len();
+            let is_old = || self.dates.are_before(path, cutoff_ms.saturating_add(1), said_at);
+            is_first = is_first && is_saved && is_old();
+            if is_first && let Err(error) = std::fs::remove_file(path) {
+                tracing::warn!(path = %path.display(), %error, "an old segment can't be removed");
+                is_first = false;
             }
+            n_bytes += if is_first { 0 } else { file.len() };
         }
         metrics::gauge!(metric::JOURNAL_BYTES).set(n_bytes as f64);
         metrics::gauge!(metric::RESIDENT_ROWS).set(self.resident.len() as f64);
     }
+}
+
+/// When a change was made. It begins with its user's key and this.
+fn said_at(frame: &Frame) -> Option<i64> {
+    postcard::take_from_bytes::<(UserKey, i64)>(&frame.payload).ok().map(|((_, now_ms), _)| now_ms)
 }

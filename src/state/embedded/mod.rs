@@ -25,12 +25,13 @@ pub use survey::Survey;
 use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
 use self::search::{Found, Search};
-use super::journal::{DataDir, Heads, Journal, OpenError};
+use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use super::resident::Resident;
 use super::{
-    Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, Withdrawal,
+    CHANGES_AT_ONCE, Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError,
+    UserKey, UserKeys, Withdrawal, readable,
 };
-use crate::types::Clock;
+use crate::types::{Clock, Liveness};
 
 /// A longer tail of the journal would make a restart slow: about a second here.
 const MAX_TAIL: u64 = 500_000;
@@ -73,6 +74,7 @@ pub struct Embedded {
 struct Core {
     config: EmbeddedConfig,
     clock: Arc<dyn Clock>,
+    keys: UserKeys,
     dir: DataDir,
     resident: Resident,
     rows: Rows,
@@ -80,11 +82,15 @@ struct Core {
     /// Every change up to this position is in the file of rows.
     checkpoint: AtomicU64,
     tasks: Tasks,
+    /// How old segments of the journal are.
+    dates: Dates,
     search: Search,
     /// When the open segment of the journal was begun.
     rotated: Mutex<tokio::time::Instant>,
     /// Why the last checkpoint failed.
     trouble: Mutex<Option<Arc<str>>>,
+    /// Of the journal's writer and the keeper.
+    liveness: Liveness,
 }
 
 /// A change as it is journalled, its user's key first.
@@ -111,10 +117,12 @@ impl Core {
     fn change(&self, changes: &[Change]) -> Result<(Vec<Outcome>, u64), StoreError> {
         let mut last_lsn = 0;
         let change = |change: &Change| {
-            let journalled = (change, self.config.rules.max_age_ms);
-            let payload = postcard::to_allocvec(&journalled).unwrap_or_default();
-            let keep = || {
-                last_lsn = self.journal.append(&payload);
+            let max_age_ms = self.config.rules.max_age_ms;
+            let bytes = |change: &Change| postcard::to_allocvec(&(change, max_age_ms)).unwrap_or_default();
+            let payload = bytes(change);
+            let keep = |outcome| {
+                let remainder = change.remainder(outcome).as_ref().map(bytes);
+                last_lsn = self.journal.append(remainder.as_ref().unwrap_or(&payload));
                 last_lsn
             };
             let outcome = self.resident.change(change, || self.rows.get(change.user), keep)?;
@@ -122,7 +130,7 @@ impl Core {
                 self.tasks.erase(change.user, last_lsn, self.config.erase_within);
             }
             // What was done before is acked when it is durable, and it may have come only just before.
-            if matches!(outcome, Outcome::Duplicate(_)) {
+            if outcome.rests_on_another() && !outcome.changes_the_row() {
                 last_lsn = self.journal.last_lsn();
             }
             Ok(outcome)
@@ -138,7 +146,7 @@ impl Core {
     async fn make(self: &Arc<Self>, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         self.journal.room().await?;
         while self.resident.len() > self.config.resident_users.saturating_mul(2) {
-            if let Some(trouble) = self.trouble.lock().clone() {
+            if let Some(trouble) = self.trouble() {
                 return Err(StoreError::Journal(trouble));
             }
             self.tasks.nudge();
@@ -146,7 +154,14 @@ impl Core {
         }
         let is_resident = |change: &Change| self.resident.contains(change.user);
         let (outcomes, lsn) = if self.checkpoint() == 0 || changes.iter().all(is_resident) {
-            self.change(&changes)?
+            let (mut outcomes, mut last_lsn) = (Vec::with_capacity(changes.len()), 0);
+            for changes in changes.chunks(CHANGES_AT_ONCE) {
+                let (made, lsn) = self.change(changes)?;
+                outcomes.extend(made);
+                last_lsn = last_lsn.max(lsn);
+                tokio::task::yield_now().await;
+            }
+            (outcomes, last_lsn)
         } else {
             let core = self.clone();
             blocking(move || core.change(&changes)).await?
@@ -205,7 +220,7 @@ impl Core {
         for (user, held) in self.rows.first(n)? {
             // What is resident is newer, be it only a tombstone.
             if !self.resident.contains(user) {
-                rows.insert(user, self.resident.decode(user, &held.bytes)?);
+                rows.extend(readable(self.resident.decode(user, &held.bytes))?.map(|row| (user, row)));
             }
         }
         Ok(rows.into_values().take(n).collect())
@@ -218,6 +233,11 @@ impl Core {
     /// Whether more rows are resident than there should be.
     fn is_crowded(&self) -> bool {
         self.resident.len() > self.config.resident_users
+    }
+
+    /// Why rows are not saved or spilled now.
+    fn trouble(&self) -> Option<Arc<str>> {
+        self.trouble.lock().clone().or_else(|| self.liveness.trouble())
     }
 
     /// Whether a row whose last change has this position is in the file of rows as it is.
@@ -262,12 +282,20 @@ impl RouterStore for Embedded {
         blocking(move || core.sample(n)).await
     }
 
+    fn keys(&self) -> UserKeys {
+        self.core.keys.clone()
+    }
+
     fn n_users(&self) -> usize {
         self.core.resident.n_users()
     }
 
     fn trouble(&self) -> Option<Arc<str>> {
-        self.core.journal.failure().or_else(|| self.core.trouble.lock().clone())
+        self.core.journal.failure().or_else(|| self.core.trouble())
+    }
+
+    fn liveness(&self) -> Liveness {
+        self.core.liveness.clone()
     }
 
     fn events(&self) -> Option<EventLog> {
@@ -295,4 +323,77 @@ async fn blocking<T: Send + 'static>(
 
 fn ended(error: tokio::task::JoinError) -> StoreError {
     StoreError::Unreachable { engine: "embedded", source: Some(Box::new(error)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::{Decay, pair};
+    use crate::state::journal::tests::dying;
+    use crate::state::{EventKey, LedgerEvent};
+    use crate::types::SystemClock;
+
+    fn config(dir: &std::path::Path) -> EmbeddedConfig {
+        EmbeddedConfig {
+            dir: dir.to_owned(),
+            heads: Heads { n_heads: 2, key: 7 },
+            rules: Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
+            max_users: 10,
+            resident_users: 10,
+            is_sync: true,
+            checkpoint_every: Duration::from_secs(3600),
+            retention: Duration::from_secs(3600),
+            erase_within: Duration::from_secs(3600),
+        }
+    }
+
+    fn add(n: u8) -> Change {
+        let event = LedgerEvent {
+            key: EventKey(1),
+            at_ms: 0,
+            context: None,
+            question: None,
+            increment: pair(&[1.0, -1.0]),
+            content: None,
+            replaces: None,
+            heard: None,
+        };
+        Change { user: UserKey::from([n; 16]), now_ms: 0, kind: ChangeKind::Add(event) }
+    }
+
+    #[tokio::test]
+    async fn feedback_is_refused_at_once_when_the_journals_writer_has_died() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = recover::open(config(dir.path()), Arc::new(SystemClock)).unwrap();
+        core.journal = dying(&core.dir.journal(), core.config.heads, 1, &core.liveness);
+        let core = Arc::new(core);
+        let store = Embedded { keeper: Keeper::spawn(core.clone()).unwrap(), core };
+        for n in 0..3 {
+            let error = store.change(vec![add(n)]).await.unwrap_err().to_string();
+            assert!(error.contains("its writer has died"), "{error}");
+        }
+        // The thread is gone a moment after its last word.
+        while store.liveness().dead().is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(store.liveness().dead().as_deref(), Some("the journal's writer"));
+        assert!(store.trouble().unwrap().contains("its writer has died"));
+    }
+
+    #[tokio::test]
+    async fn a_dead_keeper_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let core =
+            recover::open(EmbeddedConfig { resident_users: 1, ..config(dir.path()) }, Arc::new(SystemClock));
+        let core = Arc::new(core.unwrap());
+        drop(core.liveness.part("the keeper of the rows"));
+        core.tasks.hurry();
+        let keeper = Keeper::spawn(core.clone()).unwrap();
+        keeper.stop();
+        let store = Embedded { keeper, core };
+        // Nobody spills rows any more: what waited for room in memory would wait for ever.
+        store.change((0..3).map(add).collect()).await.unwrap();
+        let refused = store.change(vec![add(4)]).await.unwrap_err().to_string();
+        assert!(refused.contains("the keeper of the rows has died"), "{refused}");
+    }
 }

@@ -1,5 +1,6 @@
 //! From a directory to a store: the file of rows, then every frame of the journal that it does not have.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -10,17 +11,22 @@ use super::keeper::Tasks;
 use super::rows::Rows;
 use super::search::Search;
 use super::{Core, EmbeddedConfig, Journalled};
+use crate::state::journal::secret;
 use crate::state::journal::segment::{self, End, Frame, Segment};
-use crate::state::journal::{DataDir, Heads, Journal, OpenError};
+use crate::state::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use crate::state::resident::Resident;
-use crate::state::{ChangeKind, UserKey};
-use crate::types::Clock;
+use crate::state::{ChangeKind, UserKey, UserKeys};
+use crate::types::{Clock, Liveness};
+
+/// What is noted of the secret where there is none.
+const UNKEYED: u64 = 0;
 
 /// Opens everything; see the module above for its errors.
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
+    dir.stamp()?;
     let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
-    let mut resident = Resident::new(config.rules, usize::MAX, checkpoint.n_users);
+    let mut resident = Resident::new(config.rules, usize::MAX, (checkpoint.n_users, checkpoint.n_tombstones));
     let tasks = Tasks::new(rows.erased()?);
     let paths = segment::list(&dir.journal())?;
     if let Some(first) = paths.first().and_then(|path| segment::first_lsn(path))
@@ -30,6 +36,15 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
             format!("the journal begins at change {first}, and this file ends at change {}", checkpoint.lsn);
         return Err(damaged(&dir.rows(), 0, &what));
     }
+    for pair in paths.windows(2) {
+        // One whose header can't be read is met again when it is needed.
+        if let [before, path] = pair
+            && let Ok(segment) = Segment::open(path)
+        {
+            segment.follows(before)?;
+        }
+    }
+    let keys = keys(&dir, &rows, checkpoint.lsn == 0 && paths.iter().all(|path| is_blank(path)))?;
     let mut users = Vec::new();
     let torn = tail(&paths, config.heads, checkpoint.lsn, |_, frame| {
         // A change begins with its user's key.
@@ -39,8 +54,12 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     // In the order of the file, in which neighbours share a page.
     users.sort_unstable();
     users.dedup();
+    let mut unreadable = HashMap::new();
     for user in users {
-        resident.get_or_load(user, || rows.get(user))?;
+        match resident.get_or_load(user, || rows.get(user)) {
+            Err(error) if error.is_of_one_row() => _ = unreadable.insert(user, error),
+            loaded => _ = loaded?,
+        }
     }
     let mut last_lsn = checkpoint.lsn;
     let mut n_replayed = 0_u64;
@@ -48,44 +67,90 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
             .map_err(|error| damaged(path, frame.offset, &format!("a frame is no change ({error})")))?;
         resident.rule(config.rules.of_replay(max_age_ms), usize::MAX);
-        resident.replay(&change, frame.lsn)?;
-        if matches!(change.kind, ChangeKind::Erase) {
+        // An erasure needs no row that can be read, and what came before it is of no use without one.
+        let is_erasure = matches!(change.kind, ChangeKind::Erase);
+        if !unreadable.contains_key(&change.user) || is_erasure {
+            unreadable.remove(&change.user);
+            resident.replay(&change, frame.lsn)?;
+        }
+        if is_erasure {
             tasks.erase(change.user, frame.lsn, config.erase_within);
         }
         last_lsn = frame.lsn;
         n_replayed += 1;
         Ok(())
     })?;
-    if let Some((path, length)) = torn {
-        cut(&path, length)?;
+    // What was said after the row was saved would be lost without a word.
+    if let Some(error) = unreadable.into_values().next() {
+        return Err(error.into());
+    }
+    if let Some(segment) = torn {
+        segment.cut()?;
     }
     // What a kill interrupted may be overdue.
     tasks.hurry();
     resident.rule(config.rules, config.max_users);
-    let journal = Journal::open(&dir.journal(), config.heads, last_lsn)?;
+    let liveness = Liveness::default();
+    let part = (&liveness, "the journal's writer");
+    let journal = Journal::open(&dir.journal(), config.heads, last_lsn, part)?;
     tracing::info!(dir = %config.dir.display(), users = resident.n_users(), replayed = n_replayed, "recovered");
     Ok(Core {
         config,
         clock,
+        keys,
         dir,
         resident,
         rows,
         journal,
         checkpoint: AtomicU64::new(checkpoint.lsn),
         tasks,
+        dates: Dates::default(),
         search: Search::default(),
         rotated: Mutex::new(tokio::time::Instant::now()),
         trouble: Mutex::default(),
+        liveness,
     })
 }
 
-/// Calls `each` with every frame after a position, in order. If the newest segment is torn, where its last whole frame ends.
+/// How users are known in a directory: by its secret, which a new one gets. One from before there were secrets has rows of
+/// unkeyed hashes, and goes on with such.
+fn keys(dir: &DataDir, rows: &Rows, is_new: bool) -> Result<UserKeys, OpenError> {
+    let (path, noted) = (dir.secret(), rows.secret()?);
+    let keys = match (secret::read(&path)?, noted) {
+        (Some(keys), Some(noted)) if keys.fingerprint() == noted => keys,
+        (Some(keys), None) => keys,
+        (None, None) if is_new => secret::make(&path)?,
+        (None, None | Some(UNKEYED)) => {
+            tracing::warn!(
+                "users are known by unkeyed hashes here, which show whether somebody is among them to who can guess ids; \
+                 `micro-reward rebuild` makes a directory with a secret"
+            );
+            UserKeys::default()
+        }
+        (None, Some(_)) => return Err(OpenError::Secret { path, what: "found nothing" }),
+        (Some(_), Some(_)) => {
+            let what = "found another secret than the rows beside it were written with";
+            return Err(OpenError::Secret { path, what });
+        }
+    };
+    if noted.is_none() {
+        rows.note_secret(keys.fingerprint())?;
+    }
+    Ok(keys)
+}
+
+/// Whether a segment has no frame. One that can't be looked at is met again when it is read.
+fn is_blank(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.len() <= segment::FILE_HEAD as u64)
+}
+
+/// Calls `each` with every frame after a position, in order. The newest segment, if it is torn.
 fn tail(
     paths: &[PathBuf],
     heads: Heads,
     after: u64,
     mut each: impl FnMut(&Path, Frame) -> Result<(), OpenError>,
-) -> Result<Option<(PathBuf, u64)>, OpenError> {
+) -> Result<Option<Segment>, OpenError> {
     for (idx, path) in paths.iter().enumerate() {
         let next = paths.get(idx + 1);
         let is_saved = next.and_then(|next| segment::first_lsn(next)).is_some_and(|next| next <= after + 1);
@@ -93,10 +158,12 @@ fn tail(
             continue;
         }
         let mut segment = Segment::open(path)?;
-        let end = loop {
+        loop {
             let frame = match segment.next()? {
                 Ok(frame) => frame,
-                Err(end) => break end,
+                Err(End::Whole) => break,
+                Err(End::Torn) if next.is_none() => return Ok(Some(segment)),
+                Err(End::Torn) => return Err(segment.torn()),
             };
             if segment.heads != heads {
                 let (found, expected) = (segment.heads, heads);
@@ -105,25 +172,9 @@ fn tail(
             if frame.lsn > after {
                 each(path, frame)?;
             }
-        };
-        match (end, next) {
-            (End::Whole, _) => {}
-            (End::Torn, None) => return Ok(Some((path.clone(), segment.whole_length()))),
-            (End::Torn, Some(_)) => {
-                return Err(damaged(path, segment.whole_length(), "a frame is not whole"));
-            }
         }
     }
     Ok(None)
-}
-
-/// Cuts a torn tail: what was never written to its end was never acked.
-fn cut(path: &Path, length: u64) -> Result<(), OpenError> {
-    let io = |source| OpenError::io(path, source);
-    let file = std::fs::OpenOptions::new().write(true).open(path).map_err(io)?;
-    let found = file.metadata().map_err(io)?.len();
-    tracing::warn!(path = %path.display(), offset = length, bytes = found - length, "cut the journal's torn tail");
-    file.set_len(length).and_then(|()| file.sync_all()).map_err(io)
 }
 
 fn damaged(path: &Path, offset: u64, what: &str) -> OpenError {

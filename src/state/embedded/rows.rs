@@ -12,7 +12,7 @@ use redb::{
 
 use crate::state::journal::{Heads, OpenError};
 use crate::state::resident::Held;
-use crate::state::{StoreError, UserKey};
+use crate::state::{StoreError, UserKey, readable};
 
 /// Of users that have said something. Keys ascend.
 const ROWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("rows");
@@ -55,6 +55,8 @@ pub(super) struct Checkpoint {
     pub(super) lsn: u64,
     /// Users in the file.
     pub(super) n_users: usize,
+    /// Tombstones in the file.
+    pub(super) n_tombstones: usize,
 }
 
 /// A row that is to be written.
@@ -102,33 +104,28 @@ impl Rows {
         value.map(|value| self.held(user, &value)).transpose()
     }
 
-    /// The first `n` users that have said something.
+    /// The first `n` users that have said something, but for those whose row is damaged.
     pub(super) fn first(&self, n: usize) -> Result<Vec<(UserKey, Held)>, StoreError> {
         self.first_of(|tables| &tables.rows, n)
     }
 
-    /// Calls `look` with every row and tombstone.
-    pub(super) fn for_each(
-        &self,
-        mut look: impl FnMut(UserKey, Held) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        // Outer errors are the library's, inner ones of a row.
+    /// Calls `look` with every row and tombstone that is not damaged.
+    pub(super) fn for_each(&self, mut look: impl FnMut(UserKey, Held)) -> Result<(), StoreError> {
         self.read(|Tables { rows, tombstones }| {
             for table in [rows, tombstones] {
                 for entry in table.iter()? {
                     let (key, value) = entry?;
                     let user = UserKey::from(key.value());
-                    let looked = self.held(user, value.value()).and_then(|held| look(user, held));
-                    if looked.is_err() {
-                        return Ok(looked);
+                    if let Ok(Some(held)) = readable(self.held(user, value.value())) {
+                        look(user, held);
                     }
                 }
             }
-            Ok(Ok(()))
-        })?
+            Ok(())
+        })
     }
 
-    /// The tombstones.
+    /// The tombstones that are not damaged.
     pub(super) fn tombstones(&self) -> Result<Vec<(UserKey, Held)>, StoreError> {
         self.first_of(|tables| &tables.tombstones, usize::MAX)
     }
@@ -146,7 +143,26 @@ impl Rows {
             }
             Ok(values)
         })?;
-        values.into_iter().map(|(user, value)| Ok((user, self.held(user, &value)?))).collect()
+        let held = |(user, value): (UserKey, Vec<u8>)| {
+            readable(self.held(user, &value)).map(|held| Some((user, held?))).transpose()
+        };
+        values.into_iter().filter_map(held).collect()
+    }
+
+    /// The fingerprint of the secret by which users are known in the file, once it was noted.
+    pub(super) fn secret(&self) -> Result<Option<u64>, StoreError> {
+        self.with(|open| {
+            let meta = open.database.begin_read()?.open_table(META)?;
+            Ok(meta.get("secret")?.map(|fingerprint| fingerprint.value()))
+        })
+    }
+
+    /// Notes it.
+    pub(super) fn note_secret(&self, fingerprint: u64) -> Result<(), StoreError> {
+        self.write_with(|write| {
+            write.open_table(META)?.insert("secret", fingerprint)?;
+            Ok(())
+        })
     }
 
     /// The erasures that are still to be done in the journal.
@@ -284,7 +300,7 @@ fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), red
     let write = database.begin_write()?;
     let (found, checkpoint) = {
         let rows = write.open_table(ROWS)?;
-        write.open_table(TOMBSTONES)?;
+        let tombstones = write.open_table(TOMBSTONES)?;
         write.open_table(ERASED)?;
         let mut meta = write.open_table(META)?;
         let number = |meta: &redb::Table<'_, &str, u64>, key: &str| {
@@ -299,7 +315,8 @@ fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), red
             key: number(&meta, "heads")?.unwrap_or_default(),
         };
         let lsn = number(&meta, "lsn")?.unwrap_or_default();
-        (found, Checkpoint { lsn, n_users: rows.len()? as usize })
+        let (n_users, n_tombstones) = (rows.len()? as usize, tombstones.len()? as usize);
+        (found, Checkpoint { lsn, n_users, n_tombstones })
     };
     write.commit()?;
     Ok((found, checkpoint))

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::events::{EventLog, Logged};
 use crate::state::journal::OpenError;
-use crate::state::{ChangeKind, EventKey, MergeStep, StoreError, UserKey, Withdrawn};
+use crate::state::{ChangeKind, EventKey, LedgerEvent, MergeStep, StoreError, UserKey, Withdrawn};
 use crate::types::metric;
 
 /// What is known of an event that was searched for.
@@ -158,7 +158,9 @@ impl Trace {
                 let event = Withdrawn { at_ms, context, increment };
                 self.standing.push(Said { event, is_remembered: true });
             }
-            ChangeKind::Retract(taken) if *taken == key => {
+            ChangeKind::Retract(taken) | ChangeKind::Add(LedgerEvent { replaces: Some(taken), .. })
+                if *taken == key =>
+            {
                 let remembered = self.standing.iter().rfind(|said| said.is_remembered);
                 let until_ms = remembered.map(|said| said.event.at_ms);
                 self.was_taken_back |= until_ms.is_some();

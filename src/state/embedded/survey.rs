@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::events::EventLog;
 use super::rows::Rows;
 use crate::state::journal::{Heads, OpenError};
-use crate::state::{ChangeKind, EventKey, MergeStep, UserKey, Withdrawal, codec};
+use crate::state::{ChangeKind, EventKey, MergeStep, StoreError, UserKey, Withdrawal, codec, readable};
 
 /// What a data directory holds evidence of.
 #[derive(Debug, Default)]
@@ -27,8 +27,8 @@ struct Count {
 }
 
 impl EventLog {
-    /// Counts what the rows and the journal after them say, whatever heads they are of. Only of a directory that no
-    /// server uses; reads everything.
+    /// Counts what the rows and the journal after them say, whatever heads they are of; of a row that is damaged, what the
+    /// journal does. Only of a directory that no server uses; reads everything.
     ///
     /// # Errors
     /// When a file can't be read or is damaged.
@@ -40,13 +40,14 @@ impl EventLog {
             heads = Some(found);
             rows.for_each(|user, held| {
                 let row = codec::decode(&held.bytes, found.n_heads);
-                let row = row.map_err(|source| crate::state::StoreError::Row { user, source })?;
-                counts.insert(user, Count { lsn: held.lsn, n: row.ledgers.n_events() });
-                Ok(())
+                let row = row.map_err(|source| StoreError::Row { user, source });
+                if let Ok(Some(row)) = readable(row) {
+                    counts.insert(user, Count { lsn: held.lsn, n: row.ledgers.n_events() });
+                }
             })?;
         }
         let fate = self.fate()?;
-        // Of those that are taken back, the ones that have been said so far.
+        // Of those that are taken back or replaced, the ones that have been said so far.
         let mut said: HashSet<_> = HashSet::new();
         let mut withdrawn = HashSet::new();
         for logged in self.unerased()? {
@@ -57,15 +58,21 @@ impl EventLog {
             if let ChangeKind::Withdraw(withdrawal) = &logged.change.kind {
                 withdrawn.insert(withdrawal.key);
             }
+            let mut take_back = |key, n: &mut u64| {
+                *n -= u64::from(said.remove(&(user, key)) && is_new && *n > 0);
+            };
             match &logged.change.kind {
                 ChangeKind::Add(event) => {
+                    if let Some(replaced) = event.replaces {
+                        take_back(replaced, &mut count.n);
+                    }
                     if fate.is_retracted(&logged) {
                         said.insert((user, event.key));
                     }
                     count.n += u64::from(is_new);
                 }
                 ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
-                    count.n -= u64::from(said.remove(&(user, *key)) && is_new && count.n > 0);
+                    take_back(*key, &mut count.n);
                 }
                 ChangeKind::Erase if is_new => count.n = 0,
                 ChangeKind::Import(ledgers) if is_new => count.n = ledgers.n_events(),

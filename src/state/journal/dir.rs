@@ -9,7 +9,10 @@ use super::rewrite::PART;
 use super::segment;
 
 /// The layout below; it changes whenever an older program could not read the directory.
-const VERSION: &str = "micro-reward data 1\n";
+const VERSION: &str = "micro-reward data 2\n";
+
+/// Has no event that says more than its texts, and is read as it is.
+const OLDER: &str = "micro-reward data 1\n";
 
 /// A data directory that this process owns until this is dropped.
 #[derive(Debug)]
@@ -27,16 +30,26 @@ impl DataDir {
         dir.remove_parts().map_err(io)?;
         let version = path.join("VERSION");
         match std::fs::read_to_string(&version) {
-            Ok(found) if found == VERSION => {}
+            Ok(found) if found == VERSION || found == OLDER => {}
             Ok(found) => return Err(OpenError::Version { path: version, found, expected: VERSION }),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                let mut file = File::create(&version).map_err(io)?;
-                file.write_all(VERSION.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
-                segment::sync_dir(path).map_err(io)?;
-            }
+            Err(error) if error.kind() == ErrorKind::NotFound => dir.stamp()?,
             Err(error) => return Err(OpenError::io(&version, error)),
         }
         Ok(dir)
+    }
+
+    /// Says that what is written from now on takes a program of this version to read.
+    pub(in crate::state) fn stamp(&self) -> Result<(), OpenError> {
+        let io = |source| OpenError::io(&self.path, source);
+        let version = self.path.join("VERSION");
+        if std::fs::read_to_string(&version).is_ok_and(|found| found == VERSION) {
+            return Ok(());
+        }
+        let part = self.path.join(format!("VERSION.{PART}"));
+        let mut file = File::create(&part).map_err(io)?;
+        file.write_all(VERSION.as_bytes()).and_then(|()| file.sync_all()).map_err(io)?;
+        std::fs::rename(part, version).map_err(io)?;
+        segment::sync_dir(&self.path).map_err(io)
     }
 
     /// Removes what a kill left of segments that were being written anew: the old ones still stand.
@@ -65,10 +78,25 @@ impl DataDir {
         self.path.join("outbox")
     }
 
+    /// The secret by which users are known.
+    pub(in crate::state) fn secret(&self) -> PathBuf {
+        secret_of(&self.path)
+    }
+
+    /// Where what was in the outbox is kept that can never be made.
+    pub(in crate::state) fn dead_letters(&self) -> PathBuf {
+        self.path.join("dead_letters")
+    }
+
     /// The file of rows.
     pub(in crate::state) fn rows(&self) -> PathBuf {
         self.path.join("rows.redb")
     }
+}
+
+/// Where the secret of a directory is.
+pub(in crate::state) fn secret_of(dir: &Path) -> PathBuf {
+    dir.join("secret")
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -42,6 +42,17 @@ pub enum OpenError {
         /// What this program reads.
         expected: u32,
     },
+    /// The secret by which users are known is not there, or is another one.
+    #[error(
+        "{}: {what}. Nobody's rows are found without the secret that they were written with: restore the file from a backup",
+        path.display()
+    )]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: &'static str,
+    },
     /// The evidence is of other heads.
     #[error(
         "{}: found ledgers of {} heads with the key {:016x}, expected {} with {:016x}: they were written with another \

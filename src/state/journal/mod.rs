@@ -4,9 +4,11 @@
 //! one fsync and a thousand at once for two. A write that fails is repeated from the last durable byte until it succeeds;
 //! meanwhile nothing new is taken.
 
+mod dates;
 mod dir;
 mod error;
 mod rewrite;
+pub(super) mod secret;
 pub(super) mod segment;
 
 use std::fs::{File, OpenOptions};
@@ -19,13 +21,14 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-pub(super) use dir::DataDir;
+pub(super) use dates::Dates;
+pub(super) use dir::{DataDir, secret_of};
 pub use error::OpenError;
 pub(super) use rewrite::drop_frames;
 pub use segment::Heads;
 
 use super::StoreError;
-use crate::types::metric;
+use crate::types::{Liveness, metric};
 
 /// What may wait to be written; senders wait beyond it.
 const MAX_PENDING_BYTES: usize = 4 << 20;
@@ -58,6 +61,8 @@ struct Pending {
     /// A new segment is wanted, so that all there is until now can be compacted.
     is_sealing: bool,
     is_closed: bool,
+    /// Nobody writes any more.
+    is_over: bool,
 }
 
 /// How far the writer is.
@@ -74,16 +79,38 @@ struct Progress {
 }
 
 impl Journal {
-    /// Goes on after `last_lsn`, in a new segment of `dir`.
-    pub(in crate::state) fn open(dir: &Path, heads: Heads, last_lsn: u64) -> Result<Self, OpenError> {
-        let open = OpenSegment::create(dir, heads, last_lsn + 1)
+    /// Goes on after `last_lsn`, in a new segment of `dir`. The writer is a part with this name.
+    pub(in crate::state) fn open(
+        dir: &Path,
+        heads: Heads,
+        last_lsn: u64,
+        part: (&Liveness, &'static str),
+    ) -> Result<Self, OpenError> {
+        Self::start(dir, heads, last_lsn, part, Writer::run)
+    }
+
+    fn start(
+        dir: &Path,
+        heads: Heads,
+        last_lsn: u64,
+        (liveness, name): (&Liveness, &'static str),
+        run: impl FnOnce(Writer) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let older = segment::list(dir)?.into_iter().filter_map(|path| segment::first_lsn(&path));
+        let after = older.filter(|&first| first <= last_lsn).max().unwrap_or_default();
+        let open = OpenSegment::create(dir, heads, (last_lsn + 1, after))
             .map_err(|source| OpenError::io(&segment::path(dir, last_lsn + 1), source))?;
         let start = Progress { durable: last_lsn, sealed: last_lsn + 1, ..Progress::default() };
         let (sender, progress) = watch::channel(start);
         let pending = Mutex::new(Pending { next_lsn: last_lsn + 1, ..Pending::default() });
         let shared = Arc::new(Shared { pending, work: Condvar::new(), progress: sender });
         let writer = Writer { shared: shared.clone(), open, dir: dir.to_owned(), heads };
-        let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run());
+        // Not before: what could not begin has not died.
+        let part = liveness.part(name);
+        let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
+            run(writer);
+            part.end();
+        });
         let writer = writer.map_err(|source| OpenError::io(dir, source))?;
         Ok(Self { shared, progress, writer: Mutex::new(Some(writer)) })
     }
@@ -93,7 +120,9 @@ impl Journal {
         let mut pending = self.shared.pending.lock();
         let lsn = pending.next_lsn;
         pending.next_lsn += 1;
-        segment::push_frame(&mut pending.frames, lsn, payload);
+        if !pending.is_over {
+            segment::push_frame(&mut pending.frames, lsn, payload);
+        }
         drop(pending);
         self.shared.work.notify_one();
         lsn
@@ -103,8 +132,12 @@ impl Journal {
     pub(in crate::state) async fn room(&self) -> Result<(), StoreError> {
         loop {
             let mut progress = self.progress.clone();
-            if let Some(failure) = &progress.borrow_and_update().failure {
-                return Err(StoreError::Journal(failure.clone()));
+            let Progress { failure, is_over, .. } = progress.borrow_and_update().clone();
+            if let Some(failure) = failure {
+                return Err(StoreError::Journal(failure));
+            }
+            if is_over {
+                return Err(over());
             }
             if self.shared.pending.lock().frames.len() < MAX_PENDING_BYTES {
                 return Ok(());
@@ -223,7 +256,6 @@ impl Writer {
                 break;
             }
         }
-        self.shared.progress.send_modify(|progress| progress.is_over = true);
     }
 
     fn take(&self, frames: &mut Vec<u8>) -> (u64, bool, bool) {
@@ -269,7 +301,7 @@ impl Writer {
         if self.open.first_lsn == lsn {
             return self.shared.progress.send_modify(|progress| progress.sealed = lsn);
         }
-        match OpenSegment::create(&self.dir, self.heads, lsn) {
+        match OpenSegment::create(&self.dir, self.heads, (lsn, self.open.first_lsn)) {
             Ok(open) => {
                 self.open = open;
                 self.shared.progress.send_modify(|progress| progress.sealed = lsn);
@@ -285,6 +317,21 @@ impl Writer {
     }
 }
 
+/// However the writer ends, nobody waits for it any more.
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut pending = self.shared.pending.lock();
+        pending.is_over = true;
+        let died = (!pending.is_closed).then(|| Arc::from("its writer has died"));
+        pending.frames = Vec::new();
+        drop(pending);
+        self.shared.progress.send_modify(|progress| {
+            progress.is_over = true;
+            progress.failure = died.or_else(|| progress.failure.take());
+        });
+    }
+}
+
 /// The segment that is written.
 struct OpenSegment {
     path: PathBuf,
@@ -296,13 +343,13 @@ struct OpenSegment {
 }
 
 impl OpenSegment {
-    fn create(dir: &Path, heads: Heads, first_lsn: u64) -> std::io::Result<Self> {
+    fn create(dir: &Path, heads: Heads, (first_lsn, after): (u64, u64)) -> std::io::Result<Self> {
         let path = segment::path(dir, first_lsn);
         let part = path.with_extension(rewrite::PART);
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(&part)?;
         let mut open = Self { path, file, first_lsn, length: 0, is_clean: true };
         let made = open
-            .write(&segment::file_head(heads))
+            .write(&segment::file_head(heads, after))
             .and_then(|()| std::fs::rename(&part, &open.path))
             .and_then(|()| segment::sync_dir(dir));
         // The names of segments say what is in those before them: one that is not used must not be there.
@@ -327,5 +374,52 @@ impl OpenSegment {
         self.is_clean = true;
         self.length += bytes.len() as u64;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+pub(in crate::state) mod tests {
+    use super::*;
+
+    const HEADS: Heads = Heads { n_heads: 1, key: 7 };
+
+    /// A journal whose writer panics at its first frame.
+    pub(in crate::state) fn dying(dir: &Path, heads: Heads, last_lsn: u64, liveness: &Liveness) -> Journal {
+        let run = |writer: Writer| {
+            writer.take(&mut Vec::new());
+            panic!("as a defect of the writer would");
+        };
+        Journal::start(dir, heads, last_lsn, (liveness, "the journal's writer"), run).unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_dead_writer_gets_an_error_at_once() {
+        let (dir, liveness) = (tempfile::tempdir().unwrap(), Liveness::default());
+        let journal = Arc::new(dying(dir.path(), HEADS, 0, &liveness));
+        let waiting = journal.clone();
+        let sealing = tokio::task::spawn_blocking(move || waiting.seal());
+        let lsn = journal.append(b"a change");
+        let has_died = |error: StoreError| error.to_string().contains("its writer has died");
+        assert!(journal.durable(lsn).await.is_err_and(has_died));
+        assert!(journal.room().await.is_err_and(has_died));
+        assert!(sealing.await.unwrap().is_err_and(has_died));
+        assert!(journal.seal().is_err_and(has_died) && journal.wait_durable(lsn).is_err_and(has_died));
+        journal.close();
+        assert_eq!(liveness.dead().as_deref(), Some("the journal's writer"));
+        // What nobody will write fills no memory.
+        journal.append(&[0; 1000]);
+        assert!(journal.shared.pending.lock().frames.is_empty());
+    }
+
+    #[tokio::test]
+    async fn after_a_stop_nobody_waits_and_nothing_is_dead() {
+        let (dir, liveness) = (tempfile::tempdir().unwrap(), Liveness::default());
+        let journal = Journal::open(dir.path(), HEADS, 0, (&liveness, "the journal's writer")).unwrap();
+        let lsn = journal.append(b"a change");
+        journal.close();
+        assert!(journal.durable(lsn).await.is_ok());
+        let late = journal.append(&vec![0; 2 * MAX_PENDING_BYTES]);
+        assert!(journal.room().await.is_err() && journal.durable(late).await.is_err());
+        assert_eq!(liveness.dead(), None);
     }
 }

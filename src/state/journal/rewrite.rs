@@ -37,7 +37,7 @@ pub(in crate::state) fn drop_frames(
 
 fn has_any(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<bool, OpenError> {
     let mut segment = Segment::open(path)?;
-    while let Ok(frame) = segment.next()? {
+    while let Some(frame) = segment.next_whole()? {
         if goes(&frame) {
             return Ok(true);
         }
@@ -50,9 +50,9 @@ fn rewrite(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<(), OpenError> 
     let part = path.with_extension(PART);
     let io = |source| OpenError::io(&part, source);
     let mut file = BufWriter::new(File::create(&part).map_err(io)?);
-    file.write_all(&segment::file_head(segment.heads)).map_err(io)?;
+    file.write_all(&segment::file_head(segment.heads, segment.after)).map_err(io)?;
     let mut frames = Vec::new();
-    while let Ok(frame) = segment.next()? {
+    while let Some(frame) = segment.next_whole()? {
         if !goes(&frame) {
             frames.clear();
             segment::push_frame(&mut frames, frame.lsn, &frame.payload);
@@ -60,8 +60,6 @@ fn rewrite(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<(), OpenError> 
         }
     }
     let file = file.into_inner().map_err(|error| io(error.into_error()))?;
-    // The age of a segment is that of its events.
-    let modified = path.metadata().and_then(|old| old.modified());
-    modified.and_then(|at| file.set_modified(at)).and_then(|()| file.sync_all()).map_err(io)?;
+    file.sync_all().map_err(io)?;
     std::fs::rename(&part, path).map_err(io)
 }

@@ -1,22 +1,27 @@
 //! One file of the journal: framing, reading, and telling a torn tail from damage.
 //!
-//! `magic 8 | format u32 | n_heads u32 | heads u64 | crc u32`, then frames of
+//! `magic 8 | format u32 | n_heads u32 | heads u64 | after u64 | crc u32`, without `after` in format 1, then frames of
 //! `length u32 | lsn u64 | crc of the payload u32 | crc of these 16 bytes u32 | payload`, little-endian.
 //!
-//! The law: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, which is where
-//! a kill or a full disk stops a write; anything else that can't be read is damage, and is named by file and offset.
+//! The laws: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, which is where
+//! a kill or a full disk stops a write: it ends within a frame, or is blank to the end of the file. Anything else that can't
+//! be read is damage, and is named by file and offset. Positions rise, from the one that the file is named after. They may have
+//! gaps, as frames of erased users are taken out; that no segment is missing is told by what each says that it comes after.
 
 use std::fs::File;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::OpenError;
 
 const MAGIC: &[u8; 8] = b"MRWDJRNL";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+
+/// Bytes of the header of each format that can be read, which ends with its checksum.
+const FORMATS: [(u32, usize); 2] = [(1, 28), (FORMAT, FILE_HEAD)];
 
 /// Bytes of the file's header, and of a frame's.
-pub(in crate::state) const FILE_HEAD: usize = 28;
+pub(in crate::state) const FILE_HEAD: usize = 36;
 const FRAME_HEAD: usize = 20;
 
 /// The ledgers a journal belongs to: of how many heads, and of which.
@@ -28,13 +33,14 @@ pub struct Heads {
     pub key: u64,
 }
 
-/// The header of a new segment.
-pub(in crate::state) fn file_head(heads: Heads) -> Vec<u8> {
+/// The header of a new segment, which comes after the one that is named after position `after`; 0 if there is none.
+pub(in crate::state) fn file_head(heads: Heads, after: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FILE_HEAD);
     bytes.extend(MAGIC);
     bytes.extend(FORMAT.to_le_bytes());
     bytes.extend((heads.n_heads as u32).to_le_bytes());
     bytes.extend(heads.key.to_le_bytes());
+    bytes.extend(after.to_le_bytes());
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     bytes
 }
@@ -65,7 +71,11 @@ pub(in crate::state) struct Segment {
     length: u64,
     /// Where the next frame starts.
     offset: u64,
+    /// The next frame's position at least.
+    next_lsn: u64,
     pub(in crate::state) heads: Heads,
+    /// What the segment before it is named after; 0 if there was none, or it does not say.
+    pub(in crate::state) after: u64,
 }
 
 /// How reading a segment ended.
@@ -83,28 +93,42 @@ impl Segment {
         let io = |source| OpenError::io(path, source);
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
-        if length < FILE_HEAD as u64 {
-            let what = "the header is not whole".to_owned();
-            return Err(OpenError::Damaged { path: path.to_owned(), offset: 0, what });
-        }
-        let mut file = BufReader::with_capacity(1 << 20, file);
-        let mut head = [0; FILE_HEAD];
-        file.read_exact(&mut head).map_err(io)?;
         let damaged =
             |what: &str| OpenError::Damaged { path: path.to_owned(), offset: 0, what: what.to_owned() };
-        let (body, crc) = head.split_at(FILE_HEAD - 4);
-        if crc32fast::hash(body) != read_u32(crc) {
-            return Err(damaged("the header fails its checksum"));
+        let mut file = BufReader::with_capacity(1 << 20, file);
+        let mut head = Vec::with_capacity(FILE_HEAD);
+        file.by_ref().take(FILE_HEAD as u64).read_to_end(&mut head).map_err(io)?;
+        let [(_, shortest), _] = FORMATS;
+        if head.len() < shortest {
+            return Err(damaged("the header is not whole"));
         }
+        let found = read_u32(&head[8..]);
+        let known = FORMATS.into_iter().find(|&(format, _)| format == found);
+        let is_whole = |n_bytes: usize| {
+            let parts = head.get(..n_bytes).and_then(|head| head.split_at_checked(n_bytes - 4));
+            parts.is_some_and(|(body, crc)| crc32fast::hash(body) == read_u32(crc))
+        };
+        let Some((_, n_bytes)) = known.filter(|&(_, n_bytes)| is_whole(n_bytes)) else {
+            // A later format may begin as one of these does.
+            let is_later = known.is_none() && FORMATS.into_iter().any(|(_, n_bytes)| is_whole(n_bytes));
+            return Err(match is_later {
+                true => OpenError::Format { path: path.to_owned(), found, expected: FORMAT },
+                false => damaged("the header fails its checksum"),
+            });
+        };
         if &head[..8] != MAGIC {
             return Err(damaged("this is not a journal of micro-reward"));
         }
-        let found = read_u32(&head[8..]);
-        if found != FORMAT {
-            return Err(OpenError::Format { path: path.to_owned(), found, expected: FORMAT });
-        }
-        let heads = Heads { n_heads: read_u32(&head[12..]) as usize, key: read_u64(&head[16..]) };
-        Ok(Self { path: path.to_owned(), file, length, offset: FILE_HEAD as u64, heads })
+        file.seek(SeekFrom::Start(n_bytes as u64)).map_err(io)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length,
+            offset: n_bytes as u64,
+            next_lsn: first_lsn(path).unwrap_or_default(),
+            heads: Heads { n_heads: read_u32(&head[12..]) as usize, key: read_u64(&head[16..]) },
+            after: if n_bytes == FILE_HEAD { read_u64(&head[24..]) } else { 0 },
+        })
     }
 
     /// The next frame, or how the file ends.
@@ -122,7 +146,7 @@ impl Segment {
         if crc32fast::hash(body) != read_u32(crc) {
             // A file system that lost power may have made the file longer without writing to it.
             let is_blank = head.iter().all(|&byte| byte == 0) && self.rest_is_blank()?;
-            return if is_blank { Ok(Err(End::Torn)) } else { Err(self.damaged("a frame's header")) };
+            return if is_blank { Ok(Err(End::Torn)) } else { Err(self.fails("a frame's header")) };
         }
         let length = u64::from(read_u32(body));
         if left - (FRAME_HEAD as u64) < length {
@@ -131,16 +155,49 @@ impl Segment {
         let mut payload = vec![0; length as usize];
         self.read(&mut payload)?;
         if crc32fast::hash(&payload) != read_u32(&body[12..]) {
-            return Err(self.damaged("a frame"));
+            return Err(self.fails("a frame"));
         }
         let frame = Frame { lsn: read_u64(&body[4..]), offset: self.offset, payload };
+        if frame.lsn < self.next_lsn {
+            let what = format!("found change {}, expected {} or a later one", frame.lsn, self.next_lsn);
+            return Err(self.damaged(what));
+        }
+        self.next_lsn = frame.lsn + 1;
         self.offset += FRAME_HEAD as u64 + length;
         Ok(Ok(frame))
     }
 
-    /// Where the last whole frame ends.
-    pub(in crate::state) fn whole_length(&self) -> u64 {
-        self.offset
+    /// Whether this is what came right after the segment that is named after `before`, as far as it says.
+    pub(in crate::state) fn follows(&self, before: &Path) -> Result<(), OpenError> {
+        let missing = path(Path::new(""), self.after);
+        if self.after == 0 || first_lsn(before) == Some(self.after) {
+            return Ok(());
+        }
+        let what = format!("the segment before this one, {}, is missing: it begins", missing.display());
+        Err(OpenError::Damaged { path: self.path.clone(), offset: 0, what })
+    }
+
+    /// As [`Segment::next`], where nothing may be torn.
+    pub(in crate::state) fn next_whole(&mut self) -> Result<Option<Frame>, OpenError> {
+        match self.next()? {
+            Ok(frame) => Ok(Some(frame)),
+            Err(End::Whole) => Ok(None),
+            Err(End::Torn) => Err(self.torn()),
+        }
+    }
+
+    /// What a torn end is elsewhere than in the newest segment.
+    pub(in crate::state) fn torn(&self) -> OpenError {
+        self.damaged("a frame is not whole".to_owned())
+    }
+
+    /// Cuts a torn tail: what was never written to its end was never acked.
+    pub(in crate::state) fn cut(self) -> Result<(), OpenError> {
+        let io = |source| OpenError::io(&self.path, source);
+        let (path, offset, bytes) = (self.path.display(), self.offset, self.length - self.offset);
+        let file = File::options().write(true).open(&self.path).map_err(io)?;
+        tracing::warn!(%path, offset, bytes, "cut the journal's torn tail");
+        file.set_len(self.offset).and_then(|()| file.sync_all()).map_err(io)
     }
 
     /// The file.
@@ -152,16 +209,26 @@ impl Segment {
         self.file.read_exact(bytes).map_err(|source| OpenError::io(&self.path, source))
     }
 
+    /// To the very end: what was acked may stand behind a megabyte that a disk lost.
     fn rest_is_blank(&mut self) -> Result<bool, OpenError> {
-        let mut rest = Vec::new();
-        let read = self.file.by_ref().take(1 << 20).read_to_end(&mut rest);
+        let blank = loop {
+            let read = self.file.fill_buf().map(|bytes| (bytes.len(), bytes.iter().all(|&byte| byte == 0)));
+            match read.map_err(|source| OpenError::io(&self.path, source))? {
+                (0, _) => break true,
+                (_, false) => break false,
+                (length, true) => self.file.consume(length),
+            }
+        };
         let back = self.file.seek(SeekFrom::Start(self.offset));
-        read.and(back).map_err(|source| OpenError::io(&self.path, source))?;
-        Ok(rest.iter().all(|&byte| byte == 0))
+        back.map_err(|source| OpenError::io(&self.path, source))?;
+        Ok(blank)
     }
 
-    fn damaged(&self, what: &str) -> OpenError {
-        let what = format!("{what} fails its checksum");
+    fn fails(&self, what: &str) -> OpenError {
+        self.damaged(format!("{what} fails its checksum"))
+    }
+
+    fn damaged(&self, what: String) -> OpenError {
         OpenError::Damaged { path: self.path.clone(), offset: self.offset, what }
     }
 }

@@ -36,6 +36,24 @@ impl Keys {
         (format!("{}{{census}}:users", self.prefix), format!("{}{{census}}:count", self.prefix))
     }
 
+    /// Notes how users are known, unless it is noted.
+    pub(super) fn note_secret(&self, fingerprint: u64) -> Cmd {
+        let mut note = cmd("SET");
+        note.arg(self.secret()).arg(format!("{fingerprint:016x}")).arg("NX");
+        note
+    }
+
+    /// How users are known.
+    pub(super) fn get_secret(&self) -> Cmd {
+        let mut get = cmd("GET");
+        get.arg(self.secret());
+        get
+    }
+
+    fn secret(&self) -> String {
+        format!("{}{{census}}:secret", self.prefix)
+    }
+
     /// Reads a row.
     pub(super) fn get(&self, user: UserKey) -> Cmd {
         let mut get = cmd("GET");

@@ -8,11 +8,15 @@
 //! want of the store, it says how old the row is; feedback that can't be sent goes to the outbox, if there is one.
 
 mod cache;
+mod census;
+mod dead_letters;
 mod drain;
 mod function;
 mod link;
 mod outbox;
 mod plan;
+mod secret;
+mod strangers;
 mod value;
 mod writer;
 
@@ -31,11 +35,15 @@ use self::cache::{Cache, Known};
 use self::function::Keys;
 use self::link::{Away, Link};
 use self::outbox::Outbox;
+use self::strangers::Strangers;
 use self::value::{Unreadable, Value};
-use self::writer::{Fault, Inbox, Verdict};
+use self::writer::{Fault, Inbox, Serves, Verdict};
 use super::journal::OpenError;
-use super::{Change, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey};
-use crate::types::{Secret, metric};
+use super::{
+    Change, ChangeKind, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey,
+    UserKeys, readable,
+};
+use crate::types::{Clock, Liveness, Part, Secret, metric};
 
 /// Writers: while one waits for the store, others prepare what comes next.
 const N_WRITERS: usize = 4;
@@ -60,6 +68,8 @@ pub struct ValkeyConfig {
     pub username: String,
     /// Empty for none, or the one in the url.
     pub password: Secret,
+    /// By which users are known, the same on every replica; empty for unkeyed hashes.
+    pub user_key: Secret,
     /// Certificates that are trusted instead of the usual ones, in PEM.
     pub ca_pem: Option<Vec<u8>>,
     /// What every key begins with.
@@ -82,6 +92,10 @@ pub struct ValkeyConfig {
     pub outbox: Option<PathBuf>,
     /// Whether the ack of what goes to the outbox waits for the disk.
     pub is_sync: bool,
+    /// After an erasure, how long until no dead letter is of the user.
+    pub erase_within: Duration,
+    /// The time by which what waits is tried again.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The shared engine.
@@ -97,14 +111,21 @@ pub struct ValkeyStore {
 struct Shared {
     link: Link,
     keys: Keys,
+    /// How users are known.
+    user_keys: UserKeys,
     cache: Arc<Cache>,
     inboxes: Vec<Inbox>,
     outbox: Option<Outbox>,
     rules: Rules,
     max_users: usize,
+    strangers: Strangers,
     max_staleness: Duration,
     /// How many users the store had when it was last asked.
     n_users: AtomicUsize,
+    /// Of the tasks here and of the outbox's writer.
+    liveness: Liveness,
+    clock: Arc<dyn Clock>,
+    erase_within: Duration,
 }
 
 impl ValkeyStore {
@@ -113,10 +134,14 @@ impl ValkeyStore {
     /// # Errors
     /// When the store refuses the login, the url makes no sense, or the outbox can't be used.
     pub async fn open(config: ValkeyConfig) -> Result<Self, OpenError> {
+        let liveness = Liveness::default();
+        let user_keys = UserKeys::of_text(config.user_key.expose());
         let outbox = match config.outbox.clone() {
             Some(dir) => {
-                let (heads, is_sync) = (config.heads, config.is_sync);
-                let open = tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, is_sync)).await;
+                let (heads, how) = (config.heads, (config.is_sync, user_keys.clone()));
+                let liveness = liveness.clone();
+                let open =
+                    tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, how, &liveness)).await;
                 Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
             }
             None => None,
@@ -124,34 +149,59 @@ impl ValkeyStore {
         let shared = Arc::new(Shared {
             link: Link::open(&config).await?,
             keys: Keys::new(&config.prefix, config.heads.key),
+            user_keys,
             cache: Arc::new(Cache::new(config.cached_users)),
             inboxes: (0..N_WRITERS).map(|_| Inbox::default()).collect(),
             outbox,
             rules: config.rules,
             max_users: config.max_users,
+            strangers: Strangers::new(&config.rules, config.max_users),
             max_staleness: config.max_staleness,
             n_users: AtomicUsize::new(0),
+            liveness,
+            clock: config.clock,
+            erase_within: config.erase_within,
         });
         shared.count().await;
-        let writers = (0..N_WRITERS).map(|idx| tokio::spawn(writer::run(shared.clone(), idx))).collect();
-        let mut keepers = vec![tokio::spawn(keep(shared.clone()))];
+        let has_agreed = shared.agree().await?;
+        if config.user_key.expose().is_empty() {
+            tracing::warn!(
+                "`valkey.user_key` is empty: users are known by unkeyed hashes in the shared store"
+            );
+        }
+        let part = |name: &str| shared.liveness.part(name);
+        let write = |idx| {
+            let serves = Serves { shared: shared.clone(), idx };
+            tokio::spawn(writer::run(serves, part("a writer of the shared store")))
+        };
+        let writers = (0..N_WRITERS).map(write).collect();
+        let mut keepers =
+            vec![tokio::spawn(keep(shared.clone(), has_agreed, part("the keeper of the shared store")))];
         if shared.outbox.is_some() {
-            keepers.push(tokio::spawn(drain::run(shared.clone())));
+            keepers.push(tokio::spawn(drain::run(shared.clone(), part("the outbox's emptying"))));
         }
         Ok(Self { shared, writers: Mutex::new(writers), keepers })
     }
 }
 
 /// Keeps the connection, and the number of users as others change it.
-async fn keep(shared: Arc<Shared>) {
+async fn keep(shared: Arc<Shared>, mut has_agreed: bool, _part: Part) {
     loop {
         shared.link.tend().await;
         shared.count().await;
+        if !has_agreed {
+            match shared.agree().await {
+                Ok(agreed) => has_agreed = agreed,
+                // A server that could not ask at its start must not go on under other names than the rest.
+                Err(error) => return tracing::error!(%error, "the shared store can't be used"),
+            }
+        }
     }
 }
 
 impl Drop for ValkeyStore {
     fn drop(&mut self) {
+        self.shared.liveness.retire();
         self.keepers.iter().for_each(JoinHandle::abort);
         self.writers.lock().iter().for_each(JoinHandle::abort);
     }
@@ -162,8 +212,11 @@ impl Shared {
     async fn submit(&self, changes: Vec<Change>) -> Vec<Verdict> {
         let verdicts = writer::submit(&self.inboxes, changes).await;
         if self.cache.is_crowded() {
-            let cache = self.cache.clone();
-            tokio::task::spawn_blocking(move || cache.make_room());
+            let (cache, part) = (self.cache.clone(), self.liveness.part("the cache of rows"));
+            tokio::task::spawn_blocking(move || {
+                cache.make_room();
+                part.end();
+            });
         }
         verdicts
     }
@@ -188,50 +241,24 @@ impl Shared {
         row.map_err(|error| self.error(Fault::Row(user, error)))
     }
 
-    /// Notes who became a user and who no longer is one. What is lost here is mended while there are few users.
-    async fn note(&self, joined: &[UserKey], left: &[UserKey]) {
-        if joined.is_empty() && left.is_empty() {
-            return;
-        }
-        match self.link.ask(self.keys.note(MAX_SAMPLE, joined, left)).await {
-            Ok(Answer::Int(n_users)) => {
-                self.n_users.store(usize::try_from(n_users).unwrap_or_default(), Ordering::Relaxed);
-            }
-            Ok(answer) => tracing::debug!(?answer, "users were not counted"),
-            Err(away) => tracing::debug!(%away, "users were not counted"),
-        }
-    }
-
-    /// Asks how many users there are.
-    async fn count(&self) {
-        if let Ok(Answer::BulkString(digits)) = self.link.ask(self.keys.count()).await
-            && let Some(n_users) = std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok())
-        {
-            self.n_users.store(n_users, Ordering::Relaxed);
-        }
-    }
-
-    async fn smallest(&self, n: usize) -> Result<Vec<UserKey>, Away> {
-        let Answer::Array(members) = self.link.ask(self.keys.smallest(n)).await? else {
-            return Ok(Vec::new());
-        };
-        let key = |member| match member {
-            Answer::BulkString(bytes) => <[u8; 16]>::try_from(bytes).ok().map(UserKey::from),
-            _ => None,
-        };
-        Ok(members.into_iter().filter_map(key).collect())
-    }
-
-    async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
+    async fn sample(self: &Arc<Self>, n: usize) -> Result<Vec<Row>, StoreError> {
         let away = |away| self.error(Fault::Away(away));
         let users = self.smallest(n).await.map_err(away)?;
         let mut rows = Vec::with_capacity(users.len());
         for users in users.chunks(ROWS_AT_ONCE) {
             let gets = users.iter().map(|user| self.keys.get(*user)).collect();
-            for (user, answer) in users.iter().zip(self.link.send(gets).await.map_err(away)?) {
-                let row = self.row(*user, bytes(answer).map_err(away)?.as_ref())?;
-                rows.extend(row.filter(|row| !row.is_tombstone()));
-            }
+            let answers = self.link.send(gets).await.map_err(away)?.into_iter();
+            let values = answers.map(bytes).collect::<Result<Vec<_>, Away>>().map_err(away)?;
+            let (shared, users) = (self.clone(), users.to_vec());
+            let read = move || {
+                let row = |(user, value): (UserKey, Option<Value>)| {
+                    readable(shared.row(user, value.as_ref())).map(Option::flatten).transpose()
+                };
+                users.into_iter().zip(values).filter_map(row).collect::<Result<Vec<Row>, StoreError>>()
+            };
+            let ended = |_| StoreError::Unreachable { engine: "valkey", source: None };
+            let read = tokio::task::spawn_blocking(read).await.map_err(ended)??;
+            rows.extend(read.into_iter().filter(|row| !row.is_tombstone()));
         }
         Ok(rows)
     }
@@ -252,6 +279,8 @@ fn bytes(answer: Answer) -> Result<Option<Value>, Away> {
     match answer {
         Answer::BulkString(bytes) => Ok(Some(Value::from(bytes))),
         Answer::Nil => Ok(None),
+        // No row has no bytes.
+        Answer::ServerError(error) if Value::is_none(&error) => Ok(Some(Value::from(Vec::new()))),
         Answer::ServerError(error) => Err(Away(error.to_string().into())),
         answer => Err(Away(format!("it answered {answer:?}").into())),
     }
@@ -272,6 +301,10 @@ impl RouterStore for ValkeyStore {
         if verdicts.iter().any(|verdict| matches!(verdict, Err(Fault::Away(_)))) {
             outbox.room().await?;
         }
+        let is_erased = |(change, verdict): (&Change, &Verdict)| {
+            (matches!(change.kind, ChangeKind::Erase) && verdict.is_ok()).then_some(change.user)
+        };
+        let erased: Vec<UserKey> = changes.iter().zip(&verdicts).filter_map(is_erased).collect();
         let mut kept = None;
         let settle = |(change, verdict): (Change, Verdict)| match verdict {
             Ok(outcome) => Ok(outcome),
@@ -285,6 +318,14 @@ impl RouterStore for ValkeyStore {
             changes.into_iter().zip(verdicts).map(settle).collect();
         if let Some(position) = kept {
             outbox.kept(position).await?;
+        }
+        if !erased.is_empty() {
+            // There may be room for somebody who waits.
+            outbox.work.notify_one();
+            let dead_letters = outbox.dead_letters.clone();
+            let forget = move || dead_letters.forget(|user, _| erased.contains(&user));
+            let ended = |_| StoreError::Journal("dropping dead letters ended early".into());
+            tokio::task::spawn_blocking(forget).await.map_err(ended)??;
         }
         outcomes
     }
@@ -315,6 +356,10 @@ impl RouterStore for ValkeyStore {
         if n == 0 { Ok(Vec::new()) } else { self.shared.sample(n).await }
     }
 
+    fn keys(&self) -> UserKeys {
+        self.shared.user_keys.clone()
+    }
+
     fn n_users(&self) -> usize {
         self.shared.n_users.load(Ordering::Relaxed)
     }
@@ -322,7 +367,12 @@ impl RouterStore for ValkeyStore {
     fn trouble(&self) -> Option<Arc<str>> {
         let shared = &self.shared;
         let down = shared.link.why_down().map(|why| format!("the store can't be reached: {why}").into());
-        down.or_else(|| shared.outbox.as_ref().and_then(Outbox::trouble))
+        let stuck = || shared.outbox.as_ref().and_then(Outbox::trouble);
+        down.or_else(stuck).or_else(|| shared.liveness.trouble())
+    }
+
+    fn liveness(&self) -> Liveness {
+        self.shared.liveness.clone()
     }
 
     /// Two replicas could merge two users into each other, with nobody to see both rows.
@@ -336,9 +386,73 @@ impl RouterStore for ValkeyStore {
         if tokio::time::timeout(LAST_ROUNDS, futures::future::join_all(writers)).await.is_err() {
             tracing::warn!("changes were still on their way to the store");
         }
+        self.shared.liveness.retire();
         self.keepers.iter().for_each(JoinHandle::abort);
         if let Some(outbox) = &self.shared.outbox {
             outbox.close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::Decay;
+    use crate::state::{ChangeKind, EventKey};
+
+    /// A store that can't be reached, as nothing listens there.
+    fn config() -> ValkeyConfig {
+        ValkeyConfig {
+            urls: vec!["redis://127.0.0.1:1".to_owned().into()],
+            is_cluster: false,
+            username: String::new(),
+            password: String::new().into(),
+            user_key: String::new().into(),
+            ca_pem: None,
+            prefix: "test:".to_owned(),
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(1),
+            max_staleness: Duration::ZERO,
+            heads: Heads { n_heads: 2, key: 7 },
+            rules: Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
+            max_users: 10,
+            cached_users: 10,
+            outbox: None,
+            is_sync: true,
+            clock: Arc::new(crate::types::SystemClock),
+            erase_within: Duration::from_secs(3600),
+        }
+    }
+
+    fn undo(user: u8) -> Change {
+        Change { user: UserKey::from([user; 16]), now_ms: 0, kind: ChangeKind::Retract(EventKey(1)) }
+    }
+
+    #[tokio::test]
+    async fn feedback_is_refused_at_once_when_its_writer_has_died() {
+        let store = ValkeyStore::open(config()).await.unwrap();
+        // Of user 1 and of every fourth.
+        let writer = store.writers.lock().remove(1);
+        let waiting = store.change(vec![undo(1), undo(2)]);
+        writer.abort();
+        assert!(writer.await.is_err());
+        assert!(waiting.await.is_err());
+        let verdicts = store.shared.submit(vec![undo(1), undo(2), undo(5)]).await;
+        let told = verdicts.into_iter().map(|verdict| match verdict {
+            Err(Fault::Away(Away(why))) => why.to_string(),
+            other => format!("{other:?}"),
+        });
+        let told: Vec<String> = told.collect();
+        assert_eq!([&told[0], &told[2]], ["its writer has ended"; 2]);
+        assert_ne!(told[1], told[0], "the other writers work on");
+        assert_eq!(store.liveness().dead().as_deref(), Some("a writer of the shared store"));
+    }
+
+    #[tokio::test]
+    async fn after_a_stop_nobody_waits_and_nothing_is_dead() {
+        let store = ValkeyStore::open(config()).await.unwrap();
+        store.close().await;
+        assert!(store.change(vec![undo(1)]).await.is_err());
+        assert_eq!(store.liveness().dead(), None);
     }
 }

@@ -4,8 +4,8 @@
 //! commute, the row knows the ids it has seen, and what an erasure came after is refused as late. An erasure or an import
 //! that waited could undo what was said after it, so these are refused while the store is away.
 //!
-//! The law: a segment is removed once every change in it has been made or refused by the store for good. A kill in between
-//! makes some of them twice, and the second time changes nothing.
+//! The law: a segment is removed once every change in it has been made or refused by the store for good, or is safe behind
+//! the others. A kill in between makes some of them twice, and the second time changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::state::journal::segment::{self, Segment};
+use super::dead_letters::DeadLetters;
+use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, Heads, Journal, OpenError};
-use crate::state::{Change, ChangeKind, StoreError};
-use crate::types::metric;
+use crate::state::{Change, ChangeKind, StoreError, UserKeys};
+use crate::types::{Liveness, metric};
 
 /// An outbox that is open.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct Outbox {
     pub(super) work: Notify,
     /// Why what is here can't leave, although the store is there.
     stuck: Mutex<Option<Arc<str>>>,
+    /// What was kept here and can never be made.
+    pub(super) dead_letters: Arc<DeadLetters>,
     _lock: DataDir,
 }
 
@@ -40,20 +43,33 @@ pub(super) fn takes(change: &Change) -> bool {
 
 impl Outbox {
     /// Opens the outbox of a data directory, with what an earlier process left in it. Blocks.
-    pub(super) fn open(dir: &Path, heads: Heads, is_sync: bool) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        dir: &Path,
+        heads: Heads,
+        (is_sync, keys): (bool, UserKeys),
+        liveness: &Liveness,
+    ) -> Result<Self, OpenError> {
         let lock = DataDir::open(dir)?;
+        lock.stamp()?;
+        let dead_letters = Arc::new(DeadLetters::new(lock.dead_letters(), keys));
         let dir = lock.outbox();
         std::fs::create_dir_all(&dir).map_err(|source| OpenError::io(&dir, source))?;
         let (mut drained, mut last_lsn, mut n_left) = (None, 0, 0_u64);
-        for path in segment::list(&dir)? {
+        let mut paths = segment::list(&dir)?.into_iter().peekable();
+        while let Some(path) = paths.next() {
             let first = segment::first_lsn(&path).unwrap_or_default();
             last_lsn = last_lsn.max(first.saturating_sub(1));
             let mut segment = Segment::open(&path)?;
             if segment.heads != heads {
                 return Err(OpenError::OtherHeads { path, found: segment.heads, expected: heads });
             }
-            // A torn end was never acked.
-            while let Ok(frame) = segment.next()? {
+            loop {
+                let frame = match segment.next()? {
+                    Ok(frame) => frame,
+                    Err(End::Whole) => break,
+                    Err(End::Torn) if paths.peek().is_none() => break segment.cut()?,
+                    Err(End::Torn) => return Err(segment.torn()),
+                };
                 drained.get_or_insert(frame.lsn - 1);
                 last_lsn = frame.lsn;
                 n_left += 1;
@@ -63,12 +79,13 @@ impl Outbox {
             tracing::info!(changes = n_left, "the outbox holds what has not been sent");
         }
         Ok(Self {
-            journal: Journal::open(&dir, heads, last_lsn)?,
+            journal: Journal::open(&dir, heads, last_lsn, (liveness, "the outbox's writer"))?,
             dir,
             is_sync,
             drained: AtomicU64::new(drained.unwrap_or(last_lsn)),
             work: Notify::new(),
             stuck: Mutex::default(),
+            dead_letters,
             _lock: lock,
         })
     }
@@ -106,6 +123,19 @@ impl Outbox {
         let paths = segment::list(&self.dir).map_err(broken)?;
         let is_whole = |path: &PathBuf| segment::first_lsn(path).is_some_and(|first| first < sealed);
         Ok((paths.into_iter().filter(is_whole).collect(), sealed))
+    }
+
+    /// Puts changes behind all others, durably.
+    pub(super) async fn put_back(&self, changes: &[Change]) -> Result<(), StoreError> {
+        let mut last = None;
+        for change in changes {
+            self.journal.room().await?;
+            last = Some(self.append(change));
+        }
+        match last {
+            Some(position) => self.journal.durable(position).await,
+            None => Ok(()),
+        }
     }
 
     /// Removes a segment whose changes have left.

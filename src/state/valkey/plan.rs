@@ -3,15 +3,10 @@
 use redis::Cmd;
 
 use super::Shared;
+use super::strangers;
 use super::value::Value;
 use super::writer::{Claim, Fault, Verdict};
-use crate::state::{Outcome, Row, UserKey};
-
-/// Beyond the window a tombstone is kept this much longer: clocks differ, and events may be a little ahead.
-const TOMBSTONE_SLACK_MS: u64 = 3_600_000;
-
-/// No longer than the store can count from now.
-const MAX_TTL_MS: u64 = 100 * 365 * 86_400_000;
+use crate::state::{Change, Outcome, Row, UserKey, note_unreadable};
 
 /// What a user's changes need.
 pub(super) enum Plan {
@@ -28,6 +23,8 @@ pub(super) struct Swap {
     pub(super) new: Value,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) turn: Turn,
+    /// Whether it makes a tombstone of somebody of whom nothing was known.
+    pub(super) is_stranger: bool,
 }
 
 /// Whether a swap makes somebody a user.
@@ -45,36 +42,56 @@ pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usi
     // Without a cached row the guess is that there is none: where that is wrong, the swap gives the row.
     let before = claim.read.clone().or_else(|| shared.cache.get(user)).and_then(|known| known.value);
     let mut row = match before.as_ref().map(|value| value.row(rules.n_heads)).transpose() {
-        Ok(row) => row.unwrap_or_else(|| Row::new(rules.n_heads)),
+        Ok(row) => Some(row.unwrap_or_else(|| Row::new(rules.n_heads))),
         Err(_) if !is_read => return Plan::Read,
         Err(error) => {
-            let fault = || Err(Fault::Row(user, error.clone()));
-            return Plan::Settled(claim.tasks.iter().map(|_| fault()).collect());
+            note_unreadable(&shared.error(Fault::Row(user, error)));
+            None
         }
     };
-    let was_there = !row.is_tombstone();
-    let change = |change: &crate::state::Change| {
-        if *room == 0 && row.is_tombstone() && change.brings_a_user() {
-            return Outcome::Full { max_users: shared.max_users };
+    // Few tombstones are kept: what can't be read is taken to have been somebody.
+    let was_there = row.as_ref().is_none_or(|row| !row.is_tombstone());
+    let mut has_row = before.is_some();
+    let mut change = |change: &Change| {
+        if row.is_none() {
+            row = change.in_place_of_unreadable(rules.n_heads);
         }
-        row.change(change, rules)
+        let Some(row) = &mut row else { return Outcome::Unreadable };
+        let is_full_of_users = *room == 0 && row.is_tombstone();
+        let is_full_of_strangers = !has_row && shared.strangers.are_full();
+        let before = (is_full_of_users || is_full_of_strangers).then(|| row.clone());
+        let outcome = row.change(change, rules);
+        let is_full = if row.is_tombstone() { is_full_of_strangers } else { is_full_of_users };
+        // Last: what would not bring anybody anyway is told as it is.
+        match before.filter(|_| is_full && outcome.changes_the_row()) {
+            Some(before) => {
+                *row = before;
+                Outcome::Full { max_users: shared.max_users }
+            }
+            None => {
+                has_row |= outcome.changes_the_row();
+                outcome
+            }
+        }
     };
-    let outcomes: Vec<Outcome> = claim.tasks.iter().map(|task| &task.change).map(change).collect();
+    let outcomes: Vec<Outcome> = claim.tasks.iter().map(|task| change(&task.change)).collect();
     if !outcomes.iter().any(|outcome| outcome.changes_the_row()) {
         let verdicts = outcomes.into_iter().map(Ok).collect();
         return if is_read { Plan::Settled(verdicts) } else { Plan::Read };
     }
+    // Only a row that is there changes.
+    let Some(row) = row else { return Plan::Read };
     let turn = match (was_there, !row.is_tombstone()) {
         (false, true) => Turn::Joins,
         (true, false) => Turn::Leaves,
         _ => Turn::Stays,
     };
     *room = room.saturating_sub(usize::from(turn == Turn::Joins));
-    let ttl_ms = if row.is_tombstone() {
-        rules.max_age_ms.unsigned_abs().saturating_add(TOMBSTONE_SLACK_MS).min(MAX_TTL_MS)
-    } else {
-        0
-    };
+    let is_stranger = before.is_none() && row.is_tombstone();
+    let ttl_ms = if row.is_tombstone() { strangers::ttl_ms(rules) } else { 0 };
     let new = Value::of(&row, before.as_ref());
-    Plan::Swap(shared.keys.swap(user, before.as_ref(), &new, ttl_ms), Swap { new, outcomes, turn })
+    Plan::Swap(
+        shared.keys.swap(user, before.as_ref(), &new, ttl_ms),
+        Swap { new, outcomes, turn, is_stranger },
+    )
 }

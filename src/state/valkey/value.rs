@@ -50,6 +50,11 @@ impl Value {
         codec::decode(row, n_heads).map_err(Unreadable::Codec)
     }
 
+    /// Whether the store says that a key holds something else than a value, such as a list.
+    pub(super) fn is_none(error: &redis::ServerError) -> bool {
+        error.code() == "WRONGTYPE" || error.details().is_some_and(|details| details.contains("WRONGTYPE"))
+    }
+
     /// What a swap compares.
     pub(super) fn tag(&self) -> &[u8] {
         &self.bytes[..TAG.min(self.bytes.len())]

@@ -20,8 +20,8 @@ use super::cache::Known;
 use super::link::Away;
 use super::plan::{Plan, Turn, plan};
 use super::value::{Unreadable, Value};
-use crate::state::{Change, Outcome, UserKey};
-use crate::types::metric;
+use crate::state::{Change, Outcome, UserKey, note_unreadable};
+use crate::types::{Part, metric};
 
 /// Users whose rows one writer changes in one pipeline; more wait for the next.
 const USERS_AT_ONCE: usize = 256;
@@ -54,18 +54,25 @@ struct Open {
     done: Option<oneshot::Sender<Vec<Option<Verdict>>>>,
 }
 
-/// One change and where its verdict goes.
+/// One change and where its verdict goes. Dropped without one, it is told that nobody works on it any more.
 #[derive(Debug)]
 pub(super) struct Task {
     pub(super) change: Change,
     batch: Arc<Batch>,
     idx: usize,
+    verdict: Option<Verdict>,
 }
 
 impl Task {
-    fn settle(self, verdict: Verdict) {
+    fn settle(mut self, verdict: Verdict) {
+        self.verdict = Some(verdict);
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
         let mut open = self.batch.0.lock();
-        open.verdicts[self.idx] = Some(verdict);
+        open.verdicts[self.idx] = Some(self.verdict.take().unwrap_or_else(gone));
         open.n_open -= 1;
         if open.n_open == 0
             && let Some(done) = open.done.take()
@@ -76,18 +83,53 @@ impl Task {
     }
 }
 
+fn gone() -> Verdict {
+    Err(Fault::Away(Away("its writer has ended".into())))
+}
+
 /// What waits for a writer.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    tasks: Mutex<VecDeque<Task>>,
+    waiting: Mutex<Waiting>,
     work: Notify,
     is_closed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    tasks: VecDeque<Task>,
+    /// The writer has ended, on purpose or not.
+    is_over: bool,
 }
 
 impl Inbox {
     pub(super) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
         self.work.notify_one();
+    }
+
+    /// Adds a task, or drops it if nobody would work on it.
+    fn push(&self, task: Task) {
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_over {
+            waiting.tasks.push_back(task);
+        }
+    }
+}
+
+/// A writer's hold on its inbox: however the writer ends, nobody waits for it any more.
+pub(super) struct Serves {
+    pub(super) shared: Arc<Shared>,
+    pub(super) idx: usize,
+}
+
+impl Drop for Serves {
+    fn drop(&mut self) {
+        let mut waiting = self.shared.inboxes[self.idx].waiting.lock();
+        waiting.is_over = true;
+        let left = std::mem::take(&mut waiting.tasks);
+        drop(waiting);
+        drop(left);
     }
 }
 
@@ -111,10 +153,10 @@ pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<Verdi
     let batch = Arc::new(Batch(Mutex::new(open)));
     for (idx, change) in changes.into_iter().enumerate() {
         let inbox = &inboxes[usize::from(change.user.as_bytes()[15]) % inboxes.len()];
-        inbox.tasks.lock().push_back(Task { change, batch: batch.clone(), idx });
+        inbox.push(Task { change, batch: batch.clone(), idx, verdict: None });
     }
-    inboxes.iter().filter(|inbox| !inbox.tasks.lock().is_empty()).for_each(|inbox| inbox.work.notify_one());
-    let gone = || Err(Fault::Away(Away("the store has been closed".into())));
+    let has_work = |inbox: &&Inbox| !inbox.waiting.lock().tasks.is_empty();
+    inboxes.iter().filter(has_work).for_each(|inbox| inbox.work.notify_one());
     match settled.await {
         Ok(verdicts) => verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(gone)).collect(),
         Err(_) => (0..n_open).map(|_| gone()).collect(),
@@ -122,22 +164,22 @@ pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<Verdi
 }
 
 /// Works until the inbox is closed and empty.
-pub(super) async fn run(shared: Arc<Shared>, idx: usize) {
-    let inbox = &shared.inboxes[idx];
+pub(super) async fn run(serves: Serves, part: Part) {
+    let (shared, inbox) = (&serves.shared, &serves.shared.inboxes[serves.idx]);
     let mut claims: HashMap<UserKey, Claim> = HashMap::new();
     loop {
         {
-            let mut tasks = inbox.tasks.lock();
+            let mut waiting = inbox.waiting.lock();
             while claims.len() < USERS_AT_ONCE
-                && let Some(task) = tasks.pop_front()
+                && let Some(task) = waiting.tasks.pop_front()
             {
                 claims.entry(task.change.user).or_default().tasks.push(task);
             }
         }
         if !claims.is_empty() {
-            round(&shared, &mut claims).await;
+            round(shared, &mut claims).await;
         } else if inbox.is_closed.load(Ordering::Acquire) {
-            return;
+            return part.end();
         } else {
             inbox.work.notified().await;
         }
@@ -179,6 +221,9 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
         let read = match (answer, swap) {
             (Answer::Int(1), Some(swap)) => {
                 shared.cache.written(user, said(Some(swap.new.clone())));
+                if swap.is_stranger {
+                    shared.strangers.note();
+                }
                 done.push((user, claim, swap));
                 continue;
             }
@@ -186,6 +231,12 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
             (Answer::ServerError(error), Some(_)) if is_missing(&error) && claim.n_rounds < MAX_LOADS => {
                 is_loading = true;
                 claims.insert(user, claim);
+                continue;
+            }
+            (Answer::ServerError(error), _) if Value::is_none(&error) => {
+                note_unreadable(&shared.error(Fault::Row(user, Unreadable::Damaged)));
+                let outcomes = claim.tasks.iter().map(|_| Ok(Outcome::Unreadable)).collect();
+                settle(claim.tasks, outcomes);
                 continue;
             }
             (Answer::ServerError(error), _) => {

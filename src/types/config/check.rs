@@ -9,6 +9,9 @@ use super::layers::Layers;
 use crate::mixture::Decay;
 use crate::types::Secret;
 
+/// A shorter secret could be found by trying.
+const MIN_SECRET_BYTES: usize = 16;
+
 /// Reads values one by one. A value that is refused is replaced by something harmless, so that the others are
 /// still looked at; the caller discards the result when there is any problem.
 pub(super) struct Check {
@@ -43,6 +46,15 @@ impl Check {
     pub(super) fn count_up_to(&mut self, key: &str, number: i64, at_most: i64) -> NonZeroUsize {
         if number > at_most {
             self.layers.refuse(key, format!("found {number}, expected at most {at_most}"));
+            return NonZeroUsize::MIN;
+        }
+        self.count(key, number)
+    }
+
+    /// A number that is at least that of another key.
+    pub(super) fn count_from(&mut self, key: &str, number: i64, (other, least): (&str, i64)) -> NonZeroUsize {
+        if number > 0 && number < least {
+            self.layers.refuse(key, format!("found {number}, expected at least `{other}`, which is {least}"));
             return NonZeroUsize::MIN;
         }
         self.count(key, number)
@@ -98,6 +110,16 @@ impl Check {
             self.layers.refuse(key, "found \"\", expected a path".to_owned());
         }
         text
+    }
+
+    /// Never shows what it found.
+    pub(super) fn secret_key(&mut self, key: &str, text: String) -> Secret {
+        if !text.is_empty() && text.len() < MIN_SECRET_BYTES {
+            let found = text.len();
+            self.layers
+                .refuse(key, format!("found {found} bytes, expected at least {MIN_SECRET_BYTES} or none"));
+        }
+        text.into()
     }
 
     /// Never shows what it found: a url may hold a password.

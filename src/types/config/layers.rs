@@ -97,6 +97,13 @@ impl Layers {
         self
     }
 
+    /// Whether `log.format` is "json" as far as the layers can be read, whatever else is wrong with them.
+    #[must_use]
+    pub fn want_json_log(&self) -> bool {
+        let format = self.merged.get("log").and_then(|section| section.get("format"));
+        format.and_then(Value::as_str) == Some("json")
+    }
+
     /// Records a problem with a key, at the layer that set it.
     pub(super) fn refuse(&mut self, key: &str, detail: String) {
         let origin = self.origins.get(key).map_or("default.toml", String::as_str).to_owned();

@@ -59,12 +59,16 @@ pub struct Server {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub max_body_bytes: NonZeroUsize,
+    /// Of all bodies at once; at least `max_body_bytes`.
+    pub max_buffered_bytes: NonZeroUsize,
     pub max_text_bytes: NonZeroUsize,
     pub max_concurrent_requests: NonZeroUsize,
     pub request_timeout: Duration,
     pub max_connections: NonZeroUsize,
     /// How long a connection may be open without a request.
     pub idle_timeout: Duration,
+    /// How long a peer may take no byte of what it is sent.
+    pub write_timeout: Duration,
 }
 
 /// What is served.
@@ -166,6 +170,8 @@ pub struct Valkey {
     pub is_cluster: bool,
     pub username: String,
     pub password: Secret,
+    /// By which users are known in the store; empty is none.
+    pub user_key: Secret,
     pub ca_file: Option<PathBuf>,
     pub prefix: String,
     pub connect_timeout: Duration,

@@ -52,11 +52,13 @@ struct RawServer {
     listen: String,
     admin_listen: String,
     max_body_bytes: i64,
+    max_buffered_bytes: i64,
     max_text_bytes: i64,
     max_concurrent_requests: i64,
     request_timeout: String,
     max_connections: i64,
     idle_timeout: String,
+    write_timeout: String,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +135,7 @@ struct RawValkey {
     cluster: bool,
     username: String,
     password: String,
+    user_key: String,
     ca_file: String,
     prefix: String,
     connect_timeout: String,
@@ -182,12 +185,18 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             listen: check.address("server.listen", &raw.server.listen),
             admin_listen: check.address("server.admin_listen", &raw.server.admin_listen),
             max_body_bytes: check.count("server.max_body_bytes", raw.server.max_body_bytes),
+            max_buffered_bytes: check.count_from(
+                "server.max_buffered_bytes",
+                raw.server.max_buffered_bytes,
+                ("server.max_body_bytes", raw.server.max_body_bytes),
+            ),
             max_text_bytes: check.count("server.max_text_bytes", raw.server.max_text_bytes),
             max_concurrent_requests: check
                 .count("server.max_concurrent_requests", raw.server.max_concurrent_requests),
             request_timeout: check.span("server.request_timeout", &raw.server.request_timeout, HOUR),
             max_connections: check.count("server.max_connections", raw.server.max_connections),
             idle_timeout: check.span("server.idle_timeout", &raw.server.idle_timeout, 24 * HOUR),
+            write_timeout: check.span("server.write_timeout", &raw.server.write_timeout, HOUR),
         },
         model: Model {
             bundle: check.filled("model.bundle", raw.model.bundle).into(),
@@ -255,6 +264,7 @@ pub(super) fn check(mut layers: Layers) -> Result<Config, Problems> {
             is_cluster: raw.valkey.cluster,
             username: raw.valkey.username,
             password: raw.valkey.password.into(),
+            user_key: check.secret_key("valkey.user_key", raw.valkey.user_key),
             ca_file: Some(raw.valkey.ca_file).filter(|path| !path.is_empty()).map(Into::into),
             prefix: raw.valkey.prefix,
             connect_timeout: check.span("valkey.connect_timeout", &raw.valkey.connect_timeout, HOUR),

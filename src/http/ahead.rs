@@ -1,0 +1,192 @@
+//! Acks ahead of their reader: what a stream has acked waits here while the stream is read on.
+//!
+//! A client that sends a whole body before it reads the first ack would wait for ever otherwise, as would the server. The
+//! bounds: [`HELD_BYTES`] of one stream, [`ALL_HELD_BYTES`] of all together, beyond which a stream is read on only when its
+//! acks have left; and [`STALL_LIMIT`] in which nothing comes and nothing leaves.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use parking_lot::Mutex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// Bytes of acks that one stream may have waiting: those of 400,000 thumbs.
+const HELD_BYTES: u32 = 32 << 20;
+
+/// Bytes of acks that all streams may have waiting.
+const ALL_HELD_BYTES: usize = 256 << 20;
+
+/// A stream of which nothing comes and nothing leaves for this long is over.
+const STALL_LIMIT: Duration = Duration::from_secs(60);
+
+static ALL: Semaphore = Semaphore::const_new(ALL_HELD_BYTES);
+
+/// When something last came or left.
+#[derive(Debug, Clone)]
+pub(super) struct Progress(Arc<Mutex<Instant>>);
+
+impl Progress {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Instant::now())))
+    }
+
+    /// Something came or left.
+    pub(super) fn made(&self) {
+        *self.0.lock() = Instant::now();
+    }
+
+    /// Does work that the peer may hold up; none once there was no progress for [`STALL_LIMIT`].
+    pub(super) async fn unless_stalled<F: Future>(&self, work: F) -> Result<F::Output, Stalled> {
+        let stalled = async {
+            loop {
+                let last = *self.0.lock();
+                tokio::time::sleep_until(last + STALL_LIMIT).await;
+                if *self.0.lock() == last {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = stalled => Err(Stalled),
+        }
+    }
+}
+
+/// Neither side made progress for [`STALL_LIMIT`].
+#[derive(Debug)]
+pub(super) struct Stalled;
+
+impl std::fmt::Display for Stalled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "nothing came and no ack was taken for {STALL_LIMIT:?}")
+    }
+}
+
+/// Acks that wait, and the room that they take until they leave.
+struct Held {
+    bytes: Bytes,
+    _own: Option<OwnedSemaphorePermit>,
+    _all: Option<SemaphorePermit<'static>>,
+}
+
+/// Where a stream's acks go.
+pub(super) struct Sender {
+    held: UnboundedSender<Held>,
+    room: Arc<Semaphore>,
+    progress: Progress,
+}
+
+impl Sender {
+    /// Holds acks once there is room. Without progress they are held as well, and the stream is to end: they say what was
+    /// settled.
+    pub(super) async fn send(&self, bytes: Bytes) -> Result<(), Stalled> {
+        let n_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(HELD_BYTES);
+        let all = ALL.try_acquire_many(n_bytes).ok();
+        // Where all streams together hold too much, one holds one batch.
+        let n_own = if all.is_some() { n_bytes } else { HELD_BYTES };
+        let room = self.progress.unless_stalled(self.room.clone().acquire_many_owned(n_own)).await;
+        let (own, stalled) = match room {
+            Ok(own) => (own.ok(), Ok(())),
+            Err(stalled) => (None, Err(stalled)),
+        };
+        // Without a receiver the stream's task is about to be dropped.
+        let _ = self.held.send(Held { bytes, _own: own, _all: all });
+        stalled
+    }
+}
+
+/// Acks as they leave, and the task that settles what they are of. Dropping them drops its work.
+pub(super) struct Acks {
+    held: UnboundedReceiver<Held>,
+    progress: Progress,
+    task: JoinHandle<()>,
+}
+
+/// The acks that `settle` sends, in their order.
+pub(super) fn acks<F: Future<Output = ()> + Send + 'static>(
+    progress: Progress,
+    settle: impl FnOnce(Sender) -> F,
+) -> Acks {
+    let (sender, held) = unbounded_channel();
+    let room = Arc::new(Semaphore::new(HELD_BYTES as usize));
+    let task = tokio::spawn(settle(Sender { held: sender, room, progress: progress.clone() }));
+    Acks { held, progress, task }
+}
+
+impl Stream for Acks {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.held.poll_recv(cx).map(|held| {
+            self.progress.made();
+            held.map(|held| Ok(held.bytes))
+        })
+    }
+}
+
+impl Drop for Acks {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// Sends one MiB after the other until the stream stalls, and returns what was held then.
+    fn send_until_stalled() -> (Acks, tokio::sync::oneshot::Receiver<(usize, Instant)>) {
+        let (tell, stalled) = tokio::sync::oneshot::channel();
+        let acks = acks(Progress::new(), |sender| async move {
+            let mut n_sent = 0;
+            while sender.send(vec![0; MIB].into()).await.is_ok() {
+                n_sent += 1;
+            }
+            let _ = tell.send((n_sent, Instant::now()));
+        });
+        (acks, stalled)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn acks_wait_up_to_the_bound_and_none_is_lost_when_nobody_takes_them() {
+        let start = Instant::now();
+        let (acks, stalled) = send_until_stalled();
+        let (n_sent, at) = stalled.await.unwrap();
+        assert_eq!((n_sent * MIB, at - start), (HELD_BYTES as usize, STALL_LIMIT));
+        // The batch that found no room was settled, and waits as well.
+        assert_eq!(acks.count().await, n_sent + 1);
+
+        // Who takes one now and then is no stalled reader, and lets one in for each.
+        let start = Instant::now();
+        let (mut acks, stalled) = send_until_stalled();
+        for _ in 0..10 {
+            tokio::time::sleep(STALL_LIMIT - Duration::from_secs(1)).await;
+            assert!(acks.next().await.is_some());
+        }
+        let last = Instant::now();
+        let (n_sent, at) = stalled.await.unwrap();
+        assert!(last - start > STALL_LIMIT);
+        assert_eq!((n_sent * MIB, at - last), (HELD_BYTES as usize + 10 * MIB, STALL_LIMIT));
+
+        // Where all together hold too much, each holds one batch.
+        drop(acks);
+        let held_by_others = ALL.acquire_many(u32::try_from(ALL_HELD_BYTES).unwrap()).await.unwrap();
+        let (_acks, stalled) = send_until_stalled();
+        assert_eq!(stalled.await.unwrap().0, 1);
+        drop(held_by_others);
+    }
+}

@@ -1,0 +1,86 @@
+//! Texts that can't be read: why, and where in the request they are.
+
+use std::sync::Arc;
+
+use super::judge::model_failed;
+use crate::types::{EncodeError, Error, ErrorKind};
+
+/// What becomes of the others when a text can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spoils {
+    /// They need not be read any more: the request is one caller's, and is refused.
+    All,
+    /// They are read: each item stands for itself.
+    Itself,
+}
+
+/// Why a text has no embedding.
+#[derive(Debug, Clone)]
+pub(super) enum Unread {
+    /// The tokeniser fails on it, or makes no token of it.
+    Untokenizable(Arc<str>),
+    /// The encoder fails on it, or is gone.
+    Unencoded(EncodeError),
+    /// It was left, as another one [`Spoils::All`].
+    Left,
+}
+
+/// Which text of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Prompt,
+    Response(usize),
+}
+
+/// How a request names its texts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Paths {
+    /// `items[i].responses[j]`
+    #[default]
+    Items,
+    /// `candidates[i].a`
+    Candidates,
+    /// `a`
+    Pair,
+    /// `questions[i].a`, of the bundle
+    Questions,
+}
+
+impl Unread {
+    /// Whether another text is to blame.
+    pub(super) fn is_left(&self) -> bool {
+        matches!(self, Self::Left)
+    }
+
+    /// As the caller is told; `path` is where the text is.
+    pub(super) fn error(&self, path: impl FnOnce() -> String) -> Error {
+        match self {
+            Self::Untokenizable(detail) => {
+                Error::new(ErrorKind::Invalid, &**detail).with_code("untokenizable_text").with_field(path())
+            }
+            // It fails whatever the text is.
+            Self::Unencoded(EncodeError::Gone) | Self::Left => {
+                model_failed("the encoder failed", EncodeError::Gone)
+            }
+            Self::Unencoded(error) => model_failed("the encoder failed", error.clone()).with_field(path()),
+        }
+    }
+}
+
+impl Paths {
+    /// The path of one text of one item.
+    pub(super) fn of(self, item: usize, part: Part) -> String {
+        let side = match part {
+            Part::Prompt => "prompt",
+            Part::Response(0) => "a",
+            Part::Response(_) => "b",
+        };
+        match (self, part) {
+            (Self::Items, Part::Response(idx)) => format!("items[{item}].responses[{idx}]"),
+            (Self::Items, Part::Prompt) => format!("items[{item}].prompt"),
+            (Self::Candidates, _) => format!("candidates[{item}].{side}"),
+            (Self::Questions, _) => format!("questions[{item}].{side}"),
+            (Self::Pair, _) => side.to_owned(),
+        }
+    }
+}

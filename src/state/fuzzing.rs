@@ -1,0 +1,52 @@
+//! Doors to what reads bytes from a disk or a shared store, for `fuzz/` and its corpora. No part of the interface.
+
+use std::path::Path;
+
+use super::codec::{self, CodecError};
+use super::journal::segment::{End, Segment, file_head, push_frame};
+use super::journal::{Heads, OpenError};
+use super::row::Row;
+
+/// A row as bytes.
+#[must_use]
+pub fn encode(row: &Row) -> Box<[u8]> {
+    codec::encode(row)
+}
+
+/// The row that bytes hold.
+///
+/// # Errors
+/// When they are no row of `n_heads` heads.
+pub fn decode(bytes: &[u8], n_heads: usize) -> Result<Row, CodecError> {
+    codec::decode(bytes, n_heads)
+}
+
+/// A file of the journal with a frame for each payload, and where each frame ends.
+#[must_use]
+pub fn segment(heads: Heads, payloads: &[&[u8]]) -> (Vec<u8>, Vec<usize>) {
+    let (mut file, mut ends) = (file_head(heads, 0), Vec::new());
+    for (lsn, payload) in (1..).zip(payloads) {
+        push_frame(&mut file, lsn, payload);
+        ends.push(file.len());
+    }
+    (file, ends)
+}
+
+/// The payloads of a file's frames as far as they can be read, and how it ends: whole, or torn.
+///
+/// # Errors
+/// When something in the file is damaged.
+pub fn read_segment(path: &Path) -> (Vec<Vec<u8>>, Result<bool, OpenError>) {
+    let mut payloads = Vec::new();
+    let mut segment = match Segment::open(path) {
+        Ok(segment) => segment,
+        Err(error) => return (payloads, Err(error)),
+    };
+    loop {
+        match segment.next() {
+            Ok(Ok(frame)) => payloads.push(frame.payload),
+            Ok(Err(end)) => return (payloads, Ok(end == End::Whole)),
+            Err(error) => return (payloads, Err(error)),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! An event as bytes: what was written before a layout grew is read as it is.
+//!
+//! postcard writes an option as it writes an enum of two, so that what used to end in an optional [`PlainHeard`] is read
+//! as an [`End`], whose third variant is all that is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{EventKey, LedgerEvent};
+use crate::mixture::Increment;
+use crate::types::{EventId, Heard, HeardResponse, Opinion, UserId};
+
+/// How the bytes of an event end. The order of the variants is on disks.
+#[derive(Serialize, Deserialize)]
+enum End {
+    Nothing,
+    Heard(PlainHeard),
+    Whole { content: Option<u64>, replaces: Option<EventKey>, heard: Option<Arc<Heard>> },
+}
+
+/// What was said, as it was written without metadata, comment and what it replaces.
+#[derive(Serialize, Deserialize)]
+struct PlainHeard {
+    event_id: EventId,
+    user: UserId,
+    at_ms: i64,
+    context: Option<String>,
+    prompt: Arc<str>,
+    responses: Vec<HeardResponse>,
+    opinion: Opinion,
+}
+
+impl From<PlainHeard> for Heard {
+    fn from(plain: PlainHeard) -> Self {
+        let PlainHeard { event_id, user, at_ms, context, prompt, responses, opinion } = plain;
+        Self {
+            event_id,
+            user,
+            at_ms,
+            context,
+            prompt,
+            responses,
+            opinion,
+            replaces: None,
+            comment: None,
+            metadata: BTreeMap::new(),
+        }
+    }
+}
+
+impl Serialize for LedgerEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { key, at_ms, context, question, increment, content, replaces, heard } = self;
+        let end = End::Whole { content: *content, replaces: *replaces, heard: heard.clone() };
+        (key, at_ms, context, question, increment, end).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for LedgerEvent {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        type Parts = (EventKey, i64, Option<u64>, Option<u64>, Increment, End);
+        let (key, at_ms, context, question, increment, end) = Parts::deserialize(deserializer)?;
+        let (content, replaces, heard) = match end {
+            End::Nothing => (None, None, None),
+            End::Heard(plain) => (None, None, Some(Arc::new(plain.into()))),
+            End::Whole { content, replaces, heard } => (content, replaces, heard),
+        };
+        Ok(Self { key, at_ms, context, question, increment, content, replaces, heard })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::pair;
+    use crate::state::{Change, ChangeKind, UserKey};
+
+    /// An event as it was before it had a content and could replace another.
+    #[derive(Serialize)]
+    struct PlainEvent {
+        key: EventKey,
+        at_ms: i64,
+        context: Option<u64>,
+        question: Option<u64>,
+        increment: Increment,
+        heard: Option<PlainHeard>,
+    }
+
+    #[derive(Serialize)]
+    enum PlainKind {
+        Add(PlainEvent),
+        Retract(EventKey),
+    }
+
+    fn plain_heard() -> PlainHeard {
+        let response =
+            |id: Option<&str>, text: &str| HeardResponse { id: id.map(Into::into), text: text.into() };
+        PlainHeard {
+            event_id: "e1".parse().unwrap(),
+            user: "ann".parse().unwrap(),
+            at_ms: -7,
+            context: Some("at work".to_owned()),
+            prompt: "Tea?".into(),
+            responses: vec![response(None, "Yes."), response(Some("m2"), "No.")],
+            opinion: Opinion::Rating(vec![1.5, -2.0]),
+        }
+    }
+
+    fn event(heard: Option<Arc<Heard>>) -> LedgerEvent {
+        LedgerEvent {
+            key: EventKey(3),
+            at_ms: -7,
+            context: Some(9),
+            question: None,
+            increment: pair(&[1.0, -2.0]),
+            content: None,
+            replaces: None,
+            heard,
+        }
+    }
+
+    #[test]
+    fn changes_that_were_written_before_events_could_replace_are_read_as_they_were() {
+        for heard in [None, Some(plain_heard())] {
+            let expected = event(heard.is_some().then(|| Arc::new(plain_heard().into())));
+            let LedgerEvent { key, at_ms, context, question, increment, .. } = expected.clone();
+            let kinds = [
+                PlainKind::Add(PlainEvent { key, at_ms, context, question, increment, heard }),
+                PlainKind::Retract(EventKey(8)),
+            ];
+            let expected = [ChangeKind::Add(expected), ChangeKind::Retract(EventKey(8))];
+            for (kind, expected) in kinds.into_iter().zip(expected) {
+                // As the journal has it: the age of the rules follows the change.
+                let bytes = postcard::to_allocvec(&((UserKey::from([1; 16]), 5_i64, kind), 77_i64)).unwrap();
+                let (change, max_age_ms): (Change, i64) = postcard::from_bytes(&bytes).unwrap();
+                assert_eq!((change.kind, change.now_ms, max_age_ms), (expected, 5, 77));
+            }
+        }
+    }
+
+    #[test]
+    fn an_event_is_read_as_it_was_written() {
+        let heard = Heard {
+            replaces: Some("e0".parse().unwrap()),
+            comment: Some("too long".to_owned()),
+            metadata: [("app".to_owned(), "web".to_owned())].into(),
+            ..plain_heard().into()
+        };
+        let whole = LedgerEvent {
+            content: Some(u64::MAX),
+            replaces: Some(EventKey(4)),
+            ..event(Some(Arc::new(heard)))
+        };
+        for event in [whole, event(None)] {
+            let bytes = postcard::to_allocvec(&event).unwrap();
+            assert_eq!(postcard::from_bytes::<LedgerEvent>(&bytes).unwrap(), event);
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! How users are known: by the same secret on every replica, or by none.
+//!
+//! The secret is configured and not kept in the store: replicas that start while the store is away need it as well, and
+//! who reads the store must not find it beside the rows. The store has a fingerprint of it, so that a replica with another
+//! one is refused, and does not lose everybody in silence.
+
+use std::sync::atomic::Ordering;
+
+use redis::Value as Answer;
+
+use super::Shared;
+use crate::state::OpenError;
+
+impl Shared {
+    /// Finds out whether the store's users are known as they are here; false if it can't be asked. A store without a note that
+    /// has users was filled before there were secrets.
+    pub(super) async fn agree(&self) -> Result<bool, OpenError> {
+        let own = self.user_keys.fingerprint();
+        let is_filled = self.n_users.load(Ordering::Relaxed) > 0;
+        let note = self.keys.note_secret(if is_filled { 0 } else { own });
+        let Ok(answers) = self.link.send(vec![note, self.keys.get_secret()]).await else { return Ok(false) };
+        let Some(Answer::BulkString(noted)) = answers.last() else {
+            tracing::warn!(?answers, "how users are known could not be noted in the shared store");
+            return Ok(true);
+        };
+        match *noted == format!("{own:016x}").into_bytes() {
+            true => Ok(true),
+            false => Err(OpenError::Valkey(
+                "`valkey.user_key`: found rows that were written with another one, or with none".to_owned(),
+            )),
+        }
+    }
+}

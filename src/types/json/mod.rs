@@ -1,0 +1,111 @@
+//! JSON as callers send it: one reader for every body, line and row, whose errors speak of JSON and never of this program.
+//!
+//! The laws: an object is read by its names, never an array by position; what is wrong is named by its path, an entry of an
+//! array by its index; half a surrogate pair is U+FFFD; a byte order mark is no part of the text.
+
+mod place;
+mod strict;
+mod surrogates;
+mod words;
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+
+use place::Place;
+use strict::Strict;
+
+pub(crate) use words::shorten;
+
+/// Entries of all arrays of one document: more than anybody asks at once, and few enough for tiny ones not to take up
+/// a hundred times what was sent.
+const MAX_ENTRIES: usize = 1 << 20;
+
+/// Why a text is not what was expected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What kind of fault.
+    pub kind: FaultKind,
+    /// What was found and what was expected.
+    pub detail: String,
+    /// Where, like `items[0].responses[2].text`; empty for the document itself.
+    pub path: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { detail, path, .. } = self;
+        let is_named = path.is_empty() || detail.contains(&format!("`{path}`"));
+        if is_named { f.write_str(detail) } else { write!(f, "`{path}`: {detail}") }
+    }
+}
+
+/// What kinds of fault there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultKind {
+    /// It is not JSON.
+    Syntax,
+    /// It is JSON of another form.
+    Form,
+    /// It has more entries than are read.
+    Size,
+}
+
+/// Reads one value. It is read once; a second time only where a surrogate of an escape stands alone.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Fault> {
+    let json = without_mark(json);
+    match attempt(json) {
+        Err(Failed::Surrogate(_)) => attempt(&surrogates::replaced(json)).map_err(Failed::into_fault),
+        read => read.map_err(Failed::into_fault),
+    }
+}
+
+/// A text without the byte order mark that some programs begin UTF-8 with.
+#[must_use]
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+enum Failed {
+    /// It may be read once this is repaired.
+    Surrogate(Fault),
+    Fault(Fault),
+}
+
+impl Failed {
+    fn into_fault(self) -> Fault {
+        match self {
+            Self::Surrogate(fault) | Self::Fault(fault) => fault,
+        }
+    }
+}
+
+fn attempt<T: DeserializeOwned>(json: &[u8]) -> Result<T, Failed> {
+    let mut deserializer = serde_json::Deserializer::from_slice(json);
+    let place = Place::new(MAX_ENTRIES);
+    let strict = Strict::new(&mut deserializer, &place);
+    let read = T::deserialize(strict).map_err(|wrong| place.lower(wrong));
+    read.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| failed(&error, place))
+}
+
+fn failed(error: &serde_json::Error, place: Place) -> Failed {
+    let (path, said) = place.into_parts();
+    if let Some(fault) = said {
+        return Failed::Fault(fault);
+    }
+    let detail = error.to_string();
+    if detail.starts_with("number out of range") {
+        let detail = "found a number that is too large, expected one of at most 1.7e308".to_owned();
+        return Failed::Fault(Fault { kind: FaultKind::Form, detail, path });
+    }
+    let is_surrogate = ["lone leading surrogate", "unexpected end of hex escape"];
+    let is_surrogate = is_surrogate.iter().any(|start| detail.starts_with(start));
+    let fault = Fault { kind: FaultKind::Syntax, detail, path };
+    if is_surrogate { Failed::Surrogate(fault) } else { Failed::Fault(fault) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! Where in a document the reader is, and the first thing that it said was wrong.
+
+use std::cell::{Cell, RefCell};
+
+use serde::de;
+
+use super::words::{Said, Wrong, shorten};
+use super::{Fault, FaultKind};
+
+/// Shared by all readers of one document.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    path: RefCell<Path>,
+    said: RefCell<Option<Fault>>,
+    /// Entries of arrays that may still come.
+    n_entries_left: Cell<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Path {
+    steps: Vec<Step>,
+    /// The names of all steps, one after the other: a name costs no allocation of its own.
+    names: String,
+}
+
+#[derive(Debug)]
+enum Step {
+    Entry(usize),
+    /// Its name begins here.
+    Field(usize),
+}
+
+impl Place {
+    pub(super) fn new(max_entries: usize) -> Self {
+        Self { n_entries_left: Cell::new(max_entries), ..Self::default() }
+    }
+
+    /// How many steps lead here.
+    pub(super) fn depth(&self) -> usize {
+        self.path.borrow().steps.len()
+    }
+
+    /// Goes back up to `depth`. What failed stays where it is, so that the path then leads to it.
+    pub(super) fn back_to(&self, depth: usize) {
+        let Path { steps, names } = &mut *self.path.borrow_mut();
+        for step in steps.drain(depth.min(steps.len())..).rev() {
+            if let Step::Field(start) = step {
+                names.truncate(start);
+            }
+        }
+    }
+
+    pub(super) fn enter_field(&self, name: &str) {
+        let Path { steps, names } = &mut *self.path.borrow_mut();
+        steps.push(Step::Field(names.len()));
+        names.push_str(name);
+    }
+
+    /// Whether there may be this entry.
+    pub(super) fn enter_entry(&self, idx: usize) -> bool {
+        let n_left = self.n_entries_left.get().checked_sub(1);
+        self.n_entries_left.set(n_left.unwrap_or_default());
+        self.path.borrow_mut().steps.push(Step::Entry(idx));
+        n_left.is_some()
+    }
+
+    /// What is wrong, as the error of the reader below. It is kept here: that error can't carry it.
+    pub(super) fn lower<E: de::Error>(&self, wrong: Wrong<E>) -> E {
+        let Said { kind, detail, field } = match wrong {
+            Wrong::Below(error) => return error,
+            Wrong::Said(said) => said,
+        };
+        let path = self.path.borrow().render(field.as_deref().unwrap_or_default());
+        self.said.borrow_mut().get_or_insert(Fault { kind, detail, path });
+        E::custom("")
+    }
+
+    pub(super) fn too_many<E>() -> Wrong<E> {
+        let detail = format!("found more than {} entries in arrays", super::MAX_ENTRIES);
+        Wrong::Said(Said { kind: FaultKind::Size, detail, field: None })
+    }
+
+    /// The path to where the reader stopped, and what it said.
+    pub(super) fn into_parts(self) -> (String, Option<Fault>) {
+        (self.path.into_inner().render(""), self.said.into_inner())
+    }
+}
+
+impl Path {
+    /// The path, with one more field at its end unless that has no name.
+    fn render(&self, last: &str) -> String {
+        let starts = self.steps.iter().filter_map(|step| match step {
+            Step::Entry(_) => None,
+            Step::Field(start) => Some(*start),
+        });
+        let mut ends = starts.skip(1).chain([self.names.len()]);
+        let mut path = String::new();
+        for step in &self.steps {
+            match step {
+                Step::Entry(idx) => path.push_str(&format!("[{idx}]")),
+                Step::Field(start) => {
+                    let end = ends.next().unwrap_or(*start);
+                    push_field(&mut path, self.names.get(*start..end).unwrap_or_default());
+                }
+            }
+        }
+        push_field(&mut path, last);
+        path
+    }
+}
+
+fn push_field(path: &mut String, name: &str) {
+    if !path.is_empty() && !name.is_empty() {
+        path.push('.');
+    }
+    path.push_str(&shorten(name));
+}

@@ -1,0 +1,525 @@
+//! Batches that the server forms: one event, one caller or one user never fails another.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use common::{Client, FakeClock, NOON, library, start, toy, toy_with};
+use futures::FutureExt;
+use micro_reward::batch::{Budgets, EmbeddingCache, Encoders, Queue, QueueConfig, Workers};
+use micro_reward::model::{Bundle, Runtime, sha256};
+use micro_reward::service::{Model, Read, Service, Settings};
+use micro_reward::state::{
+    Change, ChangeKind, MemoryStore, Outcome, Reading, Receipts, RouterStore, Row, Rules, StoreError,
+    UserKey, UserKeys,
+};
+use micro_reward::types::config::{Config, Layers};
+use micro_reward::types::{AckStatus, Clock, Encode, Event, ScoreRequest};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Semaphore;
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// The toy bundle with a tokeniser that makes no token of a blank text.
+fn without_special_tokens() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    toy_with(dir.path(), |manifest| {
+        let path = dir.path().join("tokenizer.json");
+        let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        tokenizer["post_processor"] = Value::Null;
+        std::fs::write(&path, tokenizer.to_string()).unwrap();
+        manifest.encoder.tokenizer.sha256 = sha256(&path).unwrap();
+    });
+    dir
+}
+
+/// The toy bundle with an encoder that fails on texts with the word "banana": its embedding is no number.
+fn that_fails_on_bananas() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    toy_with(dir.path(), |manifest| {
+        let path = dir.path().join("encoder.onnx");
+        let mut graph = std::fs::read(&path).unwrap();
+        // Word 19 is the fourth of the third theme.
+        let number = |column: usize| {
+            let noise = ((19 * 7 + column * 3) % 11) as f32 / 50.0 - 0.1;
+            if column == 2 { 1.5 + noise } else { noise }
+        };
+        let row: Vec<u8> = (0..8).flat_map(|column| number(column).to_le_bytes()).collect();
+        let at = graph.windows(row.len()).position(|window| window == row).unwrap();
+        graph[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        std::fs::write(&path, graph).unwrap();
+        manifest.encoder.graph.sha256 = sha256(&path).unwrap();
+    });
+    dir
+}
+
+fn thumb(user: &str, id: &str, response: &str) -> Value {
+    json!({ "event_id": id, "user": user, "kind": "thumb", "prompt": "tea", "response": response, "up": true })
+}
+
+fn lines(events: &[Value]) -> String {
+    events.iter().map(|event| format!("{event}\n")).collect()
+}
+
+async fn stream(client: &Client, events: &[Value]) -> Vec<Value> {
+    let (status, acks) = client.post_text("/feedback", NDJSON, lines(events)).await;
+    assert_eq!(status, 200, "{acks}");
+    let text = match acks {
+        Value::String(text) => text,
+        one => one.to_string(),
+    };
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn statuses(acks: &[Value]) -> Vec<&str> {
+    acks.iter().map(|ack| ack["code"].as_str().or_else(|| ack["status"].as_str()).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_batch_of_more_texts_than_may_wait_is_cut() {
+    let (app, _) = start(&toy(), &[("batch.queue_texts", "8")]).await;
+    let client = Client::new(app.address);
+    let events = |user: &str| -> Vec<Value> {
+        let text = |n: usize| format!("seven {} thanks", ["tea", "weather", "is", "it"][n % 4].repeat(n % 7));
+        (0..40).map(|n| thumb(user, &format!("e{n}"), &format!("{} {n}", text(n)))).collect()
+    };
+    assert_eq!(statuses(&stream(&client, &events("ann")).await), ["applied"; 40]);
+    let (status, acks) = client.post("/feedback", &json!(events("ben"))).await;
+    assert_eq!((status, statuses(acks.as_array().unwrap())), (200, vec!["applied"; 40]));
+    let (ann, ben) = (client.get("/users/ann").await.1, client.get("/users/ben").await.1);
+    assert_eq!((&ann["ledger"], &ann["n"]), (&ben["ledger"], &json!(40)));
+    // One event that is too large by itself stays so, and stays alone.
+    let ranking: Vec<String> = (0..10).map(|n| format!("tea {n}")).collect();
+    let ranking =
+        json!({ "event_id": "r", "user": "ann", "kind": "ranking", "prompt": "tea", "responses": ranking });
+    let acks = stream(&client, &[thumb("ann", "f1", "glad"), ranking, thumb("ann", "f2", "wow")]).await;
+    assert_eq!(statuses(&acks), ["applied", "too_many_texts", "applied"]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_text_that_can_not_be_tokenised_is_its_events_error() {
+    let bundle = without_special_tokens();
+    let (app, _) = start(bundle.path(), &[]).await;
+    let client = Client::new(app.address);
+    let pair = |id: &str, chosen: &str, rejected: &str| json!({ "event_id": id, "user": "ann", "kind": "pair", "prompt": "tea", "chosen": chosen, "rejected": rejected });
+    let tie = json!({ "event_id": "e4", "user": "ben", "kind": "tie", "prompt": "tea", "responses": ["glad", " "] });
+    let events = [
+        thumb("ann", "e1", "glad"),
+        thumb("ann", "e2", " "),
+        pair("e3", "wow", "\t"),
+        tie,
+        pair("e5", "glad", "wow"),
+    ];
+    let acks = stream(&client, &events).await;
+    let no = "untokenizable_text";
+    assert_eq!(statuses(&acks), ["applied", no, no, no, "applied"]);
+    for (ack, field) in [(&acks[1], "response: "), (&acks[2], "rejected: "), (&acks[3], "responses[1]: ")] {
+        assert!(ack["detail"].as_str().unwrap().starts_with(field), "{ack}");
+        assert_eq!(ack.get("retryable"), None, "it will never be taken: {ack}");
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_text_that_the_encoder_fails_on_is_its_events_error() {
+    let bundle = that_fails_on_bananas();
+    let (app, _) = start(bundle.path(), &[]).await;
+    let client = Client::new(app.address);
+    let events = [thumb("ann", "e1", "glad"), thumb("ann", "e2", "banana"), thumb("ben", "e3", "wow")];
+    let acks = stream(&client, &events).await;
+    assert_eq!(statuses(&acks), ["applied", "model_unavailable", "applied"]);
+    assert!(acks[1]["detail"].as_str().unwrap().starts_with("response: "), "{}", acks[1]);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn the_error_of_a_text_names_its_path() {
+    let bundle = without_special_tokens();
+    let (app, _) = start(bundle.path(), &[]).await;
+    let client = Client::new(app.address);
+    let item = |prompt: &str, responses: [&str; 2]| json!({ "prompt": prompt, "responses": responses });
+    let items = |item: Value| json!({ "items": [{ "prompt": "tea", "responses": ["glad"] }, item] });
+    let pair = |prompt: &str, a: &str, b: &str| json!({ "prompt": prompt, "a": a, "b": b });
+    let candidates =
+        |pair: Value| json!({ "candidates": [{ "prompt": "tea", "a": "glad", "b": "wow" }, pair] });
+    let cases = [
+        ("/score", items(item("tea", ["glad", " "])), "items[1].responses[1]"),
+        ("/score", items(item(" ", ["glad", "wow"])), "items[1].prompt"),
+        ("/rank", items(item("tea", [" ", "wow"])), "items[1].responses[0]"),
+        ("/compare", pair("tea", " ", "wow"), "a"),
+        ("/compare", pair("tea", "wow", " "), "b"),
+        ("/compare", pair(" ", "wow", "glad"), "prompt"),
+        ("/elicit", candidates(pair("tea", " ", "wow")), "candidates[1].a"),
+        ("/elicit", candidates(pair("tea", "wow", " ")), "candidates[1].b"),
+        ("/elicit", candidates(pair(" ", "wow", "glad")), "candidates[1].prompt"),
+    ];
+    for (path, request, field) in cases {
+        let (status, problem) = client.post(path, &request).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (400, &json!("untokenizable_text")),
+            "{path} {request}: {problem}"
+        );
+        assert_eq!(problem["field"], json!(field), "{path} {request}");
+    }
+    app.stop().await;
+}
+
+/// Numbers that are the same in every run.
+struct Draws(u64);
+
+impl Draws {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((self.0 >> 33) % n as u64) as usize
+    }
+
+    fn one_of<'a, T: ?Sized>(&mut self, of: &[&'a T]) -> &'a T {
+        of[self.below(of.len())]
+    }
+
+    /// An event that is good, or bad in one of many ways.
+    fn event(&mut self) -> Value {
+        let word = |draws: &mut Self| {
+            let words = ["thanks", "friend", "seven", "exactly", "pirate", "haha", "tea"];
+            format!("{} {}", draws.one_of(&words), draws.one_of(&words))
+        };
+        let user = self.one_of(&["ann", "ben", "cat", "dan", "eve"]);
+        // Few ids: events come twice, by text and by id, and under ids that others have failed with.
+        let mut event = json!({ "event_id": format!("e{}", self.below(60)), "user": user, "prompt": "tea" });
+        let (text, other) = (word(self), word(self));
+        let opinion = match self.below(14) {
+            0..4 => json!({ "kind": "thumb", "response": text, "up": self.below(2) == 0 }),
+            4..6 => json!({ "kind": "pair", "chosen": text, "rejected": other }),
+            6 => json!({ "kind": "thumb", "response": " ", "up": true }),
+            7 => json!({ "kind": "correction", "original": text, "edited": "  " }),
+            8 => json!({ "kind": "pair", "chosen": "long ".repeat(60), "rejected": other }),
+            9 => {
+                let responses: Vec<String> = (0..10).map(|n| format!("{text} {n}")).collect();
+                json!({ "kind": "ranking", "responses": responses })
+            }
+            10 => json!({ "kind": "thumb", "response_id": "nobody", "up": true, "prompt": null }),
+            11 => json!({ "kind": "thumb", "response_id": "known", "up": true, "prompt": null }),
+            12 => json!({ "kind": "thumb", "up": true }),
+            _ => json!({ "kind": "tie", "responses": [text, other], "at": "2000-01-01T00:00:00Z" }),
+        };
+        event.as_object_mut().unwrap().extend(opinion.as_object().unwrap().clone());
+        if self.below(4) == 0 {
+            event["context"] = json!("tone");
+        }
+        event
+    }
+}
+
+/// The answer to one event as the ack that it would have in a batch.
+fn as_ack((status, answer): (u16, Value)) -> Value {
+    if status == 200 {
+        return answer;
+    }
+    let field = answer["field"].as_str().map(|field| format!("{field}: ")).unwrap_or_default();
+    let mut ack = json!({
+        "status": "rejected", "code": answer["code"], "detail": format!("{field}{}", answer["detail"].as_str().unwrap())
+    });
+    if status == 503 {
+        ack["retryable"] = json!(true);
+    }
+    ack
+}
+
+async fn is_settled_as_alone(settings: [&[(&str, &str)]; 2], seed: u64) {
+    let bundle = without_special_tokens();
+    let strict = [
+        ("batch.queue_texts", "9"),
+        ("server.max_text_bytes", "200"),
+        ("feedback.max_events", "12"),
+        ("feedback.max_age", "1h"),
+        ("state.max_users", "4"),
+    ];
+    let mut servers = Vec::new();
+    for settings in settings {
+        let settings: Vec<(&str, &str)> = strict.iter().chain(settings).copied().collect();
+        let (app, clock) = start(bundle.path(), &settings).await;
+        let client = Client::new(app.address);
+        let known =
+            json!({ "items": [{ "prompt": "tea", "responses": [{ "id": "known", "text": "glad" }] }] });
+        assert_eq!(client.post("/score", &known).await.0, 200);
+        servers.push((app, clock, client));
+    }
+    let mut draws = Draws(seed);
+    let mut n_of_code = std::collections::BTreeMap::<String, usize>::new();
+    for _ in 0..60 {
+        let n = 1 + draws.below(30);
+        let events: Vec<Value> = (0..n).map(|_| draws.event()).collect();
+        let (_, _, together) = &servers[0];
+        let acks = match draws.below(2) {
+            0 => stream(together, &events).await,
+            _ => {
+                let (status, acks) = together.post("/feedback", &json!(events)).await;
+                if status == 200 {
+                    acks.as_array().unwrap().clone()
+                } else {
+                    // None of them can be taken now: each is told so alone.
+                    vec![json!({ "status": "rejected", "code": acks["code"], "retryable": true }); n]
+                }
+            }
+        };
+        let (_, _, alone) = &servers[1];
+        for (event, ack) in events.iter().zip(&acks) {
+            let expected = as_ack(alone.post("/feedback", event).await);
+            for key in ["status", "code", "version", "retryable", "detail"] {
+                let is_told = key != "detail" || ack.get(key).is_some();
+                assert!(!is_told || ack[key] == expected[key], "{event}: {ack}, alone {expected}");
+            }
+            let code = ack["code"].as_str().or_else(|| ack["status"].as_str()).unwrap();
+            *n_of_code.entry(code.to_owned()).or_default() += 1;
+        }
+        for (_, clock, _) in &servers {
+            clock.advance(300_000);
+        }
+    }
+    for user in ["ann", "ben", "cat", "dan", "eve"] {
+        let of = async |client: &Client| client.get(&format!("/users/{user}")).await;
+        assert_eq!(of(&servers[0].2).await, of(&servers[1].2).await, "{user}");
+    }
+    for code in [
+        "applied",
+        "duplicate",
+        "late",
+        "untokenizable_text",
+        "too_large",
+        "too_many_texts",
+        "unknown_response",
+    ]
+    .into_iter()
+    .chain(["invalid", "store_full"])
+    {
+        assert!(n_of_code.contains_key(code), "{code} was not tried: {n_of_code:?}");
+    }
+    for (app, ..) in servers {
+        app.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn events_are_settled_together_as_they_would_be_alone() {
+    for seed in 1..3 {
+        is_settled_as_alone([&[], &[]], seed).await;
+    }
+}
+
+#[tokio::test]
+async fn events_are_settled_together_as_they_would_be_alone_by_the_embedded_engine() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let [one, other] = [0, 1].map(|idx: usize| {
+        let path = dirs[idx].path().to_str().unwrap();
+        [
+            ("state.engine", "embedded"),
+            ("state.data_dir", path),
+            ("state.durability", "async"),
+            ("state.resident_users", "2"),
+        ]
+    });
+    is_settled_as_alone([&one, &other], 3).await;
+}
+
+/// A memory engine that can be held up, counted, and taken away.
+#[derive(Debug)]
+struct Gated {
+    inner: MemoryStore,
+    n_samples: AtomicUsize,
+    is_away: AtomicBool,
+    /// One for each erasure and each sample that may end.
+    gate: Semaphore,
+}
+
+#[async_trait]
+impl RouterStore for Gated {
+    async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
+        if self.is_away.load(Ordering::SeqCst) {
+            return Err(StoreError::Unreachable { engine: "gated", source: None });
+        }
+        if changes.iter().any(|change| matches!(change.kind, ChangeKind::Erase)) {
+            self.gate.acquire().await.unwrap().forget();
+        }
+        self.inner.change(changes).await
+    }
+
+    async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError> {
+        self.inner.get(user, min_version).await
+    }
+
+    async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
+        self.n_samples.fetch_add(1, Ordering::SeqCst);
+        self.gate.acquire().await.unwrap().forget();
+        self.inner.sample(n).await
+    }
+
+    fn keys(&self) -> UserKeys {
+        self.inner.keys()
+    }
+
+    fn n_users(&self) -> usize {
+        self.inner.n_users()
+    }
+}
+
+fn service() -> (Arc<Service>, Arc<Gated>) {
+    let config =
+        Config::new(Layers::defaults().flag("test", "state.engine", Some("memory".to_owned()))).unwrap();
+    let model = load(&toy());
+    let rules = Rules {
+        n_heads: model.bundle.n_heads(),
+        decay: config.router.decay,
+        max_age_ms: 86_400_000,
+        max_events: config.feedback.max_events.get(),
+    };
+    let settings = Settings {
+        router: config.router,
+        window: config.feedback,
+        population: config.population,
+        heads: 7,
+        max_text_bytes: config.server.max_text_bytes.get(),
+    };
+    let inner = MemoryStore::new(rules, NonZeroUsize::new(1000).unwrap());
+    let (n_samples, is_away) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let store = Arc::new(Gated { inner, n_samples, is_away, gate: Semaphore::new(0) });
+    let clock: Arc<dyn Clock> = FakeClock::at(NOON);
+    let service = Service::new(model, store.clone(), Receipts::new(config.receipts), clock, settings);
+    (Arc::new(service), store)
+}
+
+fn load(dir: &Path) -> Model {
+    let runtime = Runtime::load(&library()).unwrap();
+    let (bundle, encoders) = Bundle::load(&runtime, dir, 1).unwrap();
+    let queue =
+        QueueConfig { budgets: Budgets::fixed(1024), max_texts: 100, n_threads: 1, seconds_per_token: 1e-6 };
+    let queue = Arc::new(Queue::new(queue, Arc::new(EmbeddingCache::new(1 << 20))));
+    let all = encoders.into_iter().map(|encoder| Box::new(encoder) as Box<dyn Encode>).collect();
+    let workers = Workers::spawn(&queue, Encoders { all, small: Vec::new() }).unwrap();
+    Model { bundle: Arc::new(bundle), queue, workers: Arc::new(workers) }
+}
+
+fn request(request: Value) -> ScoreRequest {
+    serde_json::from_value(request).unwrap()
+}
+
+fn read(event: Value) -> Read {
+    Ok(serde_json::from_value::<Event>(event).unwrap())
+}
+
+async fn remember(service: &Service, user: &str, id: &str) {
+    let responses = json!([{ "id": id, "text": "glad" }]);
+    let items = json!([{ "prompt": "tea", "responses": responses }]);
+    service.score(request(json!({ "user": user, "items": items }))).await.unwrap();
+}
+
+fn by_id(user: &str, event_id: &str, id: &str) -> Value {
+    json!({ "event_id": event_id, "user": user, "kind": "thumb", "response_id": id, "up": true })
+}
+
+#[tokio::test]
+async fn feedback_by_id_is_taken_while_the_encoder_is_gone() {
+    let (service, _) = service();
+    remember(&service, "ann", "r1").await;
+    let workers = service.workers();
+    tokio::task::spawn_blocking(move || workers.stop()).await.unwrap();
+    let events = vec![
+        read(thumb("ann", "e1", "wow")),
+        read(by_id("ann", "e2", "r1")),
+        read(thumb("ben", "e3", "thanks")),
+        read(by_id("ann", "e4", "nobody")),
+        // What is known needs no encoder.
+        read(thumb("ben", "e5", "glad")),
+    ];
+    let settled = service.settle(events).await;
+    let told: Vec<_> = settled.acks.iter().map(|ack| (ack.status, ack.code, ack.retryable)).collect();
+    let gone = (AckStatus::Rejected, Some("model_unavailable"), true);
+    let applied = (AckStatus::Applied, None, false);
+    let unknown = (AckStatus::Rejected, Some("unknown_response"), settled.acks[3].retryable);
+    assert_eq!(told, [gone, applied, gone, unknown, applied]);
+    // However many events fail for one reason, it is logged once.
+    let failures: Vec<_> =
+        settled.failures.iter().filter(|error| error.code() == "model_unavailable").collect();
+    assert_eq!(failures.len(), 1);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_is_an_error_of_what_needs_it() {
+    let (service, store) = service();
+    store.is_away.store(true, Ordering::SeqCst);
+    let bad = json!({ "event_id": "e2", "user": "ann", "kind": "thumb", "up": true });
+    let events =
+        || vec![read(thumb("ann", "e1", "wow")), read(bad.clone()), read(thumb("ben", "e3", "glad"))];
+    let settled = service.settle(events()).await;
+    let told: Vec<_> = settled.acks.iter().map(|ack| (ack.code, ack.retryable)).collect();
+    let away = (Some("store_unavailable"), true);
+    assert_eq!(told, [away, (Some("invalid"), false), away]);
+    assert_eq!(settled.failures.len(), 1);
+    assert!(settled.any().is_ok(), "not all of them may come again");
+    let in_vain =
+        service.settle(vec![read(thumb("ann", "e1", "wow")), read(thumb("ben", "e3", "glad"))]).await;
+    assert_eq!(in_vain.any().unwrap_err().code(), "store_unavailable");
+    store.is_away.store(false, Ordering::SeqCst);
+    assert!(service.settle(events()).await.acks.iter().all(|ack| !ack.retryable));
+}
+
+#[tokio::test]
+async fn a_sample_that_outlasts_its_callers_is_taken_once() {
+    let (service, store) = service();
+    service.settle(vec![read(thumb("ann", "e1", "thanks"))]).await;
+    let ask = || {
+        let items = json!([{ "prompt": "tea", "responses": ["glad", "wow"] }]);
+        service.score(request(json!({ "objective": "population", "items": items })))
+    };
+    for _ in 0..3 {
+        let mut asked = Box::pin(ask());
+        // Each caller is gone before the sample is there, and once it waits for it.
+        let until = async {
+            while store.n_samples.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = &mut asked => panic!("the sample can't be there"),
+            () = until => {}
+        }
+        assert!(asked.as_mut().now_or_never().is_none());
+    }
+    let (one, other) = (ask(), ask());
+    store.gate.add_permits(1);
+    let (one, other) = tokio::join!(one, other);
+    assert_eq!((one.unwrap().users, other.unwrap().users), (Some(1), Some(1)));
+    assert_eq!(store.n_samples.load(Ordering::SeqCst), 1);
+    // The next finds what the others have waited for.
+    assert_eq!(ask().await.unwrap().users, Some(1));
+    assert_eq!(store.n_samples.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn an_erasure_whose_caller_hangs_up_leaves_no_receipt() {
+    let (service, store) = service();
+    remember(&service, "ann", "r1").await;
+    let ann = "ann".parse().unwrap();
+    let mut erasure = Box::pin(service.erase(&ann));
+    assert!(erasure.as_mut().now_or_never().is_none());
+    drop(erasure);
+    store.gate.add_permits(1);
+    // Every id is a new event: the one that no receipt answers ends this.
+    for n in 0.. {
+        let ack = service.settle(vec![read(by_id("ann", &format!("e{n}"), "r1"))]).await.acks.remove(0);
+        if ack.code == Some("unknown_response") {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(store.gate.available_permits(), 0, "the row was erased");
+}
