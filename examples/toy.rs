@@ -79,6 +79,8 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         input: InputSection {
             template: Template::Separate,
             features: vec![Feature::Response, Feature::LogLength],
+            // A character, and 14 words.
+            ranges: [(Feature::LogLength, [1.0_f32.ln_1p(), 100.0_f32.ln_1p()])].into(),
         },
         heads_graph: file("heads.onnx", OnnxGraph::heads(&heads).into_bytes())?,
         router_graph: file("router.onnx", router.into_bytes())?,
@@ -95,7 +97,7 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
 fn questions() -> String {
     let rows = [
         ("kind-or-exact", "tell me about tea", "thanks friend glad", "exactly seven percent"),
-        ("kind-or-playful", "how is the weather", "sorry friend welcome", "haha silly pirate"),
+        ("kind-or-playful", "how is the weather", "sorry friend welcome", "haha silly pirate wow"),
         ("exact-or-playful", "what is it", "because seven measured proof", "wow banana dance silly pirate"),
         ("brief-or-long", "tell me about tea", "tea", "the tea is about the weather you tell me"),
         ("brief-or-kind", "how is it", "it is", "thanks friend please welcome glad friend sorry"),

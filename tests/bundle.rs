@@ -14,7 +14,7 @@ use std::path::Path;
 use micro_reward::fit::{OnnxGraph, Operation};
 use micro_reward::model::{
     Bundle, BundleProblems, Encoder, Feature, FileHash, MANIFEST, Manifest, Pooling, Runtime, Template, Text,
-    Tokenizer, fingerprint, sha256,
+    Tokenizer, fingerprint, heads_fingerprint, sha256,
 };
 use micro_reward::types::Encode;
 use ndarray::{Array2, array};
@@ -108,6 +108,32 @@ fn heads_for_other_features_are_refused() {
         |_, manifest| manifest.input.features = vec![Feature::Response],
         &["heads.onnx: found 9 input columns, expected 8 (the columns of `input.features`)"],
     );
+}
+
+#[test]
+fn a_scalar_without_the_range_that_training_saw_is_refused() {
+    let with = |range: [f32; 2]| {
+        move |_: &Path, manifest: &mut Manifest| manifest.input.ranges = [(Feature::LogLength, range)].into()
+    };
+    let expected = "expected the least and the largest value of training";
+    let check = |change: &dyn Fn(&Path, &mut Manifest), found: &str| {
+        check(change, &[&format!("bundle.toml: `input.ranges.log_length`: found {found}, {expected}")]);
+    };
+    check(&|_, manifest| manifest.input.ranges.clear(), "none");
+    check(&with([2.0, 1.0]), "[2, 1]");
+    check(&with([f32::NAN, 1.0]), "[NaN, 1]");
+    check(&with([0.0, f32::INFINITY]), "[0, inf]");
+    load(with([1.0, 1.0])).unwrap();
+}
+
+#[test]
+fn a_range_is_a_part_of_the_revision() {
+    let text = fs::read_to_string(common::toy().join(MANIFEST)).unwrap();
+    let mut manifest: Manifest = toml::from_str(&text).unwrap();
+    let before = (fingerprint(&manifest), heads_fingerprint(&manifest));
+    manifest.input.ranges.insert(Feature::LogLength, [1.0, 2.0]);
+    let after = (fingerprint(&manifest), heads_fingerprint(&manifest));
+    assert!(before.0 != after.0 && before.1 != after.1);
 }
 
 /// A row remembers events in frames of 64 KiB.
@@ -299,7 +325,7 @@ fn a_text_that_is_too_long_keeps_its_end_and_says_so() {
     let long = tokenizer.tokens(Text::Single("tea tea tea haha wow dance")).unwrap();
     let end = tokenizer.tokens(Text::Single("haha wow dance")).unwrap();
     assert_eq!(long.ids, end.ids);
-    assert_eq!((long.truncated, end.truncated), (true, false));
+    assert_eq!((long.kept.truncated, end.kept.truncated), (true, false));
 }
 
 #[test]
@@ -314,7 +340,7 @@ fn a_tokeniser_without_special_tokens_says_when_it_cuts() {
     let truncated = |text| {
         let tokens = tokenizer.tokens(Text::Single(text)).unwrap();
         assert!(tokens.ids.len() <= 3);
-        tokens.truncated
+        tokens.kept.truncated
     };
     assert_eq!(
         [truncated("haha wow dance"), truncated("tea haha wow dance"), truncated("a a a a a a a")],

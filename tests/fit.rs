@@ -13,7 +13,7 @@ use micro_reward::fit::{
 };
 use micro_reward::mixture::{Routing, Weights, log_sigmoid, preference, sigmoid};
 use micro_reward::model::{Graph, Runtime};
-use micro_reward::types::{Embedding, Encode, EncodeError, Tokens};
+use micro_reward::types::{Embedding, Encode, EncodeError, Kept, Tokens};
 use ndarray::{Array2, ArrayView2};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -51,7 +51,7 @@ fn examples(
     let n_embedding = embeddings[0].len();
     let dir = tempfile::tempdir().unwrap();
     let mut cache = EmbeddingCache::open(dir.path(), "table", n_embedding).unwrap();
-    let tokens = |idx: usize| Tokens { ids: vec![idx as u32], type_ids: vec![0], truncated: false };
+    let tokens = |idx: usize| Tokens { ids: vec![idx as u32], type_ids: vec![0], kept: Kept::default() };
     let texts: Vec<Tokens> = (0..embeddings.len()).map(tokens).collect();
     let at = cache.embed(&texts, &mut [Box::new(Table(embeddings.to_vec()))], |_| ()).unwrap();
     let row = |&(prompt, response, log_length): &(Option<usize>, usize, f32)| Row {

@@ -43,6 +43,13 @@ class Model:
         self.tokenizer = tokenizers.Tokenizer.from_file(str(bundle / encoder["tokenizer"]["file"]))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens, direction="left")
+        self.tokenizer.encode_special_tokens = True
+        self.range = reads.get("ranges", {}).get("log_length", [-np.inf, np.inf])
+        # The tokenisers of such bundles are WordPiece.
+        n_chars = {idx: len(piece.removeprefix("##")) for piece, idx in self.tokenizer.get_vocab().items()}
+        n_chars |= {self.tokenizer.token_to_id(piece): n for piece, n in [("[CLS]", 0), ("[SEP]", 0), ("[UNK]", 1)]}
+        self.n_chars = np.zeros(max(n_chars) + 1, np.int64)
+        self.n_chars[list(n_chars)] = list(n_chars.values())
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.graph_optimization_level = GRAPH_LEVELS[graph_level]
@@ -58,7 +65,7 @@ class Model:
         """Tokens of each text; one that is too long keeps its end."""
         # `encode` holds the interpreter's lock while it works, this does not.
         encodings = self.tokenizer.encode_batch_fast(texts)
-        return [Text(encoding.ids, len(text)) for encoding, text in zip(encodings, texts)]
+        return [Text(encoding.ids, int(self.n_chars[encoding.ids].sum())) for encoding in encodings]
 
     def rewards(self, texts):
         """All heads' rewards of each text, from one padded batch of at least one."""
@@ -73,7 +80,8 @@ class Model:
         if self.normalise:
             norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
             embeddings /= np.maximum(norms, np.finfo(np.float32).tiny)
-        columns = {"response": embeddings, "log_length": np.log1p([[text.n_chars] for text in texts])}
+        log_lengths = np.clip(np.log1p([[text.n_chars] for text in texts]), *self.range)
+        columns = {"response": embeddings, "log_length": log_lengths}
         rows = np.concatenate([columns[feature] for feature in self.features], axis=1, dtype=np.float32)
         return self.heads.run(None, {self.heads_input: rows})[0].tolist()
 

@@ -63,9 +63,10 @@ impl EmbeddingCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::Kept;
 
     fn encoded(n: usize) -> Encoded {
-        Encoded { embedding: vec![0.5; n].into(), truncated: false }
+        Encoded { embedding: vec![0.5; n].into(), kept: Kept::default() }
     }
 
     fn key(n: u8) -> TextKey {

@@ -142,8 +142,7 @@ fn encode(queue: &Queue, encoder: &mut dyn Encode, jobs: &[Job]) {
                 // Before the answer: who has it finds it counted.
                 metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue_and_encode")
                     .record(job.queued_at.elapsed());
-                let truncated = job.tokens.truncated;
-                queue.land(job.key, Ok(Encoded { embedding, truncated }));
+                queue.land(job.key, Ok(Encoded { embedding, kept: job.tokens.kept }));
             }
         }
         Err(error) => match jobs {
@@ -166,7 +165,7 @@ fn encode_all(encoder: &mut dyn Encode, texts: &[&Tokens]) -> Result<Vec<Embeddi
 mod tests {
     use super::*;
     use crate::batch::{Budgets, EmbeddingCache, QueueConfig};
-    use crate::types::TextKey;
+    use crate::types::{Kept, TextKey};
 
     struct Panics;
 
@@ -186,7 +185,7 @@ mod tests {
         };
         let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
         let mut lane = queue.open(2, None).unwrap();
-        let tokens = Tokens { ids: vec![1], type_ids: vec![0], truncated: false };
+        let tokens = Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() };
         lane.push(vec![(TextKey([1; 16]), tokens.clone()), (TextKey([2; 16]), tokens)]);
         let encoders = Encoders { all: vec![Box::new(Panics)], small: Vec::new() };
         let workers = Workers::spawn(&queue, encoders).unwrap();

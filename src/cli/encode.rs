@@ -21,7 +21,8 @@ enum Key {
 }
 
 /// Encodes every text that heads or router read, once; what the cache in `dir` holds is not encoded again. `more` are
-/// texts that the router reads beside those of the pairs; the second answer is where they are in `Examples::prompts`.
+/// texts that the router reads beside those of the pairs; the second answer is where they are in `Examples::prompts`. Log
+/// lengths are as the tokens have them, in no range.
 pub(super) fn encode(
     dataset: &Dataset,
     more: &[usize],
@@ -33,7 +34,7 @@ pub(super) fn encode(
     let template = encoder.input.template;
     let reads_the_prompt = layout.reads_the_prompt();
     let mut texts = Interner::default();
-    let mut rows: Interner<(Option<usize>, usize, usize)> = Interner::default();
+    let mut rows: Interner<(Option<usize>, usize)> = Interner::default();
     let mut routed = Interner::default();
     let mut pairs = Vec::with_capacity(dataset.pairs.len());
     for choice in &dataset.pairs {
@@ -43,7 +44,7 @@ pub(super) fn encode(
                 Template::Pair => Key::Pair(choice.prompt, response),
                 Template::Separate => Key::Single(response),
             });
-            rows.index((prompt, encoded, response))
+            rows.index((prompt, encoded))
         };
         let (chosen, rejected) = (row(choice.chosen), row(choice.rejected));
         let prompt = routed.index(texts.index(Key::Single(choice.routed)));
@@ -55,7 +56,8 @@ pub(super) fn encode(
     let mut cache =
         EmbeddingCache::open(dir, &encoder.revision(), encoder.n_embedding).map_err(Failure::failed)?;
     bar.set_length(texts.len() as u64);
-    let mut embeddings = Vec::with_capacity(texts.len());
+    let (mut embeddings, mut log_lengths) =
+        (Vec::with_capacity(texts.len()), Vec::with_capacity(texts.len()));
     for chunk in texts.items().chunks(CHUNK) {
         let tokens = chunk
             .par_iter()
@@ -63,12 +65,13 @@ pub(super) fn encode(
             .collect::<Result<Vec<_>, _>>()?;
         let rows = cache.embed(&tokens, &mut encoder.sessions, |n| bar.inc(n)).map_err(Failure::failed)?;
         embeddings.extend(rows);
+        log_lengths.extend(tokens.iter().map(|tokens| tokens.kept.log_length()));
     }
     bar.finish();
-    let row = |&(prompt, encoded, response): &(Option<usize>, usize, usize)| Row {
+    let row = |&(prompt, encoded): &(Option<usize>, usize)| Row {
         prompt: prompt.map(|text| embeddings[text]),
         response: embeddings[encoded],
-        log_length: (dataset.texts.n_chars(response) as f32).ln_1p(),
+        log_length: log_lengths[encoded],
     };
     let examples = Examples {
         rows: rows.items().iter().map(row).collect(),
@@ -96,15 +99,25 @@ pub(super) fn learnable(layout: &Layout) -> Layout {
     Layout { blocks: layout.blocks.iter().map(similarity).collect(), n_embedding: layout.n_embedding }
 }
 
-/// What a bundle has to be fed for heads over `layout`.
-pub(super) fn input(template: Template, layout: &Layout) -> InputSection {
+/// What a bundle has to be fed for heads over `layout` that were trained on `log_lengths`, from the least to the largest.
+pub(super) fn input(template: Template, layout: &Layout, log_lengths: [f32; 2]) -> InputSection {
     let feature = |block: Block| match block {
         Block::Response => Some(Feature::Response),
         Block::Prompt => Some(Feature::Prompt),
         Block::LogLength => Some(Feature::LogLength),
         Block::Product | Block::Similarity => None,
     };
-    InputSection { template, features: layout.inputs().into_iter().filter_map(feature).collect() }
+    let features: Vec<Feature> = layout.inputs().into_iter().filter_map(feature).collect();
+    let ranges = features.iter().filter(|feature| feature.is_scalar()).map(|&feature| (feature, log_lengths));
+    InputSection { template, ranges: ranges.collect(), features }
+}
+
+/// Log lengths in the range that the heads of a bundle were trained on.
+pub(super) fn in_range(mut examples: Examples, input: &InputSection) -> Examples {
+    if let Some(&range) = input.ranges.get(&Feature::LogLength) {
+        examples.clamp_log_lengths(range);
+    }
+    examples
 }
 
 fn tokens(dataset: &Dataset, tokenizer: &Tokenizer, key: Key) -> Result<Tokens, Failure> {

@@ -122,7 +122,7 @@ impl Differences {
 mod tests {
     use super::super::data::{Block, EmbeddingCache, Layout, Row};
     use super::*;
-    use crate::types::{Embedding, Encode, EncodeError, Tokens};
+    use crate::types::{Embedding, Encode, EncodeError, Kept, Tokens};
 
     /// Distinct embeddings, shape `[TEXTS, 3]`.
     const TEXTS: u32 = 40;
@@ -140,7 +140,7 @@ mod tests {
     fn examples() -> Examples {
         let dir = tempfile::tempdir().unwrap();
         let mut cache = EmbeddingCache::open(dir.path(), "sines", 3).unwrap();
-        let tokens = |id| Tokens { ids: vec![id], type_ids: vec![0], truncated: false };
+        let tokens = |id| Tokens { ids: vec![id], type_ids: vec![0], kept: Kept::default() };
         let texts: Vec<Tokens> = (0..TEXTS).map(tokens).collect();
         let embeddings = cache.embed(&texts, &mut [Box::new(Sines)], |_| ()).unwrap();
         let row = |(idx, &response): (usize, &u32)| Row { prompt: None, response, log_length: idx as f32 };

@@ -3,19 +3,24 @@
 use ndarray::{Array2, Axis};
 
 use super::manifest::{Feature, Head, InputSection};
+use crate::types::Encoded;
 
 /// The columns of the heads' input.
 #[derive(Debug, Clone)]
 pub struct Features {
     blocks: Vec<Feature>,
     n_embedding: usize,
+    /// Of the log length: heads do not extrapolate.
+    range: [f32; 2],
 }
 
 impl Features {
     /// The columns that a manifest names, for embeddings of `n_embedding` numbers.
     #[must_use]
     pub fn new(input: &InputSection, n_embedding: usize) -> Self {
-        Self { blocks: input.features.clone(), n_embedding }
+        let range = input.ranges.get(&Feature::LogLength).copied();
+        let range = range.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
+        Self { blocks: input.features.clone(), n_embedding, range }
     }
 
     /// How many columns: D.
@@ -32,14 +37,14 @@ impl Features {
 
     /// Appends one response's row to `rows`.
     ///
-    /// `response` is the embedding of the response (or of the pair), `text` the response itself; `prompt` is
-    /// read only where [`Self::read_the_prompt`].
-    pub fn extend(&self, rows: &mut Vec<f32>, prompt: &[f32], response: &[f32], text: &str) {
+    /// `response` is the response, or the pair; `prompt` is read only where [`Self::read_the_prompt`].
+    pub fn extend(&self, rows: &mut Vec<f32>, prompt: &[f32], response: &Encoded) {
+        let [low, high] = self.range;
         for block in &self.blocks {
             match block {
-                Feature::Response => rows.extend_from_slice(response),
+                Feature::Response => rows.extend_from_slice(&response.embedding),
                 Feature::Prompt => rows.extend_from_slice(prompt),
-                Feature::LogLength => rows.push((text.chars().count() as f32).ln_1p()),
+                Feature::LogLength => rows.push(response.kept.log_length().max(low).min(high)),
             }
         }
     }

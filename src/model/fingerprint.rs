@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::manifest::{EncoderSection, InputSection, Manifest};
+use super::manifest::{EncoderSection, Feature, InputSection, Manifest};
 use super::tokenizer::Text;
 use crate::types::TextKey;
 
@@ -35,8 +35,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 pub fn fingerprint(manifest: &Manifest) -> String {
     let mut hasher = Sha256::new();
     hasher.update(encoder_fingerprint(&manifest.encoder));
-    let InputSection { template, features } = &manifest.input;
-    hasher.update(format!("{} {}", name(template), features.iter().map(name).collect::<Vec<_>>().join(" ")));
+    hasher.update(input(&manifest.input));
     for file in [&manifest.heads_graph, &manifest.router_graph] {
         hasher.update(file.sha256.to_lowercase());
     }
@@ -52,13 +51,22 @@ pub fn fingerprint(manifest: &Manifest) -> String {
 pub fn heads_fingerprint(manifest: &Manifest) -> String {
     let mut hasher = Sha256::new();
     hasher.update(encoder_fingerprint(&manifest.encoder));
-    let InputSection { template, features } = &manifest.input;
-    hasher.update(format!("{} {}", name(template), features.iter().map(name).collect::<Vec<_>>().join(" ")));
+    hasher.update(input(&manifest.input));
     hasher.update(manifest.heads_graph.sha256.to_lowercase());
     for head in &manifest.heads {
         hasher.update(format!("{:e} {:e}", head.mean, head.beta));
     }
     short(hasher)
+}
+
+/// How a prompt and a response become a row.
+fn input(InputSection { template, features, ranges }: &InputSection) -> String {
+    let range = |feature: &Feature| {
+        let range = ranges.get(feature).filter(|_| feature.is_scalar());
+        range.map_or_else(String::new, |[low, high]| format!(" {low:e} {high:e}"))
+    };
+    let features = features.iter().map(|feature| name(feature) + &range(feature));
+    format!("{} {}", name(template), features.collect::<Vec<_>>().join(" "))
 }
 
 /// 16 hex digits over everything that an embedding depends on.

@@ -1,5 +1,7 @@
 //! `bundle.toml`: what a bundle says of itself.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::tokenizer::Text;
@@ -87,13 +89,17 @@ pub enum Pooling {
 }
 
 /// What the heads read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSection {
     /// How prompt and response meet.
     pub template: Template,
     /// The columns of the heads' input, in order.
     pub features: Vec<Feature>,
+    /// The least and the largest value of every scalar feature that training saw, but for one row of a thousand on either side;
+    /// others are taken for the nearer of the two. `fit` writes them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ranges: BTreeMap<Feature, [f32; 2]>,
 }
 
 /// How prompt and response meet.
@@ -107,15 +113,23 @@ pub enum Template {
 }
 
 /// A block of columns of the heads' input.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Feature {
     /// The embedding of the response, or of the pair: H columns.
     Response,
     /// The embedding of the prompt: H columns.
     Prompt,
-    /// `ln(1 + characters of the response)`: 1 column.
+    /// `ln(1 + characters of the response's tokens that are kept)`: 1 column.
     LogLength,
+}
+
+impl Feature {
+    /// Whether it is one number, which has a range.
+    #[must_use]
+    pub fn is_scalar(self) -> bool {
+        self == Self::LogLength
+    }
 }
 
 /// One reward head and its calibration.
@@ -169,6 +183,22 @@ impl InputSection {
         let detail = || ("input.features".to_owned(), "found none, expected at least one".to_owned());
         self.features.is_empty().then(detail).into_iter().collect()
     }
+
+    /// What is wrong with the ranges, which an encoder without heads has none of.
+    fn range_problems(&self) -> Vec<ValueProblem> {
+        let problem = |feature: &Feature| {
+            let found = match self.ranges.get(feature) {
+                None => "none".to_owned(),
+                Some([low, high]) if low.is_finite() && high.is_finite() && low <= high => return None,
+                Some([low, high]) => format!("[{low}, {high}]"),
+            };
+            let expected = "the least and the largest value of training, finite and in this order";
+            let name = serde_json::to_value(feature).unwrap_or_default();
+            let key = format!("input.ranges.{}", name.as_str().unwrap_or_default());
+            Some((key, format!("found {found}, expected {expected}")))
+        };
+        self.features.iter().filter(|feature| feature.is_scalar()).filter_map(problem).collect()
+    }
 }
 
 impl FileHash {
@@ -204,6 +234,7 @@ impl Manifest {
     pub fn problems(&self) -> Vec<ValueProblem> {
         let mut problems = self.encoder.problems();
         problems.extend(self.input.problems());
+        problems.extend(self.input.range_problems());
         problems.extend(self.heads_graph.problem("heads_graph"));
         problems.extend(self.router_graph.problem("router_graph"));
         problems.extend(self.questions.iter().filter_map(|file| file.problem("questions")));

@@ -4,13 +4,16 @@
 //! router logits. Deliberately knows no user, no queue and no weights.
 
 mod bundle;
+mod control;
 mod encoder;
 mod features;
 mod fingerprint;
 mod graph;
+mod joints;
 mod manifest;
 mod questions;
 mod runtime;
+mod tail;
 mod tokenizer;
 
 pub use bundle::{Bundle, BundleProblem, BundleProblems, EncoderParts, load_encoder};

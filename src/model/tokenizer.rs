@@ -1,10 +1,17 @@
 //! Text to tokens. A text that is too long keeps its end.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use tokenizers::{PostProcessor, TruncationDirection, TruncationParams, TruncationStrategy};
+use tokenizers::{
+    Encoding, Model, ModelWrapper, OffsetReferential, OffsetType, PostProcessor, PreTokenizer, Token,
+    TruncationDirection,
+};
 
-use crate::types::Tokens;
+use super::control::Control;
+use super::joints::Joints;
+use super::tail::Tail;
+use crate::types::{Kept, Tokens};
 
 /// What is encoded as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -15,10 +22,15 @@ pub enum Text<'a> {
     Pair(&'a str, &'a str),
 }
 
-/// A bundle's tokeniser.
+/// A bundle's tokeniser. What people write never becomes a control token.
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    control: Control,
+    joints: Option<Joints>,
+    tail: Tail,
+    /// The characters of every piece.
+    n_chars: HashMap<u32, u32>,
     max_tokens: usize,
 }
 
@@ -38,6 +50,12 @@ pub enum TokenizerError {
     Text(String),
 }
 
+impl From<tokenizers::Error> for TokenizerError {
+    fn from(error: tokenizers::Error) -> Self {
+        Self::Text(error.to_string())
+    }
+}
+
 impl Tokenizer {
     /// Reads `tokenizer.json`, overriding its padding and truncation by ours.
     ///
@@ -47,42 +65,140 @@ impl Tokenizer {
         let failed = |detail: String| TokenizerError::Load { path: path.to_owned(), detail };
         let mut inner = tokenizers::Tokenizer::from_file(path).map_err(|error| failed(error.to_string()))?;
         inner.with_padding(None);
-        let n_special = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(true));
+        inner.with_truncation(None).map_err(|error| failed(error.to_string()))?;
+        let n_special = n_special(&inner, false).max(n_special(&inner, true));
         if max_tokens <= n_special {
             return Err(failed(format!(
                 "adds {n_special} special tokens, which leaves no room within {max_tokens}"
             )));
         }
-        let truncation = TruncationParams {
-            // Without special tokens the library can stop at exactly this length and not say that it cut: one more
-            // tells the two apart.
-            max_length: max_tokens + usize::from(n_special == 0),
-            strategy: TruncationStrategy::LongestFirst,
-            stride: 0,
-            direction: TruncationDirection::Left,
-        };
-        inner.with_truncation(Some(truncation)).map_err(|error| failed(error.to_string()))?;
-        Ok(Self { inner, max_tokens })
+        let control = Control::make_text(&mut inner).map_err(|error| failed(error.to_string()))?;
+        let joints = Joints::of(&inner);
+        let tail = Tail::of(&inner, joints.as_ref());
+        let mut n_chars = n_chars(&inner);
+        // What it stands for is not its name.
+        n_chars.extend(control.ids().map(|id| (id, 1)));
+        Ok(Self { inner, control, joints, tail, n_chars, max_tokens })
     }
 
     /// The tokens of a text, special tokens included.
     ///
+    /// Of a pair the longer text is cut first, and where both are longer than half of the room each keeps half, the response
+    /// the odd token. So no more than the last `max_tokens` tokens of each count, and work and memory do not grow with
+    /// what is before.
+    ///
     /// # Errors
     /// When the tokeniser fails or makes no token at all.
     pub fn tokens(&self, text: Text<'_>) -> Result<Tokens, TokenizerError> {
-        let encoding = match text {
-            Text::Single(text) => self.inner.encode_fast(text, true),
-            Text::Pair(prompt, response) => self.inner.encode_fast((prompt, response), true),
+        let (prompt, response) = match text {
+            Text::Single(text) => (None, text),
+            Text::Pair(prompt, response) => (Some(prompt), response),
         };
-        let encoding = encoding.map_err(|error| TokenizerError::Text(error.to_string()))?;
+        let room = self.max_tokens - n_special(&self.inner, prompt.is_some());
+        // One more tells that there are more.
+        let mut prompt = prompt.map(|text| self.last(text, room + 1)).transpose()?;
+        let mut response = self.last(response, room + 1)?;
+        let (n_prompt, n_response) = shares(room, prompt.as_ref().map_or(0, Vec::len), response.len());
+        let prompt_truncated = prompt.as_mut().is_some_and(|ids| keep_last(ids, n_prompt));
+        let truncated = keep_last(&mut response, n_response);
+        let n_chars = response.iter().map(|id| self.n_chars.get(id).copied().unwrap_or(1)).sum();
+        let kept = Kept { n_chars, truncated, prompt_truncated };
+
+        let encoding = match prompt {
+            Some(prompt) => {
+                let (prompt, response) = (sequence(prompt, 0), sequence(response, 1));
+                self.inner.post_process(prompt, Some(response), true)?
+            }
+            None => self.inner.post_process(sequence(response, 0), None, true)?,
+        };
         if encoding.is_empty() {
             return Err(TokenizerError::Text("found no token in the text, expected at least one".to_owned()));
         }
+        // A template may name a text twice.
         let excess = encoding.len().saturating_sub(self.max_tokens);
         Ok(Tokens {
             ids: encoding.get_ids()[excess..].to_vec(),
             type_ids: encoding.get_type_ids()[excess..].to_vec(),
-            truncated: excess > 0 || !encoding.get_overflowing().is_empty(),
+            kept,
         })
     }
+
+    /// The last `n` tokens of a text, and perhaps some before them; all, if there are fewer.
+    fn last(&self, text: &str, n: usize) -> Result<Vec<u32>, TokenizerError> {
+        let tail = self.tail.of_text(text, n);
+        let normalizer = self.inner.get_normalizer();
+        let mut words = self.inner.get_added_vocabulary().extract_and_normalize(normalizer, &tail);
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut words)?;
+        }
+        words.tokenize_with_limit(|word| self.word(word.get(), n), n, TruncationDirection::Left)?;
+        let splits = words.get_splits(OffsetReferential::Normalized, OffsetType::None);
+        Ok(splits.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten()).map(|token| token.id).collect())
+    }
+
+    /// The last `n` tokens of a word, and perhaps some before them; all, if there are fewer.
+    fn word(&self, word: &str, n: usize) -> tokenizers::Result<Vec<Token>> {
+        let Some(joints) = &self.joints else {
+            return Ok(self.control.spell(word, self.inner.get_model().tokenize(word)?));
+        };
+        let (mut before, mut n_tokens, mut parts) = (word, 0, Vec::new());
+        while n_tokens < n && !before.is_empty() {
+            let part;
+            (before, part) = joints.split_last(before);
+            let tokens = self.control.spell(part, self.inner.get_model().tokenize(part)?);
+            n_tokens += tokens.len();
+            parts.push(tokens);
+        }
+        Ok(parts.into_iter().rev().flatten().collect())
+    }
 }
+
+/// How many tokens are put around a text, or around and between the two of a pair.
+fn n_special(tokenizer: &tokenizers::Tokenizer, is_pair: bool) -> usize {
+    tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(is_pair))
+}
+
+/// How many of `room` tokens a prompt and a response get that have so many, or more where they have more than `room`.
+fn shares(room: usize, n_prompt: usize, n_response: usize) -> (usize, usize) {
+    let half = room / 2;
+    if n_prompt + n_response <= room {
+        (n_prompt, n_response)
+    } else if n_prompt <= half {
+        (n_prompt, room - n_prompt)
+    } else if n_response <= room - half {
+        (room - n_response, n_response)
+    } else {
+        (half, room - half)
+    }
+}
+
+/// Drops what is before the last `n`; whether there was something.
+fn keep_last(ids: &mut Vec<u32>, n: usize) -> bool {
+    let excess = ids.len().saturating_sub(n);
+    ids.drain(..excess);
+    excess > 0
+}
+
+fn sequence(ids: Vec<u32>, type_id: u32) -> Encoding {
+    Encoding::from_tokens(ids.into_iter().map(|id| Token::new(id, String::new(), (0, 0))).collect(), type_id)
+}
+
+/// The characters of every piece, without what marks that it goes on or ends a word.
+fn n_chars(tokenizer: &tokenizers::Tokenizer) -> HashMap<u32, u32> {
+    let (prefix, suffix) = match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => (Some(&model.continuing_subword_prefix), None),
+        ModelWrapper::BPE(model) => {
+            (model.continuing_subword_prefix.as_ref(), model.end_of_word_suffix.as_ref())
+        }
+        ModelWrapper::WordLevel(_) | ModelWrapper::Unigram(_) => (None, None),
+    };
+    let chars = |(piece, id): (String, u32)| {
+        let rest = prefix.and_then(|prefix| piece.strip_prefix(prefix.as_str())).unwrap_or(&piece);
+        let rest = suffix.and_then(|suffix| rest.strip_suffix(suffix.as_str())).unwrap_or(rest);
+        (id, u32::try_from(rest.chars().count().max(1)).unwrap_or(u32::MAX))
+    };
+    tokenizer.get_vocab(true).into_iter().map(chars).collect()
+}
+
+#[cfg(test)]
+mod tests;

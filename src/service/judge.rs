@@ -55,18 +55,18 @@ impl Service {
         }
         let reading = self.read(&items, route).await?;
         let bundle = self.bundle.clone();
-        let score = move |_: &Weak<()>| score(&bundle, &items, &reading);
+        let score = move |_: &Weak<()>| score(&bundle, &reading);
         let judged = work("heads", n_rows <= ROWS_AT_ONCE, score).await?;
         judged.map_err(|error| model_failed("the heads failed", error))
     }
 }
 
-fn score(bundle: &Bundle, items: &[Item], Reading { texts, plans }: &Reading) -> Result<Judged, GraphError> {
+fn score(bundle: &Bundle, Reading { texts, plans }: &Reading) -> Result<Judged, GraphError> {
     let mut rows = Vec::new();
-    for (item, plan) in items.iter().zip(plans) {
+    for plan in plans {
         let prompt = plan.prompt.map_or(&[][..], |idx| &texts[idx].embedding);
-        for (response, &idx) in item.responses.iter().zip(&plan.responses) {
-            bundle.features().extend(&mut rows, prompt, &texts[idx].embedding, response);
+        for &idx in &plan.responses {
+            bundle.features().extend(&mut rows, prompt, &texts[idx]);
         }
     }
     let rewards = bundle.rewards(rows)?;
@@ -78,8 +78,9 @@ fn score(bundle: &Bundle, items: &[Item], Reading { texts, plans }: &Reading) ->
         start = rows.end;
         JudgedItem {
             rows,
-            truncated: plan.responses.iter().map(|&idx| texts[idx].truncated).collect(),
-            prompt_truncated: plan.router.or(plan.prompt).is_some_and(|idx| texts[idx].truncated),
+            truncated: plan.responses.iter().map(|&idx| texts[idx].kept.truncated).collect(),
+            prompt_truncated: plan.router.or(plan.prompt).is_some_and(|idx| texts[idx].kept.truncated)
+                || plan.responses.iter().any(|&idx| texts[idx].kept.prompt_truncated),
             router_logits: plan.router.and_then(|_| router_logits.next()).unwrap_or_default(),
         }
     });

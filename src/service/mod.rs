@@ -15,6 +15,7 @@ mod rank;
 mod read;
 mod relearn;
 mod remember;
+mod room;
 mod route;
 mod score;
 mod settle;
@@ -47,6 +48,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     settings: Settings,
     population: Arc<population::Population>,
+    room: Arc<room::Room>,
     questions: questions::Questions,
 }
 
@@ -74,13 +76,14 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
-        Self::over(model, store, Arc::new(receipts), clock, settings, Arc::default())
+        Self::over(model, store, Arc::new(receipts), clock, settings, Arc::default(), Arc::default())
     }
 
     /// The same service with another model, over the same state.
     fn with(&self, model: Model) -> Self {
-        let Self { store, receipts, clock, settings, population, .. } = self;
-        Self::over(model, store.clone(), receipts.clone(), clock.clone(), *settings, population.clone())
+        let Self { store, receipts, clock, settings, population, room, .. } = self;
+        let (store, receipts, clock) = (store.clone(), receipts.clone(), clock.clone());
+        Self::over(model, store, receipts, clock, *settings, population.clone(), room.clone())
     }
 
     fn over(
@@ -90,6 +93,7 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
         population: Arc<population::Population>,
+        room: Arc<room::Room>,
     ) -> Self {
         let heads = model.heads().into();
         let Model { bundle, queue, workers } = model;
@@ -106,6 +110,7 @@ impl Service {
             clock,
             settings,
             population,
+            room,
             questions,
         }
     }

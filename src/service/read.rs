@@ -77,6 +77,14 @@ impl Source {
         }
     }
 
+    /// Bytes that are tokenised at once: the texts of a pair are so one after the other.
+    fn longest(&self) -> usize {
+        match self {
+            Self::Single(text) => text.len(),
+            Self::Pair(prompt, response) => prompt.len().max(response.len()),
+        }
+    }
+
     fn n_bytes(&self) -> usize {
         match self {
             Self::Single(text) => text.len(),
@@ -109,7 +117,8 @@ impl Service {
             missing.into_iter().zip(encoded).for_each(|(idx, text)| found[idx] = Some(text));
         }
         let texts: Vec<Encoded> = found.into_iter().flatten().collect();
-        let n_truncated = texts.iter().filter(|text| text.truncated).count();
+        let n_truncated =
+            texts.iter().filter(|text| text.kept.truncated || text.kept.prompt_truncated).count();
         metrics::counter!(metric::TRUNCATED).increment(n_truncated as u64);
         Ok(Reading { texts, plans })
     }
@@ -132,9 +141,16 @@ impl Service {
     async fn encode(&self, sources: Vec<(TextKey, Source)>) -> Result<Answers, Error> {
         let lane = self.queue.open(sources.len(), deadline()).map_err(overloaded)?;
         let size = Size::of(sources.iter().map(|(_, source)| source.n_bytes()));
+        let is_a_moment = size.is_within(TOKENISED_AT_ONCE);
+        // One text of the request after another is tokenised.
+        let longest = sources.iter().map(|(_, source)| source.longest()).max().unwrap_or_default();
+        let room = if is_a_moment { None } else { Some(self.room.take(longest).await?) };
         let bundle = self.bundle.clone();
-        let tokenise = move |awaited: &Weak<()>| tokenise(&bundle, &sources, lane, awaited);
-        work("tokenize", size.is_within(TOKENISED_AT_ONCE), tokenise).await?.map_err(untokenizable)
+        let tokenise = move |awaited: &Weak<()>| {
+            let _room = room;
+            tokenise(&bundle, &sources, lane, awaited)
+        };
+        work("tokenize", is_a_moment, tokenise).await?.map_err(untokenizable)
     }
 }
 

@@ -9,8 +9,27 @@ pub struct Tokens {
     pub ids: Vec<u32>,
     /// Segment of each token: 0, or 1 for the second text of a pair.
     pub type_ids: Vec<u32>,
-    /// Whether the text was too long and only its end is left.
+    /// What else is known of them.
+    pub kept: Kept,
+}
+
+/// What is kept of a text, or of a prompt and a response that are encoded as one, beside its embedding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Kept {
+    /// The characters of the pieces of the text's tokens, or of the response's; special tokens have none.
+    pub n_chars: u32,
+    /// Whether the text, or the response, was too long and only its end is left.
     pub truncated: bool,
+    /// Whether the prompt of a pair was.
+    pub prompt_truncated: bool,
+}
+
+impl Kept {
+    /// `ln(1 + n_chars)`: a function of the tokens alone, as every scalar that heads read.
+    #[must_use]
+    pub fn log_length(self) -> f32 {
+        (self.n_chars as f32).ln_1p()
+    }
 }
 
 /// A text's embedding, shape `[H]`, finite.
@@ -25,8 +44,8 @@ pub struct TextKey(pub [u8; 16]);
 pub struct Encoded {
     /// Its embedding.
     pub embedding: Embedding,
-    /// Whether only its end was.
-    pub truncated: bool,
+    /// What of it was.
+    pub kept: Kept,
 }
 
 /// Turns token batches into embeddings; one per model thread, so it may keep scratch space.

@@ -23,7 +23,7 @@ mod user;
 pub use clock::{Clock, SystemClock};
 pub use deadline::{deadline, until};
 pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuestion, RankedCandidate};
-pub use encode::{Embedding, Encode, EncodeError, Encoded, TextKey, Tokens};
+pub use encode::{Embedding, Encode, EncodeError, Encoded, Kept, TextKey, Tokens};
 pub use error::{Error, ErrorKind};
 pub use event::{Event, EventKind};
 pub use export::{Export, ExportRow, ExportShape};

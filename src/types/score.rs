@@ -157,7 +157,7 @@ pub struct ScoredItem {
     pub rewards: Vec<f64>,
     /// Whether a response was longer than the encoder reads, so that only its end was scored; shape `[n]`.
     pub truncated: Vec<bool>,
-    /// Whether the prompt was longer than the encoder reads, so that only its end was routed on.
+    /// Whether the prompt was longer than the encoder reads, so that only its end was read.
     pub prompt_truncated: bool,
     /// The weighted standard deviation of the heads' rewards, shape `[n]`, >= 0: high where tastes differ. Under the
     /// user's mixture weights, whatever the objective.

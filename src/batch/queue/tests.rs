@@ -6,6 +6,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::batch::Answers;
+use crate::types::Kept;
 
 fn queue(max_texts: usize) -> Arc<Queue> {
     let config =
@@ -16,7 +17,7 @@ fn queue(max_texts: usize) -> Arc<Queue> {
 fn text(name: usize, length: usize) -> (TextKey, Tokens) {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&name.to_le_bytes());
-    (TextKey(key), Tokens { ids: vec![1; length], type_ids: vec![0; length], truncated: false })
+    (TextKey(key), Tokens { ids: vec![1; length], type_ids: vec![0; length], kept: Kept::default() })
 }
 
 /// A request with texts of these (name, length).
@@ -45,7 +46,7 @@ fn next(queue: &Queue) -> Vec<usize> {
 }
 
 fn encoded(x: f32) -> Encoded {
-    Encoded { embedding: [x].into(), truncated: false }
+    Encoded { embedding: [x].into(), kept: Kept::default() }
 }
 
 fn key(name: usize) -> TextKey {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::encode::{encode, input};
+use super::encode::{encode, in_range, input};
 use super::files;
 use super::inputs::Inputs;
 use super::liked::liked;
@@ -122,7 +122,7 @@ enum FeatureName {
     Product,
     /// Their scalar product: how much the response is about the prompt.
     Similarity,
-    /// `ln(1 + characters of the response)`.
+    /// `ln(1 + characters of the response's tokens that are kept)`.
     Length,
 }
 
@@ -161,8 +161,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut encoder = load_encoder(&runtime, &args.encoder, n_threads).map_err(Failure::refused)?;
     let layout = layout(args, encoder.n_embedding)?;
-    let input = input(encoder.input.template, &layout);
     let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
+    let input = input(encoder.input.template, &examples.layout, examples.log_length_range(&train));
+    let examples = in_range(examples, &input);
 
     let options = options(args);
     let bar = bar("learning");

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::encode::{encode, layout, learnable};
+use crate::cli::encode::{encode, in_range, layout, learnable};
 use crate::cli::judged::Judged;
 use crate::cli::liked::liked;
 use crate::cli::progress::bar;
@@ -71,6 +71,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let layout = layout(&encoder.input, encoder.n_embedding);
     let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
 
+    let examples = in_range(examples, &bundle.manifest().input);
     let judged = Judged::new(&bundle, &examples)?;
     let examples = Examples { layout: learnable(&examples.layout), ..examples };
     let (single, beta) =

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::encode::{encode, layout, learnable};
+use crate::cli::encode::{encode, in_range, layout, learnable};
 use crate::cli::files::at;
 use crate::cli::judged::Judged;
 use crate::cli::progress::bar;
@@ -185,6 +185,7 @@ impl Task {
         let layout = layout(&encoder.input, encoder.n_embedding);
         let (examples, positions) =
             encode(&dataset, &texts, layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
+        let examples = in_range(examples, &bundle.manifest().input);
         let judged = Judged::new(&bundle, &examples)?;
         let mut margins = Array2::zeros((0, bundle.n_heads()));
         for pair in &examples.pairs {

@@ -1,5 +1,7 @@
 //! What there is to learn from: pairs of feature rows, read from disk as they are needed.
 
+use std::collections::BTreeSet;
+
 use ndarray::{Array2, ArrayView2};
 use rayon::prelude::*;
 
@@ -31,7 +33,7 @@ pub struct Row {
     pub prompt: Option<u32>,
     /// The response, or the pair.
     pub response: u32,
-    /// `ln(1 + characters of the response)`.
+    /// `ln(1 + characters of the response's tokens that are kept)`.
     pub log_length: f32,
 }
 
@@ -50,7 +52,30 @@ pub struct Pair {
     pub rejected: usize,
 }
 
+/// The share of rows on either side of a range.
+const OUTSIDE: f64 = 0.001;
+
 impl Examples {
+    /// The quantiles .001 and .999 of the log length over the responses of `pairs` (positions), each once.
+    #[must_use]
+    pub fn log_length_range(&self, pairs: &[usize]) -> [f32; 2] {
+        let rows = pairs.iter().flat_map(|&idx| [self.pairs[idx].chosen, self.pairs[idx].rejected]);
+        let rows: BTreeSet<usize> = rows.collect();
+        let mut lengths: Vec<f32> = rows.into_iter().map(|row| self.rows[row].log_length).collect();
+        lengths.sort_unstable_by(f32::total_cmp);
+        let last = lengths.len().saturating_sub(1);
+        let n_outside = (last as f64 * OUTSIDE).round() as usize;
+        let at = |idx: usize| lengths.get(idx).copied().unwrap_or_default();
+        [at(n_outside), at(last - n_outside)]
+    }
+
+    /// Takes log lengths out of a range for its nearer end, as a bundle does.
+    pub fn clamp_log_lengths(&mut self, [low, high]: [f32; 2]) {
+        for row in &mut self.rows {
+            row.log_length = row.log_length.max(low).min(high);
+        }
+    }
+
     /// Feature rows, shape `[n, D]`.
     ///
     /// # Errors

@@ -20,7 +20,7 @@ pub enum Block {
     Product,
     /// Their scalar product, which is the cosine where embeddings have length 1: 1 column.
     Similarity,
-    /// `ln(1 + characters of the response)`: 1 column.
+    /// `ln(1 + characters of the response's tokens that are kept)`: 1 column.
     LogLength,
 }
 

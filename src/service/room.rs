@@ -1,0 +1,80 @@
+//! How much text is tokenised at once, over all requests.
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
+
+use std::sync::Arc;
+
+use crate::types::{Error, ErrorKind, deadline};
+
+/// Bytes of it. Most tokenisers read the end of a text only; those that read all of it hold about 150 bytes for each.
+const N_BYTES: usize = 1 << 21;
+
+/// Room for texts while they are tokenised.
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(N_BYTES)))
+    }
+}
+
+impl Room {
+    /// Waits its turn until there is room for a text of `n_bytes`, for one of more than there is until it is alone. Whoever
+    /// drops the future leaves the queue; the room is taken for as long as the answer lives.
+    ///
+    /// # Errors
+    /// When the caller stops waiting first.
+    pub(super) async fn take(&self, n_bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let n_permits = u32::try_from(n_bytes.min(N_BYTES)).unwrap_or(u32::MAX);
+        let taken = self.0.clone().acquire_many_owned(n_permits);
+        let taken = match deadline() {
+            Some(deadline) => timeout_at(deadline, taken).await.map_err(|error| {
+                let detail = "the time of the caller was over before a text could be tokenised";
+                Error::new(ErrorKind::DeadlineExceeded, detail).with_source(error)
+            })?,
+            None => taken.await,
+        };
+        taken.map_err(|error| Error::new(ErrorKind::Internal, "no text can be tokenised").with_source(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::types::until;
+
+    #[tokio::test]
+    async fn texts_that_are_tokenised_at_once_have_no_more_bytes_than_there_is_room_for() {
+        let room = Room::default();
+        let half = room.take(N_BYTES / 2).await.unwrap();
+        let other = room.take(N_BYTES / 2).await.unwrap();
+        assert!(room.take(1).now_or_never().is_none());
+        drop(half);
+        let all = room.take(N_BYTES);
+        tokio::pin!(all);
+        assert!(all.as_mut().now_or_never().is_none());
+        // Those that came later and are smaller do not go before it.
+        assert!(room.take(1).now_or_never().is_none());
+        drop(other);
+        drop(all.await.unwrap());
+        drop(room.take(usize::MAX).await.unwrap());
+        assert!(room.take(1).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_room_leaves_at_the_deadline_and_when_dropped() {
+        let room = Room::default();
+        let held = room.take(N_BYTES).await.unwrap();
+        let late = until(Instant::now() + Duration::from_secs(1), room.take(N_BYTES)).await;
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::DeadlineExceeded);
+        assert!(room.take(N_BYTES).now_or_never().is_none());
+        drop(held);
+        assert!(room.take(1).now_or_never().is_some());
+    }
+}
