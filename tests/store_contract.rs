@@ -296,7 +296,8 @@ async fn a_full_store_takes_feedback_of_known_users_only() {
 async fn people_who_do_not_exist_leave_no_more_behind_than_users_may() {
     for Engine { store, .. } in &engines().await {
         store.change(vec![add(0, 1), add(1, 1)]).await.unwrap();
-        let invented = |n: usize| if n.is_multiple_of(2) { erase(1000 + n, 50) } else { retract(1000 + n, 1) };
+        let invented =
+            |n: usize| if n.is_multiple_of(2) { erase(1000 + n, 50) } else { retract(1000 + n, 1) };
         let taken = store.change((0..MAX_USERS).map(invented).collect()).await.unwrap();
         assert!(taken.iter().all(|outcome| matches!(outcome, Outcome::Applied(_) | Outcome::Unknown)));
         let full = Outcome::Full { max_users: MAX_USERS };
