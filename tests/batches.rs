@@ -228,7 +228,7 @@ fn as_ack((status, answer): (u16, Value)) -> Value {
     let mut ack = json!({
         "status": "rejected", "code": answer["code"], "detail": format!("{field}{}", answer["detail"].as_str().unwrap())
     });
-    if status == 503 || answer["code"] == "unknown_response" {
+    if [429, 503].contains(&status) || answer["code"] == "unknown_response" {
         ack["retryable"] = json!(true);
     }
     ack
