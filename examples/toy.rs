@@ -97,7 +97,7 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
 fn questions() -> String {
     let rows = [
         ("kind-or-exact", "tell me about tea", "thanks friend glad", "exactly seven percent"),
-        ("kind-or-playful", "how is the weather", "sorry friend welcome", "haha silly pirate"),
+        ("kind-or-playful", "how is the weather", "sorry friend welcome", "haha silly pirate wow"),
         ("exact-or-playful", "what is it", "because seven measured proof", "wow banana dance silly pirate"),
         ("brief-or-long", "tell me about tea", "tea", "the tea is about the weather you tell me"),
         ("brief-or-kind", "how is it", "it is", "thanks friend please welcome glad friend sorry"),

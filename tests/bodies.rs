@@ -323,7 +323,7 @@ async fn what_is_missing_unknown_twice_out_of_range_or_cut_off_is_named() {
             r#"{"event_id": "a", "user": "u", "kind": "like"}"#,
             Some("kind"),
             "invalid_field",
-            r#"expected one of "pair", "tie", "thumb", "ranking", "rating", "correction""#,
+            r#"expected "pair", "tie", "thumb", "ranking", "rating" or "correction": send a "thumb" with `up` true"#,
         ),
         (
             "/feedback",

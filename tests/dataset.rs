@@ -222,7 +222,7 @@ fn all_bad_rows_among_good_ones_are_named_at_once_and_many_are_counted() {
     let named: Vec<&str> = said.lines().map(|line| line.rsplit_once("a.jsonl:").unwrap().1).collect();
     assert_eq!(named.len(), 3, "{said}");
     assert!(named[0].starts_with("2: EOF while parsing an object at column 1"), "{said}");
-    assert!(named[1].starts_with("4: invalid type: integer `7`, expected a string"), "{said}");
+    assert!(named[1].starts_with("4: `prompt`: found 7, expected a text"), "{said}");
     assert!(named[2].starts_with("7: "), "{said}");
     fs::write(&path, format!("{good}\n").repeat(2) + &"no row\n".repeat(1000)).unwrap();
     let said = read(&[path], &[]).unwrap_err().to_string();

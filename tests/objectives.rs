@@ -159,7 +159,7 @@ async fn a_parameter_that_does_not_fit_its_objective_is_refused_by_name() {
     let (app, _) = start(&toy(), &[]).await;
     let client = Client::new(app.address);
     let cases = [
-        (json!({ "objective": "best" }), "objective", "`maxmin`"),
+        (json!({ "objective": "best" }), "objective", "\"maxmin\""),
         (json!({ "objective": "maxmin", "q": 0.5 }), "q", "does not belong to the objective maxmin"),
         (json!({ "q": 0.5 }), "q", "does not belong to the objective mixture"),
         (json!({ "min_share": 0.5 }), "min_share", "does not belong to the objective mixture"),
@@ -177,10 +177,10 @@ async fn a_parameter_that_does_not_fit_its_objective_is_refused_by_name() {
         ),
         (json!({ "objective": "quantile" }), "q", "missing"),
         (json!({ "objective": "quantile", "q": 1.5 }), "q", "found 1.5, expected a number from 0 to 1"),
-        (json!({ "objective": "quantile", "q": "0.5" }), "q", "expected f64"),
-        (json!({ "objective": "quantile", "q": 0.5, "over": "people" }), "over", "`heads`"),
+        (json!({ "objective": "quantile", "q": "0.5" }), "q", "expected a number"),
+        (json!({ "objective": "quantile", "q": 0.5, "over": "people" }), "over", "\"heads\""),
         (json!({ "objective": "maxmin", "min_share": -0.1 }), "min_share", "found -0.1"),
-        (json!({ "objective": "maxmin", "share_of": "all" }), "share_of", "`weights`"),
+        (json!({ "objective": "maxmin", "share_of": "all" }), "share_of", "\"weights\""),
     ];
     for path in ["/score", "/rank"] {
         for (extra, field, words) in &cases {

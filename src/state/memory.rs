@@ -99,7 +99,7 @@ mod tests {
         let rules = Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10, max_events: 10 };
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {
-            let store = MemoryStore::new(rules, NonZeroUsize::new(10).unwrap());
+            let store = MemoryStore::new(rules, NonZeroUsize::new(2 * ERASURES_PER_SWEEP).unwrap());
             let erase = |n: usize, now_ms: i64| Change {
                 user: UserKey::from((n as u128).to_le_bytes()),
                 now_ms,
