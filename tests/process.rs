@@ -127,6 +127,11 @@ async fn sighup_loads_the_bundle_again_and_the_old_model_threads_end() {
     assert!(server.child.wait().await.unwrap().success());
 }
 
+/// The program's file.
+fn binary() -> std::path::PathBuf {
+    common::program().as_std().get_program().into()
+}
+
 /// What `ps` and `top` call a process: its name, and how it was called.
 fn names(id: u32) -> [String; 2] {
     ["comm", "cmdline"].map(|file| {
@@ -144,14 +149,14 @@ async fn the_process_keeps_its_name_when_it_starts_over() {
     let id = server.child.id().unwrap();
     let environment = std::fs::read_to_string(format!("/proc/{id}/environ")).unwrap();
     assert!(environment.contains(NO_TELEMETRY), "it has started over");
-    assert_eq!(names(id), ["micro-reward", env!("CARGO_BIN_EXE_micro-reward")]);
+    assert_eq!(names(id), ["micro-reward", binary().to_str().unwrap()]);
 }
 
 #[tokio::test]
 async fn a_program_whose_file_has_gone_starts_over_as_well() {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let program = dir.path().join("gone");
-    std::fs::hard_link(env!("CARGO_BIN_EXE_micro-reward"), &program).unwrap();
+    std::fs::hard_link(binary(), &program).unwrap();
     let mut command = tokio::process::Command::new("sh");
     command.args(["-c", "exec 9<\"$0\"; rm \"$0\"; exec /proc/self/fd/9 --version"]).arg(&program);
     let output = command.env_remove(NO_TELEMETRY).output().await.unwrap();
