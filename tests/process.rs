@@ -129,7 +129,7 @@ async fn sighup_loads_the_bundle_again_and_the_old_model_threads_end() {
 
 /// The program's file.
 fn binary() -> std::path::PathBuf {
-    common::program().as_std().get_program().into()
+    common::program().get_program().into()
 }
 
 /// What `ps` and `top` call a process: its name, and how it was called.

@@ -265,9 +265,9 @@ async fn what_rides_along_is_bounded_by_name() {
     let client = Client::new(app.address);
     let long = |n: usize| "x".repeat(n);
     for (more, field, words) in [
-        (json!({ "metadata": { "a": "1", "stars": 5 } }), "metadata.stars", "expected a string"),
+        (json!({ "metadata": { "a": "1", "stars": 5 } }), "metadata.stars", "expected a text"),
         (json!({ "metadata": { "a": long(4000), "page": long(100) } }), "metadata.page", "found 4105 bytes"),
-        (json!({ "metadata": "web" }), "metadata", "expected a map"),
+        (json!({ "metadata": "web" }), "metadata", "expected an object"),
         (json!({ "comment": long(16_385) }), "comment", "found 16385 bytes, expected at most 16384"),
     ] {
         let (found, detail) = refused(&client, &with(thumb("ann", "m", true), &more)).await;
