@@ -285,7 +285,8 @@ async fn is_settled_as_alone(settings: [&[(&str, &str)]; 2], seed: u64) {
             for key in ["status", "code", "version", "retryable", "detail"] {
                 let is_told = key != "detail" || ack.get(key).is_some();
                 // In an array the detail begins with the event's place.
-                let found = ack[key].as_str().map_or(ack[key].clone(), |said| json!(without_place(said)));
+                let found =
+                    ack[key].as_str().map_or_else(|| ack[key].clone(), |said| json!(without_place(said)));
                 assert!(!is_told || found == expected[key], "{event}: {ack}, alone {expected}");
             }
             let code = ack["code"].as_str().or_else(|| ack["status"].as_str()).unwrap();
