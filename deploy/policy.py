@@ -240,7 +240,7 @@ def check_state(report, work, objects):
         placed = data_dir == "" or (bool(volume) and not shared)
         field = f"{env} {PREFIX}STATE__DATA_DIR"
         rule(placed, field, OUTBOX, dir_entry)
-        for key in ("URL", "PASSWORD"):
+        for key in ("URL", "PASSWORD", "USER_KEY"):
             entry = work.env.get(f"{PREFIX}VALKEY__{key}", {})
             secret = "value" not in entry and get(entry, "valueFrom.secretKeyRef.name")
             rule(secret, f"{env} {PREFIX}VALKEY__{key}", f"{key} comes from a Secret", entry)

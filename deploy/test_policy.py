@@ -100,6 +100,7 @@ BROKEN = [
     ("valkey", DEPLOYMENT, f"{POD}.volumes.[outbox]", {"name": "outbox", "persistentVolumeClaim": {"claimName": "x"}}, policy.OUTBOX),
     ("valkey", DEPLOYMENT, f"{ENV}VALKEY__URL]", {"name": "MICRO_REWARD__VALKEY__URL", "value": "redis://a"}, "URL comes from a Secret"),
     ("valkey", DEPLOYMENT, f"{ENV}VALKEY__PASSWORD]", GONE, "PASSWORD comes from a Secret"),
+    ("valkey", DEPLOYMENT, f"{ENV}VALKEY__USER_KEY]", GONE, "USER_KEY comes from a Secret"),
     ("valkey", DEPLOYMENT, "spec.strategy.rollingUpdate.maxUnavailable", 1, "an update takes no replica away before another is ready"),
     ("valkey", DEPLOYMENT, "spec.strategy", {"type": "Recreate"}, "an update takes no replica away before another is ready"),
     ("valkey", BUDGET, "", GONE, "one pod at a time may be evicted"),

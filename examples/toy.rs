@@ -79,7 +79,7 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         input: InputSection {
             template: Template::Separate,
             features: vec![Feature::Response, Feature::LogLength],
-            // A character, and 14 words.
+            // Of one character, and of 14 words, as many as are read.
             ranges: [(Feature::LogLength, [1.0_f32.ln_1p(), 100.0_f32.ln_1p()])].into(),
         },
         heads_graph: file("heads.onnx", OnnxGraph::heads(&heads).into_bytes())?,

@@ -111,6 +111,7 @@ impl App {
         let routes_of_admin =
             admin::routes(health.clone(), recorder.clone(), started.clone(), bodies(&config));
         let admin = Port::spawn(admin, routes_of_admin, limits(ADMIN_CONNECTIONS), watch::channel(false));
+        health.watch(admin.liveness());
 
         let model = load(&config).await?;
         let store = open_store(&config, &model, clock.clone()).await?;

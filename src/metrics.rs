@@ -186,7 +186,7 @@ fn describe() {
     );
     describe_counter!(
         metric::OUTBOX_REFUSED,
-        "Changes that had waited in the outbox and can't be made any more, by reason: late, or unreadable_row, which are in `state.data_dir`/dead_letters"
+        "Changes that had waited in the outbox and can't be made any more, by reason: late, conflict, or unreadable_row, which are in `state.data_dir`/dead_letters"
     );
     describe_gauge!(metric::OUTBOX_EVENTS, "Changes that wait in the outbox for the shared store");
     describe_gauge!(metric::MODEL_INFO, "1 for the bundle that is served, 0 for those that it has replaced");

@@ -454,7 +454,7 @@ async fn feedback_by_id_is_taken_while_the_encoder_is_gone() {
     let told: Vec<_> = settled.acks.iter().map(|ack| (ack.status, ack.code, ack.retryable)).collect();
     let gone = (AckStatus::Rejected, Some("model_unavailable"), true);
     let applied = (AckStatus::Applied, None, false);
-    let unknown = (AckStatus::Rejected, Some("unknown_response"), settled.acks[3].retryable);
+    let unknown = (AckStatus::Rejected, Some("unknown_response"), true);
     assert_eq!(told, [gone, applied, gone, unknown, applied]);
     // However many events fail for one reason, it is logged once.
     let failures: Vec<_> =

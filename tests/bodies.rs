@@ -598,7 +598,7 @@ async fn bodies_that_do_not_fit_beside_those_being_read_are_refused_for_now() {
 }
 
 #[tokio::test]
-async fn an_array_of_a_hundred_thousand_nothings_is_refused_as_a_whole() {
+async fn arrays_of_more_entries_than_are_read_are_refused_as_a_whole() {
     let (app, _clock) = start(&toy(), &[]).await;
     let client = Client::new(app.address);
     let nothings = |n: usize| format!("[{}0]", "0,".repeat(n - 1));

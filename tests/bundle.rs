@@ -117,14 +117,17 @@ fn a_scalar_without_the_range_that_training_saw_is_refused() {
         move |_: &Path, manifest: &mut Manifest| manifest.input.ranges = [(Feature::LogLength, range)].into()
     };
     let expected = "expected the least and the largest value of training";
-    let check = |change: &dyn Fn(&Path, &mut Manifest), found: &str| {
+    let check_range = |change: &dyn Fn(&Path, &mut Manifest), found: &str| {
         check(change, &[&format!("bundle.toml: `input.ranges.log_length`: found {found}, {expected}")]);
     };
-    check(&|_, manifest| manifest.input.ranges.clear(), "none");
-    check(&with([2.0, 1.0]), "[2, 1]");
-    check(&with([f32::NAN, 1.0]), "[NaN, 1]");
-    check(&with([0.0, f32::INFINITY]), "[0, inf]");
+    check_range(&|_, manifest| manifest.input.ranges.clear(), "none");
+    check_range(&with([2.0, 1.0]), "[2, 1]");
+    check_range(&with([f32::NAN, 1.0]), "[NaN, 1]");
+    check_range(&with([0.0, f32::INFINITY]), "[0, inf]");
     load(with([1.0, 1.0])).unwrap();
+    let unread =
+        |_: &Path, manifest: &mut Manifest| _ = manifest.input.ranges.insert(Feature::Response, [0.0, 1.0]);
+    check(unread, &["bundle.toml: `input.ranges.response`: found a range, expected none"]);
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn every_bad_question_is_named_by_its_line() {
             "questions.jsonl:7: missing field `b`",
             "questions.jsonl:8: unknown field `c`",
             "questions.jsonl:9: found an array, expected an object",
-            "questions.jsonl:10: expected ident at line 1",
+            "questions.jsonl:10: expected null, true or false at column",
             "questions.jsonl:11: `b`: found 20000 bytes, expected at most 16384",
         ],
     );

@@ -111,12 +111,7 @@ async fn what_replaces_is_replayed_to_the_same_rows_whatever_the_order() {
     store.change(changes.concat()).await.unwrap();
     let before = rows(&store, 5).await;
     let said = |log: &EventLog| {
-        let said = |logged: Result<micro_reward::state::Logged, OpenError>| match logged.unwrap().change.kind
-        {
-            ChangeKind::Add(event) => Some(event.heard.unwrap().prompt.to_string()),
-            _ => None,
-        };
-        let mut said: Vec<String> = log.standing().unwrap().filter_map(said).collect();
+        let mut said = standing(log);
         said.sort();
         said
     };
@@ -224,14 +219,19 @@ async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
     }
 }
 
-#[tokio::test]
-async fn a_segment_that_is_missing_between_others_is_noticed() {
-    let dir = tempfile::tempdir().unwrap();
-    for round in 0..4 {
-        let store = open(config(dir.path())).unwrap();
+/// Forty events in each of so many segments.
+async fn rounds(dir: &Path, n: usize) {
+    for round in 0..n {
+        let store = open(config(dir)).unwrap();
         store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_segment_that_is_missing_between_others_is_noticed() {
+    let dir = tempfile::tempdir().unwrap();
+    rounds(dir.path(), 4).await;
     let paths = segments(dir.path());
     // The oldest go when they are too old.
     let older = copy(dir.path());
@@ -249,11 +249,7 @@ async fn a_segment_that_is_missing_between_others_is_noticed() {
 #[tokio::test]
 async fn a_segment_in_the_place_of_another_is_damage() {
     let dir = tempfile::tempdir().unwrap();
-    for round in 0..2 {
-        let store = open(config(dir.path())).unwrap();
-        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
-        store.close().await;
-    }
+    rounds(dir.path(), 2).await;
     let paths = segments(dir.path());
     std::fs::copy(&paths[0], &paths[1]).unwrap();
     let refused = open(config(dir.path())).unwrap_err();
@@ -476,11 +472,7 @@ async fn a_file_of_rows_that_is_older_than_the_journal_is_refused() {
 #[tokio::test]
 async fn an_erasure_goes_on_where_a_segment_is_damaged() {
     let dir = tempfile::tempdir().unwrap();
-    for round in 0..2 {
-        let store = open(config(dir.path())).unwrap();
-        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
-        store.close().await;
-    }
+    rounds(dir.path(), 2).await;
     let first = segments(dir.path()).remove(0);
     let mut bytes = std::fs::read(&first).unwrap();
     let at = bytes.len() - 5;
@@ -504,11 +496,7 @@ async fn an_erasure_goes_on_where_a_segment_is_damaged() {
 #[tokio::test]
 async fn an_export_of_a_segment_that_was_cut_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
-    for round in 0..2 {
-        let store = open(config(dir.path())).unwrap();
-        store.change((0..40).map(|id| add(id % 4, round * 100 + id)).collect()).await.unwrap();
-        store.close().await;
-    }
+    rounds(dir.path(), 2).await;
     let first = std::fs::OpenOptions::new().write(true).open(&segments(dir.path())[0]).unwrap();
     first.set_len(first.metadata().unwrap().len() - 5).unwrap();
     let store = open(config(dir.path())).unwrap();
@@ -584,21 +572,14 @@ async fn events_that_stand_can_be_read_while_others_are_written() {
     let store = open(config(dir.path())).unwrap();
     store.change((0..20).map(|id| add(id % 4, id)).collect()).await.unwrap();
     store.change(vec![erase(1, 50), retract(2, 2), add(1, 60)]).await.unwrap();
-    let said = |log: &EventLog| {
-        let raw = |logged: Result<micro_reward::state::Logged, OpenError>| match logged.unwrap().change.kind {
-            ChangeKind::Add(event) => Some(event.heard.unwrap().prompt.to_string()),
-            _ => None,
-        };
-        log.standing().unwrap().filter_map(raw).collect::<Vec<String>>()
-    };
     let expected: Vec<String> = (0..20)
         .filter(|id| id % 4 != 1 && *id != 2)
         .map(|id| format!("user-{} said event-{id}", id % 4))
         .chain(["user-1 said event-60".to_owned()])
         .collect();
-    assert_eq!(said(&store.events().unwrap()), expected);
+    assert_eq!(standing(&store.events().unwrap()), expected);
     drop(store);
-    assert_eq!(said(&EventLog::open(dir.path()).unwrap()), expected);
+    assert_eq!(standing(&EventLog::open(dir.path()).unwrap()), expected);
 }
 
 /// When the rows have forgotten what happened in the first second.

@@ -94,8 +94,8 @@ proptest! {
                 let expected = model.judge(&prompt, &text);
                 for padded in [format!("{text}{padding}"), format!("{spaces}{text}"), text.replace('\n', "\r\n"), text.replace('\n', &spaces)] {
                     prop_assert_eq!(&model.judge(&prompt, &padded), &expected);
-                    prop_assert_eq!(&model.judge(&format!("{prompt}{padding}"), &text), &expected);
                 }
+                prop_assert_eq!(&model.judge(&format!("{prompt}{padding}"), &text), &expected);
             }
             Ok(())
         })?;
@@ -118,7 +118,7 @@ proptest! {
     fn what_is_cut_off_changes_no_reward(text in words(), before in words()) {
         MODELS.with_borrow_mut(|models| {
             for model in models {
-                let text = format!("{text} ").repeat(300);
+                let text = format!("{text} ").repeat(600);
                 let longer = format!("{before} {text}");
                 prop_assert!(model.tokens("tea", &longer).kept.truncated);
                 prop_assert_eq!(model.judge("tea", &text), model.judge("tea", &longer));

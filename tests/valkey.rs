@@ -216,10 +216,10 @@ async fn reopen(store: ValkeyStore, config: ValkeyConfig) -> Result<ValkeyStore,
     }
 }
 
-/// How many of the outbox's segments hold more than their header.
 /// Bytes of a segment's header.
 const HEADER: u64 = 36;
 
+/// How many of the outbox's segments hold more than their header.
 fn n_segments_with_events(dir: &tempfile::TempDir) -> usize {
     let segments = std::fs::read_dir(dir.path().join("data/outbox")).unwrap();
     segments.filter(|entry| entry.as_ref().unwrap().metadata().is_ok_and(|file| file.len() > HEADER)).count()

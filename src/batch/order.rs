@@ -1,9 +1,9 @@
 //! The order of what waits: fair between requests, alike in length within a batch. Pure: no lock, no clock.
 //!
 //! Self-clocked fair queueing (Golestani, INFOCOM 1994), with tokens as bits and requests as sessions: a text's tag is the
-//! later of its request's last tag and of the clock, plus its own tokens, and the clock is the tag of the text in service.
-//! The lowest tag leads the next batch, and texts of about its length fill it. So a
-//! request waits for as much of another as it is large itself, however large the other is, and nobody starves.
+//! later of its request's last tag and of the clock, plus its own tokens, and the clock is the tag of the text that led the
+//! last batch of a thread that takes any text. The lowest tag leads the next batch, and texts of about its length fill it. So
+//! a request waits for as much of another as it is large itself, however large the other is, and nobody starves.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

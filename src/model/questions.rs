@@ -74,7 +74,7 @@ pub(super) fn read(text: &str) -> (Vec<(usize, Question)>, Vec<LineProblem>) {
         let question: Question = match json::read(text.as_bytes()) {
             Ok(question) => question,
             Err(fault) => {
-                problems.push((line, fault.to_string()));
+                problems.push((line, fault.of_line()));
                 continue;
             }
         };

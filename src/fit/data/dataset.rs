@@ -330,9 +330,7 @@ fn for_each_row<T: DeserializeOwned>(
                 if line.trim_ascii().is_empty() {
                     continue;
                 }
-                // The reader counts lines from this one.
-                let said = |fault: json::Fault| fault.to_string().replace(" at line 1 column", " at column");
-                json::read(line).map_err(said).and_then(&mut take)
+                json::read(line).map_err(|fault| fault.of_line()).and_then(&mut take)
             }
             Err(error) if error.kind() == io::ErrorKind::InvalidData => Err("is not UTF-8".to_owned()),
             Err(error) => return Err(unreadable(error)),

@@ -4,7 +4,7 @@
 //! `length u32 | lsn u64 | crc of the payload u32 | crc of these 16 bytes u32 | payload`, little-endian.
 //!
 //! The laws: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, which is where
-//! a kill or a full disk stops a write: it ends within a frame, or is blank to the end of the file. Anything else that can't
+//! a kill or a full disk stops a write: it ends within a frame, or is blank from the end of one to the end of the file. Anything else that can't
 //! be read is damage, and is named by file and offset. Positions rise, from the one that the file is named after. They may have
 //! gaps, as frames of erased users are taken out; that no segment is missing is told by what each says that it comes after.
 

@@ -7,7 +7,7 @@
 //! not erased, unless newer ones need the room.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -59,8 +59,13 @@ impl DeadLetters {
             tracing::warn!(path = %path.display(), "the dead letters before these make room");
             fs::rename(&path, self.dir.join(FULL)).map_err(io)?;
         }
-        let file = OpenOptions::new().create(true).append(true).open(&path).map_err(io)?;
+        let mut file = OpenOptions::new().create(true).read(true).append(true).open(&path).map_err(io)?;
+        let is_torn = ends_within_a_line(&mut file).map_err(io)?;
         let mut lines = BufWriter::new(file);
+        if is_torn {
+            // The next line must not become a part of it.
+            lines.write_all(b"\n").map_err(io)?;
+        }
         for Change { user, kind, .. } in changes {
             let heard = match kind {
                 ChangeKind::Add(event) => event.heard.as_deref(),
@@ -137,6 +142,17 @@ fn rewrite(path: &Path, lines: &[&Vec<u8>]) -> std::io::Result<()> {
     }
     file.into_inner().map_err(|error| error.into_error())?.sync_all()?;
     fs::rename(&part, path)
+}
+
+/// Whether a kill has torn the last line.
+fn ends_within_a_line(file: &mut File) -> std::io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
 fn failed(path: &Path, source: std::io::Error) -> StoreError {

@@ -40,6 +40,14 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Fault {
+    /// What is wrong with one line of a file, whose number its reader says: lines are counted from this one.
+    #[must_use]
+    pub fn of_line(&self) -> String {
+        self.to_string().replace(" at line 1 column", " at column")
+    }
+}
+
 /// What kinds of fault there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
@@ -101,6 +109,7 @@ fn failed(error: &serde_json::Error, place: Place) -> Failed {
         let detail = "found a number that is too large, expected one of at most 1.7e308".to_owned();
         return Failed::Fault(Fault { kind: FaultKind::Form, detail, path });
     }
+    let detail = words::of_syntax(&detail);
     let is_surrogate = ["lone leading surrogate", "unexpected end of hex escape"];
     let is_surrogate = is_surrogate.iter().any(|start| detail.starts_with(start));
     let fault = Fault { kind: FaultKind::Syntax, detail, path };

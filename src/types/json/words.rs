@@ -149,3 +149,14 @@ fn plain(expected: &dyn Expected) -> String {
         _ => expected,
     }
 }
+
+/// What the reader below says of a text that is not JSON.
+pub(super) fn of_syntax(said: &str) -> String {
+    let words = [
+        ("expected ident", "expected null, true or false"),
+        ("parsing a string", "parsing a text"),
+        ("parsing a list", "parsing an array"),
+        ("key must be a string", "a name must be a text"),
+    ];
+    words.iter().fold(said.to_owned(), |said, (theirs, ours)| said.replace(theirs, ours))
+}
