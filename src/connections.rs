@@ -29,7 +29,7 @@ use tower::Service;
 
 use crate::guarded::keep;
 use crate::metrics::Raised;
-use crate::pace::{Streams, paced};
+use crate::pace::{Streams, incoming, outgoing};
 use crate::socket::{Socket, Unread, reset};
 use crate::types::{Liveness, metric};
 
@@ -241,12 +241,16 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let in_flight = InFlight::new(&self.in_flight);
         // A stream of HTTP/2 is refused by itself, and its connection goes on.
-        let is_followed = request.version() < Version::HTTP_2 && !request.body().is_end_stream();
-        let answer = match is_followed {
-            true => self.routes.call(request.map(|body| Body::new(self.unread.follow(body)))),
-            false => self.routes.call(request.map(Body::new)),
+        let is_followed = request.version() < Version::HTTP_2;
+        let request = match is_followed {
+            true => request.map(|body| Body::new(self.unread.follow(body))),
+            false => request.map(Body::new),
         };
-        Box::pin(async { Ok(keep(answer.await?, in_flight).map(paced)) })
+        let mut routes = self.routes.clone();
+        Box::pin(async move {
+            let answer = routes.call(request.map(incoming)).await?;
+            Ok(keep(answer, in_flight).map(outgoing))
+        })
     }
 }
 

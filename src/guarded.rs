@@ -19,7 +19,12 @@ pub fn watch<T: Send + Unpin + 'static>(
     kept: T,
     see: fn(&mut T, &Frame<Bytes>),
 ) -> Response {
-    response.map(|body| Body::new(Guarded { body, kept, see }))
+    response.map(|body| watched(body, kept, see))
+}
+
+/// The body, with `kept` in it, which is shown every frame.
+pub fn watched<T: Send + Unpin + 'static>(body: Body, kept: T, see: fn(&mut T, &Frame<Bytes>)) -> Body {
+    Body::new(Guarded { body, kept, see })
 }
 
 struct Guarded<T> {

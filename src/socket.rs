@@ -181,8 +181,8 @@ impl Lingering {
 
 impl Unread {
     /// The body, which is unread until its end is found.
-    pub fn follow<B>(&self, body: B) -> Followed<B> {
-        self.0.store(true, Ordering::Relaxed);
+    pub fn follow<B: Body>(&self, body: B) -> Followed<B> {
+        self.0.store(!body.is_end_stream(), Ordering::Relaxed);
         Followed { body, unread: self.clone() }
     }
 }
