@@ -543,6 +543,10 @@ async fn gzip_is_bounded_by_what_it_inflates_to_and_told_apart_when_it_is_broken
         (status, found),
         (200, vec![applied.clone(), applied, (json!("rejected"), json!("malformed_gzip"))])
     );
+    // What is left of a line before the break is none, even if it could be read.
+    let zipped = gzip(thumb("d").to_string().as_bytes());
+    let (_, said) = send(&client, "POST", "/feedback", &ndjson, zipped[..zipped.len() - 4].to_vec()).await;
+    assert_eq!(acks(&said).iter().map(|ack| &ack["code"]).collect::<Vec<_>>(), ["malformed_gzip"], "{said}");
     // One line of 25 MiB, which is more than a line may have, and one that follows.
     let long = [vec![b'x'; 25 << 20], format!("\n{}\n", thumb("c")).into_bytes()].concat();
     let (_, said) = send(&client, "POST", "/feedback", &ndjson, gzip(&long)).await;
@@ -613,6 +617,6 @@ async fn arrays_of_more_entries_than_are_read_are_refused_as_a_whole() {
     );
     let (status, said) = send_json(&client, "POST", "/score", many).await;
     assert_eq!((status, &said["code"]), (413, &json!("too_many_entries")), "{said}");
-    assert_eq!(said["field"], json!("items[0].responses[1048575]"), "{said}");
+    assert_eq!(said["field"], json!("items[0].responses[1048576]"), "{said}");
     app.stop().await;
 }

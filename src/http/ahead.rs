@@ -17,6 +17,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 /// Bytes of acks that one stream may have waiting: those of 400,000 thumbs.
 const HELD_BYTES: u32 = 32 << 20;
@@ -119,7 +120,9 @@ pub(super) fn acks<F: Future<Output = ()> + Send + 'static>(
 ) -> Acks {
     let (sender, held) = unbounded_channel();
     let room = Arc::new(Semaphore::new(HELD_BYTES as usize));
-    let task = tokio::spawn(settle(Sender { held: sender, room, progress: progress.clone() }));
+    let sender = Sender { held: sender, room, progress: progress.clone() };
+    // What it logs is of the request.
+    let task = tokio::spawn(settle(sender).in_current_span());
     Acks { held, progress, task }
 }
 

@@ -1,8 +1,10 @@
 //! A body as lines. What is wrong with a line is part of its item, so that it spoils that line alone.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::BytesMut;
+use tokio::time::Instant;
 use tokio_util::codec::Decoder;
 
 use crate::types::{Error, ErrorKind, Held, json};
@@ -10,7 +12,10 @@ use crate::types::{Error, ErrorKind, Held, json};
 /// The beginning of a line that is no longer than this does not count as held: every stream has such a one.
 const FREE_BYTES: usize = 64 << 10;
 
-/// Splits at `\n`; a line that is too long is reported once and skipped to its end.
+/// How long a line may count as held before its end: one that comes byte by byte takes up what others would send in.
+const LINE_TIME: Duration = Duration::from_secs(60);
+
+/// Splits at `\n`; a line that is too long, or comes too slowly, is reported once and skipped to its end.
 #[derive(Debug)]
 pub(super) struct Lines {
     max_bytes: usize,
@@ -20,11 +25,13 @@ pub(super) struct Lines {
     is_first: bool,
     /// What is kept of a long line; of one that was handed out, until the next is asked for.
     held: Held,
+    /// When a line that has not come to its end is to be whole, if it counts as held.
+    end: Option<Instant>,
 }
 
 impl Lines {
     pub(super) fn new(max_bytes: usize, held: Held) -> Self {
-        Self { max_bytes, n_scanned: 0, is_skipping: false, is_first: true, held }
+        Self { max_bytes, n_scanned: 0, is_skipping: false, is_first: true, held, end: None }
     }
 
     fn line(&mut self, bytes: &[u8]) -> Result<String, Error> {
@@ -42,11 +49,18 @@ impl Lines {
 
     /// Whether the beginning of a line may grow on.
     fn check(&mut self, n_bytes: usize) -> Result<(), Error> {
-        match n_bytes {
-            n if n > self.max_bytes => Err(self.too_long()),
-            0..=FREE_BYTES => Ok(()),
-            n => self.held.resize(n),
+        if n_bytes > self.max_bytes {
+            return Err(self.too_long());
         }
+        if n_bytes <= FREE_BYTES {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if *self.end.get_or_insert(now + LINE_TIME) < now {
+            let detail = format!("found a line that takes longer than {LINE_TIME:?} to come");
+            return Err(Error::new(ErrorKind::DeadlineExceeded, detail).with_code("slow_line"));
+        }
+        self.held.resize(n_bytes)
     }
 
     fn too_long(&self) -> Error {
@@ -62,7 +76,7 @@ impl Decoder for Lines {
         self.held.shrink_to(if buffer.len() > FREE_BYTES { buffer.len() } else { 0 });
         while let Some(end) = buffer[self.n_scanned..].iter().position(|&byte| byte == b'\n') {
             let line = buffer.split_to(self.n_scanned + end + 1);
-            self.n_scanned = 0;
+            (self.n_scanned, self.end) = (0, None);
             if !std::mem::take(&mut self.is_skipping) {
                 return Ok(Some(self.line(&line[..line.len() - 1])));
             }
@@ -72,7 +86,7 @@ impl Decoder for Lines {
         self.is_skipping |= refused.is_some();
         if self.is_skipping {
             buffer.clear();
-            self.n_scanned = 0;
+            (self.n_scanned, self.end) = (0, None);
             self.held.shrink_to(0);
         }
         Ok(refused.map(Err))
@@ -157,6 +171,27 @@ mod tests {
         assert_eq!((error.code(), bodies.n_held()), ("too_many_bytes", 2 * FREE_BYTES));
         assert!(feed(2 * FREE_BYTES, b"").is_none(), "told once");
         assert_eq!(feed(0, b"\na\n").unwrap().unwrap(), "a");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_long_line_that_comes_byte_by_byte_gives_its_room_to_others() {
+        let bodies = bodies(3 * FREE_BYTES);
+        let (mut decoder, mut buffer) = (Lines::new(4 * FREE_BYTES, bodies.hold()), BytesMut::new());
+        let mut feed = |bytes: &[u8]| {
+            buffer.extend_from_slice(bytes);
+            decoder.decode(&mut buffer).unwrap()
+        };
+        for _ in 0..2 {
+            assert!(feed(&vec![b'x'; 2 * FREE_BYTES]).is_none());
+            tokio::time::advance(LINE_TIME).await;
+            assert!(feed(b"x").is_none());
+            assert_eq!(bodies.n_held(), 2 * FREE_BYTES + 1);
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert_eq!(feed(b"x").unwrap().unwrap_err().code(), "slow_line");
+            assert_eq!(bodies.n_held(), 0);
+            assert!(feed(&vec![b'x'; 2 * FREE_BYTES]).is_none(), "told once");
+            assert_eq!(feed(b"\na\n").unwrap().unwrap(), "a");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use futures::future::FutureExt;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, Fuse};
 use futures::{Stream, StreamExt, TryStreamExt};
 use tokio_util::codec::FramedRead;
 use tokio_util::io::StreamReader;
@@ -31,7 +31,8 @@ const BATCH_BYTES: usize = 1 << 20;
 /// The longest line: three texts of a MiB in the worst escaping fit.
 const MAX_LINE_BYTES: usize = 24 << 20;
 
-type Source = FramedRead<StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>, Lines>;
+/// Fused: what is left of a body that broke is no line.
+type Source = Fuse<FramedRead<StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>, Lines>>;
 
 /// Ack lines in the order of the event lines, and at last, if the stream stalled, one that says so. Batches are requests
 /// of their own: an open stream does not hold on to a bundle that was replaced.
@@ -40,7 +41,7 @@ pub(super) fn acks(live: Live, body: Body, held: Held) -> impl Stream<Item = Res
     let came = progress.clone();
     let body = body.into_data_stream().inspect_ok(move |_| came.made()).map_err(io::Error::other);
     let lines = Lines::new(MAX_LINE_BYTES, held);
-    let source = FramedRead::with_capacity(StreamReader::new(body.boxed()), lines, 64 << 10);
+    let source = FramedRead::with_capacity(StreamReader::new(body.boxed()), lines, 64 << 10).fuse();
     ahead::acks(progress.clone(), move |acks| settle(live, source, acks, progress))
 }
 

@@ -1,5 +1,6 @@
 //! /feedback: from an opinion to an increment of one ledger of its user.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use super::hear::{Hearing, Unheard, millis};
 use super::judge::{Item, Unjudged};
 use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::{Increment, pair, ranking, rating, thumb, tie};
-use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, StoreError, UserKey};
+use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, StoreError, UserKey};
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Heard, Opinion, metric};
 
 /// Events looked up without a pause on an async thread, at about 2 us each.
@@ -69,9 +70,10 @@ impl Service {
         let mut weighed = self.weigh(hearings.iter_mut().flatten().collect()).await.into_iter();
         let mut changes = Vec::with_capacity(hearings.len());
         let mut steps = Vec::with_capacity(hearings.len());
+        let mut rows = HashMap::new();
         for hearing in hearings {
             steps.push(match hearing {
-                Err(unheard) => self.unheard(unheard, now_ms).await,
+                Err(unheard) => self.unheard(unheard, &mut rows, now_ms).await,
                 Ok(Hearing { heard, .. }) => match weighed.next().unwrap_or_else(|| Err(unanswered())) {
                     Err(error) => Step::Told(Err(error)),
                     Ok(event) => {
@@ -107,20 +109,24 @@ impl Service {
         steps.into_iter().map(told).collect()
     }
 
-    async fn unheard(&self, unheard: Unheard, now_ms: i64) -> Step {
+    /// `rows` are those that were read for others of the batch.
+    async fn unheard(&self, unheard: Unheard, rows: &mut HashMap<UserKey, Option<Row>>, now_ms: i64) -> Step {
         let (event_id, user, error) = match unheard {
             Unheard::Refused(error) => return Step::Told(Err(error)),
             Unheard::Acked(event_id, status) => return Step::Told(Ok(ack(&event_id, status, None))),
             Unheard::Forgotten { event_id, user, error } => (event_id, user, error),
         };
         let since_ms = now_ms.saturating_sub(millis(self.settings.window.max_age));
-        match self.row(Some(&user), 0).await {
-            Ok((row, _)) => {
-                let before = row.and_then(|row| row.known(EventKey::of(&event_id), None, since_ms));
-                Step::Forgotten { event_id, user: self.keys.of(&user), before, error }
-            }
-            Err(error) => Step::Told(Err(error)),
-        }
+        let key = self.keys.of(&user);
+        let row = match rows.entry(key) {
+            Entry::Occupied(row) => row.into_mut(),
+            Entry::Vacant(entry) => match self.row(Some(&user), 0).await {
+                Ok((row, _)) => entry.insert(row),
+                Err(error) => return Step::Told(Err(error)),
+            },
+        };
+        let before = row.as_ref().and_then(|row| row.known(EventKey::of(&event_id), None, since_ms));
+        Step::Forgotten { event_id, user: key, before, error }
     }
 
     /// What each feedback adds to which ledger, in their order. Only texts that were never scored go through the encoder,
@@ -181,10 +187,7 @@ impl Step {
 fn outcomes(changed: Result<Vec<Outcome>, StoreError>, n_changes: usize) -> Vec<Result<Outcome, Error>> {
     match changed.map_err(unavailable) {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
-        Err(error) => {
-            let others: Vec<Error> = (1..n_changes).map(|_| error.again()).collect();
-            std::iter::once(error).chain(others).map(Err).collect()
-        }
+        Err(error) => error.for_each_of(n_changes).map(Err).collect(),
     }
 }
 

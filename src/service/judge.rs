@@ -93,9 +93,7 @@ impl Service {
             match self.judge_part(part.into()).await {
                 Ok(part) => judged.extend(part),
                 Err(error) => {
-                    let others: Vec<Error> = (1..n_items).map(|_| error.again()).collect();
-                    let all = std::iter::once(error).chain(others);
-                    judged.extend(all.map(|error| Err(Unjudged::Other(error))));
+                    judged.extend(error.for_each_of(n_items).map(|error| Err(Unjudged::Other(error))));
                 }
             }
         }
@@ -111,7 +109,7 @@ impl Service {
         work("heads", n_rows <= ROWS_AT_ONCE, score).await
     }
 
-    fn check_rows(&self, items: &[Item]) -> Result<usize, Error> {
+    pub(super) fn check_rows(&self, items: &[Item]) -> Result<usize, Error> {
         let n_rows: usize = items.iter().map(|item| item.responses.len()).sum();
         let most = self.queue.max_texts();
         if n_rows <= most {

@@ -62,10 +62,15 @@ impl Settled {
     /// The acks; or why none of the events could be taken now, if that is so: then all may be sent again as they are.
     ///
     /// # Errors
-    /// Of the first event.
+    /// The first failure, where there are acks and all of them are of what may be sent again. The others are logged.
     pub fn any(mut self) -> Result<Self, Error> {
         let is_in_vain = self.acks.iter().all(|ack| ack.retryable);
-        if is_in_vain && !self.failures.is_empty() { Err(self.failures.swap_remove(0)) } else { Ok(self) }
+        if !is_in_vain || self.failures.is_empty() {
+            return Ok(self);
+        }
+        let first = self.failures.remove(0);
+        self.failures.iter().for_each(Error::log);
+        Err(first)
     }
 }
 

@@ -6,7 +6,7 @@ use super::feedback::{crowded, full, full_of_strangers};
 use super::{Service, unavailable, unreadable};
 use crate::mixture::{Ledger, Ledgers};
 use crate::state::{ChangeKind, EventKey, Outcome, StoreError};
-use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView};
+use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView, json};
 
 /// No sum of real events comes near it, and two of them can be added.
 const MAX_SUM: u64 = 1 << 61;
@@ -81,14 +81,15 @@ impl Service {
     fn imported(&self, view: LedgersView) -> Result<Ledgers, Error> {
         let heads = format!("{:016x}", self.settings.heads);
         if view.heads != heads {
-            let detail = format!("found evidence of the heads {}, expected {heads}", view.heads);
+            let detail =
+                format!("found evidence of the heads {}, expected {heads}", json::shorten(&view.heads));
             let error = Error::new(ErrorKind::Conflict, detail).with_code("other_heads");
             return Err(error.with_field("ledger.heads"));
         }
         let general = self.imported_ledger(view.general, "ledger.general")?;
         let mut contexts = BTreeMap::new();
         for (key, ledger) in view.contexts {
-            let at = format!("ledger.contexts.{key}");
+            let at = format!("ledger.contexts.{}", json::shorten(&key));
             let is_key = |c: char| matches!(c, '0'..='9' | 'a'..='f');
             let is_key = key.len() == 16 && key.chars().all(is_key);
             let parsed = u64::from_str_radix(&key, 16).ok().filter(|_| is_key);

@@ -7,6 +7,8 @@ use serde::Deserializer;
 use serde::de::{Error, Visitor};
 use utoipa::ToSchema;
 
+use super::json;
+
 /// The forms that are understood, for errors.
 pub const TIME_FORMS: &str =
     "a time such as \"2026-01-31T12:00:00Z\", or seconds or milliseconds since 1970 such as 1769860800";
@@ -65,7 +67,7 @@ impl<'de> Visitor<'de> for Moments {
             } else {
                 ""
             };
-            E::custom(format_args!("found {text:?}{why}, expected {TIME_FORMS}"))
+            E::custom(format_args!("found {:?}{why}, expected {TIME_FORMS}", json::shorten(text)))
         })
     }
 

@@ -149,7 +149,13 @@ impl Error {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// The same once more, for another of those that it is told to. The source stays with the first, which is logged.
+    /// The same for each of `n` who are told of it. The source stays with the first, which is logged.
+    pub fn for_each_of(self, n: usize) -> impl Iterator<Item = Self> {
+        let others: Vec<Self> = (1..n).map(|_| self.again()).collect();
+        std::iter::once(self).chain(others).take(n)
+    }
+
+    /// The same for another who is told of it, without the source.
     #[must_use]
     pub fn again(&self) -> Self {
         let Self { kind, code, detail, field, retry_after, .. } = self;

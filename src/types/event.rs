@@ -11,7 +11,7 @@ use super::error::Error;
 use super::feedback::{Feedback, Mention, Opinion};
 use super::ids::{EventId, UserId};
 use super::prompt::{self, Message};
-use super::{at, slips};
+use super::{at, json, slips};
 
 /// More responses than anybody puts in order, and few enough for their pairs to cost well below a millisecond.
 const MAX_RESPONSES: usize = 64;
@@ -21,9 +21,6 @@ const MAX_METADATA_BYTES: usize = 4096;
 
 /// Longer than what people write about one answer.
 const MAX_COMMENT_BYTES: usize = 16_384;
-
-/// Characters of a key that an error repeats.
-const MAX_SHOWN: usize = 64;
 
 /// One feedback as clients send it. Which fields belong depends on `kind`; [`Event::check`] says.
 ///
@@ -342,7 +339,7 @@ fn check_notes(feedback: &Feedback) -> Result<(), Error> {
     });
     match over {
         Some((key, _)) => {
-            let key: String = key.chars().take(MAX_SHOWN).collect();
+            let key = json::shorten(key);
             let detail = format!(
                 "found {n_bytes} bytes of keys and values with this one, expected at most {MAX_METADATA_BYTES}"
             );

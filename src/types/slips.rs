@@ -6,6 +6,7 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::event::EventKind;
+use super::json;
 
 /// A kind of feedback that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,7 +23,7 @@ impl TryFrom<String> for EventKind {
 
     fn try_from(found: String) -> Result<Self, UnknownKind> {
         let kind = Self::ALL.into_iter().find(|kind| kind.label() == found);
-        kind.ok_or(UnknownKind { found })
+        kind.ok_or_else(|| UnknownKind { found: json::shorten(&found).into_owned() })
     }
 }
 

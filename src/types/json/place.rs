@@ -56,11 +56,14 @@ impl Place {
         names.push_str(name);
     }
 
-    /// Whether there may be this entry.
-    pub(super) fn enter_entry(&self, idx: usize) -> bool {
+    pub(super) fn enter_entry(&self, idx: usize) {
+        self.path.borrow_mut().steps.push(Step::Entry(idx));
+    }
+
+    /// Whether there may be one more entry.
+    pub(super) fn count_entry(&self) -> bool {
         let n_left = self.n_entries_left.get().checked_sub(1);
         self.n_entries_left.set(n_left.unwrap_or_default());
-        self.path.borrow_mut().steps.push(Step::Entry(idx));
         n_left.is_some()
     }
 

@@ -199,14 +199,14 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Entries<'_, A> {
         seed: S,
     ) -> Result<Option<S::Value>, Self::Error> {
         self.place.back_to(self.depth);
-        if !self.place.enter_entry(self.n_read) {
-            return Err(Place::too_many());
-        }
+        self.place.enter_entry(self.n_read);
         self.n_read += 1;
         let seed = Seed { seed, place: self.place, is_key: false };
         let entry = self.inner.next_element_seed(seed).map_err(Wrong::Below)?;
         if entry.is_none() {
             self.place.back_to(self.depth);
+        } else if !self.place.count_entry() {
+            return Err(Place::too_many());
         }
         Ok(entry)
     }
