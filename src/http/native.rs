@@ -90,10 +90,8 @@ pub(super) async fn import(
 pub(super) async fn merge(
     State(service): Shared,
     id: PathId,
-    RawQuery(query): RawQuery,
     Json(request): Json<MergeRequest>,
 ) -> Verb<MergeAnswer> {
-    Query::parse(query.as_deref(), &[])?;
     Ok(Answer(service.merge(&request.from, &user_id(id)?).await?))
 }
 

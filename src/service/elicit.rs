@@ -1,7 +1,6 @@
 //! /elicit: which question tells most about a user, among those of the caller or those of the bundle.
 
 use super::judge::{Item, Judged, JudgedItem, Route};
-use super::named::check_ids;
 use super::route::Ask;
 use super::unread::Paths;
 use super::{Service, context_key};
@@ -32,8 +31,6 @@ impl Service {
             items.push(Item { prompt: prompt.into(), responses: vec![a.text.into(), b.text.into()] });
             response_ids.push(vec![a.id, b.id]);
         }
-        let at = |item: usize, response: usize| format!("candidates[{item}].{}", ["a", "b"][response]);
-        check_ids(&items, &response_ids, at).await?;
         let ask = Ask { user, context, paths: Paths::Candidates, ..Ask::default() };
         let routed = self.route(ask, (items, response_ids)).await?;
         let asked = routed.judged.items.iter().zip(&routed.items).zip(ids).enumerate();

@@ -1,15 +1,16 @@
 //! An id of a request names one response: one text to one prompt. Feedback by id could not tell two apart.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::sync::Arc;
 
 use super::judge::Item;
+use super::unread::{Part, Paths};
 use crate::types::Error;
 
 /// Ids looked up without a pause on an async thread, at about 0.1 us each.
 const IDS_AT_ONCE: usize = 2048;
 
-/// Refuses the first id that named another response before. `at` is the path of a response, by item and response.
+/// Refuses the first id that named another response before; `paths` say where it is.
 ///
 /// The same response may come again under its id. An empty id names nothing: templates send it where they have none.
 ///
@@ -18,35 +19,48 @@ const IDS_AT_ONCE: usize = 2048;
 pub(super) async fn check_ids(
     items: &[Item],
     ids: &[Vec<Option<String>>],
-    at: impl Fn(usize, usize) -> String,
+    paths: Paths,
 ) -> Result<(), Error> {
+    let named = |id: &&Option<String>| id.as_deref().is_some_and(|id| !id.is_empty());
+    if ids.iter().flatten().filter(named).nth(1).is_none() {
+        return Ok(());
+    }
+    let prompts = numbered(items.iter().map(|item| &item.prompt));
     let mut first: HashMap<&str, (usize, usize)> = HashMap::new();
-    for (item, ids) in ids.iter().enumerate() {
-        for (response, id) in ids.iter().enumerate() {
-            let Some(id) = id.as_deref().filter(|id| !id.is_empty()) else { continue };
-            let (other_item, other) = match first.entry(id) {
-                Entry::Occupied(entry) => *entry.get(),
-                Entry::Vacant(entry) => {
-                    entry.insert((item, response));
-                    if first.len().is_multiple_of(IDS_AT_ONCE) {
-                        tokio::task::yield_now().await;
-                    }
-                    continue;
-                }
-            };
-            let differs = if items[item].responses[response] != items[other_item].responses[other] {
-                "text"
-            } else if item != other_item && items[item].prompt != items[other_item].prompt {
-                "prompt"
-            } else {
-                continue;
-            };
-            let detail = format!(
-                "found the id of {} again with another {differs}, expected one response under an id",
-                at(other_item, other)
-            );
-            return Err(Error::invalid_field(format!("{}.id", at(item, response)), detail));
+    for (n_seen, (item, response)) in places(ids).enumerate() {
+        if n_seen % IDS_AT_ONCE == IDS_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
         }
+        let Some(id) = ids[item][response].as_deref().filter(|id| !id.is_empty()) else { continue };
+        let (other_item, other) = *first.entry(id).or_insert((item, response));
+        let differs = if items[item].responses[response] != items[other_item].responses[other] {
+            "text"
+        } else if prompts[item] != prompts[other_item] {
+            "prompt"
+        } else {
+            continue;
+        };
+        let at = |item, response| paths.of(item, Part::Response(response));
+        let detail = format!(
+            "found the id of {} again with another {differs}, expected one response under an id",
+            at(other_item, other)
+        );
+        return Err(Error::invalid_field(format!("{}.id", at(item, response)), detail));
     }
     Ok(())
+}
+
+/// Where the ids are: items and responses in them.
+fn places(ids: &[Vec<Option<String>>]) -> impl Iterator<Item = (usize, usize)> {
+    ids.iter().enumerate().flat_map(|(item, ids)| (0..ids.len()).map(move |response| (item, response)))
+}
+
+/// A number for each text, the same for equal ones: long prompts are compared once, and not for each of their responses.
+fn numbered<'a>(texts: impl Iterator<Item = &'a Arc<str>>) -> Vec<usize> {
+    let mut numbers = HashMap::new();
+    let number = |text: &'a Arc<str>| {
+        let next = numbers.len();
+        *numbers.entry(&**text).or_insert(next)
+    };
+    texts.map(number).collect()
 }

@@ -2,7 +2,6 @@
 
 use super::Service;
 use super::judge::{Item, JudgedItem};
-use super::named::check_ids;
 use super::route::Ask;
 use super::unread::Paths;
 use crate::mixture::{best_probabilities, preference};
@@ -47,7 +46,6 @@ impl Service {
         }
         let ids = vec![vec![a.id, b.id]];
         let items = vec![Item { prompt: prompt.into(), responses: vec![a.text.into(), b.text.into()] }];
-        check_ids(&items, &ids, |_, response| ["a", "b"][response].to_owned()).await?;
         let min_version = min_version.unwrap_or_default();
         let paths = Paths::Pair;
         let ask = Ask { user, context, min_version, with_detail, paths, ..Ask::default() };

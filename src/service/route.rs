@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use super::judge::{Item, Judged, JudgedItem, Route};
+use super::named::check_ids;
 use super::unread::Paths;
 use super::work::work;
 use super::{Service, context_key};
@@ -51,7 +52,7 @@ pub(super) struct RoutedItem {
 }
 
 impl Service {
-    /// Routes items whose texts and ids have been checked.
+    /// Routes items whose texts have been checked.
     pub(super) async fn route(
         &self,
         ask: Ask,
@@ -60,6 +61,8 @@ impl Service {
         let Ask { user, context, min_version, objective, with_detail, paths } = ask;
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
+        self.check_rows(&items)?;
+        check_ids(&items, &ids, paths).await?;
         let items: Arc<[Item]> = items.into();
         let judged = self.judge(items.clone(), Route::By(context), paths).await?;
         let (row, own_stale) = self.row(user.as_ref(), min_version).await?;

@@ -2,7 +2,6 @@
 
 use super::Service;
 use super::judge::Item;
-use super::named::check_ids;
 use super::route::{Ask, Routed};
 use crate::types::{Error, Objective, Response, ScoreAnswer, ScoreItem, ScoreRequest};
 
@@ -33,7 +32,6 @@ impl Service {
             checked.push(item);
             ids.push(item_ids);
         }
-        check_ids(&checked, &ids, |item, response| format!("items[{item}].responses[{response}]")).await?;
         let min_version = min_version.unwrap_or_default();
         let ask = Ask { user, context, min_version, objective, with_detail, ..Ask::default() };
         Ok((objective, self.route(ask, (checked, ids)).await?))
