@@ -226,7 +226,7 @@ fn answer(event_id: &EventId, replaces: bool, outcome: Outcome, now_ms: i64) -> 
         }
         Outcome::Late => Ok(ack(event_id, AckStatus::Late, None)),
         Outcome::Queued => Ok(ack(event_id, AckStatus::Queued, None)),
-        Outcome::Unknown | Outcome::Moved => {
+        Outcome::Unknown { .. } | Outcome::Moved => {
             Err(Error::new(ErrorKind::Internal, "the store took a feedback for another change"))
         }
         Outcome::Crowded { max_events, until_ms } => Err(crowded(max_events, until_ms, now_ms)),
