@@ -367,6 +367,13 @@ impl RouterStore for Gated {
         self.inner.get(user, min_version).await
     }
 
+    async fn durable(&self) -> Result<(), StoreError> {
+        match self.is_away.load(Ordering::SeqCst) {
+            true => Err(StoreError::Journal("the disk is full".into())),
+            false => Ok(()),
+        }
+    }
+
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
         self.n_samples.fetch_add(1, Ordering::SeqCst);
         self.gate.acquire().await.unwrap().forget();
@@ -480,6 +487,38 @@ async fn a_store_that_is_away_is_an_error_of_what_needs_it() {
     assert_eq!(in_vain.any().unwrap_err().code(), "store_unavailable");
     store.is_away.store(false, Ordering::SeqCst);
     assert!(service.settle(events()).await.acks.iter().all(|ack| !ack.retryable));
+}
+
+#[tokio::test]
+async fn a_retry_of_what_is_not_durable_yet_is_not_acked() {
+    let (service, store) = service();
+    service.settle(vec![read(thumb("ann", "e1", "glad"))]).await;
+    // The row knows the event, and nobody remembers the response.
+    let retry = || vec![read(by_id("ann", "e1", "gone"))];
+    store.is_away.store(true, Ordering::SeqCst);
+    let ack = service.settle(retry()).await.acks.remove(0);
+    assert_eq!((ack.status, ack.code, ack.retryable), (AckStatus::Rejected, Some("store_unavailable"), true));
+    store.is_away.store(false, Ordering::SeqCst);
+    let ack = service.settle(retry()).await.acks.remove(0);
+    assert_eq!(ack.status, AckStatus::Duplicate);
+}
+
+#[tokio::test]
+async fn a_retry_of_what_was_replaced_in_its_batch_is_told_so() {
+    let (service, _) = service();
+    service.settle(vec![read(thumb("ann", "e1", "glad"))]).await;
+    let mut other = thumb("ann", "e2", "glad");
+    other["replaces"] = json!("e1");
+    let retry = |id: &str| read(by_id("ann", id, "gone"));
+    let acks = service.settle(vec![retry("e1"), read(other), retry("e1"), retry("e2")]).await.acks;
+    let told: Vec<_> = acks.iter().map(|ack| (ack.status, ack.version)).collect();
+    let expected = [
+        (AckStatus::Duplicate, Some(1)),
+        (AckStatus::Applied, Some(2)),
+        (AckStatus::Retracted, Some(2)),
+        (AckStatus::Duplicate, Some(2)),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]

@@ -11,10 +11,12 @@ use common::FakeClock;
 use common::changes::{K, RULES, Unkeyed, add, erase, event, id as nth, import, key, replace, retract, user};
 use micro_reward::mixture::Decay;
 use micro_reward::state::{
-    Accounts, Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, OpenError, Outcome, RouterStore,
-    Row, StoreError, UserKey, UserKeys,
+    Accounts, Change, ChangeKind, Departure, Embedded, EmbeddedConfig, EventLog, Heads, MergeStep, OpenError,
+    Outcome, RouterStore, Row, StoreError, UserKey, UserKeys,
 };
 use micro_reward::types::UserId;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
 const HEADS: Heads = Heads { n_heads: K, key: 7 };
@@ -447,7 +449,7 @@ async fn a_restart_remembers_what_was_remembered_and_nothing_more() {
     let mut retraction = retract(0, 2);
     retraction.now_ms = later;
     let outcomes = store.change(vec![again, retraction]).await.unwrap();
-    assert!(matches!(outcomes[..], [Outcome::Applied(4), Outcome::Unknown]));
+    assert!(matches!(outcomes[..], [Outcome::Applied(4), Outcome::Unknown { is_news: true }]));
     let killed = copy(dir.path());
     let mut other = config(killed.path());
     other.rules.max_age_ms *= 2;
@@ -681,7 +683,7 @@ async fn a_late_retraction_that_a_kill_interrupts_is_done_once_by_its_retry() {
     say_and_forget(&store, None).await;
     // The mark is there, and nothing is subtracted yet.
     let mark = Change { now_ms: LATE + 1, ..retract(1, 3) };
-    assert_eq!(store.change(vec![mark]).await.unwrap(), [Outcome::Unknown]);
+    assert_eq!(store.change(vec![mark]).await.unwrap(), [Outcome::Unknown { is_news: true }]);
     let killed = copy(dir.path());
     assert_eq!(store.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Applied(58));
     let again = open(config(killed.path())).unwrap();
@@ -698,14 +700,14 @@ async fn what_an_import_or_an_erasure_came_after_can_not_be_taken_back() {
     let carried = rows(&store, 3).await[2].as_ref().unwrap().ledgers.clone();
     store.change(vec![Change { now_ms: LATE, ..import(1, &carried) }]).await.unwrap();
     let before = rows(&store, 2).await[1].as_ref().unwrap().ledgers.clone();
-    assert_eq!(store.retract(user(1), key(3), LATE + 1).await.unwrap(), Outcome::Unknown);
+    assert_eq!(store.retract(user(1), key(3), LATE + 1).await.unwrap(), Outcome::Unknown { is_news: false });
     assert_eq!(rows(&store, 2).await[1].as_ref().unwrap().ledgers, before);
     // What was said before an undo that found nothing is not known after it, and a mark does not outlive an import.
     let import = Change { now_ms: LATE + 1, ..import(1, &carried) };
     store.change(vec![import]).await.unwrap();
-    assert_eq!(store.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Unknown);
+    assert_eq!(store.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Unknown { is_news: false });
     store.change(vec![erase(2, LATE + 2), add(2, LATE as usize + 10)]).await.unwrap();
-    assert_eq!(store.retract(user(2), key(7), LATE + 11).await.unwrap(), Outcome::Unknown);
+    assert_eq!(store.retract(user(2), key(7), LATE + 11).await.unwrap(), Outcome::Unknown { is_news: false });
     assert_eq!(rows(&store, 3).await[2].as_ref().unwrap().ledgers.n_events(), 1);
 }
 
@@ -862,6 +864,92 @@ async fn what_is_kept_depends_on_when_it_was_said_and_not_on_the_times_of_files(
 }
 
 #[tokio::test]
+async fn the_last_events_before_a_silence_are_dropped_when_they_have_aged() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = FakeClock::at(1000);
+    let brief = EmbeddedConfig {
+        checkpoint_every: Duration::from_millis(1),
+        retention: Duration::from_millis(800),
+        ..config(dir.path())
+    };
+    let store = Embedded::open(brief, clock.clone()).unwrap();
+    store.change((0..8).map(|id| add(id % 4, id)).collect()).await.unwrap();
+    let before = rows(&store, 4).await;
+    clock.advance(3_600_000);
+    let dropped = async {
+        while holds(&dir.path().join("journal"), "said") {
+            tokio::task::yield_now().await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(30), dropped).await.is_ok(), "they are kept for ever");
+    assert_eq!(rows(&store, 4).await, before);
+}
+
+#[tokio::test]
+async fn what_a_kill_left_half_written_is_removed_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = [
+        "VERSION.part",
+        "journal/1.part",
+        "outbox/00000000000000000001.part",
+        "dead_letters/unreadable_row.part",
+    ];
+    for part in parts.map(|part| dir.path().join(part)) {
+        std::fs::create_dir_all(part.parent().unwrap()).unwrap();
+        std::fs::write(part, "what somebody said").unwrap();
+    }
+    open(config(dir.path())).unwrap();
+    assert!(!holds(dir.path(), "what somebody said"));
+}
+
+#[tokio::test]
+async fn a_retraction_that_finds_nothing_new_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change(vec![add(0, 1), retract(0, 7)]).await.unwrap();
+    let length = written(dir.path()).metadata().unwrap().len();
+    let unknown = Outcome::Unknown { is_news: false };
+    for now_ms in 8..12 {
+        assert_eq!(store.retract(user(0), key(7), now_ms).await.unwrap(), unknown);
+    }
+    assert_eq!(store.change(vec![retract(0, 7)]).await.unwrap(), [unknown]);
+    assert_eq!(written(dir.path()).metadata().unwrap().len(), length);
+}
+
+#[tokio::test]
+async fn an_erasure_of_a_row_that_can_not_be_read_counts_alike_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    store.change((0..6).map(|id| add(id % 3, id)).collect()).await.unwrap();
+    store.close().await;
+    drop(store);
+    spoil(dir.path(), 1);
+    let store = open(config(dir.path())).unwrap();
+    assert_eq!(store.change(vec![erase(1, 50)]).await.unwrap(), [Outcome::Applied(1)]);
+    assert_eq!(store.n_users(), 2);
+    let killed = copy(dir.path());
+    assert_eq!(open(config(killed.path())).unwrap().n_users(), 2);
+}
+
+#[tokio::test]
+async fn an_export_keeps_what_was_too_old_to_be_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(config(dir.path())).unwrap();
+    let late = LATE as usize;
+    store.change(vec![add(1, 1), add(2, 2), replace(2, 3, 2), add(3, 4)]).await.unwrap();
+    // Event 2 was replaced in time, and still is when a later one names it again.
+    let outcomes = store.change(vec![replace(1, late, 1), replace(2, late, 2)]).await.unwrap();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied(_))), "{outcomes:?}");
+    let said = standing(&store.events().unwrap());
+    let expected = ["user-1 said event-1", "user-2 said event-3", "user-3 said event-4"].map(str::to_owned);
+    let latest = [1, 2].map(|n| format!("user-{n} said event-{late}"));
+    assert_eq!(said, [&expected[..], &latest[..]].concat());
+    // Until it is taken back.
+    assert!(matches!(store.retract(user(1), key(1), LATE + 1).await.unwrap(), Outcome::Applied(_)));
+    assert_eq!(standing(&store.events().unwrap()), [&expected[1..], &latest[..]].concat());
+}
+
+#[tokio::test]
 async fn a_directory_that_can_not_be_written_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("file");
@@ -905,6 +993,7 @@ async fn a_kill_at_any_moment_of_a_merge_loses_nothing_and_counts_nothing_twice(
         let killed = copy(dir.path());
         let file = std::fs::OpenOptions::new().write(true).open(written(killed.path())).unwrap();
         file.set_len(end as u64).unwrap();
+        let survey = EventLog::open(killed.path()).unwrap().survey().unwrap();
         let again = shared(config(killed.path()));
         let people = accounts(&again);
         // What was begun is finished by whoever reads first: nothing is missing then, and nothing is there twice.
@@ -912,7 +1001,9 @@ async fn a_kill_at_any_moment_of_a_merge_loses_nothing_and_counts_nothing_twice(
         for n in 0..3 {
             let is_own = people.account_of(&nth(n)).await.unwrap().is_none();
             let row = people.get(user(n), 0).await.unwrap().row;
-            n_events += row.filter(|_| is_own).map_or(0, |row| row.ledgers.n_events());
+            let counts = row.filter(|_| is_own).map_or(0, |row| row.ledgers.n_events());
+            assert_eq!(survey.n_events.get(&user(n)).copied().unwrap_or_default(), counts, "killed at {end}");
+            n_events += counts;
         }
         let said = |logged: Result<micro_reward::state::Logged, OpenError>| logged.unwrap().change.kind;
         let is_said = |kind: &ChangeKind| matches!(kind, ChangeKind::Add(_));
@@ -983,4 +1074,98 @@ async fn an_erased_account_and_its_ids_leave_every_file_and_exports_name_the_acc
         tokio::task::yield_now().await;
     }
     assert!(holds(dir.path(), "user-3"));
+}
+
+/// Feedback of two ids, some of it replaced or taken back under either, soon or when it is forgotten, and a merge between.
+async fn say_in_disorder(people: &Accounts, random: &mut ChaCha8Rng) {
+    let merged_at = random.random_range(0..60);
+    for step in 0..60_usize {
+        let now_ms = step as i64 * 700;
+        if step == merged_at {
+            people.merge(&nth(0), &nth(1), now_ms).await.unwrap();
+        }
+        let n = random.random_range(0..2);
+        let said = 700 * step;
+        let old = 700 * random.random_range(0..=step);
+        match random.random_range(0..10) {
+            0..=4 => _ = people.change(vec![add(n, said)]).await.unwrap(),
+            5..=7 if old < said => _ = people.change(vec![replace(n, said, old)]).await.unwrap(),
+            _ => _ = people.retract(user(n), key(old), now_ms).await.unwrap(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn exports_and_surveys_hold_what_counts_whatever_is_replaced_taken_back_or_merged() {
+    let mut random = ChaCha8Rng::seed_from_u64(12);
+    for case in 0..60 {
+        let dir = tempfile::tempdir().unwrap();
+        let store = shared(EmbeddedConfig { is_sync: false, ..config(dir.path()) });
+        let people = accounts(&store);
+        say_in_disorder(&people, &mut random).await;
+        let n_events = account(&people, 1).await.ledgers.n_events();
+        // All that is acked has to be in the files.
+        store.close().await;
+        let said = standing(&store.events().unwrap());
+        assert_eq!(said.len() as u64, n_events, "case {case}: {said:?}");
+        drop((people, store));
+        let survey = EventLog::open(dir.path()).unwrap().survey().unwrap();
+        assert_eq!(survey.n_events.get(&user(1)).copied().unwrap_or_default(), n_events, "case {case}");
+        assert_eq!(survey.n_events.len(), usize::from(n_events > 0), "case {case}");
+        // And where nothing is left of the rows but the journal.
+        std::fs::remove_file(dir.path().join("rows.redb")).unwrap();
+        let again = EventLog::open(dir.path()).unwrap().survey().unwrap();
+        assert_eq!(again.n_events, survey.n_events, "case {case}");
+    }
+}
+
+#[tokio::test]
+async fn an_account_whose_row_can_not_be_read_is_erased_with_its_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = shared(config(dir.path()));
+    let people = accounts(&store);
+    say_and_merge(&people).await;
+    people.change(vec![add(3, 40), add(4, 41)]).await.unwrap();
+    // A kill has interrupted the merge of one more.
+    let departure = Departure::new(&UserKeys::default(), &nth(3), &nth(2), 42);
+    for (n, step) in [(2, MergeStep::Expect(user(3))), (3, MergeStep::Depart(departure))] {
+        store.change(vec![Change { kind: ChangeKind::Merge(step), ..erase(n, 42) }]).await.unwrap();
+    }
+    let n_users = store.n_users();
+    store.close().await;
+    drop((people, store));
+    spoil(dir.path(), 2);
+    let store = shared(EmbeddedConfig { erase_within: Duration::from_millis(1), ..config(dir.path()) });
+    assert_eq!(store.n_users(), n_users);
+    let people = accounts(&store);
+    assert!(people.get(user(0), 0).await.unwrap_err().is_of_one_row());
+    let erasure = people.erase(user(2), 50).await.unwrap();
+    assert!(erasure.before.is_err() && matches!(erasure.outcome, Outcome::Applied(_)));
+    for n in 0..4 {
+        assert_eq!(people.account_of(&nth(n)).await.unwrap(), None);
+        assert!(people.get(user(n), 0).await.unwrap().row.is_none_or(|row| row.is_tombstone()), "{n}");
+        assert_eq!(people.change(vec![add(n, 49)]).await.unwrap(), [Outcome::Late]);
+    }
+    assert_eq!(store.n_users(), 1);
+    while ["user-0", "user-1", "user-2", "user-3"].iter().any(|id| holds(dir.path(), id)) {
+        tokio::task::yield_now().await;
+    }
+    assert!(holds(dir.path(), "user-4"));
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_to_an_account_is_in_no_sample_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = shared(config(dir.path()));
+    store.change(vec![add(1, 1), add(2, 2)]).await.unwrap();
+    let departure = Departure::new(&UserKeys::default(), &nth(1), &nth(2), 42);
+    for (n, step) in [(2, MergeStep::Expect(user(1))), (1, MergeStep::Depart(departure))] {
+        store.change(vec![Change { kind: ChangeKind::Merge(step), ..erase(n, 42) }]).await.unwrap();
+    }
+    let counts = async || -> Vec<u64> {
+        store.sample(10).await.unwrap().iter().map(|row| row.ledgers.n_events()).collect()
+    };
+    assert_eq!((counts().await, store.n_users()), (vec![1], 1));
+    account(&accounts(&store), 1).await;
+    assert_eq!((counts().await, store.n_users()), (vec![2], 1));
 }

@@ -342,6 +342,51 @@ async fn events_without_texts_and_imports_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_the_rows_were_not_written_with_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, other, new] = ["old", "other", "new"].map(|name| dir.path().join(name));
+    for dir in [&old, &other] {
+        let (app, client) = serve(&toy(), dir).await;
+        say_everything(&client).await;
+        app.stop().await;
+    }
+    std::fs::copy(other.join("secret"), old.join("secret")).unwrap();
+    refuses(&old, &new, &["secret", "found another secret than the rows"]);
+    std::fs::remove_file(old.join("secret")).unwrap();
+    refuses(&old, &new, &["secret", "found nothing"]);
+    assert!(!new.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_of_a_directory_from_before_there_were_secrets_are_rebuilt_into_one_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+    // A directory that has something in it and no secret goes on without one.
+    let (app, client) = serve(&toy(), &old).await;
+    let thumb = |user: &str| json!({ "event_id": user, "user": user, "kind": "thumb", "prompt": "tea", "response": "no", "up": true });
+    client.post("/feedback", &thumb("fay")).await;
+    app.stop().await;
+    for file in ["secret", "rows.redb"] {
+        std::fs::remove_file(old.join(file)).unwrap();
+    }
+    let (app, client) = serve(&toy(), &old).await;
+    assert!(!old.join("secret").exists());
+    for user in ["ann", "bob", "cat"] {
+        client.post("/feedback", &thumb(user)).await;
+    }
+    for (user, from) in [("ann", "bob"), ("cat", "ann")] {
+        assert_eq!(client.post(&format!("/users/{user}/merge"), &json!({ "from": from })).await.0, 200);
+    }
+    let merged = client.get("/users/bob").await.1;
+    app.stop().await;
+    rebuilds(&old, &new, &toy());
+    let (app, client) = serve(&toy(), &new).await;
+    assert_eq!(client.get("/users/bob").await.1, merged);
+    assert_eq!((&merged["merged_into"], &merged["n"]), (&json!("cat"), &json!(3)));
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_rebuilt_is_refused_and_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let [old, new, taken] = ["old", "new", "taken"].map(|name| dir.path().join(name));

@@ -143,7 +143,7 @@ async fn what_is_taken_back_never_was() {
         assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Duplicate(4));
         assert_eq!(one(&**store, add(1, 1)).await, Outcome::Retracted { version: 4, is_news: false });
         assert_eq!(ledgers(&**store, 1).await, before);
-        assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown);
+        assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown { is_news: true });
         assert_eq!(store.n_users(), 1);
     }
 }
@@ -151,7 +151,7 @@ async fn what_is_taken_back_never_was() {
 #[tokio::test]
 async fn an_undo_that_overtakes_its_click_wins() {
     for Engine { store, .. } in &engines().await {
-        assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Unknown);
+        assert_eq!(one(&**store, retract(1, 1)).await, Outcome::Unknown { is_news: true });
         assert_eq!(one(&**store, add(1, 1)).await, Outcome::Retracted { version: 0, is_news: false });
         assert_eq!(one(&**store, add(1, 2)).await, Outcome::Applied(1));
     }
@@ -189,7 +189,7 @@ async fn imported_evidence_replaces_what_was_there() {
         assert_eq!(one(&**store, import(2, &carried)).await, Outcome::Applied(2));
         assert_eq!(ledgers(&**store, 2).await, Some(carried));
         // What the import replaced can't be taken back from what it brought.
-        assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown);
+        assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown { is_news: false });
         assert_eq!(one(&**store, add(2, 1)).await, Outcome::Duplicate(2));
     }
 }
@@ -303,7 +303,7 @@ async fn people_who_do_not_exist_leave_no_more_behind_than_users_may() {
         let invented =
             |n: usize| if n.is_multiple_of(2) { erase(1000 + n, 50) } else { retract(1000 + n, 1) };
         let taken = store.change((0..MAX_USERS).map(invented).collect()).await.unwrap();
-        assert!(taken.iter().all(|outcome| matches!(outcome, Outcome::Applied(_) | Outcome::Unknown)));
+        assert!(taken.iter().all(|outcome| matches!(outcome, Outcome::Applied(_) | Outcome::Unknown { .. })));
         let full = Outcome::Full { max_users: MAX_USERS };
         let more = (MAX_USERS..MAX_USERS + 4).map(invented).collect();
         assert_eq!(store.change(more).await.unwrap(), [full; 4]);
@@ -471,9 +471,7 @@ async fn merges_lose_nothing_where_there_is_no_room_for_more() {
     for (Engine { store, .. }, accounts) in &merging().await {
         store.change((0..MAX_USERS).map(|n| add(n, n)).collect()).await.unwrap();
         store.change((0..MAX_USERS).map(|n| retract(1000 + n, 500)).collect()).await.unwrap();
-        // Nothing was said under an id that there is no room to note, and the account is as it was.
-        let full = accounts.merge(&id(5000), &id(1), 200).await;
-        assert!(matches!(full, Err(MergeError::Full { max_users: MAX_USERS })), "{full:?}");
+        // Nothing was said under an account that there is no room to note, and the id is as it was.
         assert!(matches!(accounts.merge(&id(1), &id(5000), 200).await, Err(MergeError::Full { .. })));
         assert_eq!(of_account(accounts, 1).await.n_events(), 1);
         assert_eq!(accounts.account_of(&id(1)).await.unwrap(), None);
@@ -483,6 +481,35 @@ async fn merges_lose_nothing_where_there_is_no_room_for_more() {
         assert_eq!(of_account(accounts, 1000).await.n_events(), 1);
         assert_eq!(of_account(accounts, 2).await.n_events(), 2);
         assert_eq!(store.n_users(), MAX_USERS - 1);
+    }
+}
+
+#[tokio::test]
+async fn ids_that_were_merged_are_as_many_as_users_may_be_and_take_no_room_from_strangers() {
+    for (Engine { store, .. }, accounts) in &merging().await {
+        store.change(vec![add(0, 0)]).await.unwrap();
+        // Every second one has said something before.
+        store.change((1..=MAX_USERS).step_by(2).map(|n| add(n, n)).collect()).await.unwrap();
+        for n in 1..=MAX_USERS {
+            accounts.merge(&id(n), &id(0), 200).await.unwrap();
+        }
+        let full = accounts.merge(&id(5000), &id(0), 200).await;
+        assert!(matches!(full, Err(MergeError::Full { max_users: MAX_USERS })), "{full:?}");
+        store.change(vec![add(5001, 1)]).await.unwrap();
+        assert!(matches!(accounts.merge(&id(5001), &id(0), 200).await, Err(MergeError::Full { .. })));
+        assert_eq!(of_account(accounts, 5001).await.n_events(), 1);
+        assert_eq!(of_account(accounts, 0).await.n_events(), 1 + MAX_USERS as u64 / 2);
+        // Strangers and users find the room that they would find without.
+        let undos = (0..MAX_USERS).map(|n| retract(1000 + n, 500)).collect();
+        let unknown = Outcome::Unknown { is_news: true };
+        assert_eq!(store.change(undos).await.unwrap(), [unknown; MAX_USERS]);
+        let users: Vec<Change> = (2000..2000 + MAX_USERS - 2).map(|n| add(n, 1)).collect();
+        let said = store.change(users).await.unwrap();
+        assert!(said.iter().all(|outcome| *outcome == Outcome::Applied(1)), "{said:?}");
+        assert_eq!(store.n_users(), MAX_USERS);
+        // An id that is forgotten makes room for another.
+        accounts.erase(user(1), 600).await.unwrap();
+        accounts.merge(&id(5000), &id(0), 600).await.unwrap();
     }
 }
 

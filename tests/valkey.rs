@@ -349,6 +349,45 @@ async fn a_row_that_rots_is_an_error_of_its_user_alone() {
     assert_eq!(one(&store, add(1, 60)).await, Outcome::Applied(2));
 }
 
+#[tokio::test]
+async fn who_has_a_key_of_another_type_can_be_erased() {
+    let server = Valkey::start();
+    let mut connection = server.connect().await;
+    let key = |n| format!("t:{:016x}:{}", 7, user(n));
+    let _: () = connection.rpush(key(1), "x").await.unwrap();
+    let _: () = connection.hset(key(2), "field", "x").await.unwrap();
+    let store = open(patient(&server)).await;
+    one(&store, add(3, 1)).await;
+    // The key is met for the first time, or was read before.
+    assert!(matches!(store.get(user(2), 0).await, Err(StoreError::Damaged { .. })));
+    for n in [1, 2] {
+        let outcomes = store.change(vec![add(n, 2), erase(n, 50), add(n, 3)]).await.unwrap();
+        assert_eq!(outcomes, [Outcome::Unreadable, Outcome::Applied(1), Outcome::Late]);
+        assert!(row(&store, n).await.unwrap().is_tombstone());
+        let ttl: i64 = connection.pttl(key(n)).await.unwrap();
+        assert!(ttl > RULES.max_age_ms, "{ttl}");
+        assert_eq!(one(&store, add(n, 60)).await, Outcome::Applied(2));
+        assert_eq!(row(&store, n).await.unwrap().ledgers, ledgers(n, [60]));
+    }
+    assert_eq!(store.trouble(), None);
+}
+
+#[tokio::test]
+async fn an_erasure_overwrites_no_row_that_another_replica_has_put_in_place_of_what_was_none() {
+    let server = Valkey::start();
+    let mut connection = server.connect().await;
+    let key = format!("t:{:016x}:{}", 7, user(1));
+    let _: () = connection.rpush(&key, "x").await.unwrap();
+    let store = open(patient(&server)).await;
+    assert!(store.get(user(1), 0).await.is_err());
+    // What is cached here is no longer so.
+    let _: () = connection.del(&key).await.unwrap();
+    let other = open(config(&server, "t")).await;
+    one(&other, add(1, 60)).await;
+    assert_eq!(one(&store, erase(1, 50)).await, Outcome::Applied(2));
+    assert_eq!(one(&store, add(1, 60)).await, Outcome::Retracted { version: 2, is_news: false });
+}
+
 /// The lines of the dead letters.
 fn dead_letters(dir: &tempfile::TempDir) -> Vec<serde_json::Value> {
     let path = dir.path().join("data/dead_letters/unreadable_row.ndjson");

@@ -13,11 +13,11 @@ use crate::batch::EmbeddingCache;
 use crate::parts;
 use crate::service::{Model, Service};
 use crate::state::{
-    Change, ChangeKind, Embedded, EventKey, EventLog, LedgerEvent, MergeStep, OpenError, Outcome, Receipts,
-    RouterStore, Survey, UserKey, UserKeys, Withdrawal, Withdrawn,
+    Change, ChangeKind, Departure, Embedded, EventKey, EventLog, LedgerEvent, MergeStep, OpenError, Outcome,
+    Receipts, RouterStore, Survey, UserKey, Withdrawal, Withdrawn,
 };
-use crate::types::SystemClock;
 use crate::types::config::{Config, Layers, environment};
+use crate::types::{SystemClock, UserId};
 
 /// Changes that are judged and made at once, unless their texts have this many bytes before.
 const CHUNK: usize = 256;
@@ -59,6 +59,8 @@ struct Done {
     n_incomplete: usize,
     /// What events added by these heads that are taken back when their rows no longer remember them.
     added: HashMap<(UserKey, EventKey), Vec<Withdrawn>>,
+    /// For how long the new rows remember events.
+    max_age_ms: i64,
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
@@ -122,16 +124,19 @@ async fn rebuild(
     let mut into = parts::embedded(config, &model);
     (into.dir, into.is_sync) = (dir.to_owned(), false);
     (into.max_users, into.rules.max_events) = (usize::MAX, usize::MAX);
+    let max_age_ms = into.rules.max_age_ms;
     let is_keyed = log.hand_on_secret(dir).map_err(Failure::failed)?;
     let keeps_imports = survey.heads == Some(into.heads);
     let store = Embedded::open(into, Arc::new(SystemClock)).map_err(Failure::failed)?;
     let store: Arc<dyn RouterStore> = Arc::new(store);
-    let names = if is_keyed { None } else { Some(names(log, &store.keys())?) };
-    let named = |user: UserKey| names.as_ref().map_or(Some(user), |names| names.get(&user).copied());
+    let names = if is_keyed { None } else { Some(names(log)?) };
+    let keys = store.keys();
+    let id = |user: UserKey| names.as_ref().and_then(|names| names.get(&user));
+    let named = |user: UserKey| if is_keyed { Some(user) } else { id(user).map(|id| keys.of(id)) };
     let settings = parts::settings(config, &model);
     let service = Service::new(model, store.clone(), Receipts::off(), Arc::new(SystemClock), settings);
 
-    let mut done = Done::default();
+    let mut done = Done { max_age_ms, ..Done::default() };
     let bar = bar("judge");
     bar.set_length(survey.n_events.values().sum());
     let (mut changes, mut n_bytes) = (Vec::new(), 0);
@@ -145,6 +150,11 @@ async fn rebuild(
             }
             continue;
         };
+        if let ChangeKind::Merge(MergeStep::Depart(departure)) = &mut change.kind
+            && let Some(id) = id(change.user)
+        {
+            *departure = Departure::new(&keys, id, &departure.account, change.now_ms);
+        }
         change.user = user;
         if let ChangeKind::Merge(step) = &mut change.kind {
             // An id that is named nowhere keeps its old key: nobody is known by it, and what it gave an account stays there.
@@ -164,6 +174,8 @@ async fn rebuild(
                 }
             },
             ChangeKind::Import(_) if !keeps_imports => {
+                make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
+                done.settle(change.user);
                 done.imported.insert(change.user);
                 continue;
             }
@@ -221,17 +233,17 @@ async fn rebuild(
     }
 }
 
-/// How the users of a directory without a secret are known in one with these keys, as far as events name them.
-fn names(log: &EventLog, keys: &UserKeys) -> Result<HashMap<UserKey, UserKey>, Failure> {
+/// Who the users of a directory without a secret are, as far as events name them.
+fn names(log: &EventLog) -> Result<HashMap<UserKey, UserId>, Failure> {
     let mut names = HashMap::new();
     for logged in log.unerased().map_err(Failure::refused)? {
         let change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
         match change.kind {
             ChangeKind::Add(LedgerEvent { heard: Some(heard), .. }) => {
-                names.entry(change.user).or_insert_with(|| keys.of(&heard.user));
+                names.entry(change.user).or_insert_with(|| heard.user.clone());
             }
             ChangeKind::Merge(MergeStep::Depart(departure)) => {
-                names.entry(departure.into).or_insert_with(|| keys.of(&departure.account));
+                names.entry(departure.into).or_insert_with(|| departure.account.clone());
             }
             _ => {}
         }
@@ -255,7 +267,7 @@ async fn make(
                 done.n_untokenizable += 1;
                 // It takes back what it replaces all the same.
                 if let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &change.kind {
-                    done.forget(change.user, *replaced);
+                    done.forget(change, *replaced);
                 }
             }
             Err(error) => return Err(Failure::failed(with_source(&error))),
@@ -273,9 +285,7 @@ impl Done {
             let theirs = self.added.remove(&(user, key)).unwrap_or_default();
             let own = self.added.entry((account, key)).or_default();
             // What was sent under both counts once.
-            let is_own = |event: &Withdrawn| {
-                own.iter().any(|own| (own.context, &own.increment) == (event.context, &event.increment))
-            };
+            let is_own = |event: &Withdrawn| own.iter().any(|own| own.is_same(event));
             let alone: Vec<Withdrawn> = theirs.into_iter().filter(|event| !is_own(event)).collect();
             own.extend(alone);
         }
@@ -289,24 +299,30 @@ impl Done {
             (ChangeKind::Add(event), Outcome::Applied(_) | Outcome::Replaced(_)) => {
                 self.n_events += 1;
                 if let (Some(replaced), Outcome::Replaced(_)) = (event.replaces, outcome) {
-                    self.forget(change.user, replaced);
+                    self.forget(change, replaced);
                 }
                 if survey.withdrawn.contains(&event.key) {
-                    let LedgerEvent { at_ms, context, increment, .. } = event.clone();
-                    let added = Withdrawn { at_ms, context, increment };
-                    self.added.entry((change.user, event.key)).or_default().push(added);
+                    self.added.entry((change.user, event.key)).or_default().push(Withdrawn::of(event));
                 }
             }
             (ChangeKind::Add(_), _) => self.n_refused += 1,
-            // The row still knew the last of them.
-            (ChangeKind::Retract(key), Outcome::Applied(_)) => self.forget(change.user, *key),
+            (ChangeKind::Retract(key), Outcome::Applied(_)) => self.forget(change, *key),
+            (ChangeKind::Import(_), Outcome::Applied(_)) => self.settle(change.user),
             _ => {}
         }
     }
 
-    /// The row has taken back the last event with this key by itself.
-    fn forget(&mut self, user: UserKey, key: EventKey) {
-        _ = self.added.get_mut(&(user, key)).and_then(Vec::pop);
+    /// The row has taken back by itself what it remembered of the events with this key.
+    fn forget(&mut self, Change { user, now_ms, .. }: &Change, key: EventKey) {
+        let since_ms = now_ms.saturating_sub(self.max_age_ms);
+        if let Some(added) = self.added.get_mut(&(*user, key)) {
+            added.retain(|event| event.at_ms < since_ms);
+        }
+    }
+
+    /// What was added can't be taken back any more: other evidence has taken its place.
+    fn settle(&mut self, user: UserKey) {
+        self.added.retain(|(owner, _), _| *owner != user);
     }
 }
 
@@ -332,5 +348,55 @@ fn report(done: &Done, args: &Args) {
     ];
     for (n, what) in left_out.into_iter().filter(|(n, _)| *n > 0) {
         say(out, &format!("  {n} {what}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::{Ledgers, pair};
+
+    const KEY: EventKey = EventKey(1);
+
+    fn change(now_ms: i64, kind: ChangeKind) -> Change {
+        Change { user: UserKey::from([0; 16]), now_ms, kind }
+    }
+
+    fn add(at_ms: i64) -> Change {
+        let event = LedgerEvent {
+            key: KEY,
+            at_ms,
+            context: None,
+            question: None,
+            increment: pair(&[at_ms as f64, 1.0]),
+            content: None,
+            replaces: None,
+            heard: None,
+        };
+        change(at_ms, ChangeKind::Add(event))
+    }
+
+    /// When what was added under the name happened that is still to be taken back.
+    fn left(changes: &[Change]) -> Vec<i64> {
+        let survey = Survey { withdrawn: HashSet::from([KEY]), ..Survey::default() };
+        let mut done = Done { max_age_ms: 100, ..Done::default() };
+        changes.iter().for_each(|change| done.count(change, Outcome::Applied(1), &survey));
+        done.added.into_values().flatten().map(|event| event.at_ms).collect()
+    }
+
+    #[test]
+    fn a_retraction_takes_all_that_the_row_remembers_and_a_late_one_the_rest() {
+        let retract = |now_ms| change(now_ms, ChangeKind::Retract(KEY));
+        // The last two came under two ids that are one person's.
+        let said = [add(0), add(150), add(160)];
+        assert_eq!(left(&said), [0, 150, 160]);
+        assert_eq!(left(&[&said[..], &[retract(170)]].concat()), [0]);
+        assert_eq!(left(&[&said[..], &[retract(1000)]].concat()), [0, 150, 160]);
+    }
+
+    #[test]
+    fn nothing_is_taken_back_from_what_was_imported() {
+        let import = change(5, ChangeKind::Import(Ledgers::new(2)));
+        assert_eq!(left(&[add(0), import, add(10)]), [10]);
     }
 }

@@ -1,7 +1,7 @@
 //! /feedback: from an opinion to an increment of one ledger of its user.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,28 +29,38 @@ enum Step {
     Taken(Arc<Heard>),
 }
 
-/// What the events of a batch have done so far: versions of rows, and the events that they remember.
+/// What the events of a batch have done so far: versions of rows, and the events that they remember, each with whether it
+/// counts.
 #[derive(Default)]
-struct Said(HashMap<UserKey, (u64, HashSet<EventKey>)>);
+struct Said(HashMap<UserKey, (u64, HashMap<EventKey, bool>)>);
 
 impl Said {
-    fn note(&mut self, user: UserKey, event: EventKey, outcome: Outcome) {
-        if let Outcome::Applied(version) | Outcome::Replaced(version) | Outcome::Duplicate(version) = outcome
-        {
-            let (latest, events) = self.0.entry(user).or_default();
-            *latest = version;
-            events.insert(event);
-        }
+    fn note(&mut self, heard: &Heard, user: UserKey, outcome: Outcome) {
+        let (version, counts) = match outcome {
+            Outcome::Applied(version) | Outcome::Replaced(version) | Outcome::Duplicate(version) => {
+                (version, true)
+            }
+            Outcome::Retracted { version, .. } => (version, false),
+            _ => return,
+        };
+        let (latest, events) = self.0.entry(user).or_default();
+        *latest = version;
+        events.insert(EventKey::of(&heard.event_id), counts);
+        // What changes nothing has replaced it before, and the row says so.
+        let replaced = heard.replaces.as_ref().filter(|_| outcome.changes_the_row());
+        events.extend(replaced.map(|replaced| (EventKey::of(replaced), false)));
     }
 
     /// What a retry of an event is told whose row knew it before the batch, or that was said in it.
     fn known(&self, user: UserKey, event: EventKey, before: Option<Outcome>) -> Option<Outcome> {
         let said = self.0.get(&user);
         let latest = said.map_or(0, |(latest, _)| *latest);
+        let counts = said.and_then(|(_, events)| events.get(&event)).copied();
         match before {
+            _ if counts == Some(false) => Some(Outcome::Retracted { version: latest, is_news: false }),
             Some(Outcome::Duplicate(version)) => Some(Outcome::Duplicate(version.max(latest))),
             Some(known) => Some(known),
-            None => said.filter(|(_, events)| events.contains(&event)).map(|_| Outcome::Duplicate(latest)),
+            None => counts.map(|_| Outcome::Duplicate(latest)),
         }
     }
 }
@@ -101,7 +111,7 @@ impl Service {
                 metrics::histogram!(metric::FEEDBACK_LAG_SECONDS).record(lag);
                 let outcome = outcomes.next().unwrap_or_else(|| Err(unanswered()))?;
                 if is_any_forgotten {
-                    said.note(self.keys.of(&heard.user), EventKey::of(&heard.event_id), outcome);
+                    said.note(&heard, self.keys.of(&heard.user), outcome);
                 }
                 answer(&heard.event_id, heard.replaces.is_some(), outcome, now_ms)
             }
@@ -126,6 +136,12 @@ impl Service {
             },
         };
         let before = row.as_ref().and_then(|row| row.known(EventKey::of(&event_id), None, since_ms));
+        // The row has what is acked by this, and the disk may not yet.
+        if before.is_some()
+            && let Err(error) = self.accounts.store().durable().await
+        {
+            return Step::Told(Err(unavailable(error)));
+        }
         Step::Forgotten { event_id, user: key, before, error }
     }
 
@@ -229,7 +245,7 @@ fn answer(event_id: &EventId, replaces: bool, outcome: Outcome, now_ms: i64) -> 
         }
         Outcome::Late => Ok(ack(event_id, AckStatus::Late, None)),
         Outcome::Queued => Ok(ack(event_id, AckStatus::Queued, None)),
-        Outcome::Unknown | Outcome::Moved => {
+        Outcome::Unknown { .. } | Outcome::Moved => {
             Err(Error::new(ErrorKind::Internal, "the store took a feedback for another change"))
         }
         Outcome::Crowded { max_events, until_ms } => Err(crowded(max_events, until_ms, now_ms)),

@@ -38,7 +38,7 @@ pub enum MergeError {
         /// How many it can.
         max: usize,
     },
-    /// There is no room to note where what is said under a new id goes.
+    /// There is no room to note where what is said under the id goes.
     #[error("there is no room for another id beside {max_users}")]
     Full {
         /// How many there is room for.
@@ -151,10 +151,12 @@ impl Accounts {
         if !self.store.can_merge() {
             return Ok(account);
         }
+        let keys = self.store.keys();
         loop {
             let user = account.as_ref().unwrap_or(user);
-            let row = self.store.get(self.store.keys().of(user), 0).await?.row;
-            match row.as_ref().and_then(|row| row.merges.moved()).and_then(|moved| moved.account(user)) {
+            let row = self.store.get(keys.of(user), 0).await?.row;
+            let moved = row.as_ref().and_then(|row| row.merges.moved());
+            match moved.and_then(|moved| moved.account(&keys, user)) {
                 Some(next) => account = Some(next),
                 None => return Ok(account),
             }
@@ -187,7 +189,7 @@ impl Accounts {
             Outcome::Full { max_users } => return Err(MergeError::Full { max_users }),
             _ => {}
         }
-        let departure = Departure::new(from, &account, target, now_ms);
+        let departure = Departure::new(&self.store.keys(), from, &account, now_ms);
         if let Outcome::Full { max_users } = self.step(source, MergeStep::Depart(departure), now_ms).await? {
             self.step(target, MergeStep::Forgo(source), now_ms).await?;
             return Err(MergeError::Full { max_users });
@@ -214,6 +216,7 @@ impl Accounts {
     /// As [`RouterStore::change`].
     pub async fn erase(&self, user: UserKey, now_ms: i64) -> Result<Erasure, StoreError> {
         let _turn = self.turn.lock().await;
+        let erase = |user| Change { user, now_ms, kind: ChangeKind::Erase };
         // Whatever row can't be read, this one can be erased.
         readable(self.finish(user, now_ms).await)?;
         let before = match self.store.get(user, 0).await {
@@ -222,6 +225,15 @@ impl Accounts {
             Err(error) => return Err(error),
         };
         // The user last, so that an erasure that was interrupted still knows of the others.
+        let mut departed = Vec::new();
+        if before.is_err() {
+            let ids = self.store.ids_of(user).await?;
+            tracing::warn!(%user, ids = ids.len(), "the row can't be read: the ids that lead to it are erased with it");
+            for from in ids {
+                let outcome = self.one(erase(from)).await?;
+                departed.extend((outcome == Outcome::Moved).then_some(from));
+            }
+        }
         let row = before.as_ref().ok().and_then(Option::as_ref);
         for (from, key) in row.iter().flat_map(|row| &row.merges.absorbed) {
             let other = readable(self.store.get(*from, 0).await)?;
@@ -230,10 +242,17 @@ impl Accounts {
                 other.row.is_some_and(|row| row.merges.moved().is_some_and(|moved| moved.key == *key))
             });
             if is_ours {
-                self.one(Change { user: *from, now_ms, kind: ChangeKind::Erase }).await?;
+                self.one(erase(*from)).await?;
             }
         }
-        let outcome = self.one(Change { user, now_ms, kind: ChangeKind::Erase }).await?;
+        let outcome = self.one(erase(user)).await?;
+        // What was on its way to the row arrives at the new one, and goes with it.
+        for from in departed {
+            self.finish(from, now_ms).await?;
+            for user in [from, user] {
+                self.one(erase(user)).await?;
+            }
+        }
         Ok(Erasure { before, outcome })
     }
 
@@ -305,6 +324,12 @@ impl Accounts {
     }
 
     async fn one(&self, change: Change) -> Result<Outcome, StoreError> {
-        Ok(self.store.change(vec![change]).await?.first().copied().unwrap_or(Outcome::Unknown))
+        Ok(self
+            .store
+            .change(vec![change])
+            .await?
+            .first()
+            .copied()
+            .unwrap_or(Outcome::Unknown { is_news: false }))
     }
 }

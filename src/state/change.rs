@@ -57,8 +57,22 @@ pub struct Withdrawn {
     pub increment: Increment,
 }
 
+impl Withdrawn {
+    /// What it takes to subtract this event.
+    #[must_use]
+    pub fn of(event: &LedgerEvent) -> Self {
+        Self { at_ms: event.at_ms, context: event.context, increment: event.increment.clone() }
+    }
+
+    /// Whether it is the same event, by what it added, be it that it was sent under another id of the same user.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        (self.context, &self.increment) == (other.context, &other.increment)
+    }
+}
+
 /// What an event's id is known by within its user: 64 bits of BLAKE3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventKey(pub u64);
 
 impl EventKey {
@@ -117,8 +131,11 @@ pub enum Outcome {
     Moved,
     /// It happened before the time from which this row can tell a retry from news, or before the user was erased.
     Late,
-    /// A retraction of what is not known. If it comes within the window, it will not count.
-    Unknown,
+    /// A retraction of what is not known, or can't be taken back. If it comes within the window, it will not count.
+    Unknown {
+        /// Whether the row is another after it: that was not noted before.
+        is_news: bool,
+    },
     /// The user has said more within the window than a row remembers.
     Crowded {
         /// How many events a row remembers at most.
@@ -148,21 +165,10 @@ impl Change {
         matches!(self.kind, ChangeKind::Erase).then(|| Row::new(n_heads))
     }
 
-    /// Whether it may make somebody a user who was none.
-    pub(super) fn brings_a_user(&self) -> bool {
-        matches!(self.kind, ChangeKind::Add(_) | ChangeKind::Import(_))
-    }
-
     /// What has to be made again instead of it: of an event that was taken back before it came, that what it replaces is
     /// taken back as well.
     pub(super) fn remainder(&self, outcome: Outcome) -> Option<Self> {
-        match (&self.kind, outcome) {
-            (
-                ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }),
-                Outcome::Retracted { is_news: true, .. },
-            ) => Some(Self { kind: ChangeKind::Retract(*replaced), ..*self }),
-            _ => None,
-        }
+        matches!(outcome, Outcome::Retracted { is_news: true, .. }).then(|| self.taking_back()).flatten()
     }
 }
 
@@ -184,15 +190,22 @@ impl ChangeKind {
 
 impl Outcome {
     /// Whether the row is another after it.
-    pub(super) fn changes_the_row(self) -> bool {
+    #[must_use]
+    pub fn changes_the_row(self) -> bool {
         matches!(
             self,
-            Self::Applied(_) | Self::Replaced(_) | Self::Unknown | Self::Retracted { is_news: true, .. }
+            Self::Applied(_)
+                | Self::Replaced(_)
+                | Self::Unknown { is_news: true }
+                | Self::Retracted { is_news: true, .. }
         )
     }
 
     /// Whether it tells what an earlier change came to.
     pub(super) fn rests_on_another(self) -> bool {
-        matches!(self, Self::Duplicate(_) | Self::Retracted { .. } | Self::Conflict { .. })
+        matches!(
+            self,
+            Self::Duplicate(_) | Self::Retracted { .. } | Self::Conflict { .. } | Self::Unknown { .. }
+        )
     }
 }

@@ -17,7 +17,7 @@ const SCRATCH: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// Written by another version of the program.
-    #[error("found a row of schema {found:?}, expected {SCHEMA}")]
+    #[error("found a row of schema {found:?}, expected {SCHEMA} or {MERGED_SCHEMA}")]
     Schema {
         /// None for no bytes at all.
         found: Option<u8>,

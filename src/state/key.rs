@@ -82,6 +82,13 @@ impl UserKeys {
         self.0.as_ref().map_or_else(blake3::Hasher::new, blake3::Hasher::new_keyed)
     }
 
+    /// Begins a hash that depends on the secret, for something else than keys: what it gives is the key of nobody.
+    pub(super) fn hasher_for(&self, purpose: &str) -> blake3::Hasher {
+        let mut hasher = blake3::Hasher::new_derive_key(purpose);
+        self.0.iter().for_each(|secret| _ = hasher.update(secret));
+        hasher
+    }
+
     /// The secret, for who keeps it.
     pub(super) fn secret(&self) -> Option<&[u8; 32]> {
         self.0.as_ref()

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 
-use super::resident::Resident;
+use super::resident::{Counts, Resident};
 use super::{
-    CHANGES_AT_ONCE, Change, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey, UserKeys, codec,
+    CHANGES_AT_ONCE, Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey,
+    UserKeys, codec,
 };
 
 /// Erasures after which tombstones whose window is over are looked for.
@@ -26,7 +27,7 @@ impl MemoryStore {
     /// An empty store.
     #[must_use]
     pub fn new(rules: Rules, max_users: NonZeroUsize) -> Self {
-        let rows = Arc::new(Resident::new(rules, max_users.get(), (0, 0)));
+        let rows = Arc::new(Resident::new(rules, max_users.get(), Counts::default()));
         // Without random numbers unkeyed ones do: nothing of this leaves the process.
         let keys = UserKeys::random().unwrap_or_default();
         Self { rows, n_erasures: AtomicUsize::new(0), keys }
@@ -55,7 +56,8 @@ impl RouterStore for MemoryStore {
         let mut outcomes = Vec::with_capacity(changes.len());
         for (idx, change) in changes.iter().enumerate() {
             outcomes.push(self.rows.change(change, || Ok(None), |_| 0)?);
-            let is_sweep = !change.brings_a_user()
+            let may_leave_a_tombstone = !matches!(change.kind, ChangeKind::Add(_) | ChangeKind::Import(_));
+            let is_sweep = may_leave_a_tombstone
                 && self.n_erasures.fetch_add(1, Ordering::Relaxed) % ERASURES_PER_SWEEP
                     == ERASURES_PER_SWEEP - 1;
             if is_sweep {
@@ -92,7 +94,6 @@ impl RouterStore for MemoryStore {
 mod tests {
     use super::*;
     use crate::mixture::Decay;
-    use crate::state::ChangeKind;
 
     #[test]
     fn a_sweep_is_waited_for_by_no_change() {

@@ -11,16 +11,18 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::recent::{Added, Mark, Recent};
-use super::{Answered, EventKey, Outcome, Row, Rules, UserKey};
+use super::recent::{Added, Frame, Recent};
+use super::{Answered, EventKey, Outcome, Row, Rules, UserKey, UserKeys};
 use crate::mixture::Ledgers;
 use crate::types::UserId;
 
 /// Ids that one account may have absorbed: 24 bytes each in its row.
 pub(super) const MAX_ABSORBED: usize = 1024;
 
-/// What the mask of a name is made for.
-const MASK: &str = "micro-reward: the id of the account that an id was merged into";
+/// What the mask of a name is made for, and the key of a merge: both depend on the store's secret, so that who reads its files
+/// learns no name by trying ids.
+const OF_MASK: &str = "micro-reward: the id of the account that an id was merged into";
+const OF_MERGE: &str = "micro-reward: the key of a merge";
 
 /// What a row has to do with others; nothing for most.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +42,8 @@ pub(super) struct Moved {
     pub(super) key: u64,
     /// Whether the account has everything.
     pub(super) is_done: bool,
-    /// The account's id when it was merged, masked by the id of this row, which is not kept: a row names nobody.
+    /// The account's id when it was merged, masked by the store's secret and the id of this row, which is not kept: a row
+    /// names nobody.
     name: Box<[u8]>,
 }
 
@@ -94,13 +97,14 @@ impl MergeStep {
 }
 
 impl Departure {
-    /// The way of the row of `user` to `account`, at this time.
+    /// The way of the row of `user` to `account`, at this time, in a store in which users are known by `keys`.
     #[must_use]
-    pub fn new(user: &UserId, account: &UserId, into: UserKey, now_ms: i64) -> Self {
+    pub fn new(keys: &UserKeys, user: &UserId, account: &UserId, now_ms: i64) -> Self {
         let named = [user.as_str(), "\0", account.as_str(), "\0", &now_ms.to_string()].concat();
-        let key = crate::types::key64(named.as_bytes());
-        let name = masked(account.as_str().as_bytes(), user, key);
-        Self { into, key, name, account: account.clone() }
+        let hash = keys.hasher_for(OF_MERGE).update(named.as_bytes()).finalize();
+        let key = hash.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first));
+        let name = masked(account.as_str().as_bytes(), keys, user, key);
+        Self { into: keys.of(account), key, name, account: account.clone() }
     }
 }
 
@@ -118,6 +122,14 @@ pub struct Absorbed {
     absorbed: Vec<(UserKey, u64)>,
 }
 
+/// What a row remembers under one event's name: more than one event, where ids that it absorbed had others of that name.
+#[derive(Default)]
+struct Own {
+    is_taken_back: bool,
+    /// What those added that count.
+    added: Vec<Added>,
+}
+
 impl Merges {
     pub(super) fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -130,16 +142,16 @@ impl Merges {
 
 impl Moved {
     /// The id of the account as it was when the row of this user was merged.
-    pub(super) fn account(&self, user: &UserId) -> Option<UserId> {
-        let name = masked(&self.name, user, self.key).into_vec();
+    pub(super) fn account(&self, keys: &UserKeys, user: &UserId) -> Option<UserId> {
+        let name = masked(&self.name, keys, user, self.key).into_vec();
         UserId::try_from(String::from_utf8(name).ok()?).ok()
     }
 }
 
 /// Masks a name, or lifts the mask.
-fn masked(name: &[u8], user: &UserId, key: u64) -> Box<[u8]> {
+fn masked(name: &[u8], keys: &UserKeys, user: &UserId, key: u64) -> Box<[u8]> {
     let mut mask = vec![0; name.len()];
-    let mut hasher = blake3::Hasher::new_derive_key(MASK);
+    let mut hasher = keys.hasher_for(OF_MASK);
     hasher.update(&key.to_le_bytes()).update(user.as_str().as_bytes()).finalize_xof().fill(&mut mask);
     mask.iter().zip(name).map(|(mask, byte)| mask ^ byte).collect()
 }
@@ -210,29 +222,29 @@ impl Row {
         self.ledgers.merge(&theirs.ledgers, rules.decay);
         theirs.answered.iter().for_each(|key| self.answered.insert(key));
         self.horizon_ms = self.horizon_ms.max(theirs.horizon_ms);
-        let mut mine: HashMap<EventKey, (Mark, i64, Option<Added>)> = HashMap::new();
+        let mut mine: HashMap<EventKey, Own> = HashMap::new();
         for frame in self.recent.iter() {
-            mine.entry(frame.key).or_insert_with(|| (frame.mark, frame.at_ms, frame.added()));
+            let own = mine.entry(frame.key).or_default();
+            own.is_taken_back |= frame.mark.is_taken_back();
+            own.added.extend(frame.added());
         }
-        let is_taken_back = |mark| matches!(mark, Mark::Retracted | Mark::Sought);
         for frame in theirs.recent.iter() {
-            let mut subtract = |added: &Added, at_ms: i64| {
-                self.ledgers.subtract(added.context, &added.increment, at_ms, rules.decay);
-            };
-            let added = frame.added();
-            match (mine.get(&frame.key), &added) {
+            match (mine.get_mut(&frame.key), frame.added()) {
                 (None, _) => self.recent.keep(&frame),
                 // Only its undo came here, or it was sent to both.
-                (Some((mark, ..)), Some(added)) if is_taken_back(*mark) => subtract(added, frame.at_ms),
-                (Some((_, _, Some(own))), Some(added)) if own == added => subtract(added, frame.at_ms),
-                (Some((_, _, Some(_))), Some(_)) => self.recent.keep(&frame),
-                (Some((_, _, None)), Some(_)) => {
-                    self.recent.forget(frame.key);
+                (Some(own), Some(added)) if own.is_taken_back || own.added.contains(&added) => {
+                    self.ledgers.subtract(added.context, &added.increment, frame.at_ms, rules.decay);
+                }
+                (Some(own), Some(_)) => {
+                    if own.added.is_empty() {
+                        self.recent.forget(frame.key);
+                        mine.remove(&frame.key);
+                    }
                     self.recent.keep(&frame);
                 }
-                (Some((_, at_ms, Some(own))), None) if is_taken_back(frame.mark) => {
-                    subtract(own, *at_ms);
-                    self.recent.retract(frame.key);
+                (Some(own), None) if frame.mark.is_taken_back() && !own.added.is_empty() => {
+                    *own = Own { is_taken_back: true, added: Vec::new() };
+                    self.subtract_all(frame.key, rules.decay);
                 }
                 (Some(_), None) => {}
             }
@@ -250,10 +262,108 @@ impl Row {
 }
 
 impl Absorbed {
+    /// What the row remembered.
+    pub(super) fn remembered(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.recent.iter()
+    }
+
     /// The step after which the row is a redirect, and those after which all that had gone to it goes on.
     pub(super) fn last_steps(&self, into: UserKey) -> (Vec<(UserKey, MergeStep)>, MergeStep) {
         let redirect = MergeStep::Redirect { from: self.from, into };
         let redirects = self.absorbed.iter().map(|(user, _)| (*user, redirect.clone())).collect();
         (redirects, MergeStep::Vacate(self.key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mixture::{Decay, pair};
+    use crate::state::{Change, ChangeKind, LedgerEvent};
+
+    const RULES: Rules = Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 1000, max_events: 100 };
+
+    fn id(name: &str) -> UserId {
+        name.parse().unwrap()
+    }
+
+    #[test]
+    fn only_the_stores_secret_lifts_the_mask_of_an_accounts_name() {
+        let (keys, others) =
+            (UserKeys::random().unwrap(), [UserKeys::default(), UserKeys::random().unwrap()]);
+        let departure = Departure::new(&keys, &id("visitor-7"), &id("ann"), 5);
+        let Departure { into, key, name, .. } = departure.clone();
+        let moved = Moved { into, key, is_done: true, name };
+        assert_eq!(moved.account(&keys, &id("visitor-7")), Some(id("ann")));
+        assert_eq!(Departure::new(&keys, &id("visitor-7"), &id("ann"), 5), departure);
+        for other in others {
+            assert_ne!(moved.account(&other, &id("visitor-7")), Some(id("ann")));
+            assert_ne!(Departure::new(&other, &id("visitor-7"), &id("ann"), 5).key, key);
+        }
+    }
+
+    /// An event whose name and content these numbers stand for.
+    fn said(name: u64, content: u64) -> Change {
+        let event = LedgerEvent {
+            key: EventKey(name),
+            at_ms: 5,
+            context: None,
+            question: None,
+            increment: pair(&[content as f64, 1.0]),
+            content: None,
+            replaces: None,
+            heard: None,
+        };
+        change(ChangeKind::Add(event))
+    }
+
+    fn change(kind: ChangeKind) -> Change {
+        Change { user: UserKey::from([0; 16]), now_ms: 10, kind }
+    }
+
+    fn row(changes: &[Change]) -> Row {
+        let mut row = Row::new(2);
+        changes.iter().for_each(|change| _ = row.change(change, &RULES));
+        row
+    }
+
+    fn absorb(account: &mut Row, n: u8, mut visitor: Row) {
+        let from = UserKey::from([n; 16]);
+        let departure = Departure::new(&UserKeys::default(), &id(&format!("{n}")), &id("ann"), 10);
+        visitor.change(&change(ChangeKind::Merge(MergeStep::Depart(departure))), &RULES);
+        let (_, absorbed) = visitor.departed(from).unwrap();
+        let step = MergeStep::Absorb(Box::new(absorbed));
+        assert!(matches!(account.change(&change(ChangeKind::Merge(step)), &RULES), Outcome::Applied(_)));
+    }
+
+    #[test]
+    fn what_came_under_any_of_three_ids_counts_once_and_is_taken_back_under_all() {
+        // One name for three events, of which two are the same.
+        let visitors = [row(&[said(1, 3), said(2, 1)]), row(&[said(1, 3), said(3, 1)])];
+        let mut account = row(&[said(1, 2)]);
+        for (n, visitor) in (1..).zip(visitors) {
+            absorb(&mut account, n, visitor);
+        }
+        let expected = row(&[said(1, 2), said(10, 3), said(2, 1), said(3, 1)]);
+        assert_eq!(account.ledgers, expected.ledgers);
+        let expected = row(&[said(2, 1), said(3, 1)]);
+        // Under a fourth id, whose event is one more, it was taken back.
+        let mut undone = account.clone();
+        absorb(&mut undone, 4, row(&[said(1, 9), change(ChangeKind::Retract(EventKey(1)))]));
+        assert_eq!(undone.ledgers, expected.ledgers);
+        account.change(&change(ChangeKind::Retract(EventKey(1))), &RULES);
+        assert_eq!(account.ledgers, expected.ledgers);
+    }
+
+    #[test]
+    fn what_an_erased_account_forgot_is_remembered_whole_as_it_comes_from_another_id() {
+        let mut visitor = row(&[said(1, 2)]);
+        absorb(&mut visitor, 1, row(&[said(1, 3)]));
+        // The account's own event of that name was erased, and the visitor has two of it.
+        let mut account = row(&[said(1, 5), change(ChangeKind::Erase)]);
+        absorb(&mut account, 2, visitor);
+        assert_eq!(account.ledgers, row(&[said(1, 2), said(10, 3)]).ledgers);
+        account.change(&change(ChangeKind::Retract(EventKey(1))), &RULES);
+        assert_eq!(account.ledgers, Ledgers::new(2));
     }
 }

@@ -68,7 +68,7 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// As [`RouterStore::change`], and when what was said can't be read: then nothing was taken back.
     async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
         let change = Change { user, now_ms, kind: ChangeKind::Retract(key) };
-        Ok(self.change(vec![change]).await?.first().copied().unwrap_or(Outcome::Unknown))
+        Ok(self.change(vec![change]).await?.first().copied().unwrap_or(Outcome::Unknown { is_news: false }))
     }
 
     /// The row of a user as of now, as far as the engine can tell; not older than `min_version`, if there is such.
@@ -83,6 +83,23 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// users, in whatever order they came. A row that can't be read is left out. It may take long, and does so off the
     /// async threads.
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError>;
+
+    /// The users whose rows lead to an account, found without its own row, which remembers them too. It may take long, and does so
+    /// off the async threads.
+    ///
+    /// # Errors
+    /// When rows can't be read at all; one that alone can't be is left out.
+    async fn ids_of(&self, _account: UserKey) -> Result<Vec<UserKey>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    /// Waits until all that can be read by now is as durable as what is acked.
+    ///
+    /// # Errors
+    /// When the store can't be written now.
+    async fn durable(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 
     /// How users are known here. It stays the same for as long as what is kept does, and on every replica.
     fn keys(&self) -> UserKeys;

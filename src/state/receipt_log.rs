@@ -1,7 +1,8 @@
 //! Receipts on the disk, so that a click finds its answer after a restart.
 //!
-//! A convenience and no promise: nobody waits for the disk, what can't be written is skipped, and a damaged file is left
-//! out. Files are dropped once they are older than any receipt counts.
+//! A convenience and no promise: nobody waits for the disk, what can't be written is skipped, and a damaged file is removed, as
+//! nobody could tell what in it is too old, or of a user who was erased. Files are dropped once they are older than any receipt
+//! counts.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -51,6 +52,7 @@ impl ReceiptLog {
         mut each: impl FnMut(Entry<Receipt>),
     ) -> Result<Self, OpenError> {
         let dir = DataDir::open(dir)?;
+        dir.stamp()?;
         let keys = match secret::read(&dir.secret())? {
             Some(keys) => keys,
             None => {
@@ -61,11 +63,13 @@ impl ReceiptLog {
         let mut last_lsn = 0;
         for path in segment::list(&dir.journal())? {
             last_lsn = last_lsn.max(segment::first_lsn(&path).unwrap_or_default());
-            let read = read(&path, |lsn, entry| {
-                last_lsn = last_lsn.max(lsn);
-                each(entry);
+            let read = check(&path).and_then(|()| {
+                read(&path, |lsn, entry| {
+                    last_lsn = last_lsn.max(lsn);
+                    each(entry);
+                })
             });
-            if let Err(error) = read {
+            if let Err(error) = read.or_else(drop_damaged) {
                 tracing::warn!(%error, "receipts that can't be read are left out");
             }
         }
@@ -105,7 +109,10 @@ impl ReceiptLog {
         let _working = self.work.lock();
         let sealed = self.journal.seal().map_err(|error| error.to_string());
         let gone = sealed.and_then(|sealed| {
-            drop_frames(&self.dir.journal(), sealed, goes).map_err(|error| error.to_string())
+            while let Err(error) = drop_frames(&self.dir.journal(), sealed, goes) {
+                drop_damaged(error).map_err(|error| error.to_string())?;
+            }
+            Ok(())
         });
         self.dates.forget();
         if let Err(error) = gone {
@@ -134,8 +141,15 @@ impl ReceiptLog {
         let Ok(open) = self.journal.seal() else { return };
         for path in segment::list(&self.dir.journal()).unwrap_or_default() {
             let is_sealed = segment::first_lsn(&path).is_some_and(|first| first < open);
-            if !is_sealed || !self.dates.are_before(&path, cutoff_ms, answered_at) {
+            if !is_sealed {
                 break;
+            }
+            if !self.dates.are_before(&path, cutoff_ms, answered_at) {
+                // One of which nobody can tell how old it is would keep all that follow it.
+                match check(&path).map_err(drop_damaged) {
+                    Err(Ok(())) => continue,
+                    _ => break,
+                }
             }
             if let Err(error) = std::fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "old receipts can't be removed");
@@ -153,12 +167,26 @@ fn drop_unkeyed(dir: &DataDir) -> Result<(), OpenError> {
     Ok(())
 }
 
+/// Removes the file that an error is about, if it is damaged; otherwise that is the error.
+fn drop_damaged(error: OpenError) -> Result<(), OpenError> {
+    let OpenError::Damaged { path, .. } = &error else { return Err(error) };
+    tracing::warn!(%error, "removes receipts that can't be read");
+    std::fs::remove_file(path).map_err(|source| OpenError::io(path, source))
+}
+
 /// When an answer was given.
 fn answered_at(frame: &Frame) -> Option<i64> {
     match postcard::from_bytes(&frame.payload) {
         Ok(Entry::<Receipt>::Remember { receipt, .. }) => Some(receipt.at_ms),
         _ => None,
     }
+}
+
+/// Whether every frame of a file is whole, but for a torn end.
+fn check(path: &Path) -> Result<(), OpenError> {
+    let mut segment = Segment::open(path)?;
+    while segment.next()?.is_ok() {}
+    Ok(())
 }
 
 fn read(path: &Path, mut each: impl FnMut(u64, Entry<Receipt>)) -> Result<(), OpenError> {

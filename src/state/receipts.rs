@@ -370,6 +370,68 @@ mod tests {
         assert!(!first.exists());
     }
 
+    /// The files of a directory that hold a text, the one with the most bytes last.
+    fn holding(dir: &Path, text: &str) -> Vec<std::path::PathBuf> {
+        let files = std::fs::read_dir(dir.join("journal")).unwrap().map(|file| file.unwrap().path());
+        let holds = |path: &std::path::PathBuf| {
+            std::fs::read(path).unwrap().windows(text.len()).any(|window| window == text.as_bytes())
+        };
+        files.filter(holds).collect()
+    }
+
+    fn spoil(path: &Path) {
+        let mut bytes = std::fs::read(path).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_removed_and_keeps_no_other_beyond_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let opened = |now_ms| Receipts::kept_in(dir.path(), bounds(1 << 20), now_ms).unwrap();
+        for (n, text) in ["first text", "second text", "third text"].into_iter().enumerate() {
+            opened(n as i64).remember(Some(&user("ann")), text, receipt(text));
+        }
+        // One at the start, and one while it is open.
+        spoil(&holding(dir.path(), "first text")[0]);
+        let receipts = opened(3);
+        assert_eq!((holding(dir.path(), "first text").len(), receipts.size().0), (0, 2));
+        let log = receipts.log.as_ref().unwrap();
+        spoil(&holding(dir.path(), "second text")[0]);
+        log.sweep();
+        assert_eq!(holding(dir.path(), "second text").len(), 0);
+        assert_eq!(holding(dir.path(), "third text").len(), 1);
+        drop(receipts);
+        let late = opened(HOUR_MS + 1);
+        late.log.as_ref().unwrap().sweep();
+        assert_eq!(holding(dir.path(), "third text").len(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_erased_users_receipts_leave_a_damaged_file_too() {
+        let dir = tempfile::tempdir().unwrap();
+        for text in ["text of ann", "text of ben"] {
+            let receipts = Receipts::kept_in(dir.path(), bounds(1 << 20), 0).unwrap();
+            receipts.remember(Some(&user(&text[8..])), "a", receipt(text));
+        }
+        let receipts = Receipts::kept_in(dir.path(), bounds(1 << 20), 0).unwrap();
+        spoil(&holding(dir.path(), "text of ann")[0]);
+        receipts.forget(&user("ann")).await;
+        assert!(holding(dir.path(), "text of ann").is_empty());
+        assert_eq!(holding(dir.path(), "text of ben").len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_directory_of_the_version_before_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(Receipts::kept_in(dir.path(), bounds(1 << 20), 0).unwrap());
+        let version = dir.path().join("VERSION");
+        std::fs::write(&version, "micro-reward data 1\n").unwrap();
+        drop(Receipts::kept_in(dir.path(), bounds(1 << 20), 0).unwrap());
+        assert_eq!(std::fs::read_to_string(&version).unwrap(), "micro-reward data 2\n");
+    }
+
     #[tokio::test]
     async fn what_is_kept_is_there_after_a_kill_unless_its_user_was_erased() {
         let dir = tempfile::tempdir().unwrap();

@@ -56,6 +56,11 @@ impl Mark {
     pub(super) fn is_said(self) -> bool {
         matches!(self, Self::Retracted | Self::Counts)
     }
+
+    /// Whether somebody took it back, be it before it came.
+    pub(super) fn is_taken_back(self) -> bool {
+        matches!(self, Self::Retracted | Self::Sought)
+    }
 }
 
 /// What it takes to subtract an event.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::{DashMap, Entry};
 
+use super::row::Sort;
 use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec, readable};
 
 /// Going through a million users takes half a second, shard by shard, and a feedback may have to wait for its own: 4 ms
@@ -51,29 +52,39 @@ impl Place {
     }
 }
 
+/// How many rows of each sort there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) n_users: usize,
+    pub(super) n_tombstones: usize,
+    pub(super) n_redirects: usize,
+}
+
 /// The map of rows.
 #[derive(Debug)]
 pub(super) struct Resident {
     rows: DashMap<UserKey, Place>,
     pub(super) rules: Rules,
     max_users: usize,
-    /// Users that have said something, resident or not.
+    /// Rows of each sort, resident or not.
     n_users: AtomicUsize,
-    /// Rows that only refuse what must not count, resident or not.
     n_tombstones: AtomicUsize,
+    n_redirects: AtomicUsize,
     /// Counted apart: `DashMap::len` takes every shard's lock.
     n_resident: AtomicUsize,
 }
 
 impl Resident {
-    /// No rows yet, beside so many users and tombstones that are elsewhere.
-    pub(super) fn new(rules: Rules, max_users: usize, (n_users, n_tombstones): (usize, usize)) -> Self {
+    /// No rows yet, beside those that are elsewhere.
+    pub(super) fn new(rules: Rules, max_users: usize, elsewhere: Counts) -> Self {
+        let Counts { n_users, n_tombstones, n_redirects } = elsewhere;
         Self {
             rows: DashMap::with_shard_amount(SHARDS),
             rules,
             max_users,
             n_users: AtomicUsize::new(n_users),
             n_tombstones: AtomicUsize::new(n_tombstones),
+            n_redirects: AtomicUsize::new(n_redirects),
             n_resident: AtomicUsize::new(0),
         }
     }
@@ -118,10 +129,16 @@ impl Resident {
         }
     }
 
-    /// Makes a change that was made before, if the row, which is resident if there is one, does not have it yet.
-    pub(super) fn replay(&self, change: &Change, lsn: u64) -> Result<(), StoreError> {
+    /// Makes a change that was made before, if the row, which is resident if there is one that can be read, does not have it
+    /// yet. `unreadable` is why there is one that can't be.
+    pub(super) fn replay(
+        &self,
+        change: &Change,
+        lsn: u64,
+        unreadable: Option<StoreError>,
+    ) -> Result<(), StoreError> {
         if self.rows.get(&change.user).is_none_or(|place| place.lsn() < lsn) {
-            let outcome = self.change(change, || Ok(None), |_| lsn)?;
+            let outcome = self.change(change, || unreadable.map_or(Ok(None), Err), |_| lsn)?;
             if outcome == Outcome::Unreadable
                 && let Some(held) = self.peek(change.user)
             {
@@ -140,7 +157,7 @@ impl Resident {
     /// What became of the change, and the row after it if it is another. Without a row, there is one that can't be read.
     fn changed(&self, is_new: bool, before: Option<Row>, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
         // Few tombstones are kept: what can't be read is taken to have been somebody.
-        let was_there = before.as_ref().is_none_or(|row| !row.is_tombstone());
+        let was = if is_new { None } else { Some(before.as_ref().map_or(Sort::User, Row::sort)) };
         let Some(mut row) = before.or_else(|| change.in_place_of_unreadable(self.rules.n_heads)) else {
             return (Outcome::Unreadable, None);
         };
@@ -149,43 +166,51 @@ impl Resident {
             return (outcome, None);
         }
         // Last: what would not bring anybody anyway is told as it is.
-        if !was_there && !change.kind.is_of_a_merge_under_way() && !self.has_room(is_new, &row) {
-            return (Outcome::Full { max_users: self.max_users }, None);
-        }
-        match (was_there, !row.is_tombstone()) {
-            (false, true) => {
-                self.n_users.fetch_add(1, Ordering::Relaxed);
-                self.forgot(usize::from(!is_new));
+        let is = row.sort();
+        if was != Some(is) {
+            if !change.kind.is_of_a_merge_under_way() && !self.has_room(was, is) {
+                return (Outcome::Full { max_users: self.max_users }, None);
             }
-            (true, false) => {
-                self.n_users.fetch_sub(1, Ordering::Relaxed);
-                self.n_tombstones.fetch_add(1, Ordering::Relaxed);
-            }
-            (false, false) if is_new => _ = self.n_tombstones.fetch_add(1, Ordering::Relaxed),
-            _ => {}
+            self.number(is).fetch_add(1, Ordering::Relaxed);
+            was.iter().for_each(|&was| self.less(was, 1));
         }
         (outcome, Some(codec::encode(&row)))
     }
 
-    /// Whether there is room for what a change has made of somebody who was no user. Anybody can take back, or erase, in the
-    /// name of people who do not exist: there are at most as many tombstones of such as there may be users, and never more
-    /// rows than both together. A user becomes a tombstone whatever there is, as that makes no row more.
-    fn has_room(&self, is_new: bool, after: &Row) -> bool {
-        let (n_users, n_tombstones) = (self.n_users(), self.n_tombstones.load(Ordering::Relaxed));
-        match !after.is_tombstone() {
-            true => {
-                let has_row = !is_new || n_users + n_tombstones < self.max_users.saturating_mul(2);
-                n_users < self.max_users && has_row
+    /// Whether there is room for a row of another sort than it was. Anybody can take back, or erase, in the name of people who
+    /// do not exist: there are at most as many tombstones of such as there may be users, and a new user finds no more rows
+    /// than both together. A user becomes a tombstone whatever there is, as that makes no row more. Redirects stay until they
+    /// are erased, so that they are counted apart: as many as there may be users.
+    fn has_room(&self, was: Option<Sort>, is: Sort) -> bool {
+        let n = |sort| self.number(sort).load(Ordering::Relaxed);
+        let n_others = || n(Sort::User) + n(Sort::Tombstone);
+        match is {
+            Sort::User => {
+                n(is) < self.max_users && (was.is_some() || n_others() < self.max_users.saturating_mul(2))
             }
-            false => !is_new || n_tombstones < self.max_users,
+            Sort::Tombstone => was.is_some() || n(is) < self.max_users,
+            Sort::Redirect => n(is) < self.max_users,
         }
+    }
+
+    fn number(&self, sort: Sort) -> &AtomicUsize {
+        match sort {
+            Sort::User => &self.n_users,
+            Sort::Tombstone => &self.n_tombstones,
+            Sort::Redirect => &self.n_redirects,
+        }
+    }
+
+    /// Notes that so many rows of a sort are gone.
+    fn less(&self, sort: Sort, n_rows: usize) {
+        let less = |n: usize| Some(n.saturating_sub(n_rows));
+        // A function that always has an answer makes no error.
+        _ = self.number(sort).fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Notes that so many tombstones are gone.
     pub(super) fn forgot(&self, n_tombstones: usize) {
-        let less = |n: usize| Some(n.saturating_sub(n_tombstones));
-        // A function that always has an answer makes no error.
-        _ = self.n_tombstones.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.less(Sort::Tombstone, n_tombstones);
     }
 
     /// A row that is resident.
@@ -267,7 +292,7 @@ impl Resident {
                 continue;
             }
             if let Ok(row) = codec::decode(&place.value().bytes, self.rules.n_heads)
-                && !row.is_tombstone()
+                && row.sort() == Sort::User
             {
                 kept.insert(key, row);
             }

@@ -48,6 +48,17 @@ pub struct Row {
     pub(super) merges: Merges,
 }
 
+/// What a row is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    /// It says something.
+    User,
+    /// It only refuses what must not count.
+    Tombstone,
+    /// It leads to the account that the id was merged into.
+    Redirect,
+}
+
 /// What there was to take back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taken {
@@ -108,8 +119,8 @@ impl Row {
         self.horizon_ms.is_some_and(|horizon_ms| at_ms < horizon_ms)
     }
 
-    /// Whether an event was taken back that is not remembered, and nothing that was added before has been replaced or
-    /// erased since.
+    /// Whether an event was taken back that was not remembered, so that what it added is still to be looked for. An import or an
+    /// erasure ends that, as what it added is gone with the rest.
     pub(super) fn seeks(&self, key: EventKey) -> bool {
         self.recent.find(key).is_some_and(|frame| frame.mark == Mark::Sought)
     }
@@ -133,6 +144,14 @@ impl Row {
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
         self.ledgers.n_events() == 0 && self.answered.is_empty()
+    }
+
+    pub(super) fn sort(&self) -> Sort {
+        match (self.is_moved(), self.is_tombstone()) {
+            (true, _) => Sort::Redirect,
+            (false, true) => Sort::Tombstone,
+            (false, false) => Sort::User,
+        }
     }
 
     /// Whether the row has nothing left to refuse, or to say, that time alone would not.
@@ -198,7 +217,8 @@ impl Row {
         match self.take_back(key, now_ms, rules) {
             Ok(Taken::Now) => self.applied(),
             Ok(Taken::Before) => Outcome::Duplicate(self.version),
-            Ok(Taken::Ahead | Taken::Never) => Outcome::Unknown,
+            Ok(Taken::Ahead) => Outcome::Unknown { is_news: true },
+            Ok(Taken::Never) => Outcome::Unknown { is_news: false },
             Err(crowded) => crowded,
         }
     }
@@ -217,13 +237,18 @@ impl Row {
         if frame.added().is_none() {
             return Ok(if frame.mark == Mark::Retracted { Taken::Before } else { Taken::Never });
         }
-        // Two where another id, which was merged into this one, had an event of the same name.
+        self.subtract_all(key, rules.decay);
+        Ok(Taken::Now)
+    }
+
+    /// Makes the events with this key ones that were taken back: two, where another id, which was merged into this one, had
+    /// an event of the same name.
+    pub(super) fn subtract_all(&mut self, key: EventKey, decay: Decay) {
         for frame in self.recent.iter().filter(|frame| frame.key == key) {
             let Some(Added { context, increment }) = frame.added() else { continue };
-            self.ledgers.subtract(context, &increment, frame.at_ms, rules.decay);
+            self.ledgers.subtract(context, &increment, frame.at_ms, decay);
         }
         self.recent.retract(key);
-        Ok(Taken::Now)
     }
 
     /// Takes back what is no longer remembered. The mark that its retraction left is the guard: it is gone once that was

@@ -37,6 +37,14 @@ impl RouterStore for Unkeyed {
         self.0.sample(n).await
     }
 
+    async fn ids_of(&self, account: UserKey) -> Result<Vec<UserKey>, StoreError> {
+        self.0.ids_of(account).await
+    }
+
+    async fn durable(&self) -> Result<(), StoreError> {
+        self.0.durable().await
+    }
+
     fn keys(&self) -> UserKeys {
         UserKeys::default()
     }

@@ -1,13 +1,15 @@
 //! What was said: the raw events that the journal still holds.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Journalled;
+use super::{Journalled, user_of};
 use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, OpenError, secret, secret_of};
-use crate::state::{Change, ChangeKind, Departure, EventKey, LedgerEvent, MergeStep, UserKey, Withdrawal};
+use crate::state::{
+    Absorbed, Change, ChangeKind, Departure, EventKey, LedgerEvent, MergeStep, UserKey, Withdrawal,
+};
 
 /// The raw events of a data directory.
 #[derive(Debug)]
@@ -30,21 +32,31 @@ pub struct Logged {
 
 /// What becomes of events that were said.
 #[derive(Debug, Default)]
-pub(super) struct Fate {
-    /// Where events were taken back or replaced last, and when: an id may be used again once it is forgotten.
-    retracted: HashMap<UserKey, HashMap<EventKey, (u64, i64)>>,
+struct Fate {
+    /// Where events were taken back or replaced: an id may be used again once it is forgotten.
+    retracted: HashMap<UserKey, BTreeMap<(EventKey, u64), Undo>>,
     /// Where each erased user's last erasure is.
     erased: HashMap<UserKey, u64>,
     /// Where each user that was merged went last.
     departed: HashMap<UserKey, (u64, Departure)>,
 }
 
+/// What took events back or replaced them.
+#[derive(Debug, Clone, Copy)]
+struct Undo {
+    /// Events that happened before count on: the row had forgotten them.
+    since_ms: i64,
+    /// When it was made.
+    now_ms: i64,
+}
+
 impl Fate {
-    pub(super) fn is_retracted(&self, Logged { lsn, change, .. }: &Logged) -> bool {
+    fn is_retracted(&self, Logged { lsn, change, .. }: &Logged) -> bool {
         let ChangeKind::Add(event) = &change.kind else { return false };
-        let is_retracted = |user, since| {
-            let retraction = self.retracted.get(&user).and_then(|events| events.get(&event.key));
-            retraction.is_some_and(|(retraction, _)| since < *retraction)
+        let is_retracted = |user, since: u64| {
+            let later = (event.key, since + 1)..=(event.key, u64::MAX);
+            let undos = self.retracted.get(&user).map(|undos| undos.range(later));
+            undos.into_iter().flatten().any(|(_, undo)| undo.since_ms <= event.at_ms)
         };
         is_retracted(change.user, *lsn)
             || self.way(change.user, *lsn).any(|(since, departure)| is_retracted(departure.into, since))
@@ -70,17 +82,22 @@ impl Fate {
         logged
     }
 
-    /// What was taken back under either of two ids, and is still remembered as they are merged, is so under both.
-    fn join(&mut self, users: [UserKey; 2], lsn: u64, since_ms: i64) {
-        let mut both = HashMap::new();
-        for user in users {
-            let events = self.retracted.get(&user).into_iter().flatten();
-            both.extend(
-                events.filter(|(_, (_, at_ms))| *at_ms >= since_ms).map(|(key, at)| (*key, (lsn, at.1))),
-            );
-        }
-        for user in users.iter().filter(|_| !both.is_empty()) {
-            self.retracted.entry(*user).or_default().extend(&both);
+    fn retract(&mut self, user: UserKey, key: EventKey, lsn: u64, undo: Undo) {
+        self.retracted.entry(user).or_default().insert((key, lsn), undo);
+    }
+
+    /// What was taken back under either of two ids, and is still remembered as they are merged, is so under both. What was
+    /// said under the other id is the account's from then on.
+    fn join(&mut self, account: UserKey, absorbed: &Absorbed, lsn: u64, merged: Undo) {
+        for frame in absorbed.remembered() {
+            let undos =
+                self.retracted.get(&account).map(|undos| undos.range((frame.key, 0)..(frame.key, lsn)));
+            let mut undos = undos.into_iter().flatten();
+            if frame.mark.is_taken_back() {
+                self.retract(account, frame.key, lsn, merged);
+            } else if undos.any(|(_, undo)| undo.now_ms >= merged.since_ms) {
+                self.retract(account, frame.key, lsn, Undo { since_ms: frame.at_ms, ..merged });
+            }
         }
     }
 
@@ -128,7 +145,8 @@ impl EventLog {
         Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stays)))
     }
 
-    /// Begins another directory in which users are known as they are here; false for one that knows them by unkeyed hashes.
+    /// Begins another directory in which users are known as they are here, as [`EventLog::survey`] has found; false for one that
+    /// knows them by unkeyed hashes.
     ///
     /// # Errors
     /// When the secret can't be read or written.
@@ -139,28 +157,35 @@ impl EventLog {
         secret::write(&secret_of(to), &keys).map(|()| true)
     }
 
-    /// The file of rows, of a directory that no server uses.
-    pub(super) fn rows(&self) -> Option<PathBuf> {
-        self.dir.as_ref().map(DataDir::rows)
+    /// The file of rows and the one of the secret beside it, of a directory that no server uses.
+    pub(super) fn rows(&self) -> Option<(PathBuf, PathBuf)> {
+        self.dir.as_ref().map(|dir| (dir.rows(), dir.secret()))
+    }
+
+    /// How many heads the changes are for; 0 where there is none.
+    pub(super) fn n_heads(&self) -> Result<usize, OpenError> {
+        let first = segment::list(&self.journal)?.into_iter().next();
+        first.map_or(Ok(0), |path| Ok(Segment::open(&path)?.heads.n_heads))
     }
 
     /// Goes through everything for what happened to events later.
-    pub(super) fn fate(&self) -> Result<Fate, OpenError> {
+    fn fate(&self) -> Result<Fate, OpenError> {
         let mut fate = Fate::default();
         for logged in self.changes()? {
             let Logged { lsn, change, max_age_ms } = logged?;
+            let undo = Undo { since_ms: change.now_ms.saturating_sub(max_age_ms), now_ms: change.now_ms };
             match change.kind {
-                ChangeKind::Retract(key)
-                | ChangeKind::Withdraw(Withdrawal { key, .. })
-                | ChangeKind::Add(LedgerEvent { replaces: Some(key), .. }) => {
-                    fate.retracted.entry(change.user).or_default().insert(key, (lsn, change.now_ms));
+                ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
+                    fate.retract(change.user, key, lsn, Undo { since_ms: i64::MIN, ..undo });
+                }
+                ChangeKind::Add(LedgerEvent { replaces: Some(key), .. }) => {
+                    fate.retract(change.user, key, lsn, undo);
                 }
                 ChangeKind::Merge(MergeStep::Depart(departure)) => {
                     fate.departed.insert(change.user, (lsn, departure));
                 }
                 ChangeKind::Merge(MergeStep::Absorb(absorbed)) => {
-                    let since_ms = change.now_ms.saturating_sub(max_age_ms);
-                    fate.join([change.user, absorbed.from], lsn, since_ms);
+                    fate.join(change.user, &absorbed, lsn, undo);
                 }
                 ChangeKind::Erase => _ = fate.erased.insert(change.user, lsn),
                 ChangeKind::Add(_) | ChangeKind::Import(_) | ChangeKind::Merge(_) => {}
@@ -170,7 +195,7 @@ impl EventLog {
     }
 
     /// All changes, in order.
-    fn changes(&self) -> Result<Changes, OpenError> {
+    pub(super) fn changes(&self) -> Result<Changes, OpenError> {
         let paths = segment::list(&self.journal)?.into();
         Ok(Changes { paths, segment: None, before: None, users: None })
     }
@@ -185,7 +210,7 @@ impl EventLog {
 }
 
 /// Reads one segment after another.
-struct Changes {
+pub(super) struct Changes {
     paths: VecDeque<PathBuf>,
     segment: Option<Segment>,
     /// The one before.
@@ -221,19 +246,13 @@ impl Changes {
                     continue;
                 }
             };
-            // A change begins with its user's key.
-            let user = frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key));
-            if let (Some(users), Some(user)) = (&self.users, user)
+            if let (Some(users), Some(user)) = (&self.users, user_of(&frame))
                 && !users.contains(&user)
             {
                 continue;
             }
-            let Journalled { change, max_age_ms } =
-                postcard::from_bytes(&frame.payload).map_err(|error| OpenError::Damaged {
-                    path: segment.path().to_owned(),
-                    offset: frame.offset,
-                    what: format!("a frame is no change ({error})"),
-                })?;
+            let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
+                .map_err(|error| OpenError::no_change(segment.path(), &frame, &error))?;
             return Ok(Some(Logged { lsn: frame.lsn, change, max_age_ms }));
         }
     }

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use super::Core;
 use super::rows::Saved;
+use super::{Core, user_of};
 use crate::state::journal::segment::{self, Frame};
 use crate::state::journal::{OpenError, drop_frames};
+use crate::state::row::Sort;
 use crate::state::{StoreError, UserKey, codec};
 use crate::types::metric;
 
@@ -188,9 +189,10 @@ impl Core {
             let left = (self.config.resident_users as f64 * SPILL_TO) as usize;
             self.resident.spill(left, |lsn| self.is_saved(lsn));
         }
-        // What is older than is kept must not stay for as long as its segment is open.
+        // What is older than is kept must not stay for as long as its segment is open, however long nothing follows it.
         let mut rotated = self.rotated.lock();
-        let is_due = until > since && rotated.elapsed() >= self.config.retention / 4;
+        let is_empty = self.journal.first_open_lsn() > until;
+        let is_due = !is_empty && rotated.elapsed() >= self.config.retention / 4;
         // A journal that is closed has no open segment.
         if is_due && self.journal.seal().is_ok() {
             *rotated = tokio::time::Instant::now();
@@ -204,8 +206,8 @@ impl Core {
         let n_heads = self.config.rules.n_heads;
         let saved = |&user: &UserKey| {
             let held = self.resident.peek(user)?;
-            let is_tombstone = codec::decode(&held.bytes, n_heads).is_ok_and(|row| row.is_tombstone());
-            Some(Saved { user, held, is_tombstone })
+            let sort = codec::decode(&held.bytes, n_heads).map_or(Sort::User, |row| row.sort());
+            Some(Saved { user, held, sort })
         };
         let saved: Vec<Saved> = users.iter().filter_map(saved).collect();
         // A row must not be durable before its changes are: they are not acked yet, and the raw events would lack them.
@@ -221,9 +223,7 @@ impl Core {
         let sealed = self.journal.seal()?;
         let dir = self.dir.journal();
         let is_erased = |frame: &Frame| {
-            // A change begins with its user's key.
-            let user = frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key));
-            user.and_then(|user| erased.get(&user)).is_some_and(|&lsn| frame.lsn < lsn)
+            user_of(frame).and_then(|user| erased.get(&user)).is_some_and(|&lsn| frame.lsn < lsn)
         };
         let dropped = drop_frames(&dir, sealed, is_erased);
         self.dates.forget();

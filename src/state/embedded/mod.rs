@@ -25,11 +25,12 @@ pub use survey::Survey;
 use self::keeper::{Keeper, Tasks};
 use self::rows::Rows;
 use self::search::{Found, Search};
+use super::journal::segment::Frame;
 use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use super::resident::Resident;
 use super::{
     CHANGES_AT_ONCE, Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError,
-    UserKey, UserKeys, Withdrawal, readable,
+    UserKey, UserKeys, Withdrawal, codec, readable,
 };
 use crate::types::{Clock, Liveness};
 
@@ -38,6 +39,9 @@ const MAX_TAIL: u64 = 500_000;
 
 /// How long to wait for rows to be spilled before looking again.
 const SPILL_WAIT: Duration = Duration::from_millis(5);
+
+/// Of a retraction that finds nothing.
+const NOTHING_NEW: Outcome = Outcome::Unknown { is_news: false };
 
 /// Where and how an embedded store keeps things.
 #[derive(Debug, Clone)]
@@ -99,6 +103,11 @@ struct Journalled {
     change: Change,
     /// `max_age_ms` of the rules by which it was made. A replay must forget what was forgotten then, and nothing else.
     max_age_ms: i64,
+}
+
+/// Whose change a frame is: a change begins with its user's key.
+fn user_of(frame: &Frame) -> Option<UserKey> {
+    frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key))
 }
 
 impl Embedded {
@@ -179,7 +188,7 @@ impl Core {
         kind: ChangeKind,
     ) -> Result<Outcome, StoreError> {
         let outcomes = self.make(vec![Change { user, now_ms, kind }]).await?;
-        Ok(outcomes.first().copied().unwrap_or(Outcome::Unknown))
+        Ok(outcomes.first().copied().unwrap_or(NOTHING_NEW))
     }
 
     /// Takes an event back whose retraction has marked the row, by what the journal says that it added.
@@ -189,7 +198,7 @@ impl Core {
         key: EventKey,
         now_ms: i64,
     ) -> Result<Outcome, StoreError> {
-        let Some(&user) = users.first() else { return Ok(Outcome::Unknown) };
+        let Some(&user) = users.first() else { return Ok(NOTHING_NEW) };
         // What is not written yet can't be read.
         self.journal.durable(self.journal.last_lsn()).await?;
         let found = self.search.find(EventLog::of(self.dir.journal()), users, key).await?;
@@ -203,7 +212,7 @@ impl Core {
                 let row = blocking(move || core.load(user)).await?;
                 Ok(Outcome::Duplicate(row.map_or(0, |row| row.version)))
             }
-            Found::Nothing => Ok(Outcome::Unknown),
+            Found::Nothing => Ok(NOTHING_NEW),
         }
     }
 
@@ -224,6 +233,21 @@ impl Core {
             }
         }
         Ok(rows.into_values().take(n).collect())
+    }
+
+    /// The users whose rows lead to an account.
+    fn ids_of(&self, account: UserKey) -> Result<Vec<UserKey>, StoreError> {
+        let leads = |bytes: &[u8]| {
+            let row = codec::decode(bytes, self.config.rules.n_heads).ok();
+            row.and_then(|row| row.merges.moved().map(|moved| moved.into)) == Some(account)
+        };
+        let mut users = Vec::new();
+        self.resident.for_each(|user, _, bytes| users.extend(leads(bytes).then_some(user)));
+        for (user, held) in self.rows.redirects()? {
+            // What is resident is newer.
+            users.extend((!self.resident.contains(user) && leads(&held.bytes)).then_some(user));
+        }
+        Ok(users)
     }
 
     fn checkpoint(&self) -> u64 {
@@ -254,7 +278,7 @@ impl RouterStore for Embedded {
 
     async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
         let outcome = self.core.make_one(user, now_ms, ChangeKind::Retract(key)).await?;
-        if outcome != Outcome::Unknown {
+        if !matches!(outcome, Outcome::Unknown { .. }) {
             return Ok(outcome);
         }
         // Of somebody of whom nothing ever counted, nothing can be found.
@@ -280,6 +304,18 @@ impl RouterStore for Embedded {
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
         let core = self.core.clone();
         blocking(move || core.sample(n)).await
+    }
+
+    async fn ids_of(&self, account: UserKey) -> Result<Vec<UserKey>, StoreError> {
+        let core = self.core.clone();
+        blocking(move || core.ids_of(account)).await
+    }
+
+    async fn durable(&self) -> Result<(), StoreError> {
+        match self.core.config.is_sync {
+            true => self.core.journal.durable(self.core.journal.last_lsn()).await,
+            false => Ok(()),
+        }
     }
 
     fn keys(&self) -> UserKeys {
@@ -378,6 +414,19 @@ mod tests {
         }
         assert_eq!(store.liveness().dead().as_deref(), Some("the journal's writer"));
         assert!(store.trouble().unwrap().contains("its writer has died"));
+    }
+
+    #[tokio::test]
+    async fn what_can_be_read_is_not_durable_while_the_journal_does_not_have_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut core = recover::open(config(dir.path()), Arc::new(SystemClock)).unwrap();
+        core.journal = dying(&core.dir.journal(), core.config.heads, 1, &core.liveness);
+        let core = Arc::new(core);
+        let store = Embedded { keeper: Keeper::spawn(core.clone()).unwrap(), core };
+        assert!(store.durable().await.is_ok());
+        assert!(store.change(vec![add(1)]).await.is_err());
+        assert!(store.get(UserKey::from([1; 16]), 0).await.unwrap().row.is_some());
+        assert!(store.durable().await.is_err());
     }
 
     #[tokio::test]

@@ -10,23 +10,20 @@ use parking_lot::Mutex;
 use super::keeper::Tasks;
 use super::rows::Rows;
 use super::search::Search;
-use super::{Core, EmbeddedConfig, Journalled};
+use super::{Core, EmbeddedConfig, Journalled, user_of};
 use crate::state::journal::secret;
 use crate::state::journal::segment::{self, End, Frame, Segment};
 use crate::state::journal::{DataDir, Dates, Heads, Journal, OpenError};
 use crate::state::resident::Resident;
-use crate::state::{ChangeKind, UserKey, UserKeys};
+use crate::state::{ChangeKind, UserKeys};
 use crate::types::{Clock, Liveness};
-
-/// What is noted of the secret where there is none.
-const UNKEYED: u64 = 0;
 
 /// Opens everything; see the module above for its errors.
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
     dir.stamp()?;
     let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
-    let mut resident = Resident::new(config.rules, usize::MAX, (checkpoint.n_users, checkpoint.n_tombstones));
+    let mut resident = Resident::new(config.rules, usize::MAX, checkpoint.counts);
     let tasks = Tasks::new(rows.erased()?);
     let paths = segment::list(&dir.journal())?;
     if let Some(first) = paths.first().and_then(|path| segment::first_lsn(path))
@@ -34,7 +31,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     {
         let what =
             format!("the journal begins at change {first}, and this file ends at change {}", checkpoint.lsn);
-        return Err(damaged(&dir.rows(), 0, &what));
+        return Err(OpenError::damaged(&dir.rows(), 0, what));
     }
     for pair in paths.windows(2) {
         // One whose header can't be read is met again when it is needed.
@@ -47,8 +44,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     let keys = keys(&dir, &rows, checkpoint.lsn == 0 && paths.iter().all(|path| is_blank(path)))?;
     let mut users = Vec::new();
     let torn = tail(&paths, config.heads, checkpoint.lsn, |_, frame| {
-        // A change begins with its user's key.
-        users.extend(frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key)));
+        users.extend(user_of(&frame));
         Ok(())
     })?;
     // In the order of the file, in which neighbours share a page.
@@ -65,13 +61,12 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     let mut n_replayed = 0_u64;
     tail(&paths, config.heads, checkpoint.lsn, |path, frame| {
         let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
-            .map_err(|error| damaged(path, frame.offset, &format!("a frame is no change ({error})")))?;
+            .map_err(|error| OpenError::no_change(path, &frame, &error))?;
         resident.rule(config.rules.of_replay(max_age_ms), usize::MAX);
         // An erasure needs no row that can be read, and what came before it is of no use without one.
         let is_erasure = matches!(change.kind, ChangeKind::Erase);
         if !unreadable.contains_key(&change.user) || is_erasure {
-            unreadable.remove(&change.user);
-            resident.replay(&change, frame.lsn)?;
+            resident.replay(&change, frame.lsn, unreadable.remove(&change.user))?;
         }
         if is_erasure {
             tasks.erase(change.user, frame.lsn, config.erase_within);
@@ -115,28 +110,34 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
 /// How users are known in a directory: by its secret, which a new one gets. One from before there were secrets has rows of
 /// unkeyed hashes, and goes on with such.
 fn keys(dir: &DataDir, rows: &Rows, is_new: bool) -> Result<UserKeys, OpenError> {
-    let (path, noted) = (dir.secret(), rows.secret()?);
-    let keys = match (secret::read(&path)?, noted) {
-        (Some(keys), Some(noted)) if keys.fingerprint() == noted => keys,
-        (Some(keys), None) => keys,
-        (None, None) if is_new => secret::make(&path)?,
-        (None, None | Some(UNKEYED)) => {
+    let noted = rows.secret()?;
+    let keys = match agreed(&dir.secret(), noted)? {
+        Some(keys) => keys,
+        None if is_new && noted.is_none() => secret::make(&dir.secret())?,
+        None => {
             tracing::warn!(
                 "users are known by unkeyed hashes here, which show whether somebody is among them to who can guess ids; \
                  `micro-reward rebuild` makes a directory with a secret"
             );
             UserKeys::default()
         }
-        (None, Some(_)) => return Err(OpenError::Secret { path, what: "found nothing" }),
-        (Some(_), Some(_)) => {
-            let what = "found another secret than the rows beside it were written with";
-            return Err(OpenError::Secret { path, what });
-        }
     };
     if noted.is_none() {
         rows.note_secret(keys.fingerprint())?;
     }
     Ok(keys)
+}
+
+/// The secret in a file, which is to be the one whose fingerprint the rows beside it carry, if they carry any.
+pub(super) fn agreed(path: &Path, noted: Option<u64>) -> Result<Option<UserKeys>, OpenError> {
+    let found = secret::read(path)?;
+    let fingerprint = found.clone().unwrap_or_default().fingerprint();
+    let what = match found {
+        _ if noted.is_none_or(|noted| noted == fingerprint) => return Ok(found),
+        Some(_) => "found another secret than the rows beside it were written with",
+        None => "found nothing",
+    };
+    Err(OpenError::Secret { path: path.to_owned(), what })
 }
 
 /// Whether a segment has no frame. One that can't be looked at is met again when it is read.
@@ -175,8 +176,4 @@ fn tail(
         }
     }
     Ok(None)
-}
-
-fn damaged(path: &Path, offset: u64, what: &str) -> OpenError {
-    OpenError::Damaged { path: path.to_owned(), offset, what: what.to_owned() }
 }

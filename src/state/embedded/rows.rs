@@ -11,11 +11,14 @@ use redb::{
 };
 
 use crate::state::journal::{Heads, OpenError};
-use crate::state::resident::Held;
+use crate::state::resident::{Counts, Held};
+use crate::state::row::Sort;
 use crate::state::{StoreError, UserKey, readable};
 
 /// Of users that have said something. Keys ascend.
 const ROWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("rows");
+/// Of users that were merged into accounts.
+const REDIRECTS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("redirects");
 /// Of users that were erased, or have only taken back.
 const TOMBSTONES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("tombstones");
 /// Of users that were erased and whose events are still in the journal: the position of the erasure.
@@ -46,6 +49,13 @@ struct Open {
 struct Tables {
     rows: ReadOnlyTable<[u8; 16], &'static [u8]>,
     tombstones: ReadOnlyTable<[u8; 16], &'static [u8]>,
+    redirects: ReadOnlyTable<[u8; 16], &'static [u8]>,
+}
+
+impl Tables {
+    fn all(&self) -> [&ReadOnlyTable<[u8; 16], &'static [u8]>; 3] {
+        [&self.rows, &self.tombstones, &self.redirects]
+    }
 }
 
 /// What the last checkpoint says.
@@ -53,17 +63,15 @@ struct Tables {
 pub(super) struct Checkpoint {
     /// Every change up to this position is in the rows.
     pub(super) lsn: u64,
-    /// Users in the file.
-    pub(super) n_users: usize,
-    /// Tombstones in the file.
-    pub(super) n_tombstones: usize,
+    /// Rows in the file.
+    pub(super) counts: Counts,
 }
 
 /// A row that is to be written.
 pub(super) struct Saved {
     pub(super) user: UserKey,
     pub(super) held: Held,
-    pub(super) is_tombstone: bool,
+    pub(super) sort: Sort,
 }
 
 impl Rows {
@@ -94,12 +102,13 @@ impl Rows {
 
     /// The row of a user.
     pub(super) fn get(&self, user: UserKey) -> Result<Option<Held>, StoreError> {
-        let value = self.read(|Tables { rows, tombstones }| {
-            let value = match rows.get(user.as_bytes())? {
-                Some(value) => Some(value),
-                None => tombstones.get(user.as_bytes())?,
-            };
-            Ok(value.map(|value| value.value().to_vec()))
+        let value = self.read(|tables| {
+            for table in tables.all() {
+                if let Some(value) = table.get(user.as_bytes())? {
+                    return Ok(Some(value.value().to_vec()));
+                }
+            }
+            Ok(None)
         })?;
         value.map(|value| self.held(user, &value)).transpose()
     }
@@ -109,10 +118,10 @@ impl Rows {
         self.first_of(|tables| &tables.rows, n)
     }
 
-    /// Calls `look` with every row and tombstone that is not damaged.
+    /// Calls `look` with every row of any sort that is not damaged.
     pub(super) fn for_each(&self, mut look: impl FnMut(UserKey, Held)) -> Result<(), StoreError> {
-        self.read(|Tables { rows, tombstones }| {
-            for table in [rows, tombstones] {
+        self.read(|tables| {
+            for table in tables.all() {
                 for entry in table.iter()? {
                     let (key, value) = entry?;
                     let user = UserKey::from(key.value());
@@ -128,6 +137,11 @@ impl Rows {
     /// The tombstones that are not damaged.
     pub(super) fn tombstones(&self) -> Result<Vec<(UserKey, Held)>, StoreError> {
         self.first_of(|tables| &tables.tombstones, usize::MAX)
+    }
+
+    /// The redirects that are not damaged.
+    pub(super) fn redirects(&self) -> Result<Vec<(UserKey, Held)>, StoreError> {
+        self.first_of(|tables| &tables.redirects, usize::MAX)
     }
 
     fn first_of(
@@ -203,16 +217,19 @@ impl Rows {
         lsn: Option<u64>,
     ) -> Result<(), StoreError> {
         self.write_with(|write| {
-            let (mut rows, mut tombstones) = (write.open_table(ROWS)?, write.open_table(TOMBSTONES)?);
-            for Saved { user, held, is_tombstone } in saved {
-                let value = value(*user, held);
-                let (into, out_of) =
-                    if *is_tombstone { (&mut tombstones, &mut rows) } else { (&mut rows, &mut tombstones) };
-                into.insert(user.as_bytes(), &*value)?;
-                out_of.remove(user.as_bytes())?;
-            }
-            for user in spent {
-                tombstones.remove(user.as_bytes())?;
+            for (sort, table) in
+                [(Sort::User, ROWS), (Sort::Tombstone, TOMBSTONES), (Sort::Redirect, REDIRECTS)]
+            {
+                let mut table = write.open_table(table)?;
+                for saved in saved {
+                    match saved.sort == sort {
+                        true => _ = table.insert(saved.user.as_bytes(), &*value(saved.user, &saved.held))?,
+                        false => _ = table.remove(saved.user.as_bytes())?,
+                    }
+                }
+                for user in spent.iter().filter(|_| sort == Sort::Tombstone) {
+                    table.remove(user.as_bytes())?;
+                }
             }
             if let Some(lsn) = lsn {
                 write.open_table(META)?.insert("lsn", lsn)?;
@@ -292,7 +309,8 @@ fn open(path: &Path) -> Result<Database, redb::Error> {
 
 fn tables(database: &Database) -> Result<Tables, redb::Error> {
     let read = database.begin_read()?;
-    Ok(Tables { rows: read.open_table(ROWS)?, tombstones: read.open_table(TOMBSTONES)? })
+    let [rows, tombstones, redirects] = [ROWS, TOMBSTONES, REDIRECTS].map(|table| read.open_table(table));
+    Ok(Tables { rows: rows?, tombstones: tombstones?, redirects: redirects? })
 }
 
 /// What the file is for and how far it is; a new one is made for these heads.
@@ -301,6 +319,7 @@ fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), red
     let (found, checkpoint) = {
         let rows = write.open_table(ROWS)?;
         let tombstones = write.open_table(TOMBSTONES)?;
+        let redirects = write.open_table(REDIRECTS)?;
         write.open_table(ERASED)?;
         let mut meta = write.open_table(META)?;
         let number = |meta: &redb::Table<'_, &str, u64>, key: &str| {
@@ -315,8 +334,12 @@ fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), red
             key: number(&meta, "heads")?.unwrap_or_default(),
         };
         let lsn = number(&meta, "lsn")?.unwrap_or_default();
-        let (n_users, n_tombstones) = (rows.len()? as usize, tombstones.len()? as usize);
-        (found, Checkpoint { lsn, n_users, n_tombstones })
+        let counts = Counts {
+            n_users: rows.len()? as usize,
+            n_tombstones: tombstones.len()? as usize,
+            n_redirects: redirects.len()? as usize,
+        };
+        (found, Checkpoint { lsn, counts })
     };
     write.commit()?;
     Ok((found, checkpoint))

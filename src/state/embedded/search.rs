@@ -154,9 +154,7 @@ impl Trace {
         let Logged { change, max_age_ms, .. } = logged;
         match &change.kind {
             ChangeKind::Add(event) if event.key == key => {
-                let (at_ms, context, increment) = (event.at_ms, event.context, event.increment.clone());
-                let event = Withdrawn { at_ms, context, increment };
-                self.standing.push(Said { event, is_remembered: true });
+                self.standing.push(Said { event: Withdrawn::of(event), is_remembered: true });
             }
             ChangeKind::Retract(taken) | ChangeKind::Add(LedgerEvent { replaces: Some(taken), .. })
                 if *taken == key =>
@@ -182,11 +180,7 @@ impl Trace {
     fn absorb(&mut self, theirs: Self) {
         let is_taken_back = self.taken_back_until_ms.max(theirs.taken_back_until_ms).is_some();
         let is_mine = |said: &Said, mine: &[Said]| {
-            let is_same = |own: &Said| {
-                own.is_remembered
-                    && (own.event.context, &own.event.increment)
-                        == (said.event.context, &said.event.increment)
-            };
+            let is_same = |own: &Said| own.is_remembered && own.event.is_same(&said.event);
             said.is_remembered && mine.iter().any(is_same)
         };
         let theirs_alone: Vec<Said> =

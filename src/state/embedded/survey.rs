@@ -2,28 +2,100 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::events::EventLog;
+use super::events::{EventLog, Logged};
+use super::recover::agreed;
 use super::rows::Rows;
+use crate::mixture::Decay;
 use crate::state::journal::{Heads, OpenError};
-use crate::state::{ChangeKind, EventKey, MergeStep, StoreError, UserKey, Withdrawal, codec, readable};
+use crate::state::{
+    Change, ChangeKind, EventKey, MergeStep, Row, Rules, StoreError, UserKey, codec, readable,
+};
 
 /// What a data directory holds evidence of.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The heads that its rows are of; none where no row was ever written.
     pub heads: Option<Heads>,
-    /// How many events count for each user.
+    /// How many events count for each user; those of an id that was merged are its account's.
     pub n_events: HashMap<UserKey, u64>,
     /// The keys of events that were taken back when their rows no longer remembered them.
     pub withdrawn: HashSet<EventKey>,
 }
 
-/// What is known of one user while the journal is read.
-#[derive(Debug, Clone, Copy, Default)]
-struct Count {
-    /// Every change up to this position is counted.
-    lsn: u64,
-    n: u64,
+/// Rows as they are while the journal is read.
+struct People {
+    saved: Option<Rows>,
+    rules: Rules,
+    /// What the file of rows has: the position up to which every change is in a row, and how many events count.
+    counts: HashMap<UserKey, (u64, u64)>,
+    /// Rows that are others by now.
+    changed: HashMap<UserKey, Row>,
+}
+
+impl People {
+    fn new(saved: Option<Rows>, n_heads: usize) -> Result<Self, OpenError> {
+        // How evidence fades moves no number of events, and what was acked counts.
+        let rules = Rules { n_heads, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
+        let mut people = Self { saved, rules, counts: HashMap::new(), changed: HashMap::new() };
+        let (mut counts, mut moved) = (HashMap::new(), Vec::new());
+        if let Some(rows) = &people.saved {
+            rows.for_each(|user, held| {
+                let row = codec::decode(&held.bytes, n_heads);
+                if let Ok(Some(row)) = readable(row.map_err(|source| StoreError::Row { user, source })) {
+                    counts.insert(user, (held.lsn, row.ledgers.n_events()));
+                    moved.extend(row.departed(user).map(|_| (user, row)));
+                }
+            })?;
+        }
+        people.counts = counts;
+        people.changed.extend(moved);
+        Ok(people)
+    }
+
+    /// Makes a change that the file of rows does not have.
+    fn see(&mut self, Logged { lsn, change, max_age_ms }: &Logged) -> Result<(), OpenError> {
+        if self.counts.get(&change.user).is_none_or(|(saved, _)| saved < lsn) {
+            self.change(change, *max_age_ms)?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: &Change, max_age_ms: i64) -> Result<(), OpenError> {
+        let rules = self.rules.of_replay(max_age_ms);
+        let mut row = match self.changed.remove(&change.user) {
+            Some(row) => row,
+            None => self.load(change.user)?,
+        };
+        row.change(change, &rules);
+        self.changed.insert(change.user, row);
+        Ok(())
+    }
+
+    fn load(&self, user: UserKey) -> Result<Row, OpenError> {
+        let rows = self.saved.as_ref().filter(|_| self.counts.contains_key(&user));
+        let held = rows.map_or(Ok(None), |rows| rows.get(user))?;
+        let row = held.and_then(|held| codec::decode(&held.bytes, self.rules.n_heads).ok());
+        Ok(row.unwrap_or_else(|| Row::new(self.rules.n_heads)))
+    }
+
+    /// Finishes the merges that a kill interrupted, as a server would.
+    fn finish(&mut self) -> Result<(), OpenError> {
+        let departed = self.changed.iter().filter_map(|(user, row)| row.departed(*user));
+        for (into, absorbed) in departed.collect::<Vec<_>>() {
+            self.changed.insert(absorbed.from, Row::new(self.rules.n_heads));
+            let kind = ChangeKind::Merge(MergeStep::Absorb(Box::new(absorbed)));
+            self.change(&Change { user: into, now_ms: i64::MIN, kind }, 0)?;
+        }
+        Ok(())
+    }
+
+    fn n_events(self) -> HashMap<UserKey, u64> {
+        let Self { mut counts, changed, .. } = self;
+        let changed = changed.into_iter().map(|(user, row)| (user, (0, row.ledgers.n_events())));
+        counts.extend(changed);
+        let n_events = counts.into_iter().map(|(user, (_, n))| (user, n));
+        n_events.filter(|(_, n)| *n > 0).collect()
+    }
 }
 
 impl EventLog {
@@ -31,59 +103,25 @@ impl EventLog {
     /// journal does. Only of a directory that no server uses; reads everything.
     ///
     /// # Errors
-    /// When a file can't be read or is damaged.
+    /// When a file can't be read or is damaged, or the secret is not the one that the rows were written with.
     pub fn survey(&self) -> Result<Survey, OpenError> {
-        let mut counts: HashMap<UserKey, Count> = HashMap::new();
-        let mut heads = None;
-        if let Some(path) = self.rows().filter(|path| path.exists()) {
+        let (mut saved, mut heads) = (None, None);
+        if let Some((path, secret)) = self.rows().filter(|(path, _)| path.exists()) {
             let (rows, found) = Rows::open_any(&path)?;
-            heads = Some(found);
-            rows.for_each(|user, held| {
-                let row = codec::decode(&held.bytes, found.n_heads);
-                let row = row.map_err(|source| StoreError::Row { user, source });
-                if let Ok(Some(row)) = readable(row) {
-                    counts.insert(user, Count { lsn: held.lsn, n: row.ledgers.n_events() });
-                }
-            })?;
+            agreed(&secret, rows.secret()?)?;
+            (saved, heads) = (Some(rows), Some(found));
         }
-        let fate = self.fate()?;
-        // Of those that are taken back or replaced, the ones that have been said so far.
-        let mut said: HashSet<_> = HashSet::new();
+        let n_heads = heads.map_or_else(|| self.n_heads(), |heads| Ok(heads.n_heads))?;
+        let mut people = People::new(saved, n_heads)?;
         let mut withdrawn = HashSet::new();
-        for logged in self.unerased()? {
+        for logged in self.changes()? {
             let logged = logged?;
-            let user = logged.change.user;
-            let count = counts.entry(user).or_default();
-            let is_new = logged.lsn > count.lsn;
             if let ChangeKind::Withdraw(withdrawal) = &logged.change.kind {
                 withdrawn.insert(withdrawal.key);
             }
-            let mut take_back = |key, n: &mut u64| {
-                *n -= u64::from(said.remove(&(user, key)) && is_new && *n > 0);
-            };
-            match &logged.change.kind {
-                ChangeKind::Add(event) => {
-                    if let Some(replaced) = event.replaces {
-                        take_back(replaced, &mut count.n);
-                    }
-                    if fate.is_retracted(&logged) {
-                        said.insert((user, event.key));
-                    }
-                    count.n += u64::from(is_new);
-                }
-                ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
-                    take_back(*key, &mut count.n);
-                }
-                ChangeKind::Erase if is_new => count.n = 0,
-                ChangeKind::Import(ledgers) if is_new => count.n = ledgers.n_events(),
-                ChangeKind::Merge(MergeStep::Absorb(absorbed)) if is_new => {
-                    count.n += absorbed.ledgers.n_events();
-                }
-                ChangeKind::Merge(MergeStep::Vacate(_)) if is_new => count.n = 0,
-                ChangeKind::Erase | ChangeKind::Import(_) | ChangeKind::Merge(_) => {}
-            }
+            people.see(&logged)?;
         }
-        let n_events = counts.into_iter().map(|(user, count)| (user, count.n)).filter(|(_, n)| *n > 0);
-        Ok(Survey { heads, n_events: n_events.collect(), withdrawn })
+        people.finish()?;
+        Ok(Survey { heads, n_events: people.n_events(), withdrawn })
     }
 }

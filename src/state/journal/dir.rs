@@ -52,12 +52,18 @@ impl DataDir {
         segment::sync_dir(&self.path).map_err(io)
     }
 
-    /// Removes what a kill left of segments that were being written anew: the old ones still stand.
+    /// Removes what a kill left of files that were being written anew: the old ones still stand.
     fn remove_parts(&self) -> std::io::Result<()> {
-        for entry in std::fs::read_dir(self.journal())? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == PART) {
-                std::fs::remove_file(path)?;
+        for dir in [self.path.clone(), self.journal(), self.outbox(), self.dead_letters()] {
+            let entries = match std::fs::read_dir(dir) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == PART) {
+                    std::fs::remove_file(path)?;
+                }
             }
         }
         Ok(())

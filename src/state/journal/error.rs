@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Heads;
+use super::segment::Frame;
 use crate::state::StoreError;
 
 /// Why a data directory can't be opened.
@@ -97,6 +98,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// A byte that is not what was written.
+    pub(in crate::state) fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), offset, what: what.into() }
+    }
+
+    /// A frame that is whole and makes no sense.
+    pub(in crate::state) fn no_change(path: &Path, frame: &Frame, error: &postcard::Error) -> Self {
+        Self::damaged(path, frame.offset, format!("a frame is no change ({error})"))
+    }
+
     pub(in crate::state) fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }

@@ -93,8 +93,7 @@ impl Segment {
         let io = |source| OpenError::io(path, source);
         let file = File::open(path).map_err(io)?;
         let length = file.metadata().map_err(io)?.len();
-        let damaged =
-            |what: &str| OpenError::Damaged { path: path.to_owned(), offset: 0, what: what.to_owned() };
+        let damaged = |what: &str| OpenError::damaged(path, 0, what);
         let mut file = BufReader::with_capacity(1 << 20, file);
         let mut head = Vec::with_capacity(FILE_HEAD);
         file.by_ref().take(FILE_HEAD as u64).read_to_end(&mut head).map_err(io)?;
@@ -174,7 +173,7 @@ impl Segment {
             return Ok(());
         }
         let what = format!("the segment before this one, {}, is missing: it begins", missing.display());
-        Err(OpenError::Damaged { path: self.path.clone(), offset: 0, what })
+        Err(OpenError::damaged(&self.path, 0, what))
     }
 
     /// As [`Segment::next`], where nothing may be torn.
@@ -229,7 +228,7 @@ impl Segment {
     }
 
     fn damaged(&self, what: String) -> OpenError {
-        OpenError::Damaged { path: self.path.clone(), offset: self.offset, what }
+        OpenError::damaged(&self.path, self.offset, what)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Dead letters: feedback that was acked as `queued` and can never be made, as lines that an operator can send again.
 //!
-//! A file per reason, of events as POST /feedback takes them, so that sending them again is one command once the reason is
-//! gone. A retraction is known here by hashes alone and leaves no line; the log has its keys.
+//! A file of events as POST /feedback takes them, so that sending them again is one command once their rows can be read, or
+//! are erased. A retraction is known here by hashes alone and leaves no line; the log has its keys.
 //!
 //! The laws: a line is durable before its change leaves the outbox; it stays for as long as it could count and its user is
 //! not erased, unless newer ones need the room.

@@ -1,7 +1,7 @@
 //! Emptying the outbox: what waits there goes the way of every change, in order, as soon as the store is back.
 //!
-//! The law: nothing that was acked leaves without having been made, but for what can never be: what is late, as an event
-//! that comes too late is, and what is of a row that can't be read, which becomes a dead letter. What can't be made now,
+//! The law: nothing that was acked leaves without having been made, but for what can never be: what is late, what another
+//! event counts under the id of, and what is of a row that can't be read, which becomes a dead letter. What can't be made now,
 //! as its user has said too much or there is no room for another user, goes back into the outbox, behind all others.
 
 use std::collections::HashMap;
@@ -14,7 +14,6 @@ use tokio::time::Instant;
 use super::Shared;
 use super::link::Away;
 use super::outbox::{Outbox, broken};
-use super::writer::Fault;
 use crate::state::journal::OpenError;
 use crate::state::journal::segment::Segment;
 use crate::state::{Change, Outcome, StoreError, UserKey};
@@ -161,12 +160,9 @@ impl Left {
         };
         while changes.len() < CHANGES_AT_ONCE {
             let Some(frame) = segment.next_whole().map_err(broken)? else { return Ok((changes, None)) };
-            let damaged = |error: postcard::Error| OpenError::Damaged {
-                path: segment.path().to_owned(),
-                offset: frame.offset,
-                what: format!("a frame is no change ({error})"),
-            };
-            changes.push(postcard::from_bytes(&frame.payload).map_err(|error| broken(damaged(error)))?);
+            let change = postcard::from_bytes(&frame.payload);
+            changes
+                .push(change.map_err(|error| broken(OpenError::no_change(segment.path(), &frame, &error)))?);
         }
         Ok((changes, Some(Self::Rest(segment))))
     }
@@ -185,7 +181,7 @@ async fn send(shared: &Shared, changes: Vec<Change>, sent: &mut Sent) -> Result<
                 | Outcome::Replaced(_)
                 | Outcome::Duplicate(_)
                 | Outcome::Retracted { .. }
-                | Outcome::Unknown,
+                | Outcome::Unknown { .. },
             ) => sent.n_made += 1,
             Ok(Outcome::Late | Outcome::Moved) => sent.n_late += 1,
             // Another event counts under its id, as its sender would have been told.
@@ -196,8 +192,8 @@ async fn send(shared: &Shared, changes: Vec<Change>, sent: &mut Sent) -> Result<
                 sent.waiting.push(Change { now_ms, ..change });
             }
             Ok(Outcome::Full { .. } | Outcome::Queued) => sent.waiting.push(change),
-            Ok(Outcome::Unreadable) | Err(Fault::Row(..)) => sent.dead.push(change),
-            Err(Fault::Away(why)) => {
+            Ok(Outcome::Unreadable) => sent.dead.push(change),
+            Err(why) => {
                 left.push(change);
                 away.get_or_insert(why);
             }

@@ -14,6 +14,10 @@ const LIBRARY: &str = include_str!("function.lua");
 const SWAP: &str = "micro_reward_swap_v1";
 const CENSUS: &str = "micro_reward_census_v1";
 
+/// As the swap, where a key holds something else than a row, which has no tag to compare. Of an erasure alone, and too rare
+/// to be loaded.
+const OVERWRITE: &str = include_str!("overwrite.lua");
+
 /// The names of the keys of one set of ledgers.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -63,6 +67,11 @@ impl Keys {
 
     /// Replaces a row, to be kept for `ttl_ms`; 0 is for ever.
     pub(super) fn swap(&self, user: UserKey, expected: Option<&Value>, new: &Value, ttl_ms: u64) -> Cmd {
+        if expected.is_some_and(Value::is_of_another_type) {
+            let mut overwrite = cmd("EVAL");
+            overwrite.arg(OVERWRITE).arg(1).arg(self.row(user)).arg(new.as_bytes()).arg(ttl_ms);
+            return overwrite;
+        }
         let (key, expected) = (self.row(user), expected.map_or(&[][..], Value::tag));
         let mut swap = Cmd::with_capacity(7, key.len() + new.as_bytes().len() + 64);
         swap.arg("FCALL").arg(SWAP).arg(1).arg(key).arg(expected).arg(new.as_bytes()).arg(ttl_ms);

@@ -37,7 +37,7 @@ use self::link::{Away, Link};
 use self::outbox::Outbox;
 use self::strangers::Strangers;
 use self::value::{Unreadable, Value};
-use self::writer::{Fault, Inbox, Serves, Verdict};
+use self::writer::{Inbox, Serves, Verdict};
 use super::journal::OpenError;
 use super::{
     Change, ChangeKind, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey,
@@ -238,11 +238,10 @@ impl Shared {
 
     fn row(&self, user: UserKey, value: Option<&Value>) -> Result<Option<Row>, StoreError> {
         let row = value.map(|value| value.row(self.rules.n_heads)).transpose();
-        row.map_err(|error| self.error(Fault::Row(user, error)))
+        row.map_err(|error| self.unreadable(user, error))
     }
 
     async fn sample(self: &Arc<Self>, n: usize) -> Result<Vec<Row>, StoreError> {
-        let away = |away| self.error(Fault::Away(away));
         let users = self.smallest(n).await.map_err(away)?;
         let mut rows = Vec::with_capacity(users.len());
         for users in users.chunks(ROWS_AT_ONCE) {
@@ -263,15 +262,16 @@ impl Shared {
         Ok(rows)
     }
 
-    fn error(&self, fault: Fault) -> StoreError {
-        match fault {
-            Fault::Away(away) => StoreError::Unreachable { engine: "valkey", source: Some(Box::new(away)) },
-            Fault::Row(user, Unreadable::Damaged) => {
-                StoreError::Damaged { path: self.keys.row(user).into(), user }
-            }
-            Fault::Row(user, Unreadable::Codec(source)) => StoreError::Row { user, source },
+    fn unreadable(&self, user: UserKey, unreadable: Unreadable) -> StoreError {
+        match unreadable {
+            Unreadable::Damaged => StoreError::Damaged { path: self.keys.row(user).into(), user },
+            Unreadable::Codec(source) => StoreError::Row { user, source },
         }
     }
+}
+
+fn away(away: Away) -> StoreError {
+    StoreError::Unreachable { engine: "valkey", source: Some(Box::new(away)) }
 }
 
 /// The row in an answer to GET.
@@ -279,9 +279,10 @@ fn bytes(answer: Answer) -> Result<Option<Value>, Away> {
     match answer {
         Answer::BulkString(bytes) => Ok(Some(Value::from(bytes))),
         Answer::Nil => Ok(None),
-        // No row has no bytes.
-        Answer::ServerError(error) if Value::is_none(&error) => Ok(Some(Value::from(Vec::new()))),
-        Answer::ServerError(error) => Err(Away(error.to_string().into())),
+        Answer::ServerError(error) => match Value::of_another_type(&error) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Away(error.to_string().into())),
+        },
         answer => Err(Away(format!("it answered {answer:?}").into())),
     }
 }
@@ -292,13 +293,10 @@ impl RouterStore for ValkeyStore {
         let shared = &self.shared;
         let Some(outbox) = &shared.outbox else {
             let verdicts = shared.submit(changes).await;
-            return verdicts
-                .into_iter()
-                .map(|verdict| verdict.map_err(|fault| shared.error(fault)))
-                .collect();
+            return verdicts.into_iter().map(|verdict| verdict.map_err(away)).collect();
         };
         let verdicts = shared.submit(changes.clone()).await;
-        if verdicts.iter().any(|verdict| matches!(verdict, Err(Fault::Away(_)))) {
+        if verdicts.iter().any(Result::is_err) {
             outbox.room().await?;
         }
         let is_erased = |(change, verdict): (&Change, &Verdict)| {
@@ -308,11 +306,11 @@ impl RouterStore for ValkeyStore {
         let mut kept = None;
         let settle = |(change, verdict): (Change, Verdict)| match verdict {
             Ok(outcome) => Ok(outcome),
-            Err(Fault::Away(_)) if outbox::takes(&change) => {
+            Err(_) if outbox::takes(&change) => {
                 kept = Some(outbox.append(&change));
                 Ok(Outcome::Queued)
             }
-            Err(fault) => Err(shared.error(fault)),
+            Err(why) => Err(away(why)),
         };
         let outcomes: Result<Vec<Outcome>, StoreError> =
             changes.into_iter().zip(verdicts).map(settle).collect();
@@ -439,7 +437,7 @@ mod tests {
         assert!(waiting.await.is_err());
         let verdicts = store.shared.submit(vec![undo(1), undo(2), undo(5)]).await;
         let told = verdicts.into_iter().map(|verdict| match verdict {
-            Err(Fault::Away(Away(why))) => why.to_string(),
+            Err(Away(why)) => why.to_string(),
             other => format!("{other:?}"),
         });
         let told: Vec<String> = told.collect();

@@ -5,7 +5,7 @@ use redis::Cmd;
 use super::Shared;
 use super::strangers;
 use super::value::Value;
-use super::writer::{Claim, Fault, Verdict};
+use super::writer::{Claim, Verdict};
 use crate::state::{Change, Outcome, Row, UserKey, note_unreadable};
 
 /// What a user's changes need.
@@ -45,7 +45,7 @@ pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usi
         Ok(row) => Some(row.unwrap_or_else(|| Row::new(rules.n_heads))),
         Err(_) if !is_read => return Plan::Read,
         Err(error) => {
-            note_unreadable(&shared.error(Fault::Row(user, error)));
+            note_unreadable(&shared.unreadable(user, error));
             None
         }
     };

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use redis::Value as Answer;
 
 use super::Shared;
-use crate::state::OpenError;
+use crate::state::{OpenError, UserKeys};
 
 impl Shared {
     /// Finds out whether the store's users are known as they are here; false if it can't be asked. A store without a note that
@@ -17,7 +17,7 @@ impl Shared {
     pub(super) async fn agree(&self) -> Result<bool, OpenError> {
         let own = self.user_keys.fingerprint();
         let is_filled = self.n_users.load(Ordering::Relaxed) > 0;
-        let note = self.keys.note_secret(if is_filled { 0 } else { own });
+        let note = self.keys.note_secret(if is_filled { UserKeys::default().fingerprint() } else { own });
         let Ok(answers) = self.link.send(vec![note, self.keys.get_secret()]).await else { return Ok(false) };
         let Some(Answer::BulkString(noted)) = answers.last() else {
             tracing::warn!(?answers, "how users are known could not be noted in the shared store");

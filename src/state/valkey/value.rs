@@ -50,9 +50,16 @@ impl Value {
         codec::decode(row, n_heads).map_err(Unreadable::Codec)
     }
 
-    /// Whether the store says that a key holds something else than a value, such as a list.
-    pub(super) fn is_none(error: &redis::ServerError) -> bool {
-        error.code() == "WRONGTYPE" || error.details().is_some_and(|details| details.contains("WRONGTYPE"))
+    /// What is taken for the value where the store says that a key holds something else, such as a list: no row has no bytes.
+    pub(super) fn of_another_type(error: &redis::ServerError) -> Option<Self> {
+        let is_wrong = |text: &str| text.contains("WRONGTYPE");
+        let says_so = is_wrong(error.code()) || error.details().is_some_and(is_wrong);
+        says_so.then(|| Self::from(Vec::new()))
+    }
+
+    /// Whether it stands for something else than a value.
+    pub(super) fn is_of_another_type(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// What a swap compares.

@@ -19,8 +19,8 @@ use super::Shared;
 use super::cache::Known;
 use super::link::Away;
 use super::plan::{Plan, Turn, plan};
-use super::value::{Unreadable, Value};
-use crate::state::{Change, Outcome, UserKey, note_unreadable};
+use super::value::Value;
+use crate::state::{Change, Outcome, UserKey};
 use crate::types::{Part, metric};
 
 /// Users whose rows one writer changes in one pipeline; more wait for the next.
@@ -32,16 +32,8 @@ const MAX_ROUNDS: u32 = 200;
 /// Rounds in which the functions are loaded again where they are missing.
 const MAX_LOADS: u32 = 4;
 
-/// Why a change was not made.
-#[derive(Debug, Clone)]
-pub(super) enum Fault {
-    /// The store is away or refuses; the change may have been made all the same.
-    Away(Away),
-    /// The row can't be read.
-    Row(UserKey, Unreadable),
-}
-
-pub(super) type Verdict = Result<Outcome, Fault>;
+/// What became of a change; or the store is away or refuses, and the change may have been made all the same.
+pub(super) type Verdict = Result<Outcome, Away>;
 
 /// Changes that were given together; told once all are settled.
 #[derive(Debug)]
@@ -84,7 +76,7 @@ impl Drop for Task {
 }
 
 fn gone() -> Verdict {
-    Err(Fault::Away(Away("its writer has ended".into())))
+    Err(Away("its writer has ended".into()))
 }
 
 /// What waits for a writer.
@@ -233,16 +225,13 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
                 claims.insert(user, claim);
                 continue;
             }
-            (Answer::ServerError(error), _) if Value::is_none(&error) => {
-                note_unreadable(&shared.error(Fault::Row(user, Unreadable::Damaged)));
-                let outcomes = claim.tasks.iter().map(|_| Ok(Outcome::Unreadable)).collect();
-                settle(claim.tasks, outcomes);
-                continue;
-            }
-            (Answer::ServerError(error), _) => {
-                fail(claim, Away(error.to_string().into()));
-                continue;
-            }
+            (Answer::ServerError(error), _) => match Value::of_another_type(&error) {
+                Some(value) => said(Some(value)),
+                None => {
+                    fail(claim, Away(error.to_string().into()));
+                    continue;
+                }
+            },
             (Answer::BulkString(bytes), _) => said(Some(Value::from(bytes))),
             (_, _) => said(None),
         };
@@ -274,5 +263,5 @@ fn settle(tasks: Vec<Task>, verdicts: Vec<Verdict>) {
 }
 
 fn fail(claim: Claim, away: Away) {
-    claim.tasks.into_iter().for_each(|task| task.settle(Err(Fault::Away(away.clone()))));
+    claim.tasks.into_iter().for_each(|task| task.settle(Err(away.clone())));
 }
