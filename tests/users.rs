@@ -144,6 +144,27 @@ async fn a_visitor_who_signs_in_keeps_what_they_said_and_takes_nothing_from_the_
 }
 
 #[tokio::test]
+async fn an_erased_account_takes_what_was_answered_under_its_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = dir.path().to_str().unwrap();
+    let kept = [("state.data_dir", data_dir), ("receipts.keep", "true")];
+    let embedded = [kept[0], kept[1], ("state.engine", "embedded")];
+    for settings in [&[][..], &kept, &embedded] {
+        let (app, _clock) = start(&toy(), settings).await;
+        let client = Client::new(app.address);
+        let thumb = |id: &str| json!({ "event_id": id, "user": "visitor-7", "kind": "thumb", "response_id": "m", "up": true });
+        let named = json!({ "user": "visitor-7", "items": [{ "prompt": "tea", "responses": [{ "id": "m", "text": "thanks" }] }] });
+        client.post("/score", &named).await;
+        said(&client, &[thumb("e1")]).await;
+        assert_eq!(client.post("/users/ann/merge", &json!({ "from": "visitor-7" })).await.0, 200);
+        said(&client, &[thumb("e2")]).await;
+        assert_eq!(client.delete("/users/ann").await.1["n"], 2);
+        let (status, problem) = client.post("/feedback", &thumb("e3")).await;
+        assert_eq!((status, &problem["code"]), (404, &json!("unknown_response")), "{settings:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_merge_that_makes_no_sense_is_refused_by_name() {
     let (_app, client) = server().await;
     for (user, from) in [("b", "a"), ("d", "c")] {

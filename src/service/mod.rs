@@ -80,6 +80,7 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
     ) -> Self {
+        let receipts = receipts.of_users(store.keys());
         let accounts = Arc::new(Accounts::new(store, clock.clone()));
         Self::over(model, accounts, Arc::new(receipts), clock, settings, Arc::default(), Arc::default())
     }

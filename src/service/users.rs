@@ -85,7 +85,7 @@ impl Service {
             // How much it says can't be known, and it goes all the same.
             Err(_) => (true, 0),
         };
-        self.receipts.forget(user).await;
+        self.receipts.forget(&erasure.erased).await;
         match erasure.outcome {
             // An id that has departed to an account whose row can't be read has nowhere to go, and can't be emptied.
             Outcome::Unreadable | Outcome::Moved => return Err(unreadable()),

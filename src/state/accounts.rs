@@ -56,6 +56,8 @@ pub struct Erasure {
     pub before: Result<Option<Row>, StoreError>,
     /// What the store made of it.
     pub outcome: Outcome,
+    /// Of whom nothing is known any more: the user, and the ids that were merged into it.
+    pub erased: Vec<UserKey>,
 }
 
 impl Accounts {
@@ -225,25 +227,30 @@ impl Accounts {
             Err(error) => return Err(error),
         };
         // The user last, so that an erasure that was interrupted still knows of the others.
-        let mut departed = Vec::new();
+        let (mut departed, mut erased) = (Vec::new(), vec![user]);
         if before.is_err() {
             let ids = self.store.ids_of(user).await?;
             tracing::warn!(%user, ids = ids.len(), "the row can't be read: the ids that lead to it are erased with it");
             for from in ids {
+                erased.push(from);
                 let outcome = self.one(erase(from)).await?;
                 departed.extend((outcome == Outcome::Moved).then_some(from));
             }
         }
         let row = before.as_ref().ok().and_then(Option::as_ref);
         for (from, key) in row.iter().flat_map(|row| &row.merges.absorbed) {
-            let other = readable(self.store.get(*from, 0).await)?;
-            // The id may have been forgotten since, and be somebody else's. What can't be read goes to be sure.
-            let is_ours = other.is_none_or(|other| {
-                other.row.is_some_and(|row| row.merges.moved().is_some_and(|moved| moved.key == *key))
-            });
-            if is_ours {
-                self.one(erase(*from)).await?;
+            let other = readable(self.store.get(*from, 0).await)?.map(|other| other.row);
+            let is_of_this_merge = |row: &Row| row.merges.moved().is_some_and(|moved| moved.key == *key);
+            match other {
+                // The id was forgotten since, perhaps by an erasure of this user that was interrupted.
+                Some(None) => {}
+                Some(Some(row)) if row.is_tombstone() && !row.is_moved() => {}
+                // It is somebody else's.
+                Some(Some(row)) if !is_of_this_merge(&row) => continue,
+                // What can't be read goes to be sure.
+                Some(Some(_)) | None => _ = self.one(erase(*from)).await?,
             }
+            erased.push(*from);
         }
         let outcome = self.one(erase(user)).await?;
         // What was on its way to the row arrives at the new one, and goes with it.
@@ -253,7 +260,7 @@ impl Accounts {
                 self.one(erase(user)).await?;
             }
         }
-        Ok(Erasure { before, outcome })
+        Ok(Erasure { before, outcome, erased })
     }
 
     /// Leads a change to the account, by whose id what was said is kept.

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::receipt_log::{Entry, ReceiptLog};
-use super::{OpenError, UserKeys};
+use super::{OpenError, UserKey, UserKeys};
 use crate::types::config::ReceiptBounds;
 use crate::types::{Liveness, UserId};
 
@@ -57,6 +57,8 @@ pub struct Receipts {
     log: Option<Arc<ReceiptLog>>,
     /// How users are known in what is kept; in memory alone they need no secret.
     keys: UserKeys,
+    /// How the store knows users, who are erased by its keys.
+    users: UserKeys,
     /// The owners whose receipts the next sweep drops.
     erased: Mutex<HashSet<u64>>,
     sweep: tokio::sync::Mutex<()>,
@@ -89,6 +91,7 @@ impl Receipts {
             ttl,
             log: None,
             keys: UserKeys::default(),
+            users: UserKeys::default(),
             erased: Mutex::default(),
             sweep: tokio::sync::Mutex::default(),
         }
@@ -118,6 +121,12 @@ impl Receipts {
         Ok(Self { keys: log.keys.clone(), log: Some(Arc::new(log)), ..receipts })
     }
 
+    /// The same receipts, for the users of a store with these keys.
+    #[must_use]
+    pub fn of_users(self, users: UserKeys) -> Self {
+        Self { users, ..self }
+    }
+
     /// Whether anything is remembered at all.
     #[must_use]
     pub fn are_on(&self) -> bool {
@@ -127,7 +136,7 @@ impl Receipts {
     /// Remembers what was answered to a user, or to nobody in particular. The newest of an id wins.
     pub fn remember(&self, user: Option<&UserId>, id: &str, receipt: Receipt) {
         if let Some(cache) = &self.cache {
-            let (key, owner) = (self.key(user, id), user.map(|user| self.owner(user)));
+            let (key, owner) = (self.key(user, id), user.map(|user| self.owner(self.users.of(user))));
             if let Some(log) = &self.log {
                 log.append(&Entry::Remember { key, owner, receipt: &receipt });
             }
@@ -160,8 +169,10 @@ impl Receipts {
         u128::from_le_bytes(first)
     }
 
-    fn owner(&self, user: &UserId) -> u64 {
-        self.keys.of(user).as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
+    /// Whose a receipt is. The keys of a store may be unkeyed hashes, which are not for files.
+    fn owner(&self, user: UserKey) -> u64 {
+        let digest = self.keys.hasher().update(user.as_bytes()).finalize();
+        digest.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 
     /// The cache forgets by its own clock; a receipt that the service's clock calls too old is none as well.
@@ -170,15 +181,16 @@ impl Receipts {
         u128::from(age) < self.ttl.as_millis()
     }
 
-    /// Forgets all that was answered to a user. It goes through all receipts, off the async threads; those who ask
+    /// Forgets all that was answered to users. It goes through all receipts, off the async threads; those who ask
     /// meanwhile share the next sweep. (The cache's own invalidation by predicate makes every `find` try every pending
     /// predicate: 0.4 ms with a thousand of them.)
-    pub async fn forget(&self, user: &UserId) {
+    pub async fn forget(&self, users: &[UserKey]) {
         let Some(cache) = self.cache.clone() else { return };
-        let owner = self.owner(user);
-        self.erased.lock().insert(owner);
-        if let Some(log) = &self.log {
-            log.append(&Entry::Forget { owner });
+        for owner in users.iter().map(|user| self.owner(*user)) {
+            self.erased.lock().insert(owner);
+            if let Some(log) = &self.log {
+                log.append(&Entry::Forget { owner });
+            }
         }
         let _sweeping = self.sweep.lock().await;
         let owners = std::mem::take(&mut *self.erased.lock());
@@ -260,6 +272,10 @@ mod tests {
         name.parse().unwrap()
     }
 
+    fn key(user: &UserId) -> UserKey {
+        UserKeys::default().of(user)
+    }
+
     #[tokio::test]
     async fn the_users_own_receipt_comes_first_and_nobodys_second() {
         let (receipts, ann, ben) = (receipts(1 << 20), user("ann"), user("ben"));
@@ -270,7 +286,7 @@ mod tests {
         assert_eq!((text(&ann).unwrap(), text(&ben).unwrap()), ("of ann".to_owned(), "of nobody".to_owned()));
         receipts.remember(Some(&ann), "a", receipt("newer"));
         assert_eq!(text(&ann).unwrap(), "newer");
-        receipts.forget(&ann).await;
+        receipts.forget(&[key(&ann)]).await;
         assert_eq!(text(&ann).unwrap(), "of nobody");
     }
 
@@ -326,6 +342,7 @@ mod tests {
         }
         assert_eq!(receipts.size().0, 100);
         let (ann, cid) = (user("ann"), user("cid"));
+        let (ann, cid) = ([key(&ann)], [key(&cid)]);
         tokio::join!(receipts.forget(&ann), receipts.forget(&cid));
         assert_eq!(receipts.size().0, 50);
     }
@@ -417,7 +434,7 @@ mod tests {
         }
         let receipts = Receipts::kept_in(dir.path(), bounds(1 << 20), 0).unwrap();
         spoil(&holding(dir.path(), "text of ann")[0]);
-        receipts.forget(&user("ann")).await;
+        receipts.forget(&[key(&user("ann"))]).await;
         assert!(holding(dir.path(), "text of ann").is_empty());
         assert_eq!(holding(dir.path(), "text of ben").len(), 1);
     }
@@ -440,7 +457,7 @@ mod tests {
         receipts.remember(Some(&user("ann")), "a", receipt("old"));
         receipts.remember(Some(&user("ann")), "a", receipt("new"));
         receipts.remember(Some(&user("ben")), "b", receipt("of ben"));
-        receipts.forget(&user("ben")).await;
+        receipts.forget(&[key(&user("ben"))]).await;
         let holds = |text: &str| {
             let files = std::fs::read_dir(path.join("journal")).unwrap();
             let bytes =
