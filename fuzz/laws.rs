@@ -10,10 +10,14 @@ use micro_reward::http::fuzzing as http;
 use micro_reward::model::Manifest;
 use micro_reward::state::{Change, Heads, fuzzing as state};
 use micro_reward::types::{
-    CompareRequest, ElicitRequest, Error, ErrorKind, Event, LedgersView, ScoreRequest, UserImport,
+    CompareRequest, ElicitRequest, Error, ErrorKind, Event, LedgersView, MergeRequest, ScoreRequest,
+    UserImport,
 };
 use prost::Message;
 use serde::de::DeserializeOwned;
+
+/// What some programs begin UTF-8 with.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A law over any bytes.
 pub type Law = fn(&[u8]);
@@ -38,7 +42,13 @@ fn check_error(error: &Error, n_bytes: usize) {
     assert!(error.field() != Some(""), "a field without a name: {error:?}");
 }
 
-/// A body of every verb: an event of /feedback, what the others take, and a user's evidence.
+/// The caller's own fields alone are named: "?" is one only if it was sent so, or may have been, by an escape.
+fn check_field(error: &Error, bytes: &[u8]) {
+    let may_be_sent = bytes.iter().any(|byte| b"?\\%".contains(byte));
+    assert!(may_be_sent || error.field() != Some("?"), "no field is to blame: {error:?}");
+}
+
+/// A body of every verb: an event of /feedback, what the others take, a user's evidence, and whom to merge.
 pub fn json(bytes: &[u8]) {
     if let Some(event) = body::<Event>(bytes) {
         let _ = event.check().map_err(|error| check_error(&error, bytes.len()));
@@ -52,15 +62,26 @@ pub fn json(bytes: &[u8]) {
     body::<CompareRequest>(bytes);
     body::<ElicitRequest>(bytes);
     body::<UserImport>(bytes);
+    body::<MergeRequest>(bytes);
 }
 
 fn body<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     let read = http::body::<T>(bytes);
     let with_line_end = http::body::<T>(&[bytes, b"\n"].concat());
     assert_eq!(read.is_ok(), with_line_end.is_ok(), "a line end makes a difference");
-    let is_array = bytes.trim_ascii_start().starts_with(b"[");
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK);
+    if text.is_none() {
+        let marked = http::body::<T>(&[BYTE_ORDER_MARK, bytes].concat());
+        let told = |read: &Result<T, Error>| read.as_ref().err().map(Error::to_string);
+        assert_eq!(told(&read), told(&marked), "a byte order mark makes a difference");
+    }
+    let is_array = text.unwrap_or(bytes).trim_ascii_start().starts_with(b"[");
     assert!(!(is_array && read.is_ok()), "an array was read as an object");
-    read.map_err(|error| check_error(&error, bytes.len())).ok()
+    let check = |error| {
+        check_error(&error, bytes.len());
+        check_field(&error, bytes);
+    };
+    read.map_err(check).ok()
 }
 
 /// A body as lines: the first byte is how long one may be, the second how the body is cut.
@@ -74,6 +95,14 @@ pub fn ndjson(bytes: &[u8]) {
     let whole = told(http::lines(std::iter::once(body), max_bytes));
     let in_pieces = told(http::lines(body.chunks(cut), max_bytes));
     assert_eq!(whole, in_pieces, "lines depend on how the body is cut");
+    // A first line that is nearly too long may be so with a mark.
+    let first = body.split(|&byte| byte == b'\n').next().unwrap_or_default().len();
+    let is_clear = first + BYTE_ORDER_MARK.len() <= max_bytes || first > max_bytes;
+    if is_clear && !body.starts_with(BYTE_ORDER_MARK) && !body.is_empty() {
+        let marked = [BYTE_ORDER_MARK, body].concat();
+        let marked = told(http::lines(marked.chunks(cut), max_bytes));
+        assert_eq!(whole, marked, "a byte order mark makes a difference");
+    }
     let n_ends = body.iter().filter(|&&byte| byte == b'\n').count();
     assert!(whole.len() <= n_ends + 1, "{} lines with {n_ends} line ends", whole.len());
     for line in whole.iter().flatten() {
@@ -95,6 +124,7 @@ pub fn query(bytes: &[u8]) {
         }
         Err(error) => {
             check_error(&error, text.len());
+            check_field(&error, text.as_bytes());
             assert_eq!(error.code(), "invalid_field");
         }
     }
@@ -126,44 +156,62 @@ pub fn row(bytes: &[u8]) {
     assert!(written.len() <= rest.len(), "a row grows from {} to {} bytes", rest.len(), written.len());
 }
 
-/// A file of the journal: as it is; and frames that were written, with its end cut off or blank from some byte on.
+/// A file of the journal: as it is; and frames that were written, of which an end was cut off, or some bytes are blank.
+///
+/// The first two bytes are where, the third is how many are blank: 0 cuts the file there, 255 blanks it to its end. The rest are the
+/// payloads, as lines.
 pub fn journal(bytes: &[u8]) {
+    journal_as_it_is(bytes);
+    let [low, high, n_blank, lines @ ..] = bytes else { return };
+    let payloads: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
+    let (mut file, ends) = state::segment(Heads { n_heads: 4, key: 7 }, &payloads);
+    let (head, _) = state::segment(Heads { n_heads: 4, key: 7 }, &[]);
+    let from = usize::from(u16::from_le_bytes([*low, *high])) % (file.len() + 1);
+    let until = match n_blank {
+        0 | 255 => file.len(),
+        n => file.len().min(from + usize::from(*n)),
+    };
+    // Where it is another file than it was; none where what is blank was so before.
+    let changed = match n_blank {
+        0 => (from < until).then_some(from),
+        _ => (from..until).find(|&at| file[at] != 0),
+    };
+    match n_blank {
+        0 => file.truncate(from),
+        _ => file[from..until].fill(0),
+    }
+    let n_whole = changed.map_or(payloads.len(), |at| ends.iter().filter(|&&end| end <= at).count());
+    let end_of_whole = n_whole.checked_sub(1).map_or(head.len(), |last| ends[last]);
+    let (read, end) = read_file(&file);
+    assert_eq!(read, payloads[..n_whole], "a frame is read as it was written or not at all");
+    match changed {
+        None => assert_eq!(end, Ok(true), "it is as it was written"),
+        Some(at) if at < head.len() => assert!(end.is_err(), "its header is not whole: {end:?}"),
+        Some(_) if *n_blank == 0 => assert_eq!(end, Ok(end_of_whole == from), "its end was cut off"),
+        Some(_) if file[end_of_whole..].iter().all(|&byte| byte == 0) => {
+            assert_eq!(end, Ok(false), "it is blank from a frame's end on");
+        }
+        Some(_) => assert!(end.is_err(), "frames stand behind what is blank, or were changed: {end:?}"),
+    }
+}
+
+/// Of a file that is read to its end, a byte less or more is seen, and changes no frame before it.
+fn journal_as_it_is(bytes: &[u8]) {
     let (payloads, end) = read_file(bytes);
     let n_bytes: usize = payloads.iter().map(Vec::len).sum();
     assert!(n_bytes <= bytes.len());
     for payload in &payloads {
         let _ = postcard::from_bytes::<Change>(payload);
     }
-    if let Err(error) = end {
-        assert!(!error.is_empty());
-    }
-
-    let [cut @ .., _, _] = bytes.first_chunk::<4>().copied().unwrap_or_default();
-    let payloads: Vec<&[u8]> = bytes.split(|&byte| byte == b'\n').collect();
-    let (mut file, ends) = state::segment(Heads { n_heads: 4, key: 7 }, &payloads);
-    let (read, end) = read_file(&file);
-    assert_eq!((read.iter().map(Vec::as_slice).collect::<Vec<_>>(), end), (payloads.clone(), Ok(true)));
-    let kept = usize::from(u16::from_le_bytes(cut)) % (file.len() + 1);
-    let is_blanked = bytes.get(2).is_some_and(|byte| byte % 2 == 1);
-    let is_changed = match is_blanked {
-        true => {
-            let is_changed = file[kept..].iter().any(|&byte| byte != 0);
-            file[kept..].fill(0);
-            is_changed
+    match end {
+        Err(error) => assert!(!error.is_empty()),
+        Ok(true) => {
+            assert_eq!(read_file(&[bytes, &[0]].concat()), (payloads.clone(), Ok(false)));
+            if let Some((_, all_but_last)) = payloads.split_last() {
+                assert_eq!(read_file(&bytes[..bytes.len() - 1]), (all_but_last.to_vec(), Ok(false)));
+            }
         }
-        false => {
-            file.truncate(kept);
-            true
-        }
-    };
-    let n_whole = match is_changed {
-        true => ends.iter().filter(|&&end| end <= kept).count(),
-        false => payloads.len(),
-    };
-    let (read, _) = read_file(&file);
-    assert!(read.len() >= n_whole, "{} frames are read of {n_whole} that are whole", read.len());
-    for (read, written) in read.iter().zip(&payloads) {
-        assert_eq!(read.as_slice(), *written, "a frame is read as it was written or not at all");
+        Ok(false) => assert!(payloads.len() <= bytes.len()),
     }
 }
 
@@ -201,6 +249,7 @@ where
     assert_eq!(again.encoded_len(), written.len());
     if let Err(error) = T::try_from(native(found)) {
         check_error(&error, bytes.len());
+        check_field(&error, bytes);
         assert!(error.field().is_some(), "no field is to blame: {error:?}");
     }
 }

@@ -59,6 +59,10 @@ impl Reloader {
         let reload = tokio::spawn(async move {
             let reloaded = reloader.replace(dir).await;
             drop(turn);
+            // Who reads this may reload again.
+            if let Ok(view) = &reloaded {
+                tracing::info!(model = view.name, revision = view.revision, "reloaded");
+            }
             reloaded
         });
         reload.await.unwrap_or_else(|error| Err(ended_early(error)))
@@ -81,9 +85,7 @@ impl Reloader {
         self.health.loaded(model.workers.clone());
         self.live.replace(model);
         self.recorder.note_model();
-        let view = self.live.now().model();
-        tracing::info!(model = view.name, revision = view.revision, "reloaded");
-        Ok(view)
+        Ok(self.live.now().model())
     }
 
     /// Ledgers are sums of what these heads said.

@@ -2,16 +2,27 @@
 //!
 //! What they may cost is counted in bytes and permits, not in time.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking and says what it saw"
+)]
 
 mod common;
 
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Client, http2, start, toy};
+use common::server::{FREE, Server, command};
+use common::{Client, change_tokenizer, http2, start, toy, toy_with};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use micro_reward::model::Template;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 /// A connection takes what the two sockets' buffers hold, a few batches, and lines whose acks, which are about half as long,
@@ -35,6 +46,15 @@ async fn open(address: SocketAddr) -> TcpStream {
 
 fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// What comes up to the end of a body in chunks.
+async fn to_the_last_chunk(reader: &mut (impl AsyncRead + Unpin)) -> String {
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"0\r\n\r\n") {
+        assert!(reader.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    String::from_utf8(answer).unwrap()
 }
 
 async fn others_are_served(client: &Client, id: usize) {
@@ -81,14 +101,9 @@ async fn who_does_not_read_acks_is_held_back_and_loses_nothing() {
         writer.write_all(b"0\r\n\r\n").await.unwrap();
         writer
     });
-    let (mut answer, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
-    while !answer.ends_with(b"0\r\n\r\n") {
-        let n = reader.read(&mut buffer).await.unwrap();
-        assert!(n > 0);
-        answer.extend_from_slice(&buffer[..n]);
-    }
+    let answer = to_the_last_chunk(&mut reader).await;
     finish.await.unwrap();
-    let n_acks = String::from_utf8(answer).unwrap().matches("\"event_id\":\"e").count();
+    let n_acks = answer.matches("\"event_id\":\"e").count();
     assert_eq!(n_acks, n_sent + 1000);
 }
 
@@ -126,11 +141,7 @@ async fn nonsense_is_rejected_line_by_line_and_an_endless_line_once() {
     others_are_served(&client, 1).await;
     stream.write_all(&chunk(format!("\n{}\n", thumb("ann", 2)).as_bytes())).await.unwrap();
     stream.write_all(b"0\r\n\r\n").await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"0\r\n\r\n") {
-        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
-    }
-    let answer = String::from_utf8(answer).unwrap();
+    let answer = to_the_last_chunk(&mut stream).await;
     assert_eq!(answer.matches("\"status\":\"rejected\"").count(), 6, "{answer}");
     assert_eq!(answer.matches("\"status\":\"applied\"").count(), 2, "{answer}");
     assert_eq!(client.get("/users/ann").await.1["n"], 2);
@@ -371,11 +382,7 @@ async fn a_stream_on_which_nothing_moves_ends_with_a_line_that_says_so() {
     let (app, _clock) = start(&toy(), &[("server.max_concurrent_requests", "1")]).await;
     let mut stream = open(app.address).await;
     stream.write_all(&chunk(b"{}\n{\"event_id\": ")).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"0\r\n\r\n") {
-        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
-    }
-    let answer = String::from_utf8(answer).unwrap();
+    let answer = to_the_last_chunk(&mut stream).await;
     assert_eq!(answer.matches("\"status\":\"rejected\"").count(), 2, "{answer}");
     assert!(answer.contains("\"code\":\"stalled_stream\""), "{answer}");
     assert_eq!(Client::new(app.address).get("/models").await.0, 200, "its permit is free");
@@ -392,10 +399,178 @@ async fn a_blank_line_keeps_a_stream_open() {
         tokio::time::sleep(Duration::from_secs(20)).await;
     }
     stream.write_all(&[chunk(b"{}\n"), b"0\r\n\r\n".to_vec()].concat()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"0\r\n\r\n") {
-        assert!(stream.read_buf(&mut answer).await.unwrap() > 0);
-    }
-    let answer = String::from_utf8(answer).unwrap();
+    let answer = to_the_last_chunk(&mut stream).await;
     assert!(answer.contains("\"invalid_field\"") && !answer.contains("\"stalled_stream\""), "{answer}");
+}
+
+/// The program as a process on a bundle. It has scored a text: what it takes up from then on is what callers cost.
+async fn process(bundle: &Path, settings: &[(&str, &str)]) -> Server {
+    let mut command = command(&[&FREE[..], &["--state", "memory"]].concat());
+    command.env("MICRO_REWARD__MODEL__BUNDLE", bundle);
+    for (key, value) in settings {
+        command.env(format!("MICRO_REWARD__{}", key.to_uppercase().replace('.', "__")), value);
+    }
+    let server = common::server::start(command).await;
+    let score = json!({ "items": [{ "prompt": "tea", "responses": ["thanks"] }] });
+    assert_eq!(server.client.post("/score", &score).await.0, 200);
+    server
+}
+
+/// The most memory that a process has had so far, in bytes.
+fn peak(server: &Server) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id().unwrap())).unwrap();
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+    kilobytes.unwrap().trim().parse::<usize>().unwrap() << 10
+}
+
+/// Who costs more than `most` bytes at once costs too much.
+fn check_cost(server: &Server, before: usize, most: usize) {
+    let cost = peak(server) - before;
+    println!("{} of at most {} MiB", cost >> 20, most >> 20);
+    assert!(cost <= most, "{cost} bytes were taken up, expected at most {most}");
+}
+
+/// The toy bundle with another tokeniser around its words.
+fn toy_that_tokenises(dir: &Path, template: Template, change: impl FnOnce(&mut Value)) {
+    toy_with(dir, |manifest| {
+        manifest.input.template = template;
+        change_tokenizer(dir, manifest, change);
+    });
+}
+
+/// As BERT's: every punctuation character is a word.
+fn as_bert(tokenizer: &mut Value) {
+    tokenizer["normalizer"] = json!({ "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true });
+    tokenizer["pre_tokenizer"] = json!({ "type": "BertPreTokenizer" });
+    tokenizer["model"] = json!({ "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+        "max_input_chars_per_word": 100, "vocab": tokenizer["model"]["vocab"] });
+}
+
+/// As SentencePiece's: a text is one word, of pieces.
+fn as_sentence_piece(tokenizer: &mut Value) {
+    let vocab = tokenizer["model"]["vocab"].as_object().unwrap();
+    let mut pieces: Vec<(u64, &String)> =
+        vocab.iter().map(|(piece, id)| (id.as_u64().unwrap(), piece)).collect();
+    pieces.sort_unstable();
+    let scored: Vec<Value> = pieces.iter().map(|(id, piece)| json!([piece, -(*id as f64)])).collect();
+    tokenizer["model"] = json!({ "type": "Unigram", "unk_id": 1, "vocab": scored });
+    tokenizer["normalizer"] = Value::Null;
+    tokenizer["pre_tokenizer"] = Value::Null;
+}
+
+/// Posts all at once, and tells the statuses.
+async fn post_all(server: &Server, path: &str, requests: Vec<Value>) -> Vec<u16> {
+    let posts = requests.into_iter().map(|request| {
+        let (client, path) = (server.client.clone(), path.to_owned());
+        tokio::spawn(async move { client.post(&path, &request).await.0 })
+    });
+    let posts: Vec<_> = posts.collect();
+    futures::future::join_all(posts).await.into_iter().map(Result::unwrap).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_with_a_mebibyte_of_exclamation_marks_each_cost_what_they_send() {
+    const N_CALLERS: usize = 32;
+    let dir = tempfile::tempdir().unwrap();
+    toy_that_tokenises(dir.path(), Template::Separate, as_bert);
+    let server = process(dir.path(), &[]).await;
+    let before = peak(&server);
+    let text = |n: usize| format!("{n:02}{}", "!".repeat((1 << 20) - 2));
+    let requests = (0..N_CALLERS).map(|n| json!({ "items": [{ "prompt": "tea", "responses": [text(n)] }] }));
+    let statuses = post_all(&server, "/score", requests.collect()).await;
+    assert_eq!(statuses, [200; N_CALLERS]);
+    // A body as it comes, in a buffer that doubles, its texts, and a copy of each: six times what was sent. One such text whose
+    // every character is a token would take 180 MB by itself.
+    check_cost(&server, before, 6 * (N_CALLERS << 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_pair_without_words_costs_a_small_multiple_of_what_it_sends() {
+    let dir = tempfile::tempdir().unwrap();
+    toy_that_tokenises(dir.path(), Template::Pair, as_sentence_piece);
+    let server = process(dir.path(), &[]).await;
+    let before = peak(&server);
+    let text = |word: &str| word.repeat(160_000 / word.len());
+    let request =
+        json!({ "items": [{ "prompt": text("tea"), "responses": [text("thanks"), text("banana")] }] });
+    let (status, answer) = server.client.post("/score", &request).await;
+    assert_eq!((status, &answer["items"][0]["truncated"]), (200, &json!([true, true])), "{answer}");
+    // One pair at a time is tokenised, and a tokeniser that reads all of it holds about 150 bytes for each of its own; twice that.
+    check_cost(&server, before, 2 * 150 * 320_000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_inflates_without_end_costs_no_more_than_a_body_may() {
+    let server = process(&toy(), &[]).await;
+    let before = peak(&server);
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(&vec![b' '; 1 << 20]).unwrap();
+    // Two gibibytes.
+    let bomb = encoder.finish().unwrap().repeat(2048);
+    for (path, kind, expected) in
+        [("/score", "application/json", 413), ("/feedback", "application/x-ndjson", 200)]
+    {
+        let request = server.client.http.post(format!("{}{path}", server.client.base)).body(bomb.clone());
+        let request = request
+            .header("content-type", kind)
+            .header("content-encoding", "gzip")
+            .header("connection", "close");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), expected);
+        assert!(answer.text().await.unwrap().contains("\"too_large\""));
+    }
+    // A body of 64 MiB, and the two halves of its size that its buffer has grown from.
+    check_cost(&server, before, 3 << 26);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endless_line_costs_no_more_than_a_line_may() {
+    let server = process(&toy(), &[]).await;
+    let before = peak(&server);
+    let mut stream = open(server.address()).await;
+    let piece = chunk(&[b'x'; 1 << 20]);
+    for _ in 0..200 {
+        stream.write_all(&piece).await.unwrap();
+    }
+    stream.write_all(&chunk(format!("\n{}\n", thumb("ann", 1)).as_bytes())).await.unwrap();
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    let answer = to_the_last_chunk(&mut stream).await;
+    assert!(answer.contains("\"too_large\"") && answer.contains("\"applied\""), "{answer}");
+    // A line of 24 MiB, in a buffer that is copied when it doubles. What is sent is 200 MiB.
+    check_cost(&server, before, 4 * (24 << 20));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_who_stop_half_way_hold_no_more_than_all_bodies_may() {
+    const N_CALLERS: usize = 250;
+    const SENT: usize = 4 << 20;
+    const MOST: usize = 64 << 20;
+    let most = MOST.to_string();
+    let server =
+        process(&toy(), &[("server.max_body_bytes", &most), ("server.max_buffered_bytes", &most)]).await;
+    let before = peak(&server);
+    let address = server.address();
+    // A body that does not say how long it is goes on until there is no room.
+    let head = "POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let half = Arc::new([head.as_bytes(), &chunk(&vec![b' '; SENT])].concat());
+    let callers = (0..N_CALLERS).map(|_| {
+        let half = half.clone();
+        tokio::spawn(async move {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // Who is refused may be cut off once it has been told so.
+            let _ = stream.write_all(&half).await;
+            stream
+        })
+    });
+    let callers = futures::future::join_all(callers.collect::<Vec<_>>()).await;
+    let n_refused = async || server.admin.metric("micro_reward_shed_total{reason=\"bodies\"}").await;
+    while n_refused().await.unwrap_or_default() < (N_CALLERS - MOST / SENT) as f64 {}
+    // What bodies hold, in buffers that are copied when they double, and what a connection reads ahead, at most half a MiB. What
+    // is sent is 1000 MiB.
+    check_cost(&server, before, 4 * MOST + (N_CALLERS << 19));
+    assert_eq!(server.client.get("/models").await.0, 200);
+    drop(callers);
+    let score = json!({ "items": [{ "prompt": "tea", "responses": ["glad"] }] });
+    while server.client.post("/score", &score).await.0 == 503 {}
+    assert_eq!(server.client.post("/score", &score).await.0, 200);
 }

@@ -4,8 +4,6 @@
 
 mod common;
 
-use std::net::SocketAddr;
-
 use common::server::{FREE, Server, command, serve};
 use common::toy;
 use micro_reward::grpc::pb;
@@ -16,16 +14,13 @@ use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
 /// A metric's value; 0 where it is not there yet.
-async fn metric(server: &Server, name: &str) -> f64 {
-    let (_, page) = server.admin.get("/metrics").await;
-    let page = page.as_str().unwrap().to_owned();
-    let value = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
-    value.unwrap_or_default()
+async fn n_of(server: &Server, name: &str) -> f64 {
+    server.admin.metric(name).await.unwrap_or_default()
 }
 
 /// Texts that went through the encoder.
 async fn n_encoded(server: &Server) -> f64 {
-    metric(server, "micro_reward_stage_seconds_count{stage=\"queue_and_encode\"}").await
+    n_of(server, "micro_reward_stage_seconds_count{stage=\"queue_and_encode\"}").await
 }
 
 async fn score(server: &Server, items: Value) -> Value {
@@ -46,9 +41,9 @@ async fn a_text_is_encoded_once_however_often_it_is_asked_for() {
     assert_eq!(first[0]["rewards"][0], first[0]["rewards"][2]);
     assert_eq!(score(&server, items).await, first);
     assert_eq!(n_encoded(&server).await, 3.0);
-    assert_eq!(metric(&server, "micro_reward_cache_lookups_total{result=\"hit\"}").await, 3.0);
-    assert_eq!(metric(&server, "micro_reward_cache_lookups_total{result=\"miss\"}").await, 3.0);
-    assert_eq!(metric(&server, "micro_reward_cached_texts").await, 3.0);
+    assert_eq!(n_of(&server, "micro_reward_cache_lookups_total{result=\"hit\"}").await, 3.0);
+    assert_eq!(n_of(&server, "micro_reward_cache_lookups_total{result=\"miss\"}").await, 3.0);
+    assert_eq!(n_of(&server, "micro_reward_cached_texts").await, 3.0);
 }
 
 #[tokio::test]
@@ -86,15 +81,11 @@ fn responses() -> Vec<String> {
     (0..MANY).map(|n| format!("seven {n} {} thanks", n * 7)).collect()
 }
 
-fn address(server: &Server) -> SocketAddr {
-    server.client.base.strip_prefix("http://").unwrap().parse().unwrap()
-}
-
 /// The caller of a large request, whose encoding has begun, has gone: what it left is dropped, and others are served.
 async fn its_texts_are_dropped(server: &Server) {
-    while metric(server, "micro_reward_inflight_requests").await > 0.0 {}
+    while n_of(server, "micro_reward_inflight_requests").await > 0.0 {}
     // The tokeniser may be at a last few, which it drops when it is done with them.
-    while metric(server, "micro_reward_queue_texts").await > 0.0 {}
+    while n_of(server, "micro_reward_queue_texts").await > 0.0 {}
     assert!(n_encoded(server).await < MANY as f64);
     let items = score(server, json!([{ "prompt": "tell me", "responses": ["no"] }])).await;
     assert_eq!(items.as_array().unwrap().len(), 1);
@@ -104,7 +95,7 @@ async fn its_texts_are_dropped(server: &Server) {
 async fn the_texts_of_a_client_that_resets_its_connection_are_dropped() {
     let server = serve(&["--state", "memory"]).await;
     let body = json!({ "items": [{ "prompt": "tell me", "responses": responses() }] }).to_string();
-    let mut stream = TcpStream::connect(address(&server)).await.unwrap();
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let head = format!(
         "POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()

@@ -8,11 +8,14 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
 
 use async_trait::async_trait;
-use common::{Client, FakeClock, NOON, library, start, toy, toy_with};
-use futures::FutureExt;
+use common::{Client, FakeClock, NOON, change_tokenizer, json_lines, library, start, toy, toy_with};
+use futures::{FutureExt, StreamExt};
 use micro_reward::batch::{Budgets, EmbeddingCache, Encoders, Queue, QueueConfig, Workers};
+use micro_reward::grpc::pb;
+use micro_reward::grpc::pb::reward_service_client::RewardServiceClient;
 use micro_reward::model::{Bundle, Runtime, sha256};
 use micro_reward::service::{Model, Read, Service, Settings};
 use micro_reward::state::{
@@ -24,6 +27,7 @@ use micro_reward::types::{AckStatus, Clock, Encode, Event, ScoreRequest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Semaphore;
+use tonic::transport::Endpoint;
 
 const NDJSON: &str = "application/x-ndjson";
 
@@ -31,11 +35,7 @@ const NDJSON: &str = "application/x-ndjson";
 fn without_special_tokens() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     toy_with(dir.path(), |manifest| {
-        let path = dir.path().join("tokenizer.json");
-        let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        tokenizer["post_processor"] = Value::Null;
-        std::fs::write(&path, tokenizer.to_string()).unwrap();
-        manifest.encoder.tokenizer.sha256 = sha256(&path).unwrap();
+        change_tokenizer(dir.path(), manifest, |tokenizer| tokenizer["post_processor"] = Value::Null);
     });
     dir
 }
@@ -75,7 +75,7 @@ async fn stream(client: &Client, events: &[Value]) -> Vec<Value> {
         Value::String(text) => text,
         one => one.to_string(),
     };
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    json_lines(&text)
 }
 
 fn statuses(acks: &[Value]) -> Vec<&str> {
@@ -341,6 +341,73 @@ async fn events_are_settled_together_as_they_would_be_alone_by_the_embedded_engi
     is_settled_as_alone([&one, &other], 3).await;
 }
 
+/// Puts bytes that are no row in the place of every user's.
+fn spoil(dir: &Path) {
+    use redb::ReadableTable;
+    let rows = redb::TableDefinition::<[u8; 16], &[u8]>::new("rows");
+    let database = redb::Database::open(dir.join("rows.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    let mut table = write.open_table(rows).unwrap();
+    let users: Vec<[u8; 16]> = table.iter().unwrap().map(|row| row.unwrap().0.value()).collect();
+    assert!(!users.is_empty());
+    for user in users {
+        table.insert(user, &b"garbage"[..]).unwrap();
+    }
+    drop(table);
+    write.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_can_not_be_read_is_an_error_of_its_users_events_however_they_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = [("state.engine", "embedded"), ("state.data_dir", dir.path().to_str().unwrap())];
+    let (app, _) = start(&toy(), &settings).await;
+    let client = Client::new(app.address);
+    assert_eq!(client.post("/feedback", &thumb("ann", "e0", "glad")).await.0, 200);
+    app.stop().await;
+    spoil(dir.path());
+
+    let (app, _) = start(&toy(), &settings).await;
+    let client = Client::new(app.address);
+    let events = |way: &str| {
+        [("ann", 1), ("ben", 2), ("ann", 3), ("cat", 4)]
+            .map(|(user, n)| thumb(user, &format!("{way} {n}"), "wow"))
+    };
+    let expected = ["unreadable_row", "applied", "unreadable_row", "applied"];
+    let (status, acks) = client.post("/feedback", &json!(events("array"))).await;
+    assert_eq!((status, statuses(acks.as_array().unwrap())), (200, expected.to_vec()), "{acks}");
+    let acks = stream(&client, &events("lines")).await;
+    assert_eq!(statuses(&acks), expected);
+    assert!(acks[0].get("retryable").is_none(), "sending it again does not help: {}", acks[0]);
+
+    let channel = Endpoint::from_shared(client.base.clone()).unwrap().connect_lazy();
+    let mut grpc = RewardServiceClient::new(channel);
+    let message = |event: Value| {
+        let text = |key: &str| event[key].as_str().unwrap().to_owned();
+        let event = pb::Event {
+            event_id: text("event_id"),
+            user: text("user"),
+            kind: pb::EventKind::Thumb.into(),
+            prompt: Some(text("prompt")),
+            response: Some(text("response")),
+            up: Some(true),
+            ..pb::Event::default()
+        };
+        pb::FeedbackRequest { event: Some(event) }
+    };
+    let sent = futures::stream::iter(events("messages").map(message));
+    let acks = grpc.feedback(sent).await.unwrap().into_inner();
+    let told: Vec<_> = acks.map(|ack| ack.unwrap()).map(|ack| (ack.status(), ack.code)).collect().await;
+    let applied = (pb::AckStatus::Applied, None);
+    let unreadable = (pb::AckStatus::Rejected, Some("unreadable_row".to_owned()));
+    assert_eq!(told, [unreadable.clone(), applied.clone(), unreadable, applied]);
+    // Alone it is this server's fault, as its ack says in a batch.
+    let (status, problem) = client.post("/feedback", &thumb("ann", "alone", "wow")).await;
+    assert_eq!((status, &problem["code"]), (500, &json!("unreadable_row")), "{problem}");
+    assert_eq!(client.get("/users/ben").await.1["n"], 3);
+    app.stop().await;
+}
+
 /// A memory engine that can be held up, counted, and taken away.
 #[derive(Debug)]
 struct Gated {
@@ -414,11 +481,14 @@ fn service() -> (Arc<Service>, Arc<Gated>) {
     (Arc::new(service), store)
 }
 
+/// Texts that may wait for the encoder of [`load`].
+const MAX_TEXTS: usize = 100;
+
 fn load(dir: &Path) -> Model {
     let runtime = Runtime::load(&library()).unwrap();
     let (bundle, encoders) = Bundle::load(&runtime, dir, 1).unwrap();
-    let queue =
-        QueueConfig { budgets: Budgets::fixed(1024), max_texts: 100, n_threads: 1, seconds_per_token: 1e-6 };
+    let budgets = Budgets::fixed(1024);
+    let queue = QueueConfig { budgets, max_texts: MAX_TEXTS, n_threads: 1, seconds_per_token: 1e-6 };
     let queue = Arc::new(Queue::new(queue, Arc::new(EmbeddingCache::new(1 << 20))));
     let all = encoders.into_iter().map(|encoder| Box::new(encoder) as Box<dyn Encode>).collect();
     let workers = Workers::spawn(&queue, Encoders { all, small: Vec::new() }).unwrap();
@@ -552,6 +622,77 @@ async fn a_sample_that_outlasts_its_callers_is_taken_once() {
     // The next finds what the others have waited for.
     assert_eq!(ask().await.unwrap().users, Some(1));
     assert_eq!(store.n_samples.load(Ordering::SeqCst), 1);
+}
+
+/// As many texts as may wait, each of about `n_bytes`.
+fn many(name: &str, n_bytes: usize) -> ScoreRequest {
+    let responses: Vec<String> =
+        (1..MAX_TEXTS).map(|n| format!("{name} {n} {}", "tea".repeat(n_bytes / 3))).collect();
+    request(json!({ "items": [{ "prompt": name, "responses": responses }] }))
+}
+
+#[test]
+fn a_request_that_nobody_awaits_any_more_is_not_worked_on_and_lets_go_of_everything() {
+    // One thread for what takes longer, so that this test says when such work begins.
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build();
+    runtime.unwrap().block_on(async {
+        let (service, _) = service();
+        let Model { bundle, queue, workers } = service.served();
+        let held = || (Arc::strong_count(&bundle), Arc::strong_count(&queue));
+        let idle = held();
+        // What is found of long texts, and the tokens of short ones, are looked for off the async thread.
+        for n_bytes in [3000, 30] {
+            let (begin, begun) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || begun.recv());
+            let left = many("left", n_bytes);
+            let mut asked = Box::pin(service.score(left));
+            for _ in 0..3 {
+                assert!(asked.as_mut().now_or_never().is_none(), "its work can't begin");
+            }
+            assert!(held().0 > idle.0, "its work has the bundle");
+            drop(asked);
+            drop(begin);
+            busy.await.unwrap().unwrap_err();
+            // This comes to its turn behind what was left.
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            assert_eq!(held(), idle, "of {n_bytes} bytes");
+            assert_eq!((service.gauges().1, service.cache().size()), (0, (0, 0)), "nothing was encoded");
+        }
+        // There is room for as many texts as before.
+        for name in ["one", "two"] {
+            service.score(many(name, 30)).await.unwrap();
+        }
+        tokio::task::spawn_blocking(move || workers.stop()).await.unwrap();
+    });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_dropped_at_any_moment_leaves_room_for_others() {
+    let (service, _) = service();
+    let Model { bundle, queue, .. } = service.served();
+    let held = || (Arc::strong_count(&bundle), Arc::strong_count(&queue));
+    let idle = held();
+    for n_polls in 0.. {
+        let mut n_left = n_polls;
+        let mut asked = Box::pin(service.score(many(&format!("polled {n_polls}"), 3000)));
+        let is_answered = std::future::poll_fn(|cx| {
+            if n_left == 0 {
+                return Poll::Ready(false);
+            }
+            n_left -= 1;
+            asked.as_mut().poll(cx).map(|answer| answer.is_ok())
+        })
+        .await;
+        drop(asked);
+        while held() != idle || service.gauges().1 > 0 {
+            tokio::task::yield_now().await;
+        }
+        service.score(many(&format!("after {n_polls}"), 30)).await.unwrap();
+        if is_answered {
+            assert!(n_polls > 2, "it waits for more than one thing: {n_polls}");
+            break;
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ mod common;
 
 use std::io::Write;
 
-use common::{Client, start, toy};
+use common::{Client, json_lines, start, toy};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use futures::{FutureExt, StreamExt};
@@ -48,26 +48,8 @@ const FOREIGN: [&str; 29] = [
     "ledgerview",
 ];
 
-async fn send(
-    client: &Client,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: Vec<u8>,
-) -> (u16, Value) {
-    let mut request =
-        client.http.request(method.parse().unwrap(), format!("{}{path}", client.base)).body(body);
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
-    let answer = request.send().await.unwrap();
-    let status = answer.status().as_u16();
-    let text = answer.text().await.unwrap();
-    (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
-}
-
 async fn send_json(client: &Client, method: &str, path: &str, body: impl Into<Vec<u8>>) -> (u16, Value) {
-    send(client, method, path, &[("content-type", "application/json")], body.into()).await
+    client.send(method, path, &[("content-type", "application/json")], body.into()).await
 }
 
 fn gzip(text: &[u8]) -> Vec<u8> {
@@ -87,7 +69,7 @@ fn score() -> Value {
 /// The acks of a stream of lines.
 fn acks(text: &Value) -> Vec<Value> {
     match text {
-        Value::String(text) => text.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+        Value::String(text) => json_lines(text),
         one => vec![one.clone()],
     }
 }
@@ -400,19 +382,16 @@ async fn a_byte_order_mark_is_skipped() {
     app.stop().await;
 }
 
-#[tokio::test]
-async fn an_unknown_query_parameter_is_refused_by_every_route() {
-    let (app, _clock) = start(&toy(), &[]).await;
-    let (client, admin) = (Client::new(app.address), Client::new(app.admin_address));
+/// Every route of both ports: whose it is, its method, and its path for ann.
+async fn routes<'a>(client: &'a Client, admin: &'a Client) -> Vec<(&'a Client, &'static str, String)> {
     let (_, document) = client.get("/openapi.json").await;
-    let mut n_routes = 0;
-    let mut routes = vec![(&client, "GET", "/openapi.json".to_owned())];
+    let mut routes = vec![(client, "GET", "/openapi.json".to_owned())];
     for (path, methods) in document["paths"].as_object().unwrap() {
         let path = path.replace("{id}", "ann").replace("{event_id}", "e");
         let methods = methods.as_object().unwrap().keys();
         routes.extend(methods.map(|method| {
             (
-                &client,
+                client,
                 ["GET", "PUT", "POST", "DELETE"]
                     .into_iter()
                     .find(|name| name.eq_ignore_ascii_case(method))
@@ -428,15 +407,24 @@ async fn an_unknown_query_parameter_is_refused_by_every_route() {
         ("POST", "/models/reload"),
         ("GET", "/export/preferences"),
     ] {
-        routes.push((&admin, method, path.to_owned()));
+        routes.push((admin, method, path.to_owned()));
     }
-    for (client, method, path) in routes {
-        let (status, said) = send_json(client, method, &format!("{path}?usr=ann"), score().to_string()).await;
-        assert_eq!((status, &said["field"]), (400, &json!("usr")), "{method} {path}: {said}");
-        assert!(said["detail"].as_str().unwrap().contains("unknown parameter `usr`"), "{said}");
-        n_routes += 1;
+    assert!(routes.len() >= 17, "{}", routes.len());
+    routes
+}
+
+#[tokio::test]
+async fn an_unknown_query_parameter_is_refused_by_every_route() {
+    let (app, _clock) = start(&toy(), &[]).await;
+    let (client, admin) = (Client::new(app.address), Client::new(app.admin_address));
+    for (client, method, path) in routes(&client, &admin).await {
+        for slash in ["", "/"] {
+            let url = format!("{path}{slash}?usr=ann");
+            let (status, said) = send_json(client, method, &url, score().to_string()).await;
+            assert_eq!((status, &said["field"]), (400, &json!("usr")), "{method} {url}: {said}");
+            assert!(said["detail"].as_str().unwrap().contains("unknown parameter `usr`"), "{said}");
+        }
     }
-    assert!(n_routes >= 16, "{n_routes}");
     assert_eq!(client.post("/score?user=ann", &score()).await.1["field"], json!("user"));
     assert!(admin.get("/readyz?verbose").await.1.as_str().unwrap().contains("store: ok"));
     app.stop().await;
@@ -450,6 +438,14 @@ async fn a_slash_at_the_end_of_a_path_changes_nothing() {
     assert_eq!(client.post("/feedback/", &thumb("a")).await.1["status"], json!("applied"));
     assert_eq!(client.get("/users/ann/").await, client.get("/users/ann").await);
     assert_eq!(client.delete("/feedback/a/?user=ann").await.0, 200);
+    // Of every route, with a body that some take and others refuse, and twice what is done once.
+    for (client, method, path) in routes(&client, &admin).await {
+        let ask = async |path: &str| send_json(client, method, path, score().to_string()).await;
+        let [_, with, without] = [ask(&path).await, ask(&format!("{path}/")).await, ask(&path).await];
+        assert_eq!(with.0, without.0, "{method} {path}");
+        // Metrics count every request.
+        assert!(with == without || path == "/metrics", "{method} {path}: {with:?}, {without:?}");
+    }
     for path in ["/models/", "/openapi.json/", "/elicit/?user=ann"] {
         assert_eq!(client.get(path).await.0, 200, "{path}");
     }
@@ -477,7 +473,7 @@ async fn names_of_types_and_encodings_are_understood_as_they_are_written() {
         ("application/json", "identity, x-gzip", gzip(&body)),
     ] {
         let headers = [("content-type", kind), ("content-encoding", encoding)];
-        assert_eq!(send(&client, "POST", "/score", &headers, body).await, plain, "{kind} {encoding}");
+        assert_eq!(client.send("POST", "/score", &headers, body).await, plain, "{kind} {encoding}");
     }
     for (headers, words) in [
         (vec![], "found no content type, expected application/json"),
@@ -488,7 +484,7 @@ async fn names_of_types_and_encodings_are_understood_as_they_are_written() {
         ),
         (vec![("content-type", "application/json"), ("content-encoding", "gzip, gzip")], "gzip, gzip"),
     ] {
-        let (status, said) = send(&client, "POST", "/score", &headers, body.clone()).await;
+        let (status, said) = client.send("POST", "/score", &headers, body.clone()).await;
         assert_eq!(status, 415, "{said}");
         assert!(said["detail"].as_str().unwrap().contains(words), "{said}");
     }
@@ -521,7 +517,7 @@ async fn gzip_is_bounded_by_what_it_inflates_to_and_told_apart_when_it_is_broken
     let json = [("content-type", "application/json"), ("content-encoding", "gzip")];
     let bomb = gzip(&vec![b' '; 300 << 20]);
     assert!(bomb.len() < 1_000_000);
-    let (status, said) = send(&client, "POST", "/score", &json, bomb).await;
+    let (status, said) = client.send("POST", "/score", &json, bomb).await;
     assert_eq!((status, &said["code"]), (413, &json!("too_large")), "{said}");
     let zipped = gzip(score().to_string().as_bytes());
     for broken in [
@@ -529,13 +525,12 @@ async fn gzip_is_bounded_by_what_it_inflates_to_and_told_apart_when_it_is_broken
         score().to_string().into_bytes(),
         [&zipped[..], b"rest"].concat(),
     ] {
-        let (status, said) = send(&client, "POST", "/score", &json, broken).await;
+        let (status, said) = client.send("POST", "/score", &json, broken).await;
         assert_eq!((status, &said["code"]), (400, &json!("malformed_gzip")), "{said}");
     }
     let ndjson = [("content-type", "application/x-ndjson"), ("content-encoding", "gzip")];
     let zipped = gzip(format!("{}\n{}\n", thumb("a"), thumb("b")).as_bytes());
-    let (status, said) =
-        send(&client, "POST", "/feedback", &ndjson, zipped[..zipped.len() - 4].to_vec()).await;
+    let (status, said) = client.send("POST", "/feedback", &ndjson, zipped[..zipped.len() - 4].to_vec()).await;
     let found: Vec<(Value, Value)> =
         acks(&said).iter().map(|ack| (ack["status"].clone(), ack["code"].clone())).collect();
     let applied = (json!("applied"), Value::Null);
@@ -549,7 +544,7 @@ async fn gzip_is_bounded_by_what_it_inflates_to_and_told_apart_when_it_is_broken
     assert_eq!(acks(&said).iter().map(|ack| &ack["code"]).collect::<Vec<_>>(), ["malformed_gzip"], "{said}");
     // One line of 25 MiB, which is more than a line may have, and one that follows.
     let long = [vec![b'x'; 25 << 20], format!("\n{}\n", thumb("c")).into_bytes()].concat();
-    let (_, said) = send(&client, "POST", "/feedback", &ndjson, gzip(&long)).await;
+    let (_, said) = client.send("POST", "/feedback", &ndjson, gzip(&long)).await;
     let found = acks(&said);
     assert_eq!((&found[0]["code"], &found[1]["status"]), (&json!("too_large"), &json!("applied")), "{said}");
     app.stop().await;
@@ -598,6 +593,43 @@ async fn bodies_that_do_not_fit_beside_those_being_read_are_refused_for_now() {
         tokio::task::yield_now().await;
     }
     assert_eq!(post(false).await.status().as_u16(), 200, "its bytes are given back");
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_body_in_gzip_takes_up_what_it_has_inflated_to() {
+    const MOST: usize = 1_000_000;
+    let most = MOST.to_string();
+    let settings = [("server.max_body_bytes", &*most), ("server.max_buffered_bytes", &*most)];
+    let (app, _clock) = start(&toy(), &settings).await;
+    let client = Client::new(app.address);
+    let json = [("content-type", "application/json")];
+    // As it is sent it is small, and its end is still to come.
+    let part = gzip(&vec![b' '; MOST - 1000]);
+    assert!(part.len() < 2000, "{}", part.len());
+    let part = futures::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(part))]);
+    let part = reqwest::Body::wrap_stream(part.chain(futures::stream::pending()));
+    let slow = client.http.post(format!("{}/score", client.base)).header("content-type", "application/json");
+    let mut slow = Box::pin(slow.header("content-encoding", "gzip").body(part).send());
+    let padded = format!("{}{}", score(), " ".repeat(2000)).into_bytes();
+    let (status, said) = loop {
+        assert!((&mut slow).now_or_never().is_none(), "it is still being sent");
+        let (status, said) = client.send("POST", "/score", &json, padded.clone()).await;
+        if status != 200 {
+            break (status, said);
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!((status, &said["code"]), (503, &json!("too_many_bytes")), "{said}");
+    // Another in gzip is small as it is sent, too.
+    let zipped = [json[0], ("content-encoding", "gzip")];
+    let (status, said) = client.send("POST", "/score", &zipped, gzip(&padded)).await;
+    assert_eq!((status, &said["code"]), (503, &json!("too_many_bytes")), "{said}");
+    assert_eq!(client.post("/score", &score()).await.0, 200, "for less there is room");
+    drop(slow);
+    while client.send("POST", "/score", &zipped, gzip(&padded)).await.0 == 503 {
+        tokio::task::yield_now().await;
+    }
     app.stop().await;
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use common::{library, program, toy};
+use common::{json_lines, library, program, toy};
 use micro_reward::model::{MANIFEST, Manifest};
 use serde_json::{Value, json};
 
@@ -198,7 +198,7 @@ fn questions_that_fit_chooses_are_fit_to_serve() {
         place.fit(out, &["--k", "2", "--questions", n, "--candidates", &candidates]);
         place.succeeds("check", &["--bundle", &place.at(out)]);
         let text = String::from_utf8(place.read(&format!("{out}/questions.jsonl"))).unwrap();
-        let questions: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let questions = json_lines(&text);
         let ids: Vec<&str> = questions.iter().map(|question| question["id"].as_str().unwrap()).collect();
         assert_eq!(ids, ["q01", "q02", "q03", "q04", "q05", "q06"][..expected]);
         assert!(place.manifest(out).questions.is_some());

@@ -6,7 +6,7 @@ mod common;
 
 use std::collections::BTreeSet;
 
-use common::{Client, numbers, start, toy, toy_with};
+use common::{Client, json_lines, numbers, start, toy, toy_with};
 use serde_json::{Value, json};
 
 const KIND: &str = "thanks friend glad";
@@ -90,7 +90,7 @@ async fn the_next_question_is_the_one_that_the_candidates_rank_first() {
     let (app, _) = start(&toy(), &[]).await;
     let client = Client::new(app.address);
     let text = std::fs::read_to_string(toy().join("questions.jsonl")).unwrap();
-    let candidates: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let candidates = json_lines(&text);
     let (status, ranked) = client.post("/elicit", &json!({ "user": "ann", "candidates": candidates })).await;
     assert_eq!((status, ranked["candidates"].as_array().unwrap().len()), (200, 6), "{ranked}");
     let nats: Vec<f64> =

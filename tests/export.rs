@@ -7,7 +7,7 @@ mod common;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use common::{Client, library, program, start, toy};
+use common::{Client, json_lines, library, program, start, toy};
 use micro_reward::app::App;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ async fn text(admin: &Client, query: &str) -> String {
 }
 
 async fn rows(admin: &Client, query: &str) -> Vec<Value> {
-    text(admin, query).await.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    json_lines(&text(admin, query).await)
 }
 
 fn segment(dir: &Path) -> PathBuf {

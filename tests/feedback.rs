@@ -364,13 +364,6 @@ async fn a_question_is_answered_by_the_ids_of_its_texts() {
     app.stop().await;
 }
 
-/// The value of a gauge.
-async fn gauge(admin: &Client, name: &str) -> f64 {
-    let (_, text) = admin.get("/metrics").await;
-    let line = text.as_str().unwrap().lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
-    line.unwrap().parse().unwrap()
-}
-
 #[tokio::test]
 async fn memory_is_bounded_and_the_oldest_receipts_go_first() {
     let (app, _) = start(&toy(), &[("receipts.max_bytes", "100000")]).await;
@@ -381,8 +374,10 @@ async fn memory_is_bounded_and_the_oldest_receipts_go_first() {
         client.post("/score", &json!({ "user": "ann", "items": [item] })).await;
     }
     // Other apps of this process write the same gauge when they are asked: only bounds that hold for all of them.
-    let (n, bytes) =
-        (gauge(&admin, "micro_reward_receipts").await, gauge(&admin, "micro_reward_receipt_bytes").await);
+    let (n, bytes) = (
+        admin.metric("micro_reward_receipts").await.unwrap(),
+        admin.metric("micro_reward_receipt_bytes").await.unwrap(),
+    );
     assert!((0.0..250.0).contains(&n) && (0.0..=100_000.0).contains(&bytes), "{n} {bytes}");
     let thumb = |id: &str| event("ann", &json!({ "kind": "thumb", "response_id": id, "up": true }));
     refused(&client, &thumb("0-0"), 404, "unknown_response", "response_id").await;

@@ -286,6 +286,25 @@ fn length_free_rewards_do_not_correlate_with_length() {
 }
 
 /// A graph's answers to rows.
+/// Heads do not extrapolate: one odd text in a thousand makes no range.
+#[test]
+fn the_range_of_a_scalar_is_from_quantile_001_to_999_of_training_and_what_is_beyond_becomes_its_end() {
+    // Texts of 0 to 1999, one that is much longer than any, and one that only a test reads.
+    let (ordinary, [huge, unseen]) = (2000, [2000, 2001]);
+    let lengths = (0..ordinary).map(|n| n as f32).chain([1e9, -1e9]);
+    let rows: Vec<_> = lengths.map(|length| (None, 0, length)).collect();
+    let pair = |chosen: usize, rejected: usize| Pair { file: 0, user: None, prompt: 0, chosen, rejected };
+    // Everybody has seen the huge one, which counts once.
+    let pairs: Vec<Pair> = (0..ordinary).map(|row| pair(row, huge)).chain([pair(0, unseen)]).collect();
+    let mut examples = examples(&[Block::Response, Block::LogLength], &[vec![0.5; H]], &rows, &[0], pairs);
+    let training: Vec<usize> = (0..ordinary).collect();
+    assert_eq!(examples.log_length_range(&training), [2.0, 1998.0]);
+    examples.clamp_log_lengths([2.0, 1998.0]);
+    let clamped = [0, 1, 2, 3, 1000, 1997, 1998, 1999, huge, unseen].map(|row| examples.rows[row].log_length);
+    assert_eq!(clamped, [2.0, 2.0, 2.0, 3.0, 1000.0, 1997.0, 1998.0, 1998.0, 1998.0, 2.0]);
+    assert_eq!(examples.log_length_range(&[]), [0.0, 0.0]);
+}
+
 fn run(graph: OnnxGraph, rows: ArrayView2<'_, f32>, n_out: usize) -> Array2<f32> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), graph.into_bytes()).unwrap();

@@ -19,7 +19,7 @@ use laws::{Law, TARGETS};
 /// Of longer inputs, neighbours are made up to here.
 const NEIGHBOURS: usize = 400;
 
-/// Fewer of the journal's: it takes two files for each.
+/// Fewer of the journal's: it takes some files for each.
 const STEP_OF_FILES: usize = 7;
 
 fn fuzz() -> PathBuf {

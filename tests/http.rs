@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Client, NOON, numbers, start, toy};
+use common::{Client, NOON, json_lines, numbers, start, toy};
 use micro_reward::model::{Feature, Template};
 use serde_json::{Value, json};
 
@@ -171,8 +171,7 @@ async fn lines_are_acked_line_by_line() {
         let lines = format!("{}\n\nnot json\n{}\n", pair("ann", 1, KIND, EXACT), pair("ann", 1, KIND, EXACT));
         let (status, body) = client.post_text("/feedback", "application/x-ndjson", lines).await;
         assert_eq!(status, 200);
-        let acks: Vec<Value> =
-            body.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let acks = json_lines(body.as_str().unwrap());
         assert_eq!(acks.len(), 3);
         assert_eq!((&acks[1]["status"], &acks[1]["code"]), (&json!("rejected"), &json!("malformed_json")));
         assert_eq!((&acks[0]["status"], &acks[2]["status"]), (&json!("applied"), &json!("duplicate")));
@@ -412,7 +411,7 @@ async fn a_line_that_cannot_be_read_does_not_end_its_stream() {
         let url = format!("{}/feedback", client.base);
         let request = client.http.post(url).header("content-type", "application/x-ndjson").body(body);
         let text = request.send().await.unwrap().text().await.unwrap();
-        let acks: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let acks = json_lines(&text);
         let statuses: Vec<&str> = acks.iter().map(|ack| ack["status"].as_str().unwrap()).collect();
         assert_eq!(statuses, ["applied", "rejected", "rejected", "applied"]);
         assert_eq!((&acks[1]["code"], &acks[2]["code"]), (&json!("malformed_json"), &json!("too_large")));

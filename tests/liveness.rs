@@ -6,10 +6,8 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{Client, library, toy};
+use common::{Client, start_by, toy};
 use jiff::Timestamp;
-use micro_reward::app::App;
-use micro_reward::types::config::{Config, Layers};
 use micro_reward::types::{Clock, SystemClock};
 
 /// A clock that kills the thread that keeps the rows, and nobody else.
@@ -26,15 +24,12 @@ impl Clock for Deadly {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn livez_names_the_background_thread_that_died() {
     let dir = tempfile::tempdir().unwrap();
-    let text = |path: &std::path::Path| Some(path.to_str().unwrap().to_owned());
-    let layers = Layers::defaults()
-        .flag("test", "model.bundle", text(&toy()))
-        .flag("test", "model.onnxruntime_library", text(&library()))
-        .flag("test", "state.data_dir", text(dir.path()))
-        .flag("test", "state.checkpoint_every", Some("1ms".to_owned()))
-        .flag("test", "server.listen", Some("127.0.0.1:0".to_owned()))
-        .flag("test", "server.admin_listen", Some("127.0.0.1:0".to_owned()));
-    let app = App::start(Config::new(layers).unwrap(), Arc::new(Deadly)).await.unwrap();
+    let settings = [
+        ("state.engine", "embedded"),
+        ("state.data_dir", dir.path().to_str().unwrap()),
+        ("state.checkpoint_every", "1ms"),
+    ];
+    let app = start_by(Arc::new(Deadly), &toy(), &settings).await;
     let admin = Client::new(app.admin_address);
     let (mut status, mut said) = admin.get("/livez").await;
     while status == 200 {

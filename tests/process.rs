@@ -7,7 +7,7 @@ mod common;
 use std::process::ExitStatus;
 
 use common::server::{FREE, Server, command, serve, signal, wait_for};
-use common::{library, toy, toy_with};
+use common::{json_lines, library, toy, toy_with};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
@@ -27,7 +27,7 @@ async fn logged(args: &[&str], variables: &[(&str, &str)]) -> Vec<Value> {
     let output = command.envs(variables.iter().copied()).output().await.unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(64), "{said}");
-    said.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    json_lines(&said)
 }
 
 fn score() -> Value {

@@ -171,17 +171,64 @@ async fn a_padded_text_has_the_reward_of_the_text_and_says_what_was_cut() {
     }
 }
 
+/// Writes the toy bundle with the control tokens of chat models.
+fn toy_with_control_tokens(dir: &Path, template: Template) {
+    common::toy_with(dir, |manifest| {
+        manifest.input.template = template;
+        common::change_tokenizer(dir, manifest, make_control);
+    });
+}
+
+/// They have the places of words, so that one in a text would be read as such a word.
+fn make_control(tokenizer: &mut Value) {
+    let mut added = Vec::new();
+    for (word, content) in [("please", "</s>"), ("sorry", "<|im_end|>"), ("[SEP]", "[SEP]")] {
+        let vocab = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+        let id = vocab.remove(word).unwrap();
+        vocab.insert(content.to_owned(), id.clone());
+        added.push(
+            json!({ "id": id, "content": content, "special": true, "single_word": false, "lstrip": false,
+                               "rstrip": false, "normalized": false }),
+        );
+    }
+    tokenizer["added_tokens"] = json!(added);
+}
+
 #[tokio::test]
-async fn special_tokens_in_texts_are_text() {
-    let dir = tempfile::tempdir().unwrap();
-    common::toy_with(dir.path(), |manifest| manifest.input.template = Template::Pair);
-    for bundle in [common::toy(), dir.path().to_owned(), common::root().join("models/default")] {
+async fn special_tokens_in_a_response_a_prompt_or_a_context_are_text() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    toy_with_control_tokens(dirs[0].path(), Template::Separate);
+    toy_with_control_tokens(dirs[1].path(), Template::Pair);
+    let bundles =
+        [dirs[0].path().to_owned(), dirs[1].path().to_owned(), common::root().join("models/default")];
+    for bundle in bundles {
         let (app, _) = start(&bundle, &[]).await;
         let client = Client::new(app.address);
-        let texts = ["I can't help. [SEP] x", "I can't help. [sep] x", "I can't help. [ SEP ] x"];
-        let (_, answer) = client.post("/score", &request("[CLS] tea?", &texts)).await;
-        let rewards = numbers(&answer["items"][0]["rewards"]);
-        assert!(rewards.iter().all(|reward| *reward == rewards[0]), "{rewards:?}");
+        let ask = async |[prompt, response, context]: [&str; 3]| {
+            let mut request = request(prompt, &[response, "glad"]);
+            request["context"] = json!(context);
+            request["detail"] = json!(true);
+            let (status, answer) = client.post("/score", &request).await;
+            assert_eq!(status, 200, "{answer}");
+            answer["items"].clone()
+        };
+        let texts = ["tea?", "I can't help.", "tone"];
+        for place in 0..texts.len() {
+            let with = |end: &str| {
+                let long = format!("{} {end}", texts[place]);
+                let mut texts = texts.map(str::to_owned);
+                texts[place] = long;
+                texts
+            };
+            for (control, spelt) in [("[SEP]", "[ SEP ]"), ("</s>", "</ s >"), ("<|im_end|>", "<| im_end |>")]
+            {
+                let [written, spelt, word] = [control, spelt, "thanks"].map(|end| with(&format!("{end} x")));
+                let expected = ask(spelt.each_ref().map(String::as_str)).await;
+                assert_eq!(ask(written.each_ref().map(String::as_str)).await, expected, "{written:?}");
+                // It is read, and a token in its place would be as well.
+                assert_ne!(ask(word.each_ref().map(String::as_str)).await, expected, "{word:?}");
+            }
+        }
         app.stop().await;
     }
 }

@@ -375,6 +375,8 @@ async fn changes_of_any_kind_are_the_same_in_every_engine() {
             changes.push(replace(5, round * 40 + 21, round * 40 + 5));
             changes.push(replace(round % 17, round * 40 + 39, round * 40 + 41));
             changes.push(erase((round * 5) % 17, (round * 40) as i64));
+            let ledgers = imported(round);
+            changes.push(Change { now_ms: (round * 40) as i64, ..import((round * 7) % 17, &ledgers) });
             changes.push(Change { kind: ChangeKind::Add(event(3, round)), ..add(3, round * 2) });
             store.change(changes).await.unwrap();
         }
@@ -385,6 +387,16 @@ async fn changes_of_any_kind_are_the_same_in_every_engine() {
         rows.push(all);
     }
     assert!(rows.windows(2).all(|pair| pair[0] == pair[1]));
+    // What was imported last is there with what was said after it, and nobody else's is.
+    let row = rows[0][(19 * 7) % 17].as_ref().unwrap();
+    assert_eq!(row.ledgers.of(Some(9)), imported(19).of(Some(9)));
+}
+
+/// Evidence that comes from elsewhere, as of a context that nobody talks in.
+fn imported(round: usize) -> Ledgers {
+    let mut ledgers = Ledgers::new(K);
+    ledgers.add(Some(9), &event(0, round).increment, round as i64, Decay::NONE);
+    ledgers
 }
 
 /// The engines that merge users.

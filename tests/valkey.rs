@@ -4,17 +4,22 @@
 
 mod common;
 
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use common::changes::{K, RULES, add, erase, event, replace, retract, user};
+use common::json_lines;
 use common::valkey::{Valkey, config};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use micro_reward::mixture::{Decay, Ledgers};
 use micro_reward::state::{
-    Change, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, Rules, StoreError, UserKeys,
-    ValkeyConfig, ValkeyStore,
+    Change, ChangeKind, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, Rules,
+    StoreError, UserKeys, ValkeyConfig, ValkeyStore, fuzzing,
 };
-use micro_reward::types::UserId;
+use micro_reward::types::{Event, UserId, metric};
 use redis::AsyncCommands;
 
 /// Longer than anything here takes; whatever waits so long is broken.
@@ -216,13 +221,12 @@ async fn reopen(store: ValkeyStore, config: ValkeyConfig) -> Result<ValkeyStore,
     }
 }
 
-/// Bytes of a segment's header.
-const HEADER: u64 = 36;
-
 /// How many of the outbox's segments hold more than their header.
 fn n_segments_with_events(dir: &tempfile::TempDir) -> usize {
+    let (header, _) = fuzzing::segment(Heads { n_heads: K, key: 7 }, &[]);
     let segments = std::fs::read_dir(dir.path().join("data/outbox")).unwrap();
-    segments.filter(|entry| entry.as_ref().unwrap().metadata().is_ok_and(|file| file.len() > HEADER)).count()
+    let is_written = |file: std::fs::Metadata| file.len() > header.len() as u64;
+    segments.filter(|entry| entry.as_ref().unwrap().metadata().is_ok_and(is_written)).count()
 }
 
 #[tokio::test]
@@ -388,27 +392,43 @@ async fn an_erasure_overwrites_no_row_that_another_replica_has_put_in_place_of_w
     assert_eq!(one(&store, add(1, 60)).await, Outcome::Retracted { version: 2, is_news: false });
 }
 
+/// The file of the dead letters.
+fn dead_letters_file(dir: &tempfile::TempDir) -> PathBuf {
+    dir.path().join("data/dead_letters/unreadable_row.ndjson")
+}
+
 /// The lines of the dead letters.
 fn dead_letters(dir: &tempfile::TempDir) -> Vec<serde_json::Value> {
-    let path = dir.path().join("data/dead_letters/unreadable_row.ndjson");
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let text = std::fs::read_to_string(dead_letters_file(dir)).unwrap_or_default();
+    json_lines(&text)
 }
 
 #[tokio::test]
 async fn the_outbox_sets_aside_what_is_of_a_row_that_can_not_be_read() {
+    // Of this thread, which all tasks of this test run on.
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let refused = |reason: &str| {
+        let name = format!("{}{{reason=\"{reason}\"}} ", metric::OUTBOX_REFUSED);
+        let text = recorder.handle().render();
+        text.lines().find_map(|line| Some(line.strip_prefix(&name)?.to_owned()))
+    };
     let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
     let store = open(with_outbox(&server, &dir)).await;
     store.change(vec![add(1, 1), add(2, 1)]).await.unwrap();
     let key = |n| format!("t:{:016x}:{}", 7, user(n));
     let _: () = server.connect().await.set(key(1), "garbage").await.unwrap();
     server.kill();
-    let changes = vec![add(1, 2), add(2, 2), retract(1, 1), add(1, 3), add(2, 3)];
-    assert_eq!(store.change(changes).await.unwrap(), [Outcome::Queued; 5]);
+    let other = LedgerEvent { content: Some(0), ..event(2, 1) };
+    let other = Change { kind: ChangeKind::Add(other), ..add(2, 1) };
+    let changes = vec![add(1, 2), add(2, 2), retract(1, 1), add(1, 3), add(2, 3), other];
+    assert_eq!(store.change(changes).await.unwrap(), [Outcome::Queued; 6]);
     server.restart();
     until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
     assert_eq!(row(&store, 2).await.unwrap().ledgers, ledgers(2, 1..4));
     until("the outbox's ease", || async { store.trouble().is_none() }).await;
+    let counted = ["unreadable_row", "conflict", "late"].map(|reason| refused(reason).unwrap());
+    assert_eq!(counted, ["3", "1", "0"]);
     let kept = dead_letters(&dir);
     let ids: Vec<_> = kept.iter().map(|line| line["event_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["event-2", "event-3"]);
@@ -416,6 +436,42 @@ async fn the_outbox_sets_aside_what_is_of_a_row_that_can_not_be_read() {
     // An erasure takes them along.
     assert!(matches!(one(&store, erase(1, 50)).await, Outcome::Applied(_)));
     assert_eq!(dead_letters(&dir), Vec::<serde_json::Value>::new());
+}
+
+#[tokio::test]
+async fn dead_letters_can_be_sent_again_and_one_that_a_kill_tore_spoils_no_other() {
+    let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
+    let store = open(with_outbox(&server, &dir)).await;
+    let key = format!("t:{:016x}:{}", 7, user(1));
+    let _: () = server.connect().await.set(key, "garbage").await.unwrap();
+    for ids in [2..4, 4..6] {
+        server.kill();
+        let queued = store.change(ids.map(|id| add(1, id)).collect()).await.unwrap();
+        assert_eq!(queued, [Outcome::Queued; 2]);
+        server.restart();
+        until("an empty outbox", || async { n_segments_with_events(&dir) == 0 }).await;
+        let mut file = std::fs::OpenOptions::new().append(true).open(dead_letters_file(&dir)).unwrap();
+        file.write_all(br#"{"event_id":"event-9","user":"us"#).unwrap();
+    }
+    let text = std::fs::read_to_string(dead_letters_file(&dir)).unwrap();
+    let events: Vec<Option<Event>> = text.lines().map(|line| serde_json::from_str(line).ok()).collect();
+    let ids = events.iter().map(|event| event.as_ref().map(|event| event.event_id.to_string()));
+    let id = |n: usize| Some(format!("event-{n}"));
+    assert_eq!(ids.collect::<Vec<_>>(), [id(2), id(3), None, id(4), id(5), None]);
+
+    let (app, clock) = common::start(&common::toy(), &[]).await;
+    // Of the time at which they were said.
+    clock.0.store(10, Ordering::SeqCst);
+    let client = common::Client::new(app.address);
+    let (status, acks) = client.post_text("/feedback", "application/x-ndjson", text).await;
+    assert_eq!(status, 200, "{acks}");
+    let statuses = json_lines(acks.as_str().unwrap()).into_iter().map(|ack| ack["status"].clone());
+    assert_eq!(
+        statuses.collect::<Vec<_>>(),
+        ["applied", "applied", "rejected", "applied", "applied", "rejected"]
+    );
+    assert_eq!(client.get("/users/user-1").await.1["n"], 4);
+    app.stop().await;
 }
 
 #[tokio::test]

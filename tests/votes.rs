@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Client, NOON, start, toy};
+use common::{Client, NOON, json_lines, start, toy};
 use serde_json::{Value, json};
 
 fn thumb(user: &str, id: &str, up: bool) -> Value {
@@ -117,8 +117,7 @@ async fn a_vote_that_replaces_another_counts_as_if_it_alone_had_been_cast() {
     let back = with(replaces(thumb("ann", "m3", true), "m2"), &json!({ "context": "at work" }));
     let lines = format!("{back}\n{back}\n");
     let (_, acks) = client.post_text("/feedback", "application/x-ndjson", lines).await;
-    let acks: Vec<Value> =
-        acks.as_str().unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let acks = json_lines(acks.as_str().unwrap());
     assert_eq!((&acks[0]["replaced"], &acks[1]["status"]), (&json!(true), &json!("duplicate")), "{acks:?}");
     say(&client, &with(thumb("cat", "up", true), &json!({ "context": "at work" }))).await;
     assert_eq!(ledger(&client, "ann").await, ledger(&client, "cat").await);

@@ -96,6 +96,12 @@ pub const NOON: i64 = 1_800_000_000_000;
 
 /// An app on free ports with the bundle and the overriding settings (key, value).
 pub async fn start(bundle: &Path, settings: &[(&str, &str)]) -> (App, Arc<FakeClock>) {
+    let clock = FakeClock::at(NOON);
+    (start_by(clock.clone(), bundle, settings).await, clock)
+}
+
+/// As [`start`], by any clock.
+pub async fn start_by(clock: Arc<dyn Clock>, bundle: &Path, settings: &[(&str, &str)]) -> App {
     let bundle = bundle.to_str().unwrap().to_owned();
     let mut layers = Layers::defaults()
         .flag("test", "model.bundle", Some(bundle))
@@ -104,9 +110,7 @@ pub async fn start(bundle: &Path, settings: &[(&str, &str)]) -> (App, Arc<FakeCl
     for (key, value) in NOTHING_OF_THE_USERS.iter().chain(settings) {
         layers = layers.flag("test", key, Some((*value).to_owned()));
     }
-    let clock = FakeClock::at(NOON);
-    let app = App::start(Config::new(layers).unwrap(), clock.clone()).await.unwrap();
-    (app, clock)
+    App::start(Config::new(layers).unwrap(), clock).await.unwrap()
 }
 
 /// The toy bundle's directory.
@@ -134,6 +138,15 @@ pub fn toy_with(dir: &Path, change: impl FnOnce(&mut Manifest)) {
     manifest.heads_graph.sha256 = sha256(&dir.join("heads.onnx")).unwrap();
     manifest.revision = fingerprint(&manifest);
     std::fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
+}
+
+/// Changes the tokeniser of a copy of the toy bundle, within [`toy_with`].
+pub fn change_tokenizer(dir: &Path, manifest: &mut Manifest, change: impl FnOnce(&mut Value)) {
+    let path = dir.join(&manifest.encoder.tokenizer.file);
+    let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut tokenizer);
+    std::fs::write(&path, tokenizer.to_string()).unwrap();
+    manifest.encoder.tokenizer.sha256 = sha256(&path).unwrap();
 }
 
 /// A client of one server.
@@ -164,12 +177,39 @@ impl Client {
     pub async fn delete(&self, path: &str) -> (u16, Value) {
         answer(self.http.delete(format!("{}{path}", self.base)).send().await.unwrap()).await
     }
+
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> (u16, Value) {
+        let request = self.http.request(method.parse().unwrap(), format!("{}{path}", self.base)).body(body);
+        let with =
+            |request: reqwest::RequestBuilder, (name, value): &(&str, &str)| request.header(*name, *value);
+        answer(headers.iter().fold(request, with).send().await.unwrap()).await
+    }
+
+    /// A metric's value, of the client of an admin port; none where it is not there yet.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, page) = self.get("/metrics").await;
+        page.as_str()
+            .unwrap()
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
 }
 
 async fn answer(response: reqwest::Response) -> (u16, Value) {
     let status = response.status().as_u16();
     let text = response.text().await.unwrap();
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+}
+
+/// The values of lines, as of acks.
+pub fn json_lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The numbers of a JSON array.

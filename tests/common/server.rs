@@ -1,5 +1,6 @@
 //! The server as a process.
 
+use std::net::SocketAddr;
 use std::process::Stdio;
 
 use serde_json::Value;
@@ -16,6 +17,13 @@ pub struct Server {
     pub client: Client,
     pub admin: Client,
     _dir: Option<TempDir>,
+}
+
+impl Server {
+    /// Of its traffic port.
+    pub fn address(&self) -> SocketAddr {
+        self.client.base.strip_prefix("http://").unwrap().parse().unwrap()
+    }
 }
 
 /// The program on the toy bundle.

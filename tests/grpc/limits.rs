@@ -144,16 +144,19 @@ async fn calls_that_are_cancelled_or_late_leave_the_others_of_their_channel_alon
             tokio::spawn(async move {
                 let mut call = Request::new(request());
                 if round % 2 == 0 {
-                    call.set_timeout(Duration::from_millis(4));
-                    let _ = grpc.score(call).await;
+                    // Late when it comes, or up to 4 ms later.
+                    call.set_timeout(Duration::from_micros(1 + 27 * idx as u64));
+                    grpc.score(call).await.is_err()
                 } else {
                     // Dropped as soon as it is sent, or a moment later.
-                    let _ =
-                        tokio::time::timeout(Duration::from_micros(10 * idx as u64), grpc.score(call)).await;
+                    let patience = Duration::from_micros(10 * idx as u64);
+                    tokio::time::timeout(patience, grpc.score(call)).await.is_err()
                 }
             })
         });
-        futures::future::join_all(calls.collect::<Vec<_>>()).await;
+        let ended = futures::future::join_all(calls.collect::<Vec<_>>()).await;
+        let n_ended_early = ended.into_iter().filter(|ended| *ended.as_ref().unwrap()).count();
+        assert!(n_ended_early > 0, "no call of round {round} was late or cancelled");
         let correlation_id = round.to_string();
         send.send(pb::ScoreStreamRequest { correlation_id, request: Some(request()) }).await.unwrap();
         let answer = long.message().await.unwrap().unwrap();
