@@ -14,13 +14,16 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use common::server::{FREE, Server, command};
 use common::{Client, change_tokenizer, http2, start, toy, toy_with};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use micro_reward::model::Template;
+use micro_reward::types::metric;
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -573,4 +576,56 @@ async fn callers_who_stop_half_way_hold_no_more_than_all_bodies_may() {
     let score = json!({ "items": [{ "prompt": "tea", "responses": ["glad"] }] });
     while server.client.post("/score", &score).await.0 == 503 {}
     assert_eq!(server.client.post("/score", &score).await.0, 200);
+}
+
+/// Counts rejected feedback, and forgets everything else.
+#[derive(Default)]
+struct Rejected(Arc<AtomicU64>);
+
+impl Recorder for Rejected {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        if key.name() == metric::FEEDBACK { Counter::from_arc(self.0.clone()) } else { Counter::noop() }
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+// One thread for all: what is done on it without a pause, others wait for.
+#[tokio::test]
+async fn many_small_lines_are_read_a_few_at_a_time_and_others_have_their_turns_between() {
+    const N_LINES: usize = 100_000;
+    let recorder = Rejected::default();
+    let _recorded = metrics::set_default_local_recorder(&recorder);
+    let (app, _clock) = start(&toy(), &[]).await;
+    let n_rejected = recorder.0.clone();
+    let other = tokio::spawn(async move {
+        let (mut before, mut most) = (0, 0);
+        while before < N_LINES as u64 {
+            let now = n_rejected.load(Ordering::Relaxed);
+            (before, most) = (now, most.max(now - before));
+            tokio::task::yield_now().await;
+        }
+        most
+    });
+    let mut stream = open(app.address).await;
+    let (mut reader, mut writer) = stream.split();
+    let send = async {
+        let lines = "{}\n".repeat(N_LINES);
+        writer.write_all(&[chunk(lines.as_bytes()), b"0\r\n\r\n".to_vec()].concat()).await.unwrap();
+    };
+    let ((), answer) = tokio::join!(send, to_the_last_chunk(&mut reader));
+    assert_eq!(answer.matches("\"rejected\"").count(), N_LINES);
+    let most = other.await.unwrap();
+    // A batch is 2048 lines; a turn may come a few batches late.
+    assert!(most <= 4 * 2048, "{most} lines were read without a pause");
 }

@@ -540,7 +540,7 @@ async fn gzip_is_bounded_by_what_it_inflates_to_and_told_apart_when_it_is_broken
     );
     // What is left of a line before the break is none, even if it could be read.
     let zipped = gzip(thumb("d").to_string().as_bytes());
-    let (_, said) = send(&client, "POST", "/feedback", &ndjson, zipped[..zipped.len() - 4].to_vec()).await;
+    let (_, said) = client.send("POST", "/feedback", &ndjson, zipped[..zipped.len() - 4].to_vec()).await;
     assert_eq!(acks(&said).iter().map(|ack| &ack["code"]).collect::<Vec<_>>(), ["malformed_gzip"], "{said}");
     // One line of 25 MiB, which is more than a line may have, and one that follows.
     let long = [vec![b'x'; 25 << 20], format!("\n{}\n", thumb("c")).into_bytes()].concat();

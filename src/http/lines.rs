@@ -47,6 +47,15 @@ impl Lines {
         })
     }
 
+    /// The length of a line's beginning, without the mark that the first may have or be about to have.
+    fn n_unmarked(&self, beginning: &[u8]) -> usize {
+        match beginning.len() {
+            0..3 if self.is_first => 0,
+            _ if self.is_first => json::without_mark(beginning).len(),
+            n => n,
+        }
+    }
+
     /// Whether the beginning of a line may grow on.
     fn check(&mut self, n_bytes: usize) -> Result<(), Error> {
         if n_bytes > self.max_bytes {
@@ -82,8 +91,9 @@ impl Decoder for Lines {
             }
         }
         self.n_scanned = buffer.len();
-        let refused = if self.is_skipping { None } else { self.check(buffer.len()).err() };
+        let refused = if self.is_skipping { None } else { self.check(self.n_unmarked(buffer)).err() };
         self.is_skipping |= refused.is_some();
+        self.is_first &= refused.is_none();
         if self.is_skipping {
             buffer.clear();
             (self.n_scanned, self.end) = (0, None);
@@ -146,6 +156,8 @@ mod tests {
     fn a_byte_order_mark_is_no_part_of_the_first_line() {
         assert_eq!(lines(&[b"\xef\xbb", b"\xbfab\nc"]), [text("ab"), text("c")]);
         assert_eq!(lines(&[b"\xef\xbb\xbf\n\xef\xbb\xbfa"]), [text(""), text("\u{feff}a")]);
+        assert_eq!(lines(&[b"\xef\xbb", b"\xbf12345", b"\nc"]), [text("12345"), text("c")]);
+        assert_eq!(lines(&[b"123456", b"\n\xef\xbb\xbfa"]), [None, text("\u{feff}a")]);
     }
 
     #[test]

@@ -50,6 +50,8 @@ async fn settle(live: Live, mut source: Source, acks: Sender, progress: Progress
         match progress.unless_stalled(batch(&mut source)).await {
             Ok(Some(batch)) => {
                 let lines = ack_lines(live.now(), batch).await;
+                // Where all is there and nothing waits, others would have no turn until all is done.
+                tokio::task::yield_now().await;
                 // What settling took was not the caller's time.
                 progress.made();
                 if let Err(stalled) = acks.send(lines).await {
