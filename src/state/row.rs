@@ -125,6 +125,11 @@ impl Row {
         self.recent.find(key).is_some_and(|frame| frame.mark == Mark::Sought)
     }
 
+    /// Whether an event counted, and was taken back.
+    pub(super) fn has_taken_back(&self, key: EventKey) -> bool {
+        self.recent.find(key).is_some_and(|frame| frame.mark == Mark::Retracted)
+    }
+
     /// What becomes of an event whose id is remembered; none if it is not, or if it happened before `since_ms`: what is
     /// older is forgotten by the next change. The content of an event may be unknown: then it is taken for the one that is
     /// remembered.

@@ -283,7 +283,14 @@ impl RouterStore for Embedded {
         }
         // Of somebody of whom nothing ever counted, nothing can be found.
         let row = self.get(user, 0).await?.row;
-        let Some(row) = row.filter(|row| row.version > 0 && row.seeks(key)) else { return Ok(outcome) };
+        let Some(row) = row.filter(|row| row.version > 0) else { return Ok(outcome) };
+        if row.has_taken_back(key) {
+            // Another retraction's search has come to its end meanwhile.
+            return Ok(Outcome::Duplicate(row.version));
+        }
+        if !row.seeks(key) {
+            return Ok(outcome);
+        }
         let absorbed = row.merges.absorbed.iter().map(|(user, _)| *user);
         let users = std::iter::once(user).chain(absorbed).collect();
         // On a task of its own: a large journal takes longer than a request may, and a retry then finds it done.
