@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use micro_reward::app::App;
 use micro_reward::mixture::{Decay, pair};
+use micro_reward::server::App;
 use micro_reward::state::{
     Change, ChangeKind, Embedded, EmbeddedConfig, EventKey, Heads, LedgerEvent, MemoryStore, RouterStore,
     Rules, UserKey, UserKeys,

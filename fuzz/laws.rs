@@ -5,10 +5,10 @@
 
 use std::io::Write;
 
-use micro_reward::grpc::pb;
-use micro_reward::http::fuzzing as http;
 use micro_reward::model::Manifest;
 use micro_reward::state::{Change, Heads, fuzzing as state};
+use micro_reward::transport::grpc::pb;
+use micro_reward::transport::http::fuzzing as http;
 use micro_reward::types::{
     CompareRequest, ElicitRequest, Error, ErrorKind, Event, LedgersView, MergeRequest, ScoreRequest,
     UserImport,

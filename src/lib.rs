@@ -3,16 +3,17 @@
 //! It serves MiCRo (arXiv 2505.24846): one frozen encoder, K reward heads learned from plain binary preferences,
 //! and a router whose per-user mixture weights follow streamed feedback while the server scores.
 //!
-//! The floors, in reading order; imports go down only (`tests/tidy.rs` checks it):
+//! The floors, in reading order; imports go down only (`tests/tidy/` checks it):
 //!
-//! - [`mixture`]: the mathematics. Pure.
+//! - [`telemetry`]: the log and the metrics. [`mixture`]: the mathematics; pure.
 //! - [`types`]: the vocabulary and the configuration.
 //! - [`model`], [`batch`], [`state`], [`fit`], [`replay`], [`page`]: the engines. They do not know one another.
 //! - [`service`]: one function per verb, free of any transport.
-//! - [`http`], [`grpc`]: routes and handlers.
-//! - [`app`] and its neighbours: the process. [`cli`]: the commands.
+//! - [`transport`]: routes and handlers.
+//! - [`server`]: the process. [`cli`]: the commands.
 
 pub mod mixture;
+pub mod telemetry;
 
 pub mod types;
 
@@ -25,23 +26,8 @@ pub mod state;
 
 pub mod service;
 
-pub mod grpc;
-pub mod http;
+pub mod transport;
 
-pub mod app;
+pub mod server;
+
 pub mod cli;
-
-mod admin;
-mod admission;
-mod connections;
-mod guarded;
-mod health;
-mod metrics;
-mod observe;
-mod pace;
-mod parts;
-mod refusal;
-mod reload;
-mod shutdown;
-mod socket;
-mod telemetry;

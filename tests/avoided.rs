@@ -6,8 +6,8 @@ mod common;
 
 use common::server::{FREE, Server, command, serve};
 use common::toy;
-use micro_reward::grpc::pb;
-use micro_reward::grpc::pb::reward_service_client::RewardServiceClient;
+use micro_reward::transport::grpc::pb;
+use micro_reward::transport::grpc::pb::reward_service_client::RewardServiceClient;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;

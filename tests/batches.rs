@@ -14,14 +14,14 @@ use async_trait::async_trait;
 use common::{Client, FakeClock, NOON, change_tokenizer, json_lines, library, start, toy, toy_with};
 use futures::{FutureExt, StreamExt};
 use micro_reward::batch::{Budgets, EmbeddingCache, Encoders, Queue, QueueConfig, Workers};
-use micro_reward::grpc::pb;
-use micro_reward::grpc::pb::reward_service_client::RewardServiceClient;
 use micro_reward::model::{Bundle, Runtime, sha256};
 use micro_reward::service::{Model, Read, Service, Settings};
 use micro_reward::state::{
     Change, ChangeKind, MemoryStore, Outcome, Reading, Receipts, RouterStore, Row, Rules, StoreError,
     UserKey, UserKeys,
 };
+use micro_reward::transport::grpc::pb;
+use micro_reward::transport::grpc::pb::reward_service_client::RewardServiceClient;
 use micro_reward::types::config::{Config, Layers};
 use micro_reward::types::{AckStatus, Clock, Encode, Event, ScoreRequest};
 use serde_json::{Value, json};
@@ -310,7 +310,7 @@ async fn is_settled_as_alone(settings: [&[(&str, &str)]; 2], seed: u64) {
         "unknown_response",
     ]
     .into_iter()
-    .chain(["invalid", "store_full"])
+    .chain(["invalid_field", "store_full"])
     {
         assert!(n_of_code.contains_key(code), "{code} was not tried: {n_of_code:?}");
     }
@@ -549,7 +549,7 @@ async fn a_store_that_is_away_is_an_error_of_what_needs_it() {
     let settled = service.settle(events()).await;
     let told: Vec<_> = settled.acks.iter().map(|ack| (ack.code, ack.retryable)).collect();
     let away = (Some("store_unavailable"), true);
-    assert_eq!(told, [away, (Some("invalid"), false), away]);
+    assert_eq!(told, [away, (Some("invalid_field"), false), away]);
     assert_eq!(settled.failures.len(), 1);
     assert!(settled.any().is_ok(), "not all of them may come again");
     let in_vain =

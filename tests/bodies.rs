@@ -58,6 +58,19 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+/// What is said of a value that is none of those that can be read in its place.
+const OF_FORM: [&str; 9] = [
+    "found null, ",
+    "found true, ",
+    "found 7, ",
+    "found -1.5, ",
+    "found the text ",
+    "found an array, ",
+    "found an object, ",
+    "unknown field ",
+    "missing field ",
+];
+
 fn thumb(id: &str) -> Value {
     json!({ "event_id": id, "user": "ann", "kind": "thumb", "prompt": "tea", "response": KIND, "up": true })
 }
@@ -189,7 +202,9 @@ async fn whatever_is_wrong_wherever_is_named_by_its_path_in_words_of_json() {
                     (&said["code"], said["detail"].as_str().unwrap(), said["field"].as_str());
                 assert!(is_plain(detail), "{case}");
                 assert!(field.is_none_or(|field| !field.is_empty() && !field.contains('?')), "{case}");
-                if code == "invalid_field" && !path.is_empty() {
+                // Others have read it and miss something beside it.
+                let is_of_its_form = OF_FORM.iter().any(|start| detail.starts_with(start));
+                if code == "invalid_field" && is_of_its_form && !path.is_empty() {
                     assert!(field.is_some_and(|field| field.starts_with(&path)), "{path}: {case}");
                 }
                 if url != "/feedback" {

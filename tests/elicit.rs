@@ -215,7 +215,7 @@ async fn bad_input_to_elicit_is_answered_by_name() {
         (with("b", json!({ "txt": 1 })), 400, "invalid_field", json!("candidates[1].b.txt")),
         (with("c", json!("3")), 400, "invalid_field", json!("candidates[1].c")),
         (with("a", json!(long)), 413, "too_large", json!("candidates[1].a")),
-        (with("messages", json!([])), 400, "invalid", json!("candidates[1].messages")),
+        (with("messages", json!([])), 400, "invalid_field", json!("candidates[1].messages")),
         (json!({ "candidates": many }), 413, "too_many_texts", Value::Null),
     ];
     for (body, status, code, field) in cases {

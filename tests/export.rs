@@ -8,7 +8,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use common::{Client, json_lines, library, program, start, toy};
-use micro_reward::app::App;
+use micro_reward::server::App;
 use serde_json::{Value, json};
 
 async fn serve(dir: &Path) -> (App, Client, Client) {

@@ -284,7 +284,7 @@ async fn fields_that_do_not_fit_the_kind_are_refused_by_name() {
         ),
     ];
     for (opinion, field, words) in cases {
-        let said = refused(&client, &event("ann", &opinion), 400, "invalid", field).await;
+        let said = refused(&client, &event("ann", &opinion), 400, "invalid_field", field).await;
         assert!(said.contains(words), "{words} is not in {said}");
     }
     let infinite = r#"{"event_id": "i", "user": "ann", "kind": "rating", "response_ids": ["r0", "r1"], "ratings": [1, 1e999]}"#;

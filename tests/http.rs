@@ -274,17 +274,17 @@ async fn bad_input_is_answered_by_name_and_the_server_serves_on() {
             ("/score", score(r#"{"prompt": "a", "responses": ["b"], "respones": 1}"#), 400, "invalid_field", vec!["unknown field `respones`", "items[0]"]),
             ("/score", score(r#"{"prompt": "a", "responses": ["b", {"txt": 1}]}"#), 400, "invalid_field", vec!["items[0].responses[1]", "txt"]),
             ("/score", score(r#"{"prompt": "a", "responses": ["b", 3]}"#), 400, "invalid_field", vec!["items[0].responses[1]", "a text or an object"]),
-            ("/score", score(r#"{"prompt": "a", "responses": []}"#), 400, "invalid", vec!["items[0].responses", "at least one"]),
-            ("/score", score(r#"{"responses": ["b"]}"#), 400, "invalid", vec!["items[0].prompt", "missing"]),
-            ("/score", score(r#"{"prompt": "a", "messages": [], "responses": ["b"]}"#), 400, "invalid", vec!["items[0].messages"]),
+            ("/score", score(r#"{"prompt": "a", "responses": []}"#), 400, "invalid_field", vec!["items[0].responses", "at least one"]),
+            ("/score", score(r#"{"responses": ["b"]}"#), 400, "invalid_field", vec!["items[0].prompt", "missing"]),
+            ("/score", score(r#"{"prompt": "a", "messages": [], "responses": ["b"]}"#), 400, "invalid_field", vec!["items[0].messages"]),
             ("/score", score(r#"{"messages": [{"role": "robot", "content": ""}], "responses": ["b"]}"#), 400, "invalid_field", vec!["items[0].messages[0].role", "robot"]),
             ("/score", score(&format!(r#"{{"prompt": "a", "responses": ["{long}"]}}"#)), 413, "too_large", vec!["items[0].responses[0]", "1001", "1000"]),
             ("/score", "x".repeat(20_001), 413, "too_large", vec!["server.max_body_bytes"]),
             ("/score", r#"{"user": "", "items": []}"#.to_owned(), 400, "invalid_field", vec!["user", "0 bytes"]),
-            ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "pair", "prompt": "p", "chosen": "c"}"#.to_owned(), 400, "invalid", vec!["rejected", "missing"]),
-            ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "pair", "prompt": "p", "chosen": "c", "rejected": "r", "up": true}"#.to_owned(), 400, "invalid", vec!["up", "does not belong to a pair"]),
+            ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "pair", "prompt": "p", "chosen": "c"}"#.to_owned(), 400, "invalid_field", vec!["rejected", "missing"]),
+            ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "pair", "prompt": "p", "chosen": "c", "rejected": "r", "up": true}"#.to_owned(), 400, "invalid_field", vec!["up", "does not belong to a pair"]),
             ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "wave"}"#.to_owned(), 400, "invalid_field", vec!["kind", "wave"]),
-            ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "tie", "prompt": "p", "responses": ["x"]}"#.to_owned(), 400, "invalid", vec!["responses", "found 1", "expected 2"]),
+            ("/feedback", r#"{"event_id": "a", "user": "u", "kind": "tie", "prompt": "p", "responses": ["x"]}"#.to_owned(), 400, "invalid_field", vec!["responses", "found 1", "expected 2"]),
             ("/feedback", format!(r#"{{"event_id": "a", "user": "u", "kind": "tie", "prompt": "p", "responses": ["x", "y"], "context": "{long}"}}"#), 413, "too_large", vec!["context", "1001"]),
             ("/nowhere", "{}".to_owned(), 404, "no_route", vec!["/nowhere"]),
             ("/models", "{}".to_owned(), 405, "method_not_allowed", vec!["/models", "POST"]),
@@ -292,8 +292,15 @@ async fn bad_input_is_answered_by_name_and_the_server_serves_on() {
         for (path, body, status, code, words) in cases {
             refused(&client, path, &body, status, code, &words).await;
         }
-        refused(&client, "/compare", r#"{"a": "1", "b": "2"}"#, 400, "invalid", &["\"field\":\"prompt\""])
-            .await;
+        refused(
+            &client,
+            "/compare",
+            r#"{"a": "1", "b": "2"}"#,
+            400,
+            "invalid_field",
+            &["\"field\":\"prompt\""],
+        )
+        .await;
         let long = format!(r#"{{"prompt": "p", "a": "1", "b": "{}"}}"#, "x".repeat(1001));
         refused(&client, "/compare", &long, 413, "too_large", &["\"field\":\"b\""]).await;
         refused(&client, "/score", r#"["ann", null, []]"#, 400, "invalid_field", &["expected an object"])

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use common::changes::{K, RULES, add, event, user};
 use common::{Client, FakeClock, NOON, program, start, toy, toy_with};
-use micro_reward::app::App;
+use micro_reward::server::App;
 use micro_reward::state::{
     Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, LedgerEvent, RouterStore,
 };

@@ -15,7 +15,7 @@ fn thumb(user: &str, id: &str, context: &str) -> Value {
     json!({ "event_id": id, "user": user, "kind": "thumb", "prompt": "tea", "response": "thanks friend", "up": true, "context": context })
 }
 
-async fn server() -> (micro_reward::app::App, Client) {
+async fn server() -> (micro_reward::server::App, Client) {
     let (app, _clock) = start(&toy(), &[]).await;
     let client = Client::new(app.address);
     (app, client)
@@ -171,7 +171,7 @@ async fn a_merge_that_makes_no_sense_is_refused_by_name() {
         assert_eq!(client.post(&format!("/users/{user}/merge"), &json!({ "from": from })).await.0, 200);
     }
     for (user, body, status, code) in [
-        ("b", json!({ "from": "b" }), 400, "invalid"),
+        ("b", json!({ "from": "b" }), 400, "invalid_field"),
         ("b", json!({ "from": "" }), 400, "invalid_field"),
         ("b", json!({}), 400, "invalid_field"),
         ("b", json!({ "from": "x", "into": "y" }), 400, "invalid_field"),

@@ -19,7 +19,8 @@ use micro_reward::state::{
     Change, ChangeKind, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, Rules,
     StoreError, UserKeys, ValkeyConfig, ValkeyStore, fuzzing,
 };
-use micro_reward::types::{Event, UserId, metric};
+use micro_reward::telemetry::metric;
+use micro_reward::types::{Event, UserId};
 use redis::AsyncCommands;
 
 /// Longer than anything here takes; whatever waits so long is broken.

@@ -5,7 +5,8 @@
 
 use moka::sync::Cache;
 
-use crate::types::{Encoded, TextKey, metric};
+use crate::telemetry::metric;
+use crate::types::{Encoded, TextKey};
 
 /// What an entry costs beside its numbers, the cache's share and the allocator's included.
 const ENTRY_BYTES: usize = 320;

@@ -2,60 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::time::Instant;
 
-use super::queue::{Answer, Queue};
+use super::flight::Pending;
+use super::queue::Queue;
+use super::refused::Refused;
 use crate::types::{EncodeError, Encoded, TextKey, Tokens};
-
-/// The part of its time that a request may spend waiting: the estimate is rough, shorter texts that come later may go first,
-/// and the work takes time as well.
-const WAIT_SHARE: f64 = 0.6;
-
-/// How long to stay away at least, and at most.
-const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
-
-/// Why a request is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// There is no room.
-    #[error("{waiting} texts are waiting and {new} more do not fit into {max_texts}")]
-    Full {
-        /// How many texts wait.
-        waiting: usize,
-        /// How many were to be added.
-        new: usize,
-        /// How many may wait.
-        max_texts: usize,
-    },
-    /// It would not be answered in time.
-    #[error("a model thread would be free in about {wait:?}, and the caller stops waiting in {left:?}")]
-    Late {
-        /// How long it would wait.
-        wait: Duration,
-        /// How long its caller does.
-        left: Duration,
-    },
-}
-
-impl Refused {
-    /// Whether a request that waits for `wait` can be answered within `left`.
-    pub(super) fn check(wait: Duration, left: Duration) -> Result<(), Self> {
-        let is_in_time = !left.is_zero() && wait <= left.mul_f64(WAIT_SHARE);
-        if is_in_time { Ok(()) } else { Err(Self::Late { wait, left }) }
-    }
-
-    /// When it is worth trying again.
-    #[must_use]
-    pub fn retry_after(&self) -> Duration {
-        let [least, most] = RETRY_AFTER;
-        match self {
-            Self::Full { .. } => least,
-            Self::Late { wait, left } => wait.saturating_sub(left.mul_f64(WAIT_SHARE)).clamp(least, most),
-        }
-    }
-}
 
 /// A request's way in: it was let in with a number of texts, which it pushes as they are tokenised.
 #[derive(Debug)]
@@ -67,12 +20,19 @@ pub struct Lane {
     tag: u64,
 }
 
-impl Lane {
-    pub(super) fn new(queue: Arc<Queue>, n_texts: usize, is_bulk: bool) -> Self {
-        let answers = Answers { queue, pending: VecDeque::with_capacity(n_texts) };
-        Self { answers, n_promised: n_texts, is_bulk, tag: 0 }
+impl Queue {
+    /// Lets a request with `n_texts` texts in, whose caller waits until `deadline`; all of them or none.
+    ///
+    /// # Errors
+    /// [`Refused`] when they do not fit, or when others' texts would take the time that the caller has.
+    pub fn open(self: &Arc<Self>, n_texts: usize, deadline: Option<Instant>) -> Result<Lane, Refused> {
+        let is_bulk = self.promise(n_texts, deadline)?;
+        let answers = Answers { queue: self.clone(), pending: VecDeque::with_capacity(n_texts) };
+        Ok(Lane { answers, n_promised: n_texts, is_bulk, tag: 0 })
     }
+}
 
+impl Lane {
     /// Adds some of the texts that were let in, each with its key. A text that another request has on its way is not
     /// encoded again.
     pub fn push(&mut self, texts: Vec<(TextKey, Tokens)>) {
@@ -104,12 +64,6 @@ pub struct Answers {
     queue: Arc<Queue>,
     /// In the order of pushing.
     pending: VecDeque<Pending>,
-}
-
-#[derive(Debug)]
-pub(super) enum Pending {
-    Known(Encoded),
-    Flying(TextKey, watch::Receiver<Option<Answer>>),
 }
 
 impl Answers {

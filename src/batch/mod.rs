@@ -7,13 +7,16 @@
 
 mod budget;
 mod cache;
+mod flight;
 mod lane;
 mod order;
 mod queue;
+mod refused;
 mod worker;
 
 pub use budget::{Budgets, Measured};
 pub use cache::EmbeddingCache;
-pub use lane::{Answers, Lane, Refused};
+pub use lane::{Answers, Lane};
 pub use queue::{Queue, QueueConfig};
+pub use refused::Refused;
 pub use worker::{Encoders, Workers};

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tokio::time::Instant;
 
 use super::budget::{Budgets, Room};
-use super::queue::Flight;
+use super::flight::Flight;
 use crate::types::{TextKey, Tokens};
 
 /// One text and who awaits it.

@@ -10,9 +10,11 @@ use tokio::time::Instant;
 
 use super::budget::{Budgets, Measured};
 use super::cache::EmbeddingCache;
-use super::lane::{Lane, Pending, Refused};
+use super::flight::{Answer, Flight, Pending};
 use super::order::{Batch, Job, Order};
-use crate::types::{EncodeError, Encoded, TextKey, Tokens, metric};
+use super::refused::Refused;
+use crate::telemetry::metric;
+use crate::types::{TextKey, Tokens};
 
 /// A request with more texts is a large one. Best-of-n calls and chats are below, rollout batches above.
 const SMALL_TEXTS: usize = 32;
@@ -28,12 +30,6 @@ const LONGER: f64 = 2.0;
 
 /// Texts dropped under one lock: others want it too.
 const DROPPED_AT_ONCE: usize = 256;
-
-/// What became of a text.
-pub(super) type Answer = Result<Encoded, EncodeError>;
-
-/// A text on its way; whoever awaits it has a receiver.
-pub(super) type Flight = watch::Sender<Option<Answer>>;
 
 /// The bounds of the queue.
 #[derive(Debug, Clone)]
@@ -120,11 +116,9 @@ impl Queue {
         self.config.max_texts
     }
 
-    /// Lets a request with `n_texts` texts in, whose caller waits until `deadline`; all of them or none.
-    ///
-    /// # Errors
-    /// [`Refused`] when they do not fit, or when others' texts would take the time that the caller has.
-    pub fn open(self: &Arc<Self>, n_texts: usize, deadline: Option<Instant>) -> Result<Lane, Refused> {
+    /// Keeps places for a request with `n_texts` texts, whose caller waits until `deadline`; for all of them or none.
+    /// Whether it is a large one.
+    pub(super) fn promise(&self, n_texts: usize, deadline: Option<Instant>) -> Result<bool, Refused> {
         let is_bulk = n_texts > SMALL_TEXTS;
         let mut state = self.state.lock();
         let n_promised: usize = state.n_promised.iter().sum();
@@ -137,8 +131,7 @@ impl Queue {
             state.check(n_texts, is_bulk, left, self.config.n_threads)?;
         }
         state.n_promised[usize::from(is_bulk)] += n_texts;
-        drop(state);
-        Ok(Lane::new(self.clone(), n_texts, is_bulk))
+        Ok(is_bulk)
     }
 
     /// Adds some of the texts that a request was let in with, after one with the tag `last`; the second answer is the

@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use super::order::{Batch, Job};
 use super::queue::{Queue, Takes};
-use crate::types::{Embedding, Encode, EncodeError, Encoded, Liveness, Part, Tokens, metric};
+use crate::telemetry::metric;
+use crate::types::{Embedding, Encode, EncodeError, Encoded, Liveness, Part, Tokens};
 
 /// What model threads run; a thread for each.
 pub struct Encoders {

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::telemetry;
+use crate::telemetry::logging;
 
 /// EX_USAGE of sysexits.h: what was given is not fit to start with.
 const EXIT_REFUSED: u8 = 64;
@@ -64,7 +64,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { message, code, is_logged }) => {
             match is_logged {
-                true => telemetry::refused(code, &message),
+                true => logging::refused(code, &message),
                 false => say(&mut std::io::stderr(), &format!("micro-reward: {message}")),
             }
             ExitCode::from(code)

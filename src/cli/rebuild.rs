@@ -10,7 +10,7 @@ use clap::Args as ClapArgs;
 use super::progress::bar;
 use super::{Failure, say};
 use crate::batch::EmbeddingCache;
-use crate::parts;
+use crate::server::assembly;
 use crate::service::{Model, Service};
 use crate::state::{
     Change, ChangeKind, Departure, Embedded, EventKey, EventLog, LedgerEvent, MergeStep, OpenError, Outcome,
@@ -86,7 +86,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         ..config
     };
     let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
-    let model = parts::load(&config, &config.model.bundle, &cache, None).map_err(Failure::refused)?;
+    let model = assembly::load(&config, &config.model.bundle, &cache, None).map_err(Failure::refused)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     let workers = model.workers.clone();
@@ -121,7 +121,7 @@ async fn rebuild(
     (log, survey): (&EventLog, &Survey),
     dir: &Path,
 ) -> Result<Done, Failure> {
-    let mut into = parts::embedded(config, &model);
+    let mut into = assembly::embedded(config, &model);
     (into.dir, into.is_sync) = (dir.to_owned(), false);
     (into.max_users, into.rules.max_events) = (usize::MAX, usize::MAX);
     let max_age_ms = into.rules.max_age_ms;
@@ -133,7 +133,7 @@ async fn rebuild(
     let keys = store.keys();
     let id = |user: UserKey| names.as_ref().and_then(|names| names.get(&user));
     let named = |user: UserKey| if is_keyed { Some(user) } else { id(user).map(|id| keys.of(id)) };
-    let settings = parts::settings(config, &model);
+    let settings = assembly::settings(config, &model);
     let service = Service::new(model, store.clone(), Receipts::off(), Arc::new(SystemClock), settings);
 
     let mut done = Done { max_age_ms, ..Done::default() };

@@ -7,9 +7,8 @@ use std::sync::Arc;
 use clap::Args as ClapArgs;
 
 use super::Failure;
-use crate::app::App;
-use crate::shutdown;
-use crate::telemetry;
+use crate::server::{App, signals};
+use crate::telemetry::logging;
 use crate::types::SystemClock;
 use crate::types::config::{Config, Layers, environment};
 
@@ -61,12 +60,12 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 
 fn serve(layers: Layers) -> Result<(), Failure> {
     let config = Config::new(layers).map_err(Failure::refused)?;
-    telemetry::start(&config.log);
+    logging::start(&config.log.filter, config.log.json);
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;
     runtime.block_on(async {
-        let mut stop = pin!(shutdown::requested().map_err(Failure::failed)?);
-        let mut hangups = shutdown::hangups().map_err(Failure::failed)?;
+        let mut stop = pin!(signals::requested().map_err(Failure::failed)?);
+        let mut hangups = signals::hangups().map_err(Failure::failed)?;
         tracing::debug!(bundle = %config.model.bundle.display(), "starting");
         let mut start = pin!(App::start(config, Arc::new(SystemClock)));
         let app = tokio::select! {

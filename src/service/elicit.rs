@@ -1,6 +1,7 @@
 //! /elicit: which question tells most about a user, among those of the caller or those of the bundle.
 
-use super::judge::{Item, Judged, JudgedItem, Route};
+use super::items::{Item, Route};
+use super::judge::{Judged, JudgedItem};
 use super::route::Ask;
 use super::unread::Paths;
 use super::{Service, context_key};

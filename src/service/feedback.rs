@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hear::{Hearing, Unheard, millis};
-use super::judge::{Item, Unjudged};
+use super::items::Item;
+use super::judge::Unjudged;
 use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::{Increment, pair, ranking, rating, thumb, tie};
 use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, StoreError, UserKey};
-use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Heard, Opinion, metric};
+use crate::telemetry::metric;
+use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Heard, Opinion};
 
 /// Events looked up without a pause on an async thread, at about 2 us each.
 const EVENTS_AT_ONCE: usize = 256;

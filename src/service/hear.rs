@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Service;
-use super::judge::Item;
+use super::items::Item;
 use super::unread::Part;
 use crate::state::Receipt;
 use crate::types::{

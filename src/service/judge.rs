@@ -4,30 +4,15 @@ use std::ops::Range;
 use std::sync::{Arc, Weak};
 
 use super::Service;
+use super::items::{Item, Route};
 use super::read::Reading;
-use super::unread::{Part, Paths, Spoils, Unread};
+use super::unread::{Part, Paths, Spoils, Unread, model_failed};
 use super::work::work;
 use crate::model::{Bundle, GraphError, Rewards};
 use crate::types::{Error, ErrorKind};
 
 /// Responses scored without a pause on an async thread, at about 1 us each for ten heads.
 const ROWS_AT_ONCE: usize = 128;
-
-/// A checked prompt with its responses.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub(super) prompt: Arc<str>,
-    pub(super) responses: Vec<Arc<str>>,
-}
-
-/// Whether the router is asked, and about which context.
-#[derive(Debug, Clone)]
-pub(super) enum Route {
-    /// Feedback: evidence does not depend on the router.
-    No,
-    /// By the prompt, and the criterion after it.
-    By(Option<String>),
-}
 
 /// What the heads and the router say of the items of one request.
 pub(super) struct Judged {
@@ -178,11 +163,4 @@ fn score(
         }
     });
     Ok(Judged { items: judged.collect(), rewards })
-}
-
-pub(super) fn model_failed(
-    detail: &'static str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> Error {
-    Error::new(ErrorKind::ModelUnavailable, detail).with_source(error)
 }

@@ -7,6 +7,7 @@ mod elicit;
 mod export;
 mod feedback;
 mod hear;
+mod items;
 mod judge;
 mod live;
 mod merge;
@@ -32,8 +33,9 @@ use crate::batch::{EmbeddingCache, Queue, Workers};
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
 use crate::state::{Accounts, Freshness, Receipts, RouterStore, Row, StoreError, UserKeys};
+use crate::telemetry::metric;
 use crate::types::config::{FeedbackWindow, Population, Router};
-use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64, metric};
+use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64};
 
 pub use live::{Live, Model};
 pub use settle::{Read, Settled, rejected};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::judge::Item;
+use super::items::Item;
 use super::unread::{Part, Paths};
 use crate::types::Error;
 

@@ -11,7 +11,8 @@ use super::work::work;
 use super::{Service, unavailable};
 use crate::mixture::{Decay, Evidence};
 use crate::state::{RouterStore, StoreError};
-use crate::types::{Error, ErrorKind, Stale, metric};
+use crate::telemetry::metric;
+use crate::types::{Error, ErrorKind, Stale};
 
 /// The sample as it was taken last, and the one that is being taken.
 ///

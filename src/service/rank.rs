@@ -1,7 +1,8 @@
 //! /rank and /compare: orders and probabilities on top of the routed rewards.
 
 use super::Service;
-use super::judge::{Item, JudgedItem};
+use super::items::Item;
+use super::judge::JudgedItem;
 use super::route::Ask;
 use super::unread::Paths;
 use crate::mixture::{best_probabilities, preference};

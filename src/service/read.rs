@@ -6,12 +6,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::Service;
-use super::judge::{Item, Route};
+use super::items::{Item, Route};
 use super::unread::{Part, Spoils, Unread};
 use super::work::work;
 use crate::batch::{Answers, EmbeddingCache, Lane, Refused};
 use crate::model::{Bundle, Template, Text, TokenizerError};
-use crate::types::{Encoded, Error, ErrorKind, TextKey, deadline, metric, routed};
+use crate::telemetry::metric;
+use crate::types::{Encoded, Error, ErrorKind, TextKey, deadline, routed};
 
 /// Texts and their bytes looked up without a pause on an async thread, at about 0.5 us and 1 ns each.
 const LOOKED_UP_AT_ONCE: Size = Size { n_texts: 512, n_bytes: 1 << 17 };

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::Service;
-use super::judge::{Item, Judged};
+use super::items::Item;
+use super::judge::Judged;
 use crate::state::Receipt;
 use crate::types::UserId;
 

@@ -2,15 +2,17 @@
 
 use std::sync::{Arc, Weak};
 
-use super::judge::{Item, Judged, JudgedItem, Route};
+use super::items::{Item, Route};
+use super::judge::{Judged, JudgedItem};
 use super::named::check_ids;
 use super::unread::Paths;
 use super::work::work;
 use super::{Service, context_key};
 use crate::mixture::{Evidence, Weights, disagreement, log_softmax, maxmin, population, quantile};
 use crate::model::Rewards;
+use crate::telemetry::metric;
 use crate::types::config::Router;
-use crate::types::{Error, Objective, ScoredItem, ShareOf, Stale, UserId, metric};
+use crate::types::{Error, Objective, ScoredItem, ShareOf, Stale, UserId};
 
 /// Weights computed on an async thread at most, at about 0.2 us each; more go to the blocking pool.
 const WEIGHTS_AT_ONCE: usize = 1000;

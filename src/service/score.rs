@@ -1,7 +1,7 @@
 //! /score: routed rewards.
 
 use super::Service;
-use super::judge::Item;
+use super::items::Item;
 use super::route::{Ask, Routed};
 use crate::types::{Error, Objective, Response, ScoreAnswer, ScoreItem, ScoreRequest};
 

@@ -3,7 +3,8 @@
 //! The law: events that are settled together get the answers that they would get one after another.
 
 use super::Service;
-use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, metric};
+use crate::telemetry::metric;
+use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId};
 
 /// An event, or the ack of what is none.
 pub type Read = Result<Event, Box<Ack>>;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::judge::model_failed;
 use crate::types::{EncodeError, Error, ErrorKind};
 
 /// What becomes of the others when a text can't be read.
@@ -83,4 +82,11 @@ impl Paths {
             (Self::Pair, _) => side.to_owned(),
         }
     }
+}
+
+pub(super) fn model_failed(
+    detail: &'static str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> Error {
+    Error::new(ErrorKind::ModelUnavailable, detail).with_source(error)
 }

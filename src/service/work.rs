@@ -4,7 +4,8 @@ use std::sync::{Arc, Weak};
 
 use tokio::time::Instant;
 
-use crate::types::{Error, ErrorKind, metric};
+use crate::telemetry::metric;
+use crate::types::{Error, ErrorKind};
 
 /// Does work and times it as `stage`. A blocking task can't be cancelled: it looks whether what it is given is still
 /// owned, which is as long as this future is awaited.

@@ -41,7 +41,8 @@ pub use receipts::{Receipt, Receipts};
 pub use row::{Row, Rules};
 pub use valkey::{ValkeyConfig, ValkeyStore};
 
-use crate::types::{Liveness, metric};
+use crate::telemetry::metric;
+use crate::types::Liveness;
 
 /// Changes made without a pause on an async thread, at about 1 us each for a usual row.
 const CHANGES_AT_ONCE: usize = 256;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::error::{Error, ErrorKind};
-use super::metric;
+use crate::telemetry::metric;
 
 /// The code of the refusal of a body that there is no room for now.
 pub const NO_ROOM: &str = "too_many_bytes";

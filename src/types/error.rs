@@ -122,7 +122,7 @@ impl Error {
 
     /// A field of the request that can't be taken: `field` is its path, `detail` says found and expected.
     pub fn invalid_field(field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..Self::new(ErrorKind::Invalid, detail) }
+        Self::new(ErrorKind::Invalid, detail).with_code("invalid_field").with_field(field)
     }
 
     /// Narrows the code.

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::error::Error;
+use super::event_kind::EventKind;
 use super::feedback::{Feedback, Mention, Opinion};
 use super::ids::{EventId, UserId};
 use super::prompt::{self, Message};
@@ -105,24 +106,6 @@ pub struct Event {
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// The kinds of feedback. Each counts as one event of weight 1, whatever the number of responses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(try_from = "String", rename_all = "snake_case")]
-pub enum EventKind {
-    /// One response is preferred to another.
-    Pair,
-    /// Two responses are equally good.
-    Tie,
-    /// One response is good or bad.
-    Thumb,
-    /// Responses in their order, best first.
-    Ranking,
-    /// Responses with a number each.
-    Rating,
-    /// A response was edited; the edited text is preferred.
-    Correction,
-}
-
 /// The fields of one kind: its responses by text, the same by id, and what it needs either way.
 struct Fields {
     texts: &'static [&'static str],
@@ -131,22 +114,6 @@ struct Fields {
 }
 
 impl EventKind {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Pair, Self::Tie, Self::Thumb, Self::Ranking, Self::Rating, Self::Correction];
-
-    /// As clients write it.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Pair => "pair",
-            Self::Tie => "tie",
-            Self::Thumb => "thumb",
-            Self::Ranking => "ranking",
-            Self::Rating => "rating",
-            Self::Correction => "correction",
-        }
-    }
-
     const fn fields(self) -> Fields {
         let (texts, ids, always): (&[_], &[_], &[_]) = match self {
             Self::Pair => (&["chosen", "rejected"], &["chosen_id", "rejected_id"], &[]),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::event::EventKind;
+use super::event_kind::EventKind;
 use super::ids::{EventId, UserId};
 
 /// A checked feedback.

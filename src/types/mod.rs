@@ -2,7 +2,6 @@
 
 pub mod config;
 pub mod json;
-pub mod metric;
 
 mod at;
 mod bodies;
@@ -12,6 +11,7 @@ mod elicit;
 mod encode;
 mod error;
 mod event;
+mod event_kind;
 mod export;
 mod feedback;
 mod ids;
@@ -33,7 +33,8 @@ pub use deadline::{deadline, until};
 pub use elicit::{Candidate, ElicitAnswer, ElicitRequest, NextQuestion, OpenQuestion, RankedCandidate};
 pub use encode::{Embedding, Encode, EncodeError, Encoded, Kept, TextKey, Tokens};
 pub use error::{Error, ErrorKind};
-pub use event::{Event, EventKind};
+pub use event::Event;
+pub use event_kind::EventKind;
 pub use export::{Export, ExportRow, ExportShape};
 pub use feedback::{Ack, AckStatus, Feedback, Heard, HeardResponse, Mention, Opinion};
 pub use ids::{EventId, UserId};

@@ -87,7 +87,10 @@ impl Objective {
         ];
         if let Some((field, ..)) = belongs.iter().find(|(_, is_given, belongs)| *is_given && !belongs) {
             let over = if kind == Quantile { " over users" } else { "" };
-            return Err(refused(field, format!("does not belong to the objective {}{over}", kind.label())));
+            return Err(Error::invalid_field(
+                *field,
+                format!("does not belong to the objective {}{over}", kind.label()),
+            ));
         }
         let share_of = given.share_of.unwrap_or_default();
         Ok(match kind {
@@ -98,7 +101,8 @@ impl Objective {
                 share_of,
             },
             Quantile => {
-                let missing = || refused("q", "missing; the objective quantile needs it".to_owned());
+                let missing =
+                    || Error::invalid_field("q", "missing; the objective quantile needs it".to_owned());
                 let q = share("q", given.q.ok_or_else(missing)?)?;
                 match over {
                     Over::Heads => Self::QuantileOfHeads { q, share_of },
@@ -141,9 +145,5 @@ fn share(field: &'static str, found: f64) -> Result<f64, Error> {
     let is_share = (0.0..=1.0).contains(&found);
     is_share
         .then_some(found)
-        .ok_or_else(|| refused(field, format!("found {found}, expected a number from 0 to 1")))
-}
-
-fn refused(field: &'static str, detail: String) -> Error {
-    Error::invalid_field(field, detail).with_code("invalid_field")
+        .ok_or_else(|| Error::invalid_field(field, format!("found {found}, expected a number from 0 to 1")))
 }

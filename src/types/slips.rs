@@ -5,7 +5,7 @@ use std::fmt;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::event::EventKind;
+use super::event_kind::EventKind;
 use super::json;
 
 /// A kind of feedback that does not exist.

@@ -99,7 +99,7 @@ def errors(stub, _):
     error = refused(lambda: stub.Score(request(), timeout=TIMEOUT))
     assert error.code() == grpc.StatusCode.INVALID_ARGUMENT, error
     found = details(error)
-    assert found["ErrorInfo"].reason == "invalid" and found["ErrorInfo"].domain == "micro-reward"
+    assert found["ErrorInfo"].reason == "invalid_field" and found["ErrorInfo"].domain == "micro-reward"
     assert found["BadRequest"].field_violations[0].field == "items[0].responses"
     error = refused(lambda: stub.GetUser(pb.GetUserRequest(user="nobody"), timeout=TIMEOUT))
     assert error.code() == grpc.StatusCode.NOT_FOUND and details(error)["ErrorInfo"].reason == "unknown_user"
@@ -111,7 +111,7 @@ def score_stream(stub, _):
     assert [answer.correlation_id for answer in answers] == [str(i) for i in range(500)]
     for i, answer in enumerate(answers):
         if i % 5 == 0:
-            assert answer.error.code == "invalid" and answer.error.field == "items[0].responses", answer
+            assert answer.error.code == "invalid_field" and answer.error.field == "items[0].responses", answer
         else:
             assert len(answer.response.items[0].rewards) == i % 5, answer
 

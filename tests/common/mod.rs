@@ -19,9 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
-use micro_reward::app::App;
 use micro_reward::fit::OnnxGraph;
 use micro_reward::model::{Features, MANIFEST, Manifest, fingerprint, sha256};
+use micro_reward::server::App;
 use micro_reward::types::Clock;
 use micro_reward::types::config::{Config, Layers, environment};
 use ndarray::Array2;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use micro_reward::grpc::pb;
+use micro_reward::transport::grpc::pb;
 use serde_json::{Value, json};
 use tonic::{Code, Request};
 use tonic_types::StatusExt;

@@ -12,8 +12,8 @@ mod standard;
 mod streams;
 
 use common::{Client, FakeClock, start, toy};
-use micro_reward::app::App;
-use micro_reward::grpc::pb::reward_service_client::RewardServiceClient;
+use micro_reward::server::App;
+use micro_reward::transport::grpc::pb::reward_service_client::RewardServiceClient;
 use std::sync::Arc;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};

@@ -1,6 +1,6 @@
 //! JSON requests as messages, and messages as the answers that HTTP writes.
 
-use micro_reward::grpc::pb;
+use micro_reward::transport::grpc::pb;
 use micro_reward::types::{
     Ack, AckStatus, CompareAnswer, ElicitAnswer, HeadView, ModelView, NextQuestion, ObjectiveKind,
     OpenQuestion, RankAnswer, RankedCandidate, RankedItem, ScoreAnswer, ScoredItem, Stale, UserView,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
-use micro_reward::grpc::pb;
+use micro_reward::transport::grpc::pb;
 use prost::Message;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
-use micro_reward::grpc::pb::score_stream_response::Result as Outcome;
-use micro_reward::grpc::pb::{self, AckStatus};
+use micro_reward::transport::grpc::pb::score_stream_response::Result as Outcome;
+use micro_reward::transport::grpc::pb::{self, AckStatus};
 use serde_json::json;
 use tonic::{Code, Request};
 
@@ -40,7 +40,10 @@ async fn scores_come_in_order_and_a_bad_message_spoils_itself_alone() {
         match (idx % 7, answer.result.unwrap()) {
             (5, Outcome::Error(error)) => {
                 assert_eq!(error.status, i32::from(Code::InvalidArgument));
-                assert_eq!((&*error.code, error.field.as_deref()), ("invalid", Some("items[0].responses")));
+                assert_eq!(
+                    (&*error.code, error.field.as_deref()),
+                    ("invalid_field", Some("items[0].responses"))
+                );
                 assert!(!error.retryable && error.detail.contains("at least one"));
             }
             (6, Outcome::Error(error)) => assert_eq!(error.field.as_deref(), Some("request")),

@@ -6,7 +6,7 @@ use futures::FutureExt;
 
 use super::*;
 use crate::batch::Answers;
-use crate::types::Kept;
+use crate::types::{EncodeError, Encoded, Kept};
 
 fn queue(max_texts: usize) -> Arc<Queue> {
     let config =

@@ -16,7 +16,7 @@ use crate::state::journal::segment::{self, Frame};
 use crate::state::journal::{OpenError, drop_frames};
 use crate::state::row::Sort;
 use crate::state::{StoreError, UserKey, codec};
-use crate::types::metric;
+use crate::telemetry::metric;
 
 /// Rows in one transaction of the file of rows: a few megabytes.
 const ROWS_AT_ONCE: usize = 20_000;

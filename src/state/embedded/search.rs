@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::events::{EventLog, Logged};
 use crate::state::journal::OpenError;
 use crate::state::{ChangeKind, EventKey, LedgerEvent, MergeStep, StoreError, UserKey, Withdrawn};
-use crate::types::metric;
+use crate::telemetry::metric;
 
 /// What is known of an event that was searched for.
 #[derive(Debug, Clone, PartialEq, Eq)]

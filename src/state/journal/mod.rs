@@ -28,7 +28,8 @@ pub(super) use rewrite::drop_frames;
 pub use segment::Heads;
 
 use super::StoreError;
-use crate::types::{Liveness, metric};
+use crate::telemetry::metric;
+use crate::types::Liveness;
 
 /// What may wait to be written; senders wait beyond it.
 const MAX_PENDING_BYTES: usize = 4 << 20;

@@ -17,7 +17,8 @@ use super::outbox::{Outbox, broken};
 use crate::state::journal::OpenError;
 use crate::state::journal::segment::Segment;
 use crate::state::{Change, Outcome, StoreError, UserKey};
-use crate::types::{Part, metric};
+use crate::telemetry::metric;
+use crate::types::Part;
 
 /// Changes that are sent together.
 const CHANGES_AT_ONCE: usize = 1024;

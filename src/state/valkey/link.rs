@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use super::ValkeyConfig;
 use super::function;
 use crate::state::OpenError;
-use crate::types::metric;
+use crate::telemetry::metric;
 
 /// How long until the store is dialled again: at first, and at most.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -9,6 +9,7 @@
 
 mod cache;
 mod census;
+mod claim;
 mod dead_letters;
 mod drain;
 mod function;
@@ -32,18 +33,20 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use self::cache::{Cache, Known};
+use self::claim::Verdict;
 use self::function::Keys;
 use self::link::{Away, Link};
 use self::outbox::Outbox;
 use self::strangers::Strangers;
 use self::value::{Unreadable, Value};
-use self::writer::{Inbox, Serves, Verdict};
+use self::writer::{Inbox, Serves};
 use super::journal::OpenError;
 use super::{
     Change, ChangeKind, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey,
     UserKeys, readable,
 };
-use crate::types::{Clock, Liveness, Part, Secret, metric};
+use crate::telemetry::metric;
+use crate::types::{Clock, Liveness, Part, Secret};
 
 /// Writers: while one waits for the store, others prepare what comes next.
 const N_WRITERS: usize = 4;

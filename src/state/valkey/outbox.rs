@@ -18,7 +18,8 @@ use super::dead_letters::DeadLetters;
 use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, Heads, Journal, OpenError};
 use crate::state::{Change, ChangeKind, StoreError, UserKeys};
-use crate::types::{Liveness, metric};
+use crate::telemetry::metric;
+use crate::types::Liveness;
 
 /// An outbox that is open.
 #[derive(Debug)]

@@ -3,9 +3,9 @@
 use redis::Cmd;
 
 use super::Shared;
+use super::claim::{Claim, Verdict};
 use super::strangers;
 use super::value::Value;
-use super::writer::{Claim, Verdict};
 use crate::state::{Change, Outcome, Row, UserKey, note_unreadable};
 
 /// What a user's changes need.

@@ -12,16 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use redis::Value as Answer;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Shared;
 use super::cache::Known;
+use super::claim::{Claim, Task, Verdict, tasks};
 use super::link::Away;
 use super::plan::{Plan, Turn, plan};
 use super::value::Value;
-use crate::state::{Change, Outcome, UserKey};
-use crate::types::{Part, metric};
+use crate::state::{Change, UserKey};
+use crate::telemetry::metric;
+use crate::types::Part;
 
 /// Users whose rows one writer changes in one pipeline; more wait for the next.
 const USERS_AT_ONCE: usize = 256;
@@ -31,53 +33,6 @@ const MAX_ROUNDS: u32 = 200;
 
 /// Rounds in which the functions are loaded again where they are missing.
 const MAX_LOADS: u32 = 4;
-
-/// What became of a change; or the store is away or refuses, and the change may have been made all the same.
-pub(super) type Verdict = Result<Outcome, Away>;
-
-/// Changes that were given together; told once all are settled.
-#[derive(Debug)]
-struct Batch(Mutex<Open>);
-
-#[derive(Debug)]
-struct Open {
-    verdicts: Vec<Option<Verdict>>,
-    n_open: usize,
-    done: Option<oneshot::Sender<Vec<Option<Verdict>>>>,
-}
-
-/// One change and where its verdict goes. Dropped without one, it is told that nobody works on it any more.
-#[derive(Debug)]
-pub(super) struct Task {
-    pub(super) change: Change,
-    batch: Arc<Batch>,
-    idx: usize,
-    verdict: Option<Verdict>,
-}
-
-impl Task {
-    fn settle(mut self, verdict: Verdict) {
-        self.verdict = Some(verdict);
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        let mut open = self.batch.0.lock();
-        open.verdicts[self.idx] = Some(self.verdict.take().unwrap_or_else(gone));
-        open.n_open -= 1;
-        if open.n_open == 0
-            && let Some(done) = open.done.take()
-        {
-            // Whoever asked may have gone; what was changed is changed.
-            _ = done.send(std::mem::take(&mut open.verdicts));
-        }
-    }
-}
-
-fn gone() -> Verdict {
-    Err(Away("its writer has ended".into()))
-}
 
 /// What waits for a writer.
 #[derive(Debug, Default)]
@@ -125,34 +80,18 @@ impl Drop for Serves {
     }
 }
 
-/// What is under way for one user.
-#[derive(Debug, Default)]
-pub(super) struct Claim {
-    pub(super) tasks: Vec<Task>,
-    /// The row as the store said it last in this claim.
-    pub(super) read: Option<Known>,
-    n_rounds: u32,
-}
-
 /// Gives changes to their writers and waits for the verdicts, one per change.
 pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<Verdict> {
     if changes.is_empty() {
         return Vec::new();
     }
-    let (done, settled) = oneshot::channel();
-    let n_open = changes.len();
-    let open = Open { verdicts: vec![None; n_open], n_open, done: Some(done) };
-    let batch = Arc::new(Batch(Mutex::new(open)));
-    for (idx, change) in changes.into_iter().enumerate() {
-        let inbox = &inboxes[usize::from(change.user.as_bytes()[15]) % inboxes.len()];
-        inbox.push(Task { change, batch: batch.clone(), idx, verdict: None });
+    let (tasks, verdicts) = tasks(changes);
+    for task in tasks {
+        inboxes[usize::from(task.change.user.as_bytes()[15]) % inboxes.len()].push(task);
     }
     let has_work = |inbox: &&Inbox| !inbox.waiting.lock().tasks.is_empty();
     inboxes.iter().filter(has_work).for_each(|inbox| inbox.work.notify_one());
-    match settled.await {
-        Ok(verdicts) => verdicts.into_iter().map(|verdict| verdict.unwrap_or_else(gone)).collect(),
-        Err(_) => (0..n_open).map(|_| gone()).collect(),
-    }
+    verdicts.await
 }
 
 /// Works until the inbox is closed and empty.
@@ -185,7 +124,7 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
     for (user, claim) in std::mem::take(claims) {
         let (command, swap) = match plan(shared, user, &claim, &mut room) {
             Plan::Settled(verdicts) => {
-                settle(claim.tasks, verdicts);
+                claim.settle(verdicts);
                 continue;
             }
             Plan::Read => (shared.keys.get(user), None),
@@ -202,7 +141,7 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
     metrics::histogram!(metric::STORE_SECONDS, "op" => "swap").record(began.elapsed());
     let answers = match answers {
         Ok(answers) => answers,
-        Err(away) => return sent.into_iter().for_each(|(_, claim, _)| fail(claim, away.clone())),
+        Err(away) => return sent.into_iter().for_each(|(_, claim, _)| claim.fail(&away)),
     };
     let mut done = Vec::new();
     let mut is_loading = false;
@@ -228,7 +167,7 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
             (Answer::ServerError(error), _) => match Value::of_another_type(&error) {
                 Some(value) => said(Some(value)),
                 None => {
-                    fail(claim, Away(error.to_string().into()));
+                    claim.fail(&Away(error.to_string().into()));
                     continue;
                 }
             },
@@ -241,13 +180,13 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
         if claim.n_rounds < MAX_ROUNDS {
             claims.insert(user, claim);
         } else {
-            fail(claim, Away("other replicas were faster every time".into()));
+            claim.fail(&Away("other replicas were faster every time".into()));
         }
     }
     let of = |turn| done.iter().filter(move |(.., swap)| swap.turn == turn).map(|(user, ..)| *user);
     shared.note(&of(Turn::Joins).collect::<Vec<_>>(), &of(Turn::Leaves).collect::<Vec<_>>()).await;
     for (_, claim, swap) in done {
-        settle(claim.tasks, swap.outcomes.into_iter().map(Ok).collect());
+        claim.settle(swap.outcomes.into_iter().map(Ok).collect());
     }
     if is_loading && let Err(error) = shared.link.load().await {
         tracing::warn!(%error, "the functions can't be loaded");
@@ -256,12 +195,4 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
 
 fn is_missing(error: &redis::ServerError) -> bool {
     error.details().is_some_and(|details| details.contains("unction not found"))
-}
-
-fn settle(tasks: Vec<Task>, verdicts: Vec<Verdict>) {
-    tasks.into_iter().zip(verdicts).for_each(|(task, verdict)| task.settle(verdict));
-}
-
-fn fail(claim: Claim, away: Away) {
-    claim.tasks.into_iter().for_each(|task| task.settle(Err(away.clone())));
 }

@@ -1,0 +1,237 @@
+//! The process: config -> bundle -> model threads -> service -> listeners -> drain.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::admin::{self, Started};
+use super::assembly::{self, LoadError};
+use super::connections::{self, Limits, Port};
+use super::health::Health;
+use super::layers::{self, Admission};
+use super::recorder::Recorder;
+use super::reload::Reloader;
+use crate::batch::EmbeddingCache;
+use crate::service::{Live, Model, Service};
+use crate::state::{Embedded, MemoryStore, OpenError, RouterStore, ValkeyStore};
+use crate::transport::{grpc, http};
+use crate::types::config::{Config, Engine};
+use crate::types::{Bodies, Clock};
+
+/// Connections of the admin port: probes, scrapes and operators.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// Descriptors for everything but connections.
+const OTHER_DESCRIPTORS: u64 = 512;
+
+/// What a model thread gets to finish the batch it is at, once nobody awaits it.
+const LAST_BATCH: Duration = Duration::from_secs(2);
+
+/// What a reload in flight gets.
+const LAST_RELOAD: Duration = Duration::from_secs(10);
+
+/// What a probe or a scrape in flight gets.
+const LAST_PROBE: Duration = Duration::from_millis(500);
+
+/// A server that is up.
+#[derive(Debug)]
+pub struct App {
+    /// Where traffic is served.
+    pub address: SocketAddr,
+    /// Where probes and metrics are served.
+    pub admin_address: SocketAddr,
+    health: Arc<Health>,
+    reloader: Arc<Reloader>,
+    store: Arc<dyn RouterStore>,
+    traffic: Port,
+    /// What gRPC health checks are told.
+    serving: grpc::Serving,
+    admin: Port,
+    config: Config,
+}
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener's address can't be had.
+    #[error("`{key}`: can't listen on {address}: {source}")]
+    Listen {
+        /// The config key.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// There is no model.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The data directory or the shared store can't be used.
+    #[error("`state`: {0}")]
+    State(#[from] OpenError),
+    /// gRPC has no description of itself.
+    #[error(transparent)]
+    Grpc(#[from] grpc::DescriptorError),
+    /// The loader ended early.
+    #[error("the bundle's loader ended early")]
+    Loader,
+}
+
+impl App {
+    /// Loads the bundle and serves it. Both ports answer once this returns; probes answer before.
+    ///
+    /// # Errors
+    /// When a port, the runtime or the bundle can't be had; nothing is left running.
+    pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let health = Arc::new(Health::new(config.stall_limit));
+        let started = Self::begin(config, clock, health.clone()).await;
+        // What has begun by then ends with it.
+        started.inspect_err(|_| health.retire())
+    }
+
+    async fn begin(config: Config, clock: Arc<dyn Clock>, health: Arc<Health>) -> Result<Self, StartError> {
+        let traffic = listen("server.listen", config.server.listen)?;
+        let admin = listen("server.admin_listen", config.server.admin_listen)?;
+        let (address, admin_address) = (local(&traffic, &config), local(&admin, &config));
+
+        let recorder = Recorder::install();
+        health.watch(recorder.liveness());
+        let started = Started::default();
+        let limits = |max_connections| Limits {
+            max_connections,
+            idle_timeout: config.server.idle_timeout,
+            write_timeout: config.server.write_timeout,
+        };
+        let routes_of_admin =
+            admin::routes(health.clone(), recorder.clone(), started.clone(), bodies(&config));
+        let admin = Port::spawn(admin, routes_of_admin, limits(ADMIN_CONNECTIONS), watch::channel(false));
+        health.watch(admin.liveness());
+
+        let model = load(&config).await?;
+        let store = open_store(&config, &model, clock.clone()).await?;
+        let receipts = assembly::receipts(&config, clock.now().as_millisecond())?;
+        health.watch(receipts.liveness());
+        let (workers, settings) = (model.workers.clone(), assembly::settings(&config, &model));
+        let live = Live::new(Service::new(model, store.clone(), receipts, clock, settings));
+        recorder.follow(live.clone());
+        let stop = watch::channel(false);
+        let (routes, serving) = routes(&live, &config, &stop.1).await?;
+        let traffic = Port::spawn(traffic, routes, limits(max_connections(&config)), stop);
+        health.watch(traffic.liveness());
+        health.opened(store.clone());
+        health.loaded(workers);
+        let view = live.now().model();
+        let reloader = Arc::new(Reloader::new(live, health.clone(), recorder, config.clone()));
+        started.get_or_init(|| reloader.clone());
+        tracing::info!(%address, %admin_address, model = view.name, revision = view.revision,
+            heads = view.heads.len(), model_threads = config.batch.threads, "ready");
+        Ok(Self { address, admin_address, health, reloader, store, traffic, serving, admin, config })
+    }
+
+    /// Loads the configured bundle again, beside everything else; the log says what came of it.
+    pub fn reload(&self) {
+        let reloader = self.reloader.clone();
+        tokio::spawn(async move {
+            if let Err(error) = reloader.reload(None).await {
+                tracing::error!(code = error.code(), "not reloaded: {error}");
+            }
+        });
+    }
+
+    /// Stops: says not ready, lingers, finishes what is in flight, saves the state, ends. Takes at most `linger + drain_timeout`,
+    /// 2.5 s (12.5 s during a reload), and the time of a last checkpoint, which a kill may cut short without loss.
+    pub async fn stop(self) {
+        let shutdown = self.config.shutdown;
+        self.health.drain();
+        self.serving.stop().await;
+        tracing::info!(linger = ?shutdown.linger, drain_timeout = ?shutdown.drain_timeout, "draining");
+        tokio::time::sleep(shutdown.linger).await;
+        if !self.traffic.close(shutdown.drain_timeout).await {
+            tracing::warn!("requests were still in flight at the end of the drain timeout");
+        }
+        self.store.close().await;
+        // Leaving while ONNX Runtime loads a bundle would tear it down under its own feet.
+        let no_reload = tokio::time::timeout(LAST_RELOAD, self.reloader.end()).await;
+        if no_reload.is_err() {
+            tracing::warn!("a reload is stuck and is left behind");
+        }
+        let workers = self.reloader.live().now().workers();
+        let joined = tokio::task::spawn_blocking(move || workers.stop());
+        if !matches!(tokio::time::timeout(LAST_BATCH, joined).await, Ok(Ok(()))) {
+            tracing::warn!("a model thread is stuck and is left behind");
+        }
+        self.admin.close(LAST_PROBE).await;
+        self.health.retire();
+        tracing::info!("stopped");
+    }
+}
+
+async fn load(config: &Config) -> Result<Model, StartError> {
+    let config = config.clone();
+    let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
+    let load = move || assembly::load(&config, &config.model.bundle, &cache, None);
+    Ok(tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??)
+}
+
+async fn open_store(
+    config: &Config,
+    model: &Model,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<dyn RouterStore>, StartError> {
+    match config.state.engine {
+        Engine::Memory => {
+            Ok(Arc::new(MemoryStore::new(assembly::rules(config, model), config.state.max_users)))
+        }
+        Engine::Embedded => {
+            let config = assembly::embedded(config, model);
+            let open = tokio::task::spawn_blocking(move || Embedded::open(config, clock));
+            Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
+        }
+        Engine::Valkey => Ok(Arc::new(ValkeyStore::open(assembly::valkey(config, model, clock)?).await?)),
+    }
+}
+
+/// Every traffic route with the layers around it. Streams end when `stopped` turns true.
+async fn routes(
+    live: &Live,
+    config: &Config,
+    stopped: &grpc::Stopped,
+) -> Result<(Router, grpc::Serving), grpc::DescriptorError> {
+    let server = &config.server;
+    let verbs = http::routes(live.clone());
+    let verbs = verbs.merge(grpc::routes(live.clone(), server.max_body_bytes.get(), stopped)?);
+    let admission = Admission::new(server.max_concurrent_requests, server.request_timeout);
+    let (standard, serving) = grpc::standard(stopped).await?;
+    Ok((layers::around(layers::admitting(verbs, bodies(config), admission).merge(standard)), serving))
+}
+
+fn bodies(config: &Config) -> Bodies {
+    Bodies::new(config.server.max_body_bytes, config.server.max_buffered_bytes)
+}
+
+/// As many as are configured, or as there are descriptors for.
+fn max_connections(config: &Config) -> usize {
+    let wanted = config.server.max_connections.get();
+    let descriptors = connections::raise_descriptors();
+    let possible = descriptors.saturating_sub(OTHER_DESCRIPTORS + ADMIN_CONNECTIONS as u64).max(1);
+    let possible = usize::try_from(possible).unwrap_or(usize::MAX);
+    if possible < wanted {
+        tracing::warn!(
+            descriptors,
+            "`server.max_connections`: {wanted} do not fit into the descriptors of this process; there will be {possible}"
+        );
+    }
+    wanted.min(possible)
+}
+
+fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    connections::listen(address).map_err(|source| StartError::Listen { key, address, source })
+}
+
+fn local(listener: &TcpListener, config: &Config) -> SocketAddr {
+    listener.local_addr().unwrap_or(config.server.listen)
+}

@@ -1,0 +1,129 @@
+//! The Prometheus recorder: the buckets of histograms, and gauges that are read when asked.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use metrics::gauge;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
+
+use crate::service::Live;
+use crate::telemetry::metric;
+use crate::types::{Liveness, ModelView};
+
+/// Histograms drop what they have sorted into buckets this often, scraped or not.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// The recorder of this process.
+#[derive(Clone)]
+pub struct Recorder {
+    handle: Option<PrometheusHandle>,
+    live: Arc<OnceLock<Live>>,
+    /// What `MODEL_INFO` says is served.
+    model: Arc<Mutex<Option<ModelView>>>,
+    liveness: Liveness,
+}
+
+impl Recorder {
+    /// Installs the recorder; a process has one, however often this is called. Needs a tokio runtime.
+    #[must_use]
+    pub fn install() -> Self {
+        static HANDLE: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
+        let handle = HANDLE.get_or_init(|| {
+            let installed = builder().and_then(PrometheusBuilder::install_recorder);
+            metric::describe();
+            installed.inspect_err(|error| tracing::error!(%error, "there will be no metrics")).ok()
+        });
+        let liveness = Liveness::default();
+        if let Some(handle) = handle.clone() {
+            let part = liveness.part("the upkeep of metrics");
+            tokio::spawn(async move {
+                let _part = part;
+                loop {
+                    tokio::time::sleep(UPKEEP).await;
+                    handle.run_upkeep();
+                }
+            });
+        }
+        Self { handle: handle.clone(), live: Arc::default(), model: Arc::default(), liveness }
+    }
+
+    /// Whether the upkeep lives.
+    #[must_use]
+    pub fn liveness(&self) -> Liveness {
+        self.liveness.clone()
+    }
+
+    /// Reads gauges from this service from now on.
+    pub fn follow(&self, live: Live) {
+        self.live.get_or_init(|| live);
+        self.note_model();
+    }
+
+    /// Says which bundle is served, after it has changed.
+    pub fn note_model(&self) {
+        let Some(live) = self.live.get() else { return };
+        let mut model = self.model.lock();
+        let info = |model: &ModelView| {
+            let (name, revision) = (model.name.clone(), model.revision.clone());
+            gauge!(metric::MODEL_INFO, "name" => name, "revision" => revision)
+        };
+        if let Some(replaced) = &*model {
+            info(replaced).set(0.0);
+        }
+        let served = live.now().model();
+        info(&served).set(1.0);
+        *model = Some(served);
+    }
+
+    /// The metrics in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        if let Some(service) = self.live.get().map(Live::now) {
+            let (n_users, n_waiting) = service.gauges();
+            gauge!(metric::USERS).set(n_users as f64);
+            gauge!(metric::QUEUE_DEPTH).set(n_waiting as f64);
+            let (n_receipts, receipt_bytes) = service.receipts();
+            gauge!(metric::RECEIPTS).set(n_receipts as f64);
+            gauge!(metric::RECEIPT_BYTES).set(receipt_bytes as f64);
+            let (n_cached, cache_bytes) = service.cache().size();
+            gauge!(metric::CACHED_TEXTS).set(n_cached as f64);
+            gauge!(metric::CACHE_BYTES).set(cache_bytes as f64);
+        }
+        self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+    }
+}
+
+/// A gauge that is higher by one for as long as this lives.
+#[derive(Debug)]
+pub struct Raised(&'static str);
+
+impl Raised {
+    /// Raises it.
+    #[must_use]
+    pub fn new(gauge: &'static str) -> Self {
+        gauge!(gauge).increment(1.0);
+        Self(gauge)
+    }
+}
+
+impl Drop for Raised {
+    fn drop(&mut self) {
+        gauge!(self.0).decrement(1.0);
+    }
+}
+
+fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
+    use metrics_exporter_prometheus::Matcher::{Full, Suffix};
+    // 100 us to about 2 minutes, by factors of 2.
+    let seconds: Vec<f64> = (0..20).map(|i| 1e-4 * f64::from(1 << i)).collect();
+    let counts: Vec<f64> = (0..16).map(|i| f64::from(1 << i)).collect();
+    let lags = [0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0];
+    let heads: Vec<f64> = (2..=16).map(|i| f64::from(i) / 2.0).collect();
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Suffix("_seconds".to_owned()), &seconds)?
+        .set_buckets_for_metric(Full(metric::FEEDBACK_LAG_SECONDS.to_owned()), &lags)?
+        .set_buckets_for_metric(Full(metric::BATCH_TEXTS.to_owned()), &counts)?
+        .set_buckets_for_metric(Full(metric::BATCH_TOKENS.to_owned()), &counts)?
+        .set_buckets_for_metric(Full(metric::EFFECTIVE_HEADS.to_owned()), &heads)
+}

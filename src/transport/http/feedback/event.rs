@@ -1,0 +1,18 @@
+//! One event among others: what can't be read is rejected by itself, under its id where it has one.
+
+use super::super::body::parse;
+use crate::service::{Read, rejected};
+
+/// Reads an event.
+pub(super) fn read(text: &str) -> Read {
+    parse(text.as_bytes()).map_err(|error| Box::new(rejected(event_id(text), &error)))
+}
+
+/// The id of an event that can't be read otherwise, so that its sender knows which one it was.
+fn event_id(text: &str) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        event_id: String,
+    }
+    parse(text.as_bytes()).ok().map(|named: Named| named.event_id)
+}

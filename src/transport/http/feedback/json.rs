@@ -1,0 +1,47 @@
+//! Feedback as one JSON document: an event, or an array of events that are settled together.
+
+use axum::Json as Answer;
+use axum::response::{IntoResponse, Response};
+
+use super::super::body::parse;
+use super::super::whole::Whole;
+use super::array::entries;
+use super::event::read;
+use crate::service::{Read, Service, Settled, rejected};
+use crate::transport::shared::Problem;
+use crate::types::{Ack, Error, Event};
+
+/// What a body holds.
+enum Sent {
+    One(Result<Box<Event>, Error>),
+    Many(Result<Vec<Read>, Error>),
+}
+
+/// One ack, or one for each event of an array.
+///
+/// # Errors
+/// What is wrong with the one event; or of an array, why it is none or why none of its events could be taken now.
+pub(super) async fn answer(service: &Service, body: Whole) -> Result<Response, Problem> {
+    match body.parse(sent).await? {
+        Sent::Many(read) => {
+            // Who looks at the status alone must not take a batch for done of which nothing could be.
+            let Settled { acks, failures } = service.settle(read?).await.any()?;
+            failures.iter().for_each(Error::log);
+            let named = acks.into_iter().enumerate().map(|(idx, ack)| ack.within(&format!("[{idx}]")));
+            Ok(Answer(named.collect::<Vec<Ack>>()).into_response())
+        }
+        Sent::One(Ok(event)) => Ok(Answer(service.settle_one(*event).await?).into_response()),
+        Sent::One(Err(error)) => {
+            // It counts as a rejected feedback, as it would within an array.
+            rejected(None, &error);
+            Err(error.into())
+        }
+    }
+}
+
+fn sent(body: &[u8]) -> Sent {
+    if !body.trim_ascii_start().starts_with(b"[") {
+        return Sent::One(parse(body).map(Box::new));
+    }
+    Sent::Many(entries(body).map(|texts| texts.iter().map(|text| read(text.get())).collect()))
+}

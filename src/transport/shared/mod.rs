@@ -1,0 +1,6 @@
+//! What every protocol does the same way.
+
+pub mod guarded;
+mod problem;
+
+pub use problem::Problem;
