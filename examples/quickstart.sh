@@ -17,6 +17,12 @@ for key in sys.argv[1:]:
     value = value[int(key) if key.isdigit() else key]
 print(json.dumps([round(x, 3) for x in value]) if isinstance(value, list) else value)' "$@"; }
 
+# The three heads that count most among stdin's weights: heads MODELS
+heads() { python3 -c 'import json, sys
+names = [head["name"] for head in json.loads(sys.argv[1])["heads"]]
+most = sorted(zip(json.load(sys.stdin)["weights"], names), reverse=True)[:3]
+print(", ".join(f"{name} {weight:.3f}" for weight, name in most))' "$@"; }
+
 # 20 events of one user as lines: events USER PREFERRED OTHER
 events() { python3 -c 'import json, sys
 user, preferred, other, run = sys.argv[1:]
@@ -49,11 +55,12 @@ echo "20 feedbacks each"
 feedback ann bold careful
 feedback ben careful bold
 
+models=$(curl -sS --fail-with-body "$server/models")
 for user in ann ben; do
     known=$(curl -sS --fail-with-body "$server/users/quickstart-$user")
     scored=$(post /score "$(ask $user)")
     ranked=$(post /rank "$(ask $user)")
-    echo "$user, known: weights $(echo "$known" | show weights)"
+    echo "$user, known: heads $(echo "$known" | heads "$models")"
     echo "$user, known: rewards of [bold, careful] $(echo "$scored" | show items 0 rewards)"
     echo "$user, known: order $(echo "$ranked" | show items 0 order), P(best) $(echo "$ranked" | show items 0 best)"
 done
