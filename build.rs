@@ -17,6 +17,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile([PROTO], ["proto"])?;
     let path = out_dir().ok_or("cargo did not set OUT_DIR")?.join("descriptors.bin");
     std::fs::write(path, descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().build_transport(false).compile_fds(descriptors)?;
+    tonic_prost_build::configure()
+        .build_transport(false)
+        .codec_path("crate::transport::grpc::codec::Codec")
+        .compile_fds(descriptors)?;
     Ok(())
 }

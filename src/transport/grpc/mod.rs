@@ -4,6 +4,7 @@
 
 mod answers;
 mod call;
+mod codec;
 mod events;
 mod held;
 mod ledgers;
