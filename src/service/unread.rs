@@ -1,4 +1,4 @@
-//! Texts that can't be read: why, and where in the request they are.
+//! Texts that can't be read: why, and where in the request they are; and what is told of a model that fails.
 
 use std::sync::Arc;
 
