@@ -672,9 +672,10 @@ async fn a_request_dropped_at_any_moment_leaves_room_for_others() {
     let Model { bundle, queue, .. } = service.served();
     let held = || (Arc::strong_count(&bundle), Arc::strong_count(&queue));
     let idle = held();
-    for n_polls in 0.. {
+    let mut n_amid = 0;
+    for (n, n_polls) in (0..6).cycle().take(24).enumerate() {
         let mut n_left = n_polls;
-        let mut asked = Box::pin(service.score(many(&format!("polled {n_polls}"), 3000)));
+        let mut asked = Box::pin(service.score(many(&format!("dropped {n}"), 3000)));
         let is_answered = std::future::poll_fn(|cx| {
             if n_left == 0 {
                 return Poll::Ready(false);
@@ -687,12 +688,11 @@ async fn a_request_dropped_at_any_moment_leaves_room_for_others() {
         while held() != idle || service.gauges().1 > 0 {
             tokio::task::yield_now().await;
         }
-        service.score(many(&format!("after {n_polls}"), 30)).await.unwrap();
-        if is_answered {
-            assert!(n_polls > 2, "it waits for more than one thing: {n_polls}");
-            break;
-        }
+        service.score(many(&format!("after {n}"), 30)).await.unwrap();
+        n_amid += usize::from(n_polls > 0 && !is_answered);
     }
+    // How many polls an answer takes is up to the threads that work for it.
+    assert!(n_amid > 0, "no request was dropped amid its work");
 }
 
 #[tokio::test]
