@@ -15,6 +15,7 @@ fn problems(layers: Layers) -> String {
 fn the_embedded_defaults_are_valid() {
     let config = Config::new(Layers::defaults()).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
+    // A key that nothing reads would be a problem.
 }
 
 #[test]
@@ -106,6 +107,8 @@ fn the_encoders_devices_and_threads_are_checked_by_name() {
         ("model.execution_providers", "gpu", "found \"gpu\", expected \"cpu\" or \"cuda\" or \"tensorrt\""),
         ("batch.small_threads", "-1", "found -1, expected a whole number above 0"),
         ("batch.small_threads", "1000000", "found 1000000, expected at most 1024"),
+        ("batch.tokens", "-1", "found -1, expected a whole number above 0"),
+        ("population.users", "0", "found 0, expected a whole number above 0"),
         ("cache.max_bytes", "-1", "found -1, expected a whole number of bytes, 0 or above"),
     ] {
         let found = problems(flag(key, text));

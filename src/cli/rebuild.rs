@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         batch: crate::types::config::Batch { queue_texts: NonZeroUsize::MAX, ..config.batch },
         ..config
     };
-    let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
+    let cache = Arc::new(EmbeddingCache::new(config.cache.max_bytes));
     let model = assembly::load(&config, &config.model.bundle, &cache, None).map_err(Failure::refused)?;
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::failed)?;

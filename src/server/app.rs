@@ -87,7 +87,7 @@ impl App {
     /// # Errors
     /// When a port, the runtime or the bundle can't be had; nothing is left running.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let health = Arc::new(Health::new(config.stall_limit));
+        let health = Arc::new(Health::new(config.health.stall_limit));
         let started = Self::begin(config, clock, health.clone()).await;
         // What has begun by then ends with it.
         started.inspect_err(|_| health.retire())
@@ -172,7 +172,7 @@ impl App {
 
 async fn load(config: &Config) -> Result<Model, StartError> {
     let config = config.clone();
-    let cache = Arc::new(EmbeddingCache::new(config.cache_bytes));
+    let cache = Arc::new(EmbeddingCache::new(config.cache.max_bytes));
     let load = move || assembly::load(&config, &config.model.bundle, &cache, None);
     Ok(tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??)
 }

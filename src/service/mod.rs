@@ -34,7 +34,7 @@ use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
 use crate::state::{Accounts, Freshness, Receipts, RouterStore, Row, StoreError, UserKeys};
 use crate::telemetry::metric;
-use crate::types::config::{FeedbackWindow, Population, Router};
+use crate::types::config::{Feedback, Population, Router};
 use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64};
 
 pub use live::{Live, Model};
@@ -64,7 +64,7 @@ pub struct Settings {
     /// From evidence to weights.
     pub router: Router,
     /// Which event times are taken.
-    pub window: FeedbackWindow,
+    pub window: Feedback,
     /// The sample of the users.
     pub population: Population,
     /// A key of the heads and of how evidence fades: whose ledgers these are.

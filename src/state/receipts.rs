@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::receipt_log::{Entry, ReceiptLog};
 use super::{OpenError, UserKey, UserKeys};
-use crate::types::config::ReceiptBounds;
+use crate::types::config;
 use crate::types::{Liveness, UserId};
 
 /// What an entry costs beside its texts and numbers, the cache's share and the allocator's included: 617 bytes by the
@@ -74,8 +74,8 @@ struct Held {
 impl Receipts {
     /// No receipts yet, and never more than fit in the bounds; 0 bytes turn them off.
     #[must_use]
-    pub fn new(bounds: ReceiptBounds) -> Self {
-        let ReceiptBounds { max_bytes, ttl, .. } = bounds;
+    pub fn new(bounds: config::Receipts) -> Self {
+        let config::Receipts { max_bytes, ttl, .. } = bounds;
         let build = || {
             Cache::builder()
                 .max_capacity(max_bytes)
@@ -100,14 +100,14 @@ impl Receipts {
     /// No receipts at all.
     #[must_use]
     pub fn off() -> Self {
-        Self::new(ReceiptBounds { max_bytes: 0, ttl: Duration::ZERO, is_kept: false })
+        Self::new(config::Receipts { max_bytes: 0, ttl: Duration::ZERO, is_kept: false })
     }
 
     /// As [`Receipts::new`], with those that `dir` holds from before, and kept there from now on. Blocks.
     ///
     /// # Errors
     /// When the directory can't be used, or another process has it.
-    pub fn kept_in(dir: &Path, bounds: ReceiptBounds, now_ms: i64) -> Result<Self, OpenError> {
+    pub fn kept_in(dir: &Path, bounds: config::Receipts, now_ms: i64) -> Result<Self, OpenError> {
         let receipts = Self::new(bounds);
         let Some(cache) = &receipts.cache else { return Ok(receipts) };
         let log = ReceiptLog::open(dir, (bounds.ttl, now_ms), |entry| match entry {
@@ -249,8 +249,8 @@ mod tests {
 
     const HOUR_MS: i64 = 3_600_000;
 
-    fn bounds(max_bytes: u64) -> ReceiptBounds {
-        ReceiptBounds { max_bytes, ttl: Duration::from_millis(HOUR_MS as u64), is_kept: false }
+    fn bounds(max_bytes: u64) -> config::Receipts {
+        config::Receipts { max_bytes, ttl: Duration::from_millis(HOUR_MS as u64), is_kept: false }
     }
 
     fn receipts(max_bytes: u64) -> Receipts {

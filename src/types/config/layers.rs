@@ -13,7 +13,7 @@ const ENV_PREFIX: &str = "MICRO_REWARD__";
 /// The merged values with their origins, and what was wrong with them so far.
 #[derive(Debug)]
 pub struct Layers {
-    pub(super) merged: Table,
+    merged: Table,
     origins: BTreeMap<String, String>,
     problems: Vec<Problem>,
 }
@@ -110,7 +110,18 @@ impl Layers {
         self.problem(&origin, key, detail);
     }
 
-    pub(super) fn into_problems(self) -> Vec<Problem> {
+    /// A value to be read, once; None for a key that has no default.
+    pub(super) fn take(&mut self, section: &str, key: &str) -> Option<Value> {
+        self.merged.get_mut(section)?.as_table_mut()?.remove(key)
+    }
+
+    /// Everything that is wrong, keys included that nobody took.
+    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+        for (section, entries) in std::mem::take(&mut self.merged) {
+            for key in entries.as_table().into_iter().flat_map(Table::keys) {
+                self.refuse(&format!("{section}.{key}"), "is read by nothing".to_owned());
+            }
+        }
         self.problems
     }
 

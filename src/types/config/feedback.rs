@@ -1,0 +1,28 @@
+//! `[feedback]`: which events are taken.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::section::{Section, YEAR};
+
+/// A row with more events would be megabytes, and it is read for every new one.
+const MAX_EVENTS: i64 = 65_536;
+
+/// The event times that are taken, and how many events of one user within them.
+#[derive(Debug, Clone, Copy)]
+pub struct Feedback {
+    pub max_age: Duration,
+    pub max_skew: Duration,
+    /// Events of one user that are remembered within `max_age`.
+    pub max_events: NonZeroUsize,
+}
+
+impl Feedback {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        Self {
+            max_age: section.duration_above_zero("max_age", YEAR),
+            max_skew: section.duration("max_skew", YEAR),
+            max_events: section.count_up_to("max_events", MAX_EVENTS),
+        }
+    }
+}

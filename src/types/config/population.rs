@@ -1,0 +1,25 @@
+//! `[population]`: the sample of users that stands for all of them.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use super::section::{HOUR, Section};
+
+/// A larger sample would be more exact than anybody can tell, and every item is routed for each of its users.
+const MAX_SAMPLE: i64 = 16_384;
+
+/// The sample of users that stands for all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct Population {
+    pub users: NonZeroUsize,
+    pub refresh: Duration,
+}
+
+impl Population {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        Self {
+            users: section.count_up_to("users", MAX_SAMPLE),
+            refresh: section.duration_above_zero("refresh", HOUR),
+        }
+    }
+}

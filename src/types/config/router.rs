@@ -1,0 +1,44 @@
+//! `[router]`: from evidence to weights.
+
+use std::num::NonZeroU64;
+
+use super::section::Section;
+use crate::mixture::{Decay, Routing};
+
+/// From evidence to weights.
+#[derive(Debug, Clone, Copy)]
+pub struct Router {
+    pub routing: Routing,
+    pub decay: Decay,
+    /// How likely a user's head is the same in another context, in [0, 1].
+    pub transfer: f64,
+}
+
+impl Router {
+    pub(super) fn read(mut section: Section<'_>) -> Self {
+        Self {
+            routing: Routing {
+                eta: section.number("eta", f64::MIN_POSITIVE, 1e3),
+                floor: section.number("floor", 0.0, 0.5),
+            },
+            decay: half_life(&mut section, "half_life"),
+            transfer: section.number("transfer", 0.0, 1.0),
+        }
+    }
+}
+
+fn half_life(section: &mut Section<'_>, key: &str) -> Decay {
+    let text: String = section.value(key);
+    if text == "off" {
+        return Decay::NONE;
+    }
+    let half_life = humantime::parse_duration(&text).ok();
+    let millis = half_life.and_then(|duration| u64::try_from(duration.as_millis()).ok());
+    millis.and_then(NonZeroU64::new).map_or_else(
+        || {
+            section.refuse(key, format!("found \"{text}\", expected \"off\" or a duration such as \"30d\""));
+            Decay::NONE
+        },
+        Decay::with_half_life,
+    )
+}
