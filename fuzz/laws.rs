@@ -14,6 +14,7 @@ use micro_reward::types::{
     UserImport,
 };
 use prost::Message;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// What some programs begin UTF-8 with.
@@ -109,14 +110,22 @@ pub fn ndjson(bytes: &[u8]) {
 
 /// A query string.
 pub fn query(bytes: &[u8]) {
-    const KNOWN: [&str; 3] = ["user", "context", "since"];
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Known {
+        user: Option<String>,
+        context: Option<String>,
+        since: Option<String>,
+    }
     let text = String::from_utf8_lossy(bytes);
-    match http::query(&text, &KNOWN) {
+    match http::query::<Known>(&text) {
         Ok(found) => {
             let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+            let all = [("user", &found.user), ("context", &found.context), ("since", &found.since)];
+            let given = all.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
             let written: Vec<String> =
-                found.iter().map(|(name, value)| format!("{name}={}", escaped(value))).collect();
-            let again = http::query(&written.join("&"), &KNOWN).expect("what was read can be written");
+                given.map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+            let again: Known = http::query(&written.join("&")).expect("what was read can be written");
             assert_eq!(again, found);
         }
         Err(error) => {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,7 +14,7 @@ use super::health::Health;
 use super::layers::render_errors;
 use super::recorder::Recorder;
 use super::reload::Reloader;
-use crate::transport::http::{Query, no_query, optional_json, preferences, route};
+use crate::transport::http::{ExportQuery, Query, no_query, optional_json, preferences, route};
 use crate::transport::shared::Problem;
 use crate::types::{Bodies, Error, ErrorKind, ModelView};
 
@@ -43,20 +43,25 @@ async fn livez(State(health): State<Arc<Health>>) -> impl IntoResponse {
     }
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Verbosity {
+    verbose: Option<String>,
+}
+
 /// With `?verbose` it also says what is wrong with the store.
 async fn readyz(
     State(health): State<Arc<Health>>,
-    RawQuery(query): RawQuery,
-) -> Result<(StatusCode, String), Problem> {
-    let is_verbose = Query::parse(query.as_deref(), &["verbose"])?.has("verbose");
-    Ok(match health.not_ready() {
-        None if is_verbose => {
+    Query(Verbosity { verbose }): Query<Verbosity>,
+) -> (StatusCode, String) {
+    match health.not_ready() {
+        None if verbose.is_some() => {
             let trouble = health.trouble();
             (StatusCode::OK, format!("ready\nstore: {}\n", trouble.as_deref().unwrap_or("ok")))
         }
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
-    })
+    }
 }
 
 async fn metrics(State(recorder): State<Recorder>) -> impl IntoResponse {
@@ -77,9 +82,12 @@ async fn reload(State(started): State<Started>, request: Request) -> Result<axum
     Ok(axum::Json(reloader.reload(bundle).await.inspect_err(Error::log)?))
 }
 
-async fn export(State(started): State<Started>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+async fn export(
+    State(started): State<Started>,
+    Query(query): Query<ExportQuery>,
+) -> Result<Response, Problem> {
     let service = started.get().ok_or_else(not_started)?.live().now();
-    Ok(preferences(&service, query.as_deref()).await.inspect_err(Error::log)?)
+    Ok(preferences(&service, query).await.inspect_err(Error::log)?)
 }
 
 fn not_started() -> Error {

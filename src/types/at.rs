@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::json;
 
 /// The forms that are understood, for errors.
-pub const TIME_FORMS: &str =
+const TIME_FORMS: &str =
     "a time such as \"2026-01-31T12:00:00Z\", or seconds or milliseconds since 1970 such as 1769860800";
 
 /// Smaller numbers are seconds, until the year 5138; others are milliseconds, since March 1973.
@@ -29,8 +29,7 @@ pub(super) enum Moment {
 }
 
 /// The time that a text says, in any of the forms; none if it is none.
-#[must_use]
-pub fn time_of(text: &str) -> Option<Timestamp> {
+fn time_of(text: &str) -> Option<Timestamp> {
     let number = || text.parse().ok().and_then(of_number);
     text.parse().ok().or_else(number)
 }
@@ -42,8 +41,11 @@ fn of_number(number: f64) -> Option<Timestamp> {
     (!millis.is_nan()).then(|| Timestamp::from_millisecond(millis.round() as i64).ok()).flatten()
 }
 
-/// Reads an optional time.
-pub(super) fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+/// Reads an optional time, for serde.
+///
+/// # Errors
+/// For what is no time in any of the forms.
+pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     deserializer.deserialize_any(Moments)
 }
 

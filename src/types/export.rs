@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::feedback::{Heard, Opinion};
 use super::ids::{EventId, UserId};
@@ -24,9 +24,11 @@ pub struct Export {
 }
 
 /// The shape of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExportShape {
     /// One response is preferred to another. Of pairs, corrections, rankings and ratings.
+    #[default]
     Preference,
     /// One response is good or bad. Of thumbs.
     Unpaired,

@@ -26,7 +26,7 @@ mod slips;
 mod stale;
 mod user;
 
-pub use at::{TIME_FORMS, time_of};
+pub use at::optional as optional_time;
 pub use bodies::{Bodies, Held, NO_ROOM};
 pub use clock::{Clock, SystemClock};
 pub use deadline::{deadline, until};

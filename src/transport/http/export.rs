@@ -6,17 +6,42 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use jiff::Timestamp;
+use serde::Deserialize;
 
-use super::query::Query;
 use crate::service::Service;
-use crate::types::{Error, Export, ExportRow, ExportShape, TIME_FORMS, time_of};
+use crate::types::{Error, Export, ExportRow, ExportShape, UserId, optional_time};
+
+/// Which events, and as what.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExportQuery {
+    #[serde(rename = "type", default)]
+    shape: ExportShape,
+    #[serde(rename = "format", default)]
+    _format: Format,
+    #[serde(default, deserialize_with = "optional_time")]
+    since: Option<Timestamp>,
+    #[serde(default, deserialize_with = "optional_time")]
+    until: Option<Timestamp>,
+    user: Option<UserId>,
+}
+
+/// The one format there is may be named.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    #[default]
+    Jsonl,
+}
 
 /// The events as JSON lines. A journal that turns out to be damaged breaks the body off: a file is never silently short.
 ///
 /// # Errors
-/// Names the parameter that can't be taken; and as [`Service::export`].
-pub async fn preferences(service: &Service, query: Option<&str>) -> Result<Response, Error> {
-    let rows = service.export(parse(query)?).await?.map_ok(|rows| lines(&rows)).inspect_err(Error::log);
+/// As [`Service::export`].
+pub async fn preferences(service: &Service, query: ExportQuery) -> Result<Response, Error> {
+    let ExportQuery { shape, since, until, user, .. } = query;
+    let export = Export { shape, since, until, user };
+    let rows = service.export(export).await?.map_ok(|rows| lines(&rows)).inspect_err(Error::log);
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(rows)).into_response())
 }
 
@@ -28,27 +53,4 @@ fn lines(rows: &[ExportRow]) -> Bytes {
         lines.push(b'\n');
     }
     lines.into()
-}
-
-fn parse(query: Option<&str>) -> Result<Export, Error> {
-    let mut query = Query::parse(query, &["type", "format", "since", "until", "user"])?;
-    let unknown = |name: &'static str, found: &str, expected: &str| {
-        Error::invalid_field(name, format!("found \"{found}\", expected {expected}"))
-    };
-    let shape = match query.take("type").as_deref() {
-        None | Some("preference") => ExportShape::Preference,
-        Some("unpaired") => ExportShape::Unpaired,
-        Some(found) => return Err(unknown("type", found, "preference or unpaired")),
-    };
-    if let Some(found) = query.take("format").filter(|format| format != "jsonl") {
-        return Err(unknown("format", &found, "jsonl"));
-    }
-    let mut time = |name: &'static str| -> Result<Option<Timestamp>, Error> {
-        let expected = format!("{TIME_FORMS}, percent-encoded");
-        let parse = |text: String| time_of(&text).ok_or_else(|| unknown(name, &text, &expected));
-        query.take(name).map(parse).transpose()
-    };
-    let (since, until) = (time("since")?, time("until")?);
-    let user = if query.has("user") { Some(query.user()?) } else { None };
-    Ok(Export { shape, since, until, user })
 }

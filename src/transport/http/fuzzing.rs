@@ -8,7 +8,7 @@ use tokio_util::codec::Decoder;
 
 use super::body;
 use super::feedback::Lines;
-use super::query::Query;
+use super::query;
 use crate::types::{Bodies, Error};
 
 /// A body of JSON, as every verb reads it.
@@ -38,11 +38,10 @@ pub fn lines<'a>(
     Ok(found)
 }
 
-/// The parameters of a query string, of those that are `known`.
+/// The parameters of a query string.
 ///
 /// # Errors
 /// As a caller would see it.
-pub fn query(text: &str, known: &[&str]) -> Result<Vec<(String, String)>, Error> {
-    let mut query = Query::parse(Some(text), known)?;
-    Ok(known.iter().filter_map(|name| Some(((*name).to_owned(), query.take(name)?))).collect())
+pub fn query<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    query::parse(text)
 }

@@ -21,7 +21,7 @@ use axum::{Router, middleware};
 use crate::service::{Live, Service};
 
 pub use body::optional_json;
-pub use export::preferences;
+pub use export::{ExportQuery, preferences};
 pub use problem::render;
 pub use query::{Query, no_query};
 

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::body::Json;
 use super::query::Query;
@@ -17,10 +19,37 @@ use crate::types::{
 };
 
 /// How long the caller waits, as in `2s`; `server.request_timeout` without it. What would wait too long for its turn is refused at once.
-#[derive(utoipa::IntoParams)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Header, names("X-Request-Timeout"))]
 #[expect(dead_code, reason = "the process reads it, for every route; this is its description")]
 struct Waits(Option<String>);
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Asking {
+    #[param(value_type = String)]
+    user: UserId,
+    /// The criterion to ask about.
+    context: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Within {
+    /// The weights in this context.
+    context: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Whose {
+    /// Whose feedback it is; event ids are names within a user.
+    #[param(value_type = String)]
+    user: UserId,
+}
 
 type Verb<T> = Result<Answer<T>, Problem>;
 type Shared = State<Arc<Service>>;
@@ -54,20 +83,20 @@ pub(super) async fn elicit(State(service): Shared, Json(request): Json<ElicitReq
 }
 
 #[utoipa::path(get, path = "/elicit",
-    params(("user" = String, Query), ("context" = Option<String>, Query, description = "the criterion to ask about")),
-    responses((status = 200, body = NextQuestion),
+    params(Asking), responses((status = 200, body = NextQuestion),
     (status = "4XX", body = super::problem::ProblemBody<'static>, description = "`no_questions`: the bundle has none")))]
-pub(super) async fn next_question(State(service): Shared, RawQuery(query): RawQuery) -> Verb<NextQuestion> {
-    let mut query = Query::parse(query.as_deref(), &["user", "context"])?;
-    Ok(Answer(service.next_question(&query.user()?, query.take("context")).await?))
+pub(super) async fn next_question(
+    State(service): Shared,
+    Query(asking): Query<Asking>,
+) -> Verb<NextQuestion> {
+    Ok(Answer(service.next_question(&asking.user, asking.context).await?))
 }
 
 #[utoipa::path(get, path = "/users/{id}",
-    params(("id" = String, Path), ("context" = Option<String>, Query, description = "the weights in this context")),
+    params(("id" = String, Path), Within),
     responses((status = 200, body = UserView), (status = 404, body = super::problem::ProblemBody<'static>)))]
-pub(super) async fn user(State(service): Shared, id: PathId, RawQuery(query): RawQuery) -> Verb<UserView> {
-    let mut query = Query::parse(query.as_deref(), &["context"])?;
-    Ok(Answer(service.user(&user_id(id)?, query.take("context")).await?))
+pub(super) async fn user(State(service): Shared, id: PathId, Query(within): Query<Within>) -> Verb<UserView> {
+    Ok(Answer(service.user(&user_id(id)?, within.context).await?))
 }
 
 #[utoipa::path(put, path = "/users/{id}", params(("id" = String, Path)), request_body = UserImport,
@@ -95,17 +124,15 @@ pub(super) async fn merge(
     Ok(Answer(service.merge(&request.from, &user_id(id)?).await?))
 }
 
-#[utoipa::path(delete, path = "/feedback/{event_id}", params(("event_id" = String, Path),
-    ("user" = String, Query, description = "whose feedback; ids are names within a user")),
+#[utoipa::path(delete, path = "/feedback/{event_id}", params(("event_id" = String, Path), Whose),
     responses((status = 200, body = Retracted), (status = 404, body = super::problem::ProblemBody<'static>,
     description = "`unknown_event`: its raw event is not kept (without the embedded engine: it came before `feedback.max_age`), an import or an erasure came after it, or it is still to come, and then it will not count"),
     (status = 503, body = super::problem::ProblemBody<'static>, description = "`unreadable_journal`: nothing was taken back")))]
 pub(super) async fn retract(
     State(service): Shared,
     id: PathId,
-    RawQuery(query): RawQuery,
+    Query(Whose { user }): Query<Whose>,
 ) -> Verb<Retracted> {
-    let user = Query::parse(query.as_deref(), &["user"])?.user()?;
     let Path(id) = id.map_err(|rejection| Error::invalid_field("event_id", rejection.body_text()))?;
     let id = EventId::try_from(id).map_err(|error| Error::invalid_field("event_id", error.to_string()))?;
     Ok(Answer(service.retract(&user, &id).await?))

@@ -1,73 +1,54 @@
-//! Reading query strings with errors that name the parameter, as bodies are read.
+//! Query strings as typed structs, with errors that name the parameter, as bodies have.
 
-use axum::extract::{RawQuery, Request};
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::transport::shared::Problem;
-use crate::types::{Error, ErrorKind, UserId, json};
-
-/// Around a route that takes no parameters: one that is given would be ignored, and its sender believe that it counts.
-pub async fn no_query(RawQuery(query): RawQuery, request: Request, next: Next) -> Response {
-    match Query::parse(query.as_deref(), &[]) {
-        Ok(_) => next.run(request).await,
-        Err(error) => Problem::from(error).into_response(),
-    }
-}
+use crate::types::{Error, ErrorKind, json};
 
 /// The parameters of a query string, each at most once.
-pub struct Query(Vec<(String, String)>);
+pub struct Query<T>(pub T);
 
-impl Query {
-    /// Reads `name=value&...`, percent-encoded, `+` for a space.
-    ///
-    /// # Errors
-    /// For a parameter that is not among `known`, is given twice, or is not UTF-8.
-    pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Error> {
-        let mut found: Vec<(String, String)> = Vec::new();
-        for part in text.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            let name = decode(name).unwrap_or_else(|| name.to_owned());
-            if !known.contains(&name.as_str()) {
-                let expected =
-                    if known.is_empty() { "none".to_owned() } else { format!("one of {}", known.join(", ")) };
-                let name = json::shorten(&name);
-                return Err(refused(&name, format!("unknown parameter `{name}`, expected {expected}")));
-            }
-            if found.iter().any(|(earlier, _)| *earlier == name) {
-                return Err(refused(&name, "found twice, expected once".to_owned()));
-            }
-            let value = decode(value).ok_or_else(|| refused(&name, "is not UTF-8".to_owned()))?;
-            found.push((name, value));
-        }
-        Ok(Self(found))
-    }
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
 
-    /// Whether a parameter is given.
-    pub fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(found, _)| found == name)
-    }
-
-    /// Takes a parameter's value.
-    pub(super) fn take(&mut self, name: &str) -> Option<String> {
-        let idx = self.0.iter().position(|(found, _)| found == name)?;
-        Some(self.0.swap_remove(idx).1)
-    }
-
-    /// The parameter `user`.
-    ///
-    /// # Errors
-    /// When it is missing or no user id.
-    pub(super) fn user(&mut self) -> Result<UserId, Error> {
-        let text = self.take("user").ok_or_else(|| refused("user", "missing".to_owned()))?;
-        UserId::try_from(text).map_err(|error| refused("user", error.to_string()))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(parse(parts.uri.query().unwrap_or_default())?))
     }
 }
 
-fn decode(text: &str) -> Option<String> {
-    let spaced = text.replace('+', " ");
-    percent_decode_str(&spaced).decode_utf8().ok().map(std::borrow::Cow::into_owned)
+/// Guards a route that takes no parameters: one that is given would be ignored, and its sender believe that it counts.
+///
+/// # Errors
+/// For any parameter.
+pub async fn no_query(request: Request, next: Next) -> Result<Response, Problem> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct NoParameters {}
+    parse::<NoParameters>(request.uri().query().unwrap_or_default())?;
+    Ok(next.run(request).await)
+}
+
+/// Reads `name=value&...`, percent-encoded, `+` for a space.
+///
+/// # Errors
+/// For a parameter that `T` does not have, is given twice, or is not UTF-8.
+pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
+    let is_torn = |part: &&str| percent_decode_str(part).decode_utf8().is_err();
+    if let Some(part) = text.split('&').find(is_torn) {
+        let name = part.split_once('=').map_or(part, |(name, _)| name);
+        return Err(refused(&json::shorten(name), "is not UTF-8".to_owned()));
+    }
+    let parameters = serde_html_form::Deserializer::from_bytes(text.as_bytes());
+    json::read_from(parameters).map_err(|fault| {
+        let detail = fault.detail.replace("field", "parameter").replace("an array", "several values");
+        refused(&fault.path, detail)
+    })
 }
 
 fn refused(name: &str, detail: String) -> Error {
@@ -78,15 +59,30 @@ fn refused(name: &str, detail: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::UserId;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Whose {
+        user: UserId,
+        context: Option<String>,
+    }
 
     #[test]
     fn parameters_are_decoded_and_named_when_they_are_wrong() {
-        let mut query = Query::parse(Some("context=a+b%26c&user=ann%2Bx"), &["user", "context"]).unwrap();
-        assert_eq!(query.take("context").unwrap(), "a b&c");
-        assert_eq!(query.user().unwrap().as_str(), "ann+x");
-        assert_eq!(query.user().unwrap_err().field(), Some("user"));
-        for (text, field) in [("usr=x", "usr"), ("user=a&user=b", "user"), ("user=%FF", "user")] {
-            assert_eq!(Query::parse(Some(text), &["user"]).map(drop).unwrap_err().field(), Some(field));
+        let Whose { user, context } = parse("context=a+b%26c&user=ann%2Bx&").unwrap();
+        assert_eq!((user.as_str(), context.as_deref()), ("ann+x", Some("a b&c")));
+        for (text, field, detail) in [
+            ("usr=x", "usr", "unknown parameter `usr`, expected one of `user`, `context`"),
+            ("user=a&user=b", "user", "found several values, expected a text"),
+            ("user=%FF", "user", "is not UTF-8"),
+            ("context=x", "user", "missing parameter `user`"),
+            ("user=", "user", "found 0 bytes, expected 1 to 256"),
+            ("user=a&context=a&context=b", "context", "found several values, expected a text"),
+        ] {
+            let error = parse::<Whose>(text).unwrap_err();
+            assert_eq!(error.field(), Some(field), "{text}: {error:?}");
+            assert!(error.detail().contains(detail), "{text}: {error:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod words;
 
 use std::fmt;
 
+use serde::Deserializer;
 use serde::de::DeserializeOwned;
 
 use place::Place;
@@ -69,6 +70,19 @@ pub fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Fault> {
         Err(Failed::Surrogate(_)) => attempt(&surrogates::replaced(json)).map_err(Failed::into_fault),
         read => read.map_err(Failed::into_fault),
     }
+}
+
+/// Reads one value from another format's reader, with the same law and the same words.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn read_from<'de, T: DeserializeOwned, D: Deserializer<'de>>(reader: D) -> Result<T, Fault> {
+    let place = Place::new(MAX_ENTRIES);
+    let read = T::deserialize(Strict::new(reader, &place)).map_err(|wrong| place.lower(wrong));
+    read.map_err(|error| {
+        let (path, said) = place.into_parts();
+        said.unwrap_or_else(|| Fault { kind: FaultKind::Syntax, detail: error.to_string(), path })
+    })
 }
 
 /// A text without the byte order mark that some programs begin UTF-8 with.
