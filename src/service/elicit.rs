@@ -1,11 +1,9 @@
 //! /elicit: which question tells most about a user, among those of the caller or those of the bundle.
 
-use super::items::{Item, Route};
-use super::judge::{Judged, JudgedItem};
-use super::route::Ask;
-use super::unread::Paths;
+use super::pipeline::{HeadScores, Item, ItemScores, Paths, RouterInput, RoutingRequest};
 use super::{Service, context_key};
 use crate::mixture::{mutual_information, preference};
+use crate::model::Question;
 use crate::types::{
     Candidate, ElicitAnswer, ElicitRequest, Error, ErrorKind, NextQuestion, OpenQuestion, RankedCandidate,
     UserId,
@@ -20,7 +18,6 @@ impl Service {
         let ElicitRequest { user, context, candidates, limit } = request;
         let mut ids = Vec::with_capacity(candidates.len());
         let mut items = Vec::with_capacity(candidates.len());
-        let mut response_ids = Vec::with_capacity(candidates.len());
         for (idx, mut candidate) in candidates.into_iter().enumerate() {
             let at = format!("candidates[{idx}]");
             let prompt = candidate.prompt_text(&at)?;
@@ -29,15 +26,17 @@ impl Service {
                 self.check_size(text, || format!("{at}.{field}"))?;
             }
             ids.push(id);
-            items.push(Item { prompt: prompt.into(), responses: vec![a.text.into(), b.text.into()] });
-            response_ids.push(vec![a.id, b.id]);
+            let (responses, response_ids) = (vec![a.text.into(), b.text.into()], vec![a.id, b.id]);
+            items.push(Item { prompt: prompt.into(), responses, ids: response_ids });
         }
-        let ask = Ask { user, context, paths: Paths::Candidates, ..Ask::default() };
-        let routed = self.route(ask, (items, response_ids)).await?;
-        let asked = routed.judged.items.iter().zip(&routed.items).zip(ids).enumerate();
+        let request =
+            RoutingRequest { user, context, items, paths: Paths::Candidates, ..RoutingRequest::default() };
+        let routed = self.apply_router(request).await?;
+        self.remember(&routed).await;
+        let asked = routed.scores.items.iter().zip(&routed.routed).zip(ids).enumerate();
         let mut ranked: Vec<RankedCandidate> = asked
             .map(|(index, ((item, routed_item), id))| {
-                let margins = margins(&routed.judged, item);
+                let margins = margins(&routed.scores, item);
                 RankedCandidate {
                     index,
                     id,
@@ -92,17 +91,17 @@ impl Service {
 
     /// Every head's margin on every question of the bundle, `[n][K]`.
     async fn question_margins(&self) -> Result<Vec<Vec<f64>>, Error> {
-        let item = |question: &crate::model::Question| Item {
-            prompt: question.prompt.as_str().into(),
-            responses: vec![question.a.as_str().into(), question.b.as_str().into()],
+        let item = |question: &Question| {
+            let responses = vec![question.a.as_str().into(), question.b.as_str().into()];
+            Item::unnamed(question.prompt.as_str().into(), responses)
         };
         let items = self.bundle.questions().iter().map(item).collect();
-        let judged = self.judge(items, Route::No, Paths::Questions).await?;
-        Ok(judged.items.iter().map(|item| margins(&judged, item)).collect())
+        let scores = self.score_heads(items, RouterInput::Nothing, Paths::Questions).await?;
+        Ok(scores.items.iter().map(|item| margins(&scores, item)).collect())
     }
 }
 
 /// `d_k` of an item with two responses.
-fn margins(judged: &Judged, item: &JudgedItem) -> Vec<f64> {
-    judged.rewards.margins(item.rows.start, item.rows.start + 1)
+fn margins(scores: &HeadScores, item: &ItemScores) -> Vec<f64> {
+    scores.rewards.margins(item.rows.start, item.rows.start + 1)
 }

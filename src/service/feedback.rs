@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::hear::{Hearing, Unheard, millis};
-use super::items::Item;
-use super::judge::Unjudged;
+use super::pipeline::{Item, Unscored};
 use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::{Increment, pair, ranking, rating, thumb, tie};
 use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, StoreError, UserKey};
@@ -151,17 +150,17 @@ impl Service {
     /// all at once as far as they fit; what is wrong with them is their feedback's error.
     pub(super) async fn weigh(&self, hearings: Vec<&mut Hearing>) -> Vec<Result<LedgerEvent, Error>> {
         let items: Vec<Item> = hearings.iter().filter_map(|hearing| hearing.item()).collect();
-        let mut judged = self.judge_each(items).await.into_iter();
+        let mut scored = self.score_heads_of_each(items).await.into_iter();
         let mut events = Vec::with_capacity(hearings.len());
         let mut n_pairs = 0;
         for hearing in hearings {
             let is_new = hearing.known.iter().any(Option::is_none);
-            let new = match is_new.then(|| judged.next()).flatten().transpose() {
+            let new = match is_new.then(|| scored.next()).flatten().transpose() {
                 Ok(new) => new.unwrap_or_default(),
-                Err(unjudged) => {
-                    events.push(Err(match unjudged {
-                        Unjudged::Text(part, unread) => unread.error(|| hearing.field(part)),
-                        Unjudged::Other(error) => error,
+                Err(unscored) => {
+                    events.push(Err(match unscored {
+                        Unscored::Text(part, error) => error.error(|| hearing.field(part)),
+                        Unscored::Other(error) => error,
                     }));
                     continue;
                 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Service;
-use super::items::Item;
-use super::unread::Part;
+use super::pipeline::{Item, Part};
 use crate::state::Receipt;
 use crate::types::{
     AckStatus, Error, ErrorKind, Event, EventId, Feedback, Heard, HeardResponse, Mention, UserId,
@@ -44,7 +43,7 @@ impl Hearing {
         let unknown =
             responses.filter(|(_, known)| known.is_none()).map(|(response, _)| response.text.clone());
         let responses: Vec<Arc<str>> = unknown.collect();
-        (!responses.is_empty()).then(|| Item { prompt: self.heard.prompt.clone(), responses })
+        (!responses.is_empty()).then(|| Item::unnamed(self.heard.prompt.clone(), responses))
     }
 
     /// The field that a text of the item came in.

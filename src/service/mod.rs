@@ -7,23 +7,17 @@ mod elicit;
 mod export;
 mod feedback;
 mod hear;
-mod items;
-mod judge;
 mod live;
 mod merge;
-mod named;
+mod pipeline;
 mod population;
 mod questions;
 mod rank;
-mod read;
 mod relearn;
 mod remember;
-mod room;
-mod route;
 mod score;
 mod settle;
 mod transfer;
-mod unread;
 mod users;
 mod work;
 
@@ -54,7 +48,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     settings: Settings,
     population: Arc<population::Population>,
-    room: Arc<room::Room>,
+    tokenizer_budget: Arc<pipeline::TokenizerBudget>,
     questions: questions::Questions,
 }
 
@@ -89,9 +83,9 @@ impl Service {
 
     /// The same service with another model, over the same state.
     fn with(&self, model: Model) -> Self {
-        let Self { accounts, receipts, clock, settings, population, room, .. } = self;
+        let Self { accounts, receipts, clock, settings, population, tokenizer_budget, .. } = self;
         let (accounts, receipts, clock) = (accounts.clone(), receipts.clone(), clock.clone());
-        Self::over(model, accounts, receipts, clock, *settings, population.clone(), room.clone())
+        Self::over(model, accounts, receipts, clock, *settings, population.clone(), tokenizer_budget.clone())
     }
 
     fn over(
@@ -101,7 +95,7 @@ impl Service {
         clock: Arc<dyn Clock>,
         settings: Settings,
         population: Arc<population::Population>,
-        room: Arc<room::Room>,
+        tokenizer_budget: Arc<pipeline::TokenizerBudget>,
     ) -> Self {
         let heads = model.heads().into();
         let Model { bundle, queue, workers } = model;
@@ -119,7 +113,7 @@ impl Service {
             clock,
             settings,
             population,
-            room,
+            tokenizer_budget,
             questions,
         }
     }

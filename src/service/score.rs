@@ -1,9 +1,8 @@
 //! /score: routed rewards.
 
 use super::Service;
-use super::items::Item;
-use super::route::{Ask, Routed};
-use crate::types::{Error, Objective, Response, ScoreAnswer, ScoreItem, ScoreRequest};
+use super::pipeline::{Item, Paths, RoutingRequest};
+use crate::types::{Error, Response, ScoreAnswer, ScoreItem, ScoreRequest};
 
 impl Service {
     /// The reward of every response, in the request's order. A reward does not depend on what else is asked.
@@ -11,33 +10,29 @@ impl Service {
     /// # Errors
     /// `Invalid` and `TooLarge` name the field; `Overloaded`, `ModelUnavailable` and `StoreUnavailable` may pass.
     pub async fn score(&self, request: ScoreRequest) -> Result<ScoreAnswer, Error> {
-        let (objective, routed) = self.route_request(request).await?;
+        let routed = self.apply_router(self.routing_request(request)?).await?;
+        self.remember(&routed).await;
         Ok(ScoreAnswer {
             revision: self.revision(),
-            objective: objective.kind(),
+            objective: routed.objective.kind(),
             users: routed.n_users,
             stale: routed.stale,
             items: (0..routed.items.len()).map(|idx| routed.scored(idx)).collect(),
         })
     }
 
-    /// Checks a request as a whole, then routes it.
-    pub(super) async fn route_request(&self, request: ScoreRequest) -> Result<(Objective, Routed), Error> {
+    /// Checks the texts of a request one by one.
+    pub(super) fn routing_request(&self, request: ScoreRequest) -> Result<RoutingRequest, Error> {
         let objective = request.objective()?;
         let ScoreRequest { user, context, min_version, items, detail: with_detail, .. } = request;
-        let mut ids = Vec::with_capacity(items.len());
-        let mut checked = Vec::with_capacity(items.len());
-        for (idx, item) in items.into_iter().enumerate() {
-            let (item, item_ids) = self.check_item(item, &format!("items[{idx}]"))?;
-            checked.push(item);
-            ids.push(item_ids);
-        }
+        let check = |(idx, item)| self.check_item(item, &format!("items[{idx}]"));
+        let items = items.into_iter().enumerate().map(check).collect::<Result<_, _>>()?;
         let min_version = min_version.unwrap_or_default();
-        let ask = Ask { user, context, min_version, objective, with_detail, ..Ask::default() };
-        Ok((objective, self.route(ask, (checked, ids)).await?))
+        let paths = Paths::Items;
+        Ok(RoutingRequest { user, context, min_version, objective, with_detail, items, paths })
     }
 
-    fn check_item(&self, mut item: ScoreItem, at: &str) -> Result<(Item, Vec<Option<String>>), Error> {
+    fn check_item(&self, mut item: ScoreItem, at: &str) -> Result<Item, Error> {
         let prompt = item.prompt_text(at)?;
         self.check_size(&prompt, || format!("{at}.prompt"))?;
         if item.responses.is_empty() {
@@ -51,6 +46,6 @@ impl Service {
         }
         let named = item.responses.into_iter().map(|Response { id, text }| (id, text.into()));
         let (ids, responses) = named.unzip();
-        Ok((Item { prompt: prompt.into(), responses }, ids))
+        Ok(Item { prompt: prompt.into(), responses, ids })
     }
 }

@@ -6,34 +6,34 @@ use crate::types::{EncodeError, Error, ErrorKind};
 
 /// What becomes of the others when a text can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Spoils {
+pub enum FailurePolicy {
     /// They need not be read any more: the request is one caller's, and is refused.
-    All,
+    RefuseAll,
     /// They are read: each item stands for itself.
-    Itself,
+    RefuseItem,
 }
 
 /// Why a text has no embedding.
 #[derive(Debug, Clone)]
-pub(super) enum Unread {
+pub enum TextError {
     /// The tokeniser fails on it, or makes no token of it.
     Untokenizable(Arc<str>),
     /// The encoder fails on it, or is gone.
     Unencoded(EncodeError),
-    /// It was left, as another one [`Spoils::All`].
+    /// It was left, as another one [`FailurePolicy::RefuseAll`].
     Left,
 }
 
 /// Which text of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub enum Part {
     Prompt,
     Response(usize),
 }
 
 /// How a request names its texts.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) enum Paths {
+pub enum Paths {
     /// `items[i].responses[j]`
     #[default]
     Items,
@@ -45,14 +45,14 @@ pub(super) enum Paths {
     Questions,
 }
 
-impl Unread {
+impl TextError {
     /// Whether another text is to blame.
-    pub(super) fn is_left(&self) -> bool {
+    pub fn is_left(&self) -> bool {
         matches!(self, Self::Left)
     }
 
     /// As the caller is told; `path` is where the text is.
-    pub(super) fn error(&self, path: impl FnOnce() -> String) -> Error {
+    pub fn error(&self, path: impl FnOnce() -> String) -> Error {
         match self {
             Self::Untokenizable(detail) => {
                 Error::new(ErrorKind::Invalid, &**detail).with_code("untokenizable_text").with_field(path())
@@ -68,7 +68,7 @@ impl Unread {
 
 impl Paths {
     /// The path of one text of one item.
-    pub(super) fn of(self, item: usize, part: Part) -> String {
+    pub fn of(self, item: usize, part: Part) -> String {
         let side = match part {
             Part::Prompt => "prompt",
             Part::Response(0) => "a",
@@ -84,9 +84,6 @@ impl Paths {
     }
 }
 
-pub(super) fn model_failed(
-    detail: &'static str,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> Error {
+pub fn model_failed(detail: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::new(ErrorKind::ModelUnavailable, detail).with_source(error)
 }

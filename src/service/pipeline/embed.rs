@@ -5,23 +5,23 @@ use std::iter::Peekable;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use super::Service;
-use super::items::{Item, Route};
-use super::unread::{Part, Spoils, Unread};
-use super::work::work;
+use super::items::{Item, RouterInput};
+use super::text_error::{FailurePolicy, Part, TextError};
 use crate::batch::{Answers, EmbeddingCache, Lane, Refused};
 use crate::model::{Bundle, Template, Text, TokenizerError};
+use crate::service::Service;
+use crate::service::work::work;
 use crate::telemetry::metric;
 use crate::types::{Encoded, Error, ErrorKind, TextKey, deadline, routed};
 
 /// Texts and their bytes looked up without a pause on an async thread, at about 0.5 us and 1 ns each.
 const LOOKED_UP_AT_ONCE: Size = Size { n_texts: 512, n_bytes: 1 << 17 };
 
-/// Texts and their bytes tokenised without a pause on an async thread, at about 10 us and 0.4 us each.
-const TOKENISED_AT_ONCE: Size = Size { n_texts: 16, n_bytes: 1024 };
+/// Texts and their bytes tokenized without a pause on an async thread, at about 10 us and 0.4 us each.
+const TOKENIZED_AT_ONCE: Size = Size { n_texts: 16, n_bytes: 1024 };
 
-/// Texts and their bytes tokenised before model threads get them: while they are at these, the next are tokenised.
-const TOKENISED_BEFORE_PUSH: Size = Size { n_texts: 32, n_bytes: 1 << 16 };
+/// Texts and their bytes tokenized before model threads get them: while they are at these, the next are tokenized.
+const TOKENIZED_BEFORE_PUSH: Size = Size { n_texts: 32, n_bytes: 1 << 16 };
 
 /// Bytes that one request may have read, a context counted once for each item and so on.
 const MOST_BYTES: usize = 1 << 28;
@@ -55,31 +55,31 @@ impl Size {
 }
 
 /// The texts of one request with their embeddings, as far as they have one.
-pub(super) struct Reading {
+pub struct Embedded {
     /// One per different text.
-    pub(super) texts: Vec<Result<Encoded, Unread>>,
+    pub texts: Vec<Result<Encoded, TextError>>,
     /// One per item.
-    pub(super) plans: Vec<Plan>,
+    pub item_texts: Vec<ItemTexts>,
 }
 
 /// Which texts belong to one item.
-pub(super) struct Plan {
-    pub(super) prompt: Option<usize>,
-    pub(super) router: Option<usize>,
-    pub(super) responses: Vec<usize>,
+pub struct ItemTexts {
+    pub prompt: Option<usize>,
+    pub router: Option<usize>,
+    pub responses: Vec<usize>,
 }
 
-impl Reading {
+impl Embedded {
     /// The texts of an item that could not be read.
-    pub(super) fn unread(&self, item: usize) -> impl Iterator<Item = (Part, &Unread)> {
-        let Plan { prompt, router, responses } = &self.plans[item];
+    pub fn errors(&self, item: usize) -> impl Iterator<Item = (Part, &TextError)> {
+        let ItemTexts { prompt, router, responses } = &self.item_texts[item];
         let prompts = [*prompt, *router].into_iter().flatten().map(|idx| (Part::Prompt, idx));
         let responses = responses.iter().enumerate().map(|(nth, idx)| (Part::Response(nth), *idx));
         prompts.chain(responses).filter_map(|(part, idx)| Some((part, self.texts[idx].as_ref().err()?)))
     }
 
     /// A text of an item that could be read.
-    pub(super) fn text(&self, idx: usize) -> Option<&Encoded> {
+    pub fn text(&self, idx: usize) -> Option<&Encoded> {
         self.texts[idx].as_ref().ok()
     }
 }
@@ -99,7 +99,7 @@ impl Source {
         }
     }
 
-    /// Bytes that are tokenised at once: the texts of a pair are so one after the other.
+    /// Bytes that are tokenized at once: the texts of a pair are so one after the other.
     fn longest(&self) -> usize {
         match self {
             Self::Single(text) => text.len(),
@@ -117,13 +117,13 @@ impl Source {
 
 impl Service {
     /// The embeddings of all texts that the heads and the router read.
-    pub(super) async fn read(
+    pub async fn embed(
         &self,
         items: &Arc<[Item]>,
-        route: Route,
-        spoils: Spoils,
-    ) -> Result<Reading, Error> {
-        let size = self.size(items, &route);
+        router_input: RouterInput,
+        on_failure: FailurePolicy,
+    ) -> Result<Embedded, Error> {
+        let size = self.size(items, &router_input);
         if size.n_bytes > MOST_BYTES {
             let found = size.n_bytes;
             let detail = format!(
@@ -134,38 +134,41 @@ impl Service {
         let is_a_moment = size.is_within(LOOKED_UP_AT_ONCE);
         let look_up = {
             let (bundle, cache, items) = (self.bundle.clone(), self.queue.cache().clone(), items.clone());
-            move |awaited: &Weak<()>| look_up(&bundle, &cache, &items, &route, awaited)
+            move |awaited: &Weak<()>| look_up(&bundle, &cache, &items, &router_input, awaited)
         };
-        let LookUp { plans, sources, found } = work("look_up", is_a_moment, look_up).await?;
+        let LookUp { item_texts, sources, found } = work("look_up", is_a_moment, look_up).await?;
         let missing: Vec<usize> = (0..found.len()).filter(|&idx| found[idx].is_none()).collect();
-        let mut texts: Vec<Result<Encoded, Unread>> =
-            found.into_iter().map(|found| found.ok_or(Unread::Left)).collect();
+        let mut texts: Vec<Result<Encoded, TextError>> =
+            found.into_iter().map(|found| found.ok_or(TextError::Left)).collect();
         if !missing.is_empty() {
             let new = missing.iter().map(|&idx| sources[idx].clone()).collect();
-            let Tokenised { answers, untokenizable } = self.encode(new, spoils).await?;
-            let is_refused = spoils == Spoils::All && untokenizable.iter().any(Option::is_some);
+            let Tokenized { answers, untokenizable } = self.encode(new, on_failure).await?;
+            let is_refused =
+                on_failure == FailurePolicy::RefuseAll && untokenizable.iter().any(Option::is_some);
             let encoded = if is_refused { Vec::new() } else { answers.all().await };
             let mut encoded = encoded.into_iter();
             for (idx, untokenizable) in missing.into_iter().zip(untokenizable) {
                 texts[idx] = match untokenizable {
-                    Some(error) => Err(Unread::Untokenizable(error.to_string().into())),
-                    None => encoded.next().map_or(Err(Unread::Left), |text| text.map_err(Unread::Unencoded)),
+                    Some(error) => Err(TextError::Untokenizable(error.to_string().into())),
+                    None => {
+                        encoded.next().map_or(Err(TextError::Left), |text| text.map_err(TextError::Unencoded))
+                    }
                 };
             }
         }
         let is_cut = |text: &&Encoded| text.kept.truncated || text.kept.prompt_truncated;
         let n_truncated = texts.iter().flatten().filter(is_cut).count();
         metrics::counter!(metric::TRUNCATED).increment(n_truncated as u64);
-        Ok(Reading { texts, plans })
+        Ok(Embedded { texts, item_texts })
     }
 
-    /// As many of the next items as one reading takes, at least one if there are any.
-    pub(super) fn part(&self, items: &mut Peekable<impl Iterator<Item = Item>>) -> Vec<Item> {
+    /// As many of the next items as one embedded takes, at least one if there are any.
+    pub fn part(&self, items: &mut Peekable<impl Iterator<Item = Item>>) -> Vec<Item> {
         let most = Size { n_texts: self.queue.max_texts(), n_bytes: MOST_BYTES };
         let (mut part, mut size) = (Vec::new(), Size::default());
         loop {
             let fits = |item: &Item| {
-                let with = size.and(self.size(std::slice::from_ref(item), &Route::No));
+                let with = size.and(self.size(std::slice::from_ref(item), &RouterInput::Nothing));
                 (part.is_empty() || with.is_within(most)).then(|| size = with).is_some()
             };
             let Some(item) = items.next_if(fits) else { return part };
@@ -174,13 +177,13 @@ impl Service {
     }
 
     /// At most what the heads and the router read, repetitions included.
-    fn size(&self, items: &[Item], route: &Route) -> Size {
-        let context = match route {
-            Route::By(Some(context)) => context.len(),
+    fn size(&self, items: &[Item], router_input: &RouterInput) -> Size {
+        let context = match router_input {
+            RouterInput::Prompt(Some(context)) => context.len(),
             _ => 0,
         };
         let is_pair = self.bundle.manifest().input.template == Template::Pair;
-        let lengths = items.iter().flat_map(|Item { prompt, responses }| {
+        let lengths = items.iter().flat_map(|Item { prompt, responses, .. }| {
             let with = if is_pair { prompt.len() } else { 0 };
             let responses = responses.iter().map(move |response| with + response.len());
             std::iter::once(prompt.len() + context).chain(responses)
@@ -188,24 +191,28 @@ impl Service {
         Size::of(lengths)
     }
 
-    async fn encode(&self, sources: Vec<(TextKey, Source)>, spoils: Spoils) -> Result<Tokenised, Error> {
+    async fn encode(
+        &self,
+        sources: Vec<(TextKey, Source)>,
+        on_failure: FailurePolicy,
+    ) -> Result<Tokenized, Error> {
         let lane = self.queue.open(sources.len(), deadline()).map_err(overloaded)?;
         let size = Size::of(sources.iter().map(|(_, source)| source.n_bytes()));
-        let is_a_moment = size.is_within(TOKENISED_AT_ONCE);
-        // One text of the request after another is tokenised.
+        let is_a_moment = size.is_within(TOKENIZED_AT_ONCE);
+        // One text of the request after another is tokenized.
         let longest = sources.iter().map(|(_, source)| source.longest()).max().unwrap_or_default();
-        let room = if is_a_moment { None } else { Some(self.room.take(longest).await?) };
+        let permit = if is_a_moment { None } else { Some(self.tokenizer_budget.take(longest).await?) };
         let bundle = self.bundle.clone();
-        let tokenise = move |awaited: &Weak<()>| {
-            let _room = room;
-            tokenise(&bundle, &sources, lane, spoils, awaited)
+        let tokenize = move |awaited: &Weak<()>| {
+            let _permit = permit;
+            tokenize(&bundle, &sources, lane, on_failure, awaited)
         };
-        work("tokenize", is_a_moment, tokenise).await
+        work("tokenize", is_a_moment, tokenize).await
     }
 }
 
 /// Texts on their way to the encoder.
-struct Tokenised {
+struct Tokenized {
     answers: Answers,
     /// Why not, one per text that was tried. The answers are of the others.
     untokenizable: Vec<Option<TokenizerError>>,
@@ -213,7 +220,7 @@ struct Tokenised {
 
 /// What is known of a request's texts before any is encoded.
 struct LookUp {
-    plans: Vec<Plan>,
+    item_texts: Vec<ItemTexts>,
     /// The different texts.
     sources: Vec<(TextKey, Source)>,
     /// One per source.
@@ -225,7 +232,7 @@ fn look_up(
     bundle: &Bundle,
     cache: &EmbeddingCache,
     items: &[Item],
-    route: &Route,
+    router_input: &RouterInput,
     awaited: &Weak<()>,
 ) -> LookUp {
     let mut sources = Vec::new();
@@ -237,54 +244,57 @@ fn look_up(
             sources.len() - 1
         })
     };
-    let is_prompt_read = bundle.features().read_the_prompt() || matches!(route, Route::By(None));
-    let mut plan = |Item { prompt, responses }: &Item| {
+    let is_prompt_read =
+        bundle.features().read_the_prompt() || matches!(router_input, RouterInput::Prompt(None));
+    let mut texts_of = |Item { prompt, responses, .. }: &Item| {
         let response = |response: &Arc<str>| match bundle.manifest().input.template {
             Template::Separate => Source::Single(response.clone()),
             Template::Pair => Source::Pair(prompt.clone(), response.clone()),
         };
         let prompt_idx = is_prompt_read.then(|| add(Source::Single(prompt.clone())));
-        let router = match route {
-            Route::No => None,
-            Route::By(None) => prompt_idx,
-            Route::By(Some(context)) => Some(add(Source::Single(routed(prompt, Some(context)).into()))),
+        let router = match router_input {
+            RouterInput::Nothing => None,
+            RouterInput::Prompt(None) => prompt_idx,
+            RouterInput::Prompt(Some(context)) => {
+                Some(add(Source::Single(routed(prompt, Some(context)).into())))
+            }
         };
         let responses = responses.iter().map(|text| add(response(text))).collect();
-        Plan { prompt: prompt_idx, router, responses }
+        ItemTexts { prompt: prompt_idx, router, responses }
     };
-    let plans = items.iter().take_while(|_| awaited.strong_count() > 0).map(&mut plan).collect();
+    let item_texts = items.iter().take_while(|_| awaited.strong_count() > 0).map(&mut texts_of).collect();
     let found = cache.find(sources.iter().map(|(key, _)| *key));
-    LookUp { plans, sources, found }
+    LookUp { item_texts, sources, found }
 }
 
-/// Tokenises texts and sends them to the encoder as it goes; stops early once nobody waits for it, or one spoils all.
-fn tokenise(
+/// Tokenises texts and sends them to the encoder as it goes; stops early once nobody waits for it, or one on_failure all.
+fn tokenize(
     bundle: &Bundle,
     sources: &[(TextKey, Source)],
     mut lane: Lane,
-    spoils: Spoils,
+    on_failure: FailurePolicy,
     awaited: &Weak<()>,
-) -> Tokenised {
+) -> Tokenized {
     let (mut tokens, mut size) = (Vec::new(), Size::default());
     let mut untokenizable = Vec::with_capacity(sources.len());
     for (key, source) in sources.iter().take_while(|_| awaited.strong_count() > 0) {
         size.add(source.n_bytes());
-        if !size.is_within(TOKENISED_BEFORE_PUSH) {
+        if !size.is_within(TOKENIZED_BEFORE_PUSH) {
             lane.push(std::mem::take(&mut tokens));
             size = Size::of(std::iter::once(source.n_bytes()));
         }
-        let tokenised = bundle.tokenizer().tokens(source.text());
-        let error = tokenised.map(|text| tokens.push((*key, text))).err();
-        let is_over = error.is_some() && spoils == Spoils::All;
+        let tokenized = bundle.tokenizer().tokens(source.text());
+        let error = tokenized.map(|text| tokens.push((*key, text))).err();
+        let is_over = error.is_some() && on_failure == FailurePolicy::RefuseAll;
         untokenizable.push(error);
         if is_over {
-            return Tokenised { answers: lane.answers(), untokenizable };
+            return Tokenized { answers: lane.answers(), untokenizable };
         }
     }
     if awaited.strong_count() > 0 {
         lane.push(tokens);
     }
-    Tokenised { answers: lane.answers(), untokenizable }
+    Tokenized { answers: lane.answers(), untokenizable }
 }
 
 fn overloaded(refused: Refused) -> Error {

@@ -1,4 +1,4 @@
-//! How much text is tokenised at once, over all requests.
+//! How much text is tokenized at once, over all requests.
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
@@ -10,32 +10,32 @@ use crate::types::{Error, ErrorKind, deadline};
 /// Bytes of it. Most tokenisers read the end of a text only; those that read all of it hold about 150 bytes for each.
 const N_BYTES: usize = 1 << 21;
 
-/// Room for texts while they are tokenised.
-pub(super) struct Room(Arc<Semaphore>);
+/// TokenizerBudget for texts while they are tokenized.
+pub struct TokenizerBudget(Arc<Semaphore>);
 
-impl Default for Room {
+impl Default for TokenizerBudget {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(N_BYTES)))
     }
 }
 
-impl Room {
+impl TokenizerBudget {
     /// Waits its turn until there is room for a text of `n_bytes`, for one of more than there is until it is alone. Whoever
     /// drops the future leaves the queue; the room is taken for as long as the answer lives.
     ///
     /// # Errors
     /// When the caller stops waiting first.
-    pub(super) async fn take(&self, n_bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+    pub async fn take(&self, n_bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let n_permits = u32::try_from(n_bytes.min(N_BYTES)).unwrap_or(u32::MAX);
         let taken = self.0.clone().acquire_many_owned(n_permits);
         let taken = match deadline() {
             Some(deadline) => timeout_at(deadline, taken).await.map_err(|error| {
-                let detail = "the time of the caller was over before a text could be tokenised";
+                let detail = "the time of the caller was over before a text could be tokenized";
                 Error::new(ErrorKind::DeadlineExceeded, detail).with_source(error)
             })?,
             None => taken.await,
         };
-        taken.map_err(|error| Error::new(ErrorKind::Internal, "no text can be tokenised").with_source(error))
+        taken.map_err(|error| Error::new(ErrorKind::Internal, "no text can be tokenized").with_source(error))
     }
 }
 
@@ -51,7 +51,7 @@ mod tests {
 
     #[tokio::test]
     async fn texts_that_are_tokenised_at_once_have_no_more_bytes_than_there_is_room_for() {
-        let room = Room::default();
+        let room = TokenizerBudget::default();
         let half = room.take(N_BYTES / 2).await.unwrap();
         let other = room.take(N_BYTES / 2).await.unwrap();
         assert!(room.take(1).now_or_never().is_none());
@@ -69,7 +69,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_for_room_leaves_at_the_deadline_and_when_dropped() {
-        let room = Room::default();
+        let room = TokenizerBudget::default();
         let held = room.take(N_BYTES).await.unwrap();
         let late = until(Instant::now() + Duration::from_secs(1), room.take(N_BYTES)).await;
         assert_eq!(late.unwrap_err().kind(), ErrorKind::DeadlineExceeded);

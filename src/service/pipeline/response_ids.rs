@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::items::Item;
-use super::unread::{Part, Paths};
+use super::text_error::{Part, Paths};
 use crate::types::Error;
 
 /// Ids looked up without a pause on an async thread, at about 0.1 us each.
@@ -16,22 +16,17 @@ const IDS_AT_ONCE: usize = 2048;
 ///
 /// # Errors
 /// `Invalid`, with the path of the second id.
-pub(super) async fn check_ids(
-    items: &[Item],
-    ids: &[Vec<Option<String>>],
-    paths: Paths,
-) -> Result<(), Error> {
-    let named = |id: &&Option<String>| id.as_deref().is_some_and(|id| !id.is_empty());
-    if ids.iter().flatten().filter(named).nth(1).is_none() {
+pub async fn check_ids(items: &[Item], paths: Paths) -> Result<(), Error> {
+    if places(items).filter(|(item, response)| id(items, *item, *response).is_some()).nth(1).is_none() {
         return Ok(());
     }
     let prompts = numbered(items.iter().map(|item| &item.prompt));
     let mut first: HashMap<&str, (usize, usize)> = HashMap::new();
-    for (n_seen, (item, response)) in places(ids).enumerate() {
+    for (n_seen, (item, response)) in places(items).enumerate() {
         if n_seen % IDS_AT_ONCE == IDS_AT_ONCE - 1 {
             tokio::task::yield_now().await;
         }
-        let Some(id) = ids[item][response].as_deref().filter(|id| !id.is_empty()) else { continue };
+        let Some(id) = id(items, item, response) else { continue };
         let (other_item, other) = *first.entry(id).or_insert((item, response));
         let differs = if items[item].responses[response] != items[other_item].responses[other] {
             "text"
@@ -51,8 +46,13 @@ pub(super) async fn check_ids(
 }
 
 /// Where the ids are: items and responses in them.
-fn places(ids: &[Vec<Option<String>>]) -> impl Iterator<Item = (usize, usize)> {
-    ids.iter().enumerate().flat_map(|(item, ids)| (0..ids.len()).map(move |response| (item, response)))
+fn places(items: &[Item]) -> impl Iterator<Item = (usize, usize)> {
+    let responses = |(idx, item): (usize, &Item)| (0..item.ids.len()).map(move |response| (idx, response));
+    items.iter().enumerate().flat_map(responses)
+}
+
+fn id(items: &[Item], item: usize, response: usize) -> Option<&str> {
+    items[item].ids[response].as_deref().filter(|id| !id.is_empty())
 }
 
 /// A number for each text, the same for equal ones: long prompts are compared once, and not for each of their responses.

@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, Weak};
 
-use super::items::{Item, Route};
-use super::judge::{Judged, JudgedItem};
-use super::named::check_ids;
-use super::unread::Paths;
-use super::work::work;
-use super::{Service, context_key};
+use super::items::{Item, RouterInput};
+use super::response_ids::check_ids;
+use super::score_heads::{HeadScores, ItemScores};
+use super::text_error::Paths;
 use crate::mixture::{Evidence, Weights, disagreement, log_softmax, maxmin, population, quantile};
 use crate::model::Rewards;
+use crate::service::work::work;
+use crate::service::{Service, context_key};
 use crate::telemetry::metric;
 use crate::types::config::Router;
 use crate::types::{Error, Objective, ScoredItem, ShareOf, Stale, UserId};
@@ -17,36 +17,42 @@ use crate::types::{Error, Objective, ScoredItem, ShareOf, Stale, UserId};
 /// Weights computed on an async thread at most, at about 0.2 us each; more go to the blocking pool.
 const WEIGHTS_AT_ONCE: usize = 1000;
 
-/// For whom to route, and what the rewards are for.
+/// What to score, for whom, and what the rewards are for.
 #[derive(Default)]
-pub(super) struct Ask {
-    pub(super) user: Option<UserId>,
-    pub(super) context: Option<String>,
+pub struct RoutingRequest {
+    pub user: Option<UserId>,
+    pub context: Option<String>,
     /// No older state of the user does; 0 where any does.
-    pub(super) min_version: u64,
-    pub(super) objective: Objective,
-    pub(super) with_detail: bool,
+    pub min_version: u64,
+    pub objective: Objective,
+    pub with_detail: bool,
+    /// Their texts have been checked one by one.
+    pub items: Vec<Item>,
     /// What errors call its texts.
-    pub(super) paths: Paths,
+    pub paths: Paths,
 }
 
-/// A judged request with the rewards of its objective.
-pub(super) struct Routed {
-    pub(super) judged: Judged,
-    pub(super) items: Vec<RoutedItem>,
+/// The rewards of a request's objective, and what they were made of.
+pub struct Routed {
+    pub user: Option<UserId>,
+    pub objective: Objective,
+    /// Of the caller.
+    pub items: Arc<[Item]>,
+    pub scores: HeadScores,
+    /// One per item.
+    pub routed: Vec<RoutedItem>,
     /// How many users the objective was over; none where it is over none.
-    pub(super) n_users: Option<usize>,
+    pub n_users: Option<usize>,
     /// How old what the weights rest on is, while the store can't be reached.
-    pub(super) stale: Option<Stale>,
-    ids: Vec<Vec<Option<String>>>,
+    pub stale: Option<Stale>,
     with_detail: bool,
 }
 
-pub(super) struct RoutedItem {
+pub struct RoutedItem {
     /// The user's mixture weights.
-    pub(super) weights: Weights,
+    pub weights: Weights,
     /// The mean weights of the population, where that is the objective.
-    pub(super) population: Option<Weights>,
+    pub population: Option<Weights>,
     /// The objective's reward of each response.
     rewards: Vec<f64>,
     /// Every head's calibrated reward `z`, shape `[n][K]`.
@@ -54,19 +60,15 @@ pub(super) struct RoutedItem {
 }
 
 impl Service {
-    /// Routes items whose texts have been checked.
-    pub(super) async fn route(
-        &self,
-        ask: Ask,
-        (items, ids): (Vec<Item>, Vec<Vec<Option<String>>>),
-    ) -> Result<Routed, Error> {
-        let Ask { user, context, min_version, objective, with_detail, paths } = ask;
+    /// Checks the items together, scores them with every head, and weighs the heads for the user.
+    pub async fn apply_router(&self, request: RoutingRequest) -> Result<Routed, Error> {
+        let RoutingRequest { user, context, min_version, objective, with_detail, items, paths } = request;
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
         self.check_rows(&items)?;
-        check_ids(&items, &ids, paths).await?;
+        check_ids(&items, paths).await?;
         let items: Arc<[Item]> = items.into();
-        let judged = self.judge(items.clone(), Route::By(context), paths).await?;
+        let scores = self.score_heads(items.clone(), RouterInput::Prompt(context), paths).await?;
         let (row, own_stale) = self.row(user.as_ref(), min_version).await?;
         let own = self.evidence(row.as_ref());
         let (users, stale) = match objective.is_over_users() {
@@ -75,7 +77,7 @@ impl Service {
         };
         let n_users = users.as_ref().map(|users| users.len());
         let stranger = || Arc::from([Evidence::none(self.bundle.n_heads())]);
-        let lens = Lens {
+        let view = RewardView {
             router: self.settings.router,
             objective,
             shares: log_softmax(&self.bundle.log_prior()).into_iter().map(f64::exp).collect(),
@@ -84,24 +86,23 @@ impl Service {
             users: users.filter(|users| !users.is_empty()).unwrap_or_else(stranger),
             own,
         };
-        metrics::counter!(metric::RESPONSES).increment(judged.rewards.n_responses() as u64);
-        let is_a_moment = lens.n_weights(&judged) <= WEIGHTS_AT_ONCE;
-        let look = move |awaited: &Weak<()>| {
-            let awaited = judged.items.iter().take_while(|_| awaited.strong_count() > 0);
-            let items: Vec<RoutedItem> = awaited.map(|item| lens.route(&judged.rewards, item)).collect();
-            (judged, items)
+        metrics::counter!(metric::RESPONSES).increment(scores.rewards.n_responses() as u64);
+        let is_a_moment = view.n_weights(&scores) <= WEIGHTS_AT_ONCE;
+        let route = move |awaited: &Weak<()>| {
+            let awaited = scores.items.iter().take_while(|_| awaited.strong_count() > 0);
+            let routed: Vec<RoutedItem> = awaited.map(|item| view.route(&scores.rewards, item)).collect();
+            (scores, routed)
         };
-        let (judged, routed) = work("route", is_a_moment, look).await?;
+        let (scores, routed) = work("route", is_a_moment, route).await?;
         for item in &routed {
             metrics::histogram!(metric::EFFECTIVE_HEADS).record(item.weights.effective_heads());
         }
-        self.remember(user.as_ref(), (&items, &ids), &judged).await;
-        Ok(Routed { judged, items: routed, n_users, stale, ids, with_detail })
+        Ok(Routed { user, objective, items, scores, routed, n_users, stale, with_detail })
     }
 }
 
 /// How one request looks at the rewards of heads.
-struct Lens {
+struct RewardView {
     router: Router,
     objective: Objective,
     /// Every head's share of the population, from the bundle; sums to 1.
@@ -112,8 +113,8 @@ struct Lens {
     users: Arc<[Evidence]>,
 }
 
-impl Lens {
-    fn route(&self, rewards: &Rewards, item: &JudgedItem) -> RoutedItem {
+impl RewardView {
+    fn route(&self, rewards: &Rewards, item: &ItemScores) -> RoutedItem {
         let log_prior = log_softmax(&item.router_logits);
         let Router { routing, transfer, .. } = self.router;
         let weigh = |evidence: &Evidence| evidence.weights(&log_prior, self.asked, routing, transfer);
@@ -150,23 +151,23 @@ impl Lens {
     }
 
     /// About how many weights are to be computed; a reward takes as long.
-    fn n_weights(&self, judged: &Judged) -> usize {
-        let n_items = judged.items.len();
+    fn n_weights(&self, scores: &HeadScores) -> usize {
+        let n_items = scores.items.len();
         let n_users = if self.objective.is_over_users() { self.users.len() } else { 0 };
-        let n_responses = judged.rewards.n_responses();
+        let n_responses = scores.rewards.n_responses();
         n_items * (1 + self.own.contexts.len()) + n_responses + n_users * (n_items + n_responses)
     }
 }
 
 impl Routed {
     /// The answer for one item.
-    pub(super) fn scored(&self, idx: usize) -> ScoredItem {
-        let (item, routed, ids) = (&self.judged.items[idx], &self.items[idx], &self.ids[idx]);
+    pub fn scored(&self, idx: usize) -> ScoredItem {
+        let (scores, routed, ids) = (&self.scores.items[idx], &self.routed[idx], &self.items[idx].ids);
         let RoutedItem { weights, heads, rewards, .. } = routed;
         ScoredItem {
             rewards: rewards.clone(),
-            truncated: item.truncated.clone(),
-            prompt_truncated: item.prompt_truncated,
+            truncated: scores.truncated.clone(),
+            prompt_truncated: scores.prompt_truncated,
             disagreement: heads.iter().map(|z| disagreement(weights, z)).collect(),
             weights: self.with_detail.then(|| weights.as_slice().to_vec()),
             heads: self.with_detail.then(|| heads.clone()),

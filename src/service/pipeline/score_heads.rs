@@ -1,0 +1,166 @@
+//! From prompts and responses to every head's reward: read, then one matmul.
+
+use std::ops::Range;
+use std::sync::{Arc, Weak};
+
+use super::embed::Embedded;
+use super::items::{Item, RouterInput};
+use super::text_error::{FailurePolicy, Part, Paths, TextError, model_failed};
+use crate::model::{Bundle, GraphError, Rewards};
+use crate::service::Service;
+use crate::service::work::work;
+use crate::types::{Error, ErrorKind};
+
+/// Responses scored without a pause on an async thread, at about 1 us each for ten heads.
+const ROWS_AT_ONCE: usize = 128;
+
+/// What the heads and the router say of the items of one request.
+pub struct HeadScores {
+    /// Rows are the responses of all items, one after another.
+    pub rewards: Rewards,
+    pub items: Vec<ItemScores>,
+}
+
+pub struct ItemScores {
+    /// Its rows in `rewards`.
+    pub rows: Range<usize>,
+    pub truncated: Vec<bool>,
+    pub prompt_truncated: bool,
+    /// Shape `[K]`; empty where the router was not asked.
+    pub router_logits: Vec<f64>,
+}
+
+/// Every head's log-odds of every response of an item, shape `[n][K]`.
+type LogOdds = Vec<Vec<f64>>;
+
+/// Why an item of several has no rewards.
+#[derive(Debug)]
+pub enum Unscored {
+    /// One of its texts can't be read.
+    Text(Part, TextError),
+    /// Anything else, be it of all of them.
+    Other(Error),
+}
+
+impl Service {
+    /// Scores all responses of all items with every head. The items are one caller's: a text that can't be read refuses
+    /// them all, and the error names it by its path.
+    pub async fn score_heads(
+        &self,
+        items: Arc<[Item]>,
+        router_input: RouterInput,
+        paths: Paths,
+    ) -> Result<HeadScores, Error> {
+        let n_rows = self.check_rows(&items)?;
+        let embedded = self.embed(&items, router_input, FailurePolicy::RefuseAll).await?;
+        let errors = (0..items.len()).flat_map(|idx| embedded.errors(idx).map(move |error| (idx, error)));
+        // Others may have been left because of it.
+        if let Some((idx, (part, text))) = errors.min_by_key(|(_, (_, error))| error.is_left()) {
+            return Err(text.error(|| paths.of(idx, part)));
+        }
+        let bundle = self.bundle.clone();
+        let score = move |_: &Weak<()>| score(&bundle, &embedded, 0..items.len());
+        let scored = work("heads", n_rows <= ROWS_AT_ONCE, score).await?;
+        scored.map_err(|error| model_failed("the heads failed", error))
+    }
+
+    /// Every head's log-odds of every response, `[n][K]`, for each of any number of items. What is wrong with one is its
+    /// own error, and they are scored in as many calls as they need.
+    pub async fn score_heads_of_each(&self, items: Vec<Item>) -> Vec<Result<LogOdds, Unscored>> {
+        let mut scored = Vec::with_capacity(items.len());
+        let mut items = items.into_iter().peekable();
+        loop {
+            let part = self.part(&mut items);
+            if part.is_empty() {
+                return scored;
+            }
+            let n_items = part.len();
+            match self.score_heads_of_part(part.into()).await {
+                Ok(part) => scored.extend(part),
+                Err(error) => {
+                    scored.extend(error.for_each_of(n_items).map(|error| Err(Unscored::Other(error))));
+                }
+            }
+        }
+    }
+
+    /// Items that fit into one call; an error is of all of them.
+    async fn score_heads_of_part(&self, items: Arc<[Item]>) -> Result<Vec<Result<LogOdds, Unscored>>, Error> {
+        let n_rows = self.check_rows(&items)?;
+        let embedded = self.embed(&items, RouterInput::Nothing, FailurePolicy::RefuseItem).await?;
+        let bundle = self.bundle.clone();
+        let n_items = items.len();
+        let score = move |_: &Weak<()>| score_each(&bundle, n_items, &embedded);
+        work("heads", n_rows <= ROWS_AT_ONCE, score).await
+    }
+
+    pub fn check_rows(&self, items: &[Item]) -> Result<usize, Error> {
+        let n_rows: usize = items.iter().map(|item| item.responses.len()).sum();
+        let most = self.queue.max_texts();
+        if n_rows <= most {
+            return Ok(n_rows);
+        }
+        let detail = format!("found {n_rows} responses, expected at most {most} in one request");
+        Err(Error::new(ErrorKind::TooLarge, detail).with_code("too_many_texts"))
+    }
+}
+
+/// Scores those of the items that can be read.
+fn score_each(bundle: &Bundle, n_items: usize, embedded: &Embedded) -> Vec<Result<LogOdds, Unscored>> {
+    let log_odds = |scored: &HeadScores| -> Vec<LogOdds> {
+        let of = |item: &ItemScores| item.rows.clone().map(|row| scored.rewards.log_odds(row)).collect();
+        scored.items.iter().map(of).collect()
+    };
+    let whole = (0..n_items).filter(|idx| embedded.errors(*idx).next().is_none());
+    let mut together = score(bundle, embedded, whole).map(|scored| log_odds(&scored).into_iter());
+    let each = (0..n_items).map(|idx| {
+        if let Some((part, error)) = embedded.errors(idx).next() {
+            return Err(Unscored::Text(part, error.clone()));
+        }
+        // Where the heads fail, it may be one item that they fail on.
+        let own = match &mut together {
+            Ok(together) => together.next(),
+            Err(_) => match score(bundle, embedded, std::iter::once(idx)) {
+                Ok(scored) => log_odds(&scored).pop(),
+                Err(error) => return Err(Unscored::Other(model_failed("the heads failed", error))),
+            },
+        };
+        Ok(own.unwrap_or_default())
+    });
+    each.collect()
+}
+
+/// What is said of the items that are `chosen`, all of whose texts could be read.
+fn score(
+    bundle: &Bundle,
+    embedded: &Embedded,
+    chosen: impl Iterator<Item = usize>,
+) -> Result<HeadScores, GraphError> {
+    let embedding = |idx: usize| embedded.text(idx).map_or(&[][..], |text| &text.embedding);
+    let kept = |idx: usize| embedded.text(idx).map(|text| text.kept).unwrap_or_default();
+    let chosen: Vec<usize> = chosen.collect();
+    let item_texts = || chosen.iter().map(|&idx| &embedded.item_texts[idx]);
+    let mut rows = Vec::new();
+    for texts in item_texts() {
+        let prompt = texts.prompt.map_or(&[][..], embedding);
+        for text in texts.responses.iter().filter_map(|&idx| embedded.text(idx)) {
+            bundle.features().extend(&mut rows, prompt, text);
+        }
+    }
+    let rewards = bundle.rewards(rows)?;
+    let asked = item_texts().filter_map(|texts| Some(embedded.text(texts.router?)?.embedding.clone()));
+    let mut router_logits = bundle.router_logits(&asked.collect::<Vec<_>>())?.into_iter();
+    let mut start = 0;
+    let scored = item_texts().map(|texts| {
+        let rows = start..start + texts.responses.len();
+        start = rows.end;
+        ItemScores {
+            rows,
+            truncated: texts.responses.iter().map(|&idx| kept(idx).truncated).collect(),
+            prompt_truncated: texts.router.or(texts.prompt).is_some_and(|idx| kept(idx).truncated)
+                || texts.responses.iter().any(|&idx| kept(idx).prompt_truncated),
+            router_logits: texts.router.and_then(|_| router_logits.next()).unwrap_or_default(),
+        }
+    });
+    Ok(HeadScores { items: scored.collect(), rewards })
+}
