@@ -24,11 +24,11 @@ use futures::StreamExt;
 use micro_reward::mixture::{Decay, pair};
 use micro_reward::server::App;
 use micro_reward::state::{
-    Change, ChangeKind, Embedded, EmbeddedConfig, EventKey, Heads, LedgerEvent, MemoryStore, RouterStore,
-    Rules, UserKey, UserKeys,
+    Change, ChangeKind, Embedded, EmbeddedConfig, EventKey, LedgerEvent, LedgerId, MemoryStore, RowRules,
+    UserKey, UserKeys, UserStore,
 };
 use micro_reward::types::config::{Config, Layers};
-use micro_reward::types::{Heard, HeardResponse, Opinion, SystemClock};
+use micro_reward::types::{Judgment, ResolvedFeedback, ResolvedResponse, SystemClock};
 use serde_json::{Value, json};
 
 /// As in the server.
@@ -37,7 +37,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The heads of models/default.
 const K: usize = 11;
-const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: 1 << 20 };
+const RULES: RowRules =
+    RowRules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: 1 << 20 };
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
@@ -63,19 +64,19 @@ fn user(n: usize) -> UserKey {
     UserKeys::default().of(&format!("user-{n}").parse().unwrap())
 }
 
-fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec<Change> {
+fn changes(ids: impl Iterator<Item = usize>, n_users: usize, resolved: bool) -> Vec<Change> {
     let margins: Vec<f64> = (0..K).map(|k| (k as f64 * 0.7).sin()).collect();
     let increment = pair(&margins);
-    let said = |id: usize| Heard {
+    let said = |id: usize| ResolvedFeedback {
         event_id: format!("event-{id}").parse().unwrap(),
         user: format!("user-{}", id % n_users).parse().unwrap(),
         at_ms: id as i64,
         context: None,
         prompt: "How do I make tea that is not bitter?".into(),
         responses: ["Let it draw for two minutes, not more.", "Use colder water."]
-            .map(|text| HeardResponse { id: None, text: text.into() })
+            .map(|text| ResolvedResponse { id: None, text: text.into() })
             .into(),
-        opinion: Opinion::Pair,
+        judgment: Judgment::Pair,
         replaces: None,
         comment: None,
         metadata: std::collections::BTreeMap::new(),
@@ -89,7 +90,7 @@ fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec
             increment: increment.clone(),
             content: Some(id as u64),
             replaces: None,
-            heard: heard.then(|| Arc::new(said(id))),
+            resolved: resolved.then(|| Arc::new(said(id))),
         };
         Change { user: user(id % n_users), now_ms: id as i64, kind: ChangeKind::Add(event) }
     };
@@ -99,7 +100,7 @@ fn changes(ids: impl Iterator<Item = usize>, n_users: usize, heard: bool) -> Vec
 fn embedded(dir: &Path, resident_users: usize, is_sync: bool) -> Embedded {
     let config = EmbeddedConfig {
         dir: dir.to_owned(),
-        heads: Heads { n_heads: K, key: 1 },
+        ledger_id: LedgerId { n_heads: K, key: 1 },
         rules: RULES,
         max_users: usize::MAX,
         resident_users,

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use micro_reward::mixture::{Decay, pair};
 use micro_reward::state::{
-    Change, ChangeKind, EventKey, Heads, LedgerEvent, Outcome, RouterStore, Rules, UserKeys, ValkeyConfig,
-    ValkeyStore,
+    Change, ChangeKind, EventKey, LedgerEvent, LedgerId, Outcome, RowRules, UserKeys, UserStore,
+    ValkeyConfig, ValkeyStore,
 };
 use micro_reward::types::{Secret, SystemClock};
 use tokio::time::Instant;
@@ -34,7 +34,7 @@ fn change(user: usize, id: usize) -> Result<Change, Box<dyn Error + Send + Sync>
         increment: pair(&margins),
         content: None,
         replaces: None,
-        heard: None,
+        resolved: None,
     };
     let user = UserKeys::default().of(&format!("user-{user}").parse()?);
     Ok(Change { user, now_ms: id as i64, kind: ChangeKind::Add(event) })
@@ -96,8 +96,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         connect_timeout: second,
         response_timeout: second,
         max_staleness: second,
-        heads: Heads { n_heads: K, key: 0 },
-        rules: Rules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX },
+        ledger_id: LedgerId { n_heads: K, key: 0 },
+        rules: RowRules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX },
         max_users: usize::MAX,
         cached_users: n_users,
         outbox: None,

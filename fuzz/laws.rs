@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use micro_reward::model::Manifest;
-use micro_reward::state::{Change, Heads, fuzzing as state};
+use micro_reward::state::{Change, LedgerId, fuzzing as state};
 use micro_reward::transport::grpc::pb;
 use micro_reward::transport::http::fuzzing as http;
 use micro_reward::types::{
@@ -170,8 +170,8 @@ pub fn journal(bytes: &[u8]) {
     journal_as_it_is(bytes);
     let [low, high, n_blank, lines @ ..] = bytes else { return };
     let payloads: Vec<&[u8]> = lines.split(|&byte| byte == b'\n').collect();
-    let (mut file, ends) = state::segment(Heads { n_heads: 4, key: 7 }, &payloads);
-    let (head, _) = state::segment(Heads { n_heads: 4, key: 7 }, &[]);
+    let (mut file, ends) = state::segment(LedgerId { n_heads: 4, key: 7 }, &payloads);
+    let (head, _) = state::segment(LedgerId { n_heads: 4, key: 7 }, &[]);
     let from = usize::from(u16::from_le_bytes([*low, *high])) % (file.len() + 1);
     let until = match n_blank {
         0 | 255 => file.len(),

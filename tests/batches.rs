@@ -15,10 +15,10 @@ use common::{Client, FakeClock, NOON, change_tokenizer, json_lines, library, sta
 use futures::{FutureExt, StreamExt};
 use micro_reward::batch::{Budgets, EmbeddingCache, Encoders, Queue, QueueConfig, Workers};
 use micro_reward::model::{Bundle, Runtime, sha256};
-use micro_reward::service::{Model, Read, Service, Settings};
+use micro_reward::service::{Model, ParsedEvent, Service, Settings};
 use micro_reward::state::{
-    Change, ChangeKind, MemoryStore, Outcome, Reading, Receipts, RouterStore, Row, Rules, StoreError,
-    UserKey, UserKeys,
+    Change, ChangeKind, LedgerId, MemoryStore, Outcome, Receipts, Row, RowRead, RowRules, StoreError,
+    UserKey, UserKeys, UserStore,
 };
 use micro_reward::transport::grpc::pb;
 use micro_reward::transport::grpc::pb::reward_service_client::RewardServiceClient;
@@ -196,7 +196,7 @@ impl Draws {
         // Few ids: events come twice, by text and by id, and under ids that others have failed with.
         let mut event = json!({ "event_id": format!("e{}", self.below(60)), "user": user, "prompt": "tea" });
         let (text, other) = (word(self), word(self));
-        let opinion = match self.below(14) {
+        let judgment = match self.below(14) {
             0..4 => json!({ "kind": "thumb", "response": text, "up": self.below(2) == 0 }),
             4..6 => json!({ "kind": "pair", "chosen": text, "rejected": other }),
             6 => json!({ "kind": "thumb", "response": " ", "up": true }),
@@ -211,7 +211,7 @@ impl Draws {
             12 => json!({ "kind": "thumb", "up": true }),
             _ => json!({ "kind": "tie", "responses": [text, other], "at": "2000-01-01T00:00:00Z" }),
         };
-        event.as_object_mut().unwrap().extend(opinion.as_object().unwrap().clone());
+        event.as_object_mut().unwrap().extend(judgment.as_object().unwrap().clone());
         if self.below(4) == 0 {
             event["context"] = json!("tone");
         }
@@ -419,7 +419,7 @@ struct Gated {
 }
 
 #[async_trait]
-impl RouterStore for Gated {
+impl UserStore for Gated {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         if self.is_away.load(Ordering::SeqCst) {
             return Err(StoreError::Unreachable { engine: "gated", source: None });
@@ -430,7 +430,7 @@ impl RouterStore for Gated {
         self.inner.change(changes).await
     }
 
-    async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError> {
+    async fn get(&self, user: UserKey, min_version: u64) -> Result<RowRead, StoreError> {
         self.inner.get(user, min_version).await
     }
 
@@ -460,7 +460,7 @@ fn service() -> (Arc<Service>, Arc<Gated>) {
     let config =
         Config::new(Layers::defaults().flag("test", "state.engine", Some("memory".to_owned()))).unwrap();
     let model = load(&toy());
-    let rules = Rules {
+    let rules = RowRules {
         n_heads: model.bundle.n_heads(),
         decay: config.router.decay,
         max_age_ms: 86_400_000,
@@ -470,7 +470,7 @@ fn service() -> (Arc<Service>, Arc<Gated>) {
         router: config.router,
         window: config.feedback,
         population: config.population,
-        heads: 7,
+        ledger_id: LedgerId { n_heads: rules.n_heads, key: 7 },
         max_text_bytes: config.server.max_text_bytes.get(),
     };
     let inner = MemoryStore::new(rules, NonZeroUsize::new(1000).unwrap());
@@ -499,7 +499,7 @@ fn request(request: Value) -> ScoreRequest {
     serde_json::from_value(request).unwrap()
 }
 
-fn read(event: Value) -> Read {
+fn read(event: Value) -> ParsedEvent {
     Ok(serde_json::from_value::<Event>(event).unwrap())
 }
 
@@ -527,7 +527,7 @@ async fn feedback_by_id_is_taken_while_the_encoder_is_gone() {
         // What is known needs no encoder.
         read(thumb("ben", "e5", "glad")),
     ];
-    let settled = service.settle(events).await;
+    let settled = service.apply_events(events).await;
     let told: Vec<_> = settled.acks.iter().map(|ack| (ack.status, ack.code, ack.retryable)).collect();
     let gone = (AckStatus::Rejected, Some("model_unavailable"), true);
     let applied = (AckStatus::Applied, None, false);
@@ -546,41 +546,41 @@ async fn a_store_that_is_away_is_an_error_of_what_needs_it() {
     let bad = json!({ "event_id": "e2", "user": "ann", "kind": "thumb", "up": true });
     let events =
         || vec![read(thumb("ann", "e1", "wow")), read(bad.clone()), read(thumb("ben", "e3", "glad"))];
-    let settled = service.settle(events()).await;
+    let settled = service.apply_events(events()).await;
     let told: Vec<_> = settled.acks.iter().map(|ack| (ack.code, ack.retryable)).collect();
     let away = (Some("store_unavailable"), true);
     assert_eq!(told, [away, (Some("invalid_field"), false), away]);
     assert_eq!(settled.failures.len(), 1);
     assert!(settled.any().is_ok(), "not all of them may come again");
     let in_vain =
-        service.settle(vec![read(thumb("ann", "e1", "wow")), read(thumb("ben", "e3", "glad"))]).await;
+        service.apply_events(vec![read(thumb("ann", "e1", "wow")), read(thumb("ben", "e3", "glad"))]).await;
     assert_eq!(in_vain.any().unwrap_err().code(), "store_unavailable");
     store.is_away.store(false, Ordering::SeqCst);
-    assert!(service.settle(events()).await.acks.iter().all(|ack| !ack.retryable));
+    assert!(service.apply_events(events()).await.acks.iter().all(|ack| !ack.retryable));
 }
 
 #[tokio::test]
 async fn a_retry_of_what_is_not_durable_yet_is_not_acked() {
     let (service, store) = service();
-    service.settle(vec![read(thumb("ann", "e1", "glad"))]).await;
+    service.apply_events(vec![read(thumb("ann", "e1", "glad"))]).await;
     // The row knows the event, and nobody remembers the response.
     let retry = || vec![read(by_id("ann", "e1", "gone"))];
     store.is_away.store(true, Ordering::SeqCst);
-    let ack = service.settle(retry()).await.acks.remove(0);
+    let ack = service.apply_events(retry()).await.acks.remove(0);
     assert_eq!((ack.status, ack.code, ack.retryable), (AckStatus::Rejected, Some("store_unavailable"), true));
     store.is_away.store(false, Ordering::SeqCst);
-    let ack = service.settle(retry()).await.acks.remove(0);
+    let ack = service.apply_events(retry()).await.acks.remove(0);
     assert_eq!(ack.status, AckStatus::Duplicate);
 }
 
 #[tokio::test]
 async fn a_retry_of_what_was_replaced_in_its_batch_is_told_so() {
     let (service, _) = service();
-    service.settle(vec![read(thumb("ann", "e1", "glad"))]).await;
+    service.apply_events(vec![read(thumb("ann", "e1", "glad"))]).await;
     let mut other = thumb("ann", "e2", "glad");
     other["replaces"] = json!("e1");
     let retry = |id: &str| read(by_id("ann", id, "gone"));
-    let acks = service.settle(vec![retry("e1"), read(other), retry("e1"), retry("e2")]).await.acks;
+    let acks = service.apply_events(vec![retry("e1"), read(other), retry("e1"), retry("e2")]).await.acks;
     let told: Vec<_> = acks.iter().map(|ack| (ack.status, ack.version)).collect();
     let expected = [
         (AckStatus::Duplicate, Some(1)),
@@ -594,7 +594,7 @@ async fn a_retry_of_what_was_replaced_in_its_batch_is_told_so() {
 #[tokio::test]
 async fn a_sample_that_outlasts_its_callers_is_taken_once() {
     let (service, store) = service();
-    service.settle(vec![read(thumb("ann", "e1", "thanks"))]).await;
+    service.apply_events(vec![read(thumb("ann", "e1", "thanks"))]).await;
     let ask = || {
         let items = json!([{ "prompt": "tea", "responses": ["glad", "wow"] }]);
         service.score(request(json!({ "objective": "population", "items": items })))
@@ -706,7 +706,7 @@ async fn an_erasure_whose_caller_hangs_up_leaves_no_receipt() {
     store.gate.add_permits(1);
     // Every id is a new event: the one that no receipt answers ends this.
     for n in 0.. {
-        let ack = service.settle(vec![read(by_id("ann", &format!("e{n}"), "r1"))]).await.acks.remove(0);
+        let ack = service.apply_events(vec![read(by_id("ann", &format!("e{n}"), "r1"))]).await.acks.remove(0);
         if ack.code == Some("unknown_response") {
             break;
         }

@@ -11,21 +11,21 @@ use common::FakeClock;
 use common::changes::{K, RULES, Unkeyed, add, erase, event, id as nth, import, key, replace, retract, user};
 use micro_reward::mixture::Decay;
 use micro_reward::state::{
-    Accounts, Change, ChangeKind, Departure, Embedded, EmbeddedConfig, EventLog, Heads, MergeStep, OpenError,
-    Outcome, RouterStore, Row, StoreError, UserKey, UserKeys,
+    Accounts, Change, ChangeKind, Departure, Embedded, EmbeddedConfig, EventLog, LedgerId, MergeStep,
+    OpenError, Outcome, Row, StoreError, UserKey, UserKeys, UserStore,
 };
 use micro_reward::types::UserId;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::TempDir;
 
-const HEADS: Heads = Heads { n_heads: K, key: 7 };
+const LEDGER_ID: LedgerId = LedgerId { n_heads: K, key: 7 };
 
 /// A checkpoint is made when it is asked for only.
 fn config(dir: &Path) -> EmbeddedConfig {
     EmbeddedConfig {
         dir: dir.to_owned(),
-        heads: HEADS,
+        ledger_id: LEDGER_ID,
         rules: RULES,
         max_users: 1000,
         resident_users: 1000,
@@ -408,8 +408,8 @@ async fn a_directory_has_one_owner() {
 async fn evidence_of_other_heads_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(config(dir.path())).unwrap());
-    let other = EmbeddedConfig { heads: Heads { key: 8, ..HEADS }, ..config(dir.path()) };
-    assert!(matches!(open(other), Err(OpenError::OtherHeads { .. })));
+    let other = EmbeddedConfig { ledger_id: LedgerId { key: 8, ..LEDGER_ID }, ..config(dir.path()) };
+    assert!(matches!(open(other), Err(OpenError::OtherLedgerId { .. })));
 }
 
 #[tokio::test]
@@ -607,7 +607,7 @@ async fn say_and_forget(store: &Embedded, skip: Option<usize>) {
 
 fn standing(log: &EventLog) -> Vec<String> {
     let prompt = |logged: Result<micro_reward::state::Logged, OpenError>| match logged.unwrap().change.kind {
-        ChangeKind::Add(event) => Some(event.heard.unwrap().prompt.to_string()),
+        ChangeKind::Add(event) => Some(event.resolved.unwrap().prompt.to_string()),
         _ => None,
     };
     log.standing().unwrap().filter_map(prompt).collect()
@@ -1059,7 +1059,7 @@ async fn an_erased_account_and_its_ids_leave_every_file_and_exports_name_the_acc
         .standing()
         .unwrap()
         .filter_map(|logged| match logged.unwrap().change.kind {
-            ChangeKind::Add(event) => Some(event.heard.as_ref()?.user.to_string()),
+            ChangeKind::Add(event) => Some(event.resolved.as_ref()?.user.to_string()),
             _ => None,
         })
         .collect();

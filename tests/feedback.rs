@@ -31,17 +31,17 @@ async fn score(client: &Client, user: Option<&str>, prompt: &str) {
     assert_eq!(status, 200, "{answer}");
 }
 
-/// An event of a user: `opinion` and what identifies it.
-fn event(user: &str, opinion: &Value) -> Value {
+/// An event of a user: `judgment` and what identifies it.
+fn event(user: &str, judgment: &Value) -> Value {
     let mut event =
-        json!({ "event_id": opinion.to_string().chars().take(200).collect::<String>(), "user": user });
-    event.as_object_mut().unwrap().extend(opinion.as_object().unwrap().clone());
+        json!({ "event_id": judgment.to_string().chars().take(200).collect::<String>(), "user": user });
+    event.as_object_mut().unwrap().extend(judgment.as_object().unwrap().clone());
     event
 }
 
-fn with_prompt(mut opinion: Value) -> Value {
-    opinion["prompt"] = json!(PROMPT);
-    opinion
+fn with_prompt(mut judgment: Value) -> Value {
+    judgment["prompt"] = json!(PROMPT);
+    judgment
 }
 
 async fn applied(client: &Client, event: &Value) {
@@ -145,9 +145,9 @@ async fn kinds_agree_with_one_another() {
     ];
     applied(&client, &event("pair", &pair)).await;
     applied(&client, &event("tie", &tie)).await;
-    for (idx, (opinion, as_what)) in alike.into_iter().enumerate() {
+    for (idx, (judgment, as_what)) in alike.into_iter().enumerate() {
         let user = format!("u{idx}");
-        applied(&client, &event(&user, &with_prompt(opinion))).await;
+        applied(&client, &event(&user, &with_prompt(judgment))).await;
         assert_eq!(
             evidence(&client, &user).await,
             evidence(&client, as_what["kind"].as_str().unwrap()).await,
@@ -283,8 +283,8 @@ async fn fields_that_do_not_fit_the_kind_are_refused_by_name() {
             "does not belong to a pair",
         ),
     ];
-    for (opinion, field, words) in cases {
-        let said = refused(&client, &event("ann", &opinion), 400, "invalid_field", field).await;
+    for (judgment, field, words) in cases {
+        let said = refused(&client, &event("ann", &judgment), 400, "invalid_field", field).await;
         assert!(said.contains(words), "{words} is not in {said}");
     }
     let infinite = r#"{"event_id": "i", "user": "ann", "kind": "rating", "response_ids": ["r0", "r1"], "ratings": [1, 1e999]}"#;

@@ -7,9 +7,9 @@ mod common;
 use std::collections::BTreeSet;
 
 use micro_reward::fit::{
-    Block, EmbeddingCache, Examples, HeadCount, Labelled, Layout, Learned, Mixture, OnnxGraph, Options, Pair,
-    PerFile, PromptOptions, Router, Row, Rule, correlation, heads_graph, learn, pooled, read_router,
-    router_graph, single, tune,
+    Block, EmbeddingCache, Examples, FeatureRow, HeadCount, Labelled, Layout, Learned, LearningRule, Mixture,
+    OnnxGraph, Options, Pair, PerFile, PromptOptions, Router, correlation, heads_graph, learn, pooled,
+    read_router, router_graph, single, tune,
 };
 use micro_reward::mixture::{Routing, Weights, log_sigmoid, preference, sigmoid};
 use micro_reward::model::{Graph, Runtime};
@@ -54,7 +54,7 @@ fn examples(
     let tokens = |idx: usize| Tokens { ids: vec![idx as u32], type_ids: vec![0], kept: Kept::default() };
     let texts: Vec<Tokens> = (0..embeddings.len()).map(tokens).collect();
     let at = cache.embed(&texts, &mut [Box::new(Table(embeddings.to_vec()))], |_| ()).unwrap();
-    let row = |&(prompt, response, log_length): &(Option<usize>, usize, f32)| Row {
+    let row = |&(prompt, response, log_length): &(Option<usize>, usize, f32)| FeatureRow {
         prompt: prompt.map(|text| at[text]),
         response: at[response],
         log_length,
@@ -246,7 +246,7 @@ fn auto_finds_two_groups_and_one_where_there_is_one() {
 #[test]
 fn heads_that_say_the_same_are_merged() {
     let one = Crowd { tastes: &[LIKES], n_people: 60, n_votes: 12, prompts_tell: false }.examples(3);
-    // Heads of a mixture by prompt share a population that is not split by people: they say the same only roughly.
+    // LedgerId of a mixture by prompt share a population that is not split by people: they say the same only roughly.
     for (mixture, merge_above) in [(Mixture::User, 0.95), (Mixture::Prompt, 0.2)] {
         let asked = Options { mixture, merge_above, ..options(4) };
         let found = learned(&one, &asked);
@@ -286,7 +286,7 @@ fn length_free_rewards_do_not_correlate_with_length() {
 }
 
 /// A graph's answers to rows.
-/// Heads do not extrapolate: one odd text in a thousand makes no range.
+/// LedgerId do not extrapolate: one odd text in a thousand makes no range.
 #[test]
 fn the_range_of_a_scalar_is_from_quantile_001_to_999_of_training_and_what_is_beyond_becomes_its_end() {
     // Texts of 0 to 1999, one that is much longer than any, and one that only a test reads.
@@ -512,7 +512,7 @@ fn pooled_labels_teach_the_router_criteria() {
     for seed in 0..3 {
         let labelled = labels(5, seed);
         let even = [0.0; CRITERIA + 1];
-        let router = tune(&before, &examples, &labelled, &even, Rule::Bayes, seed).unwrap();
+        let router = tune(&before, &examples, &labelled, &even, LearningRule::Bayes, seed).unwrap();
         assert_eq!(before, constant_router(CRITERIA + 1), "what is tuned is a copy");
         for (criterion, target) in pooled(&labelled, &even).into_iter().enumerate() {
             assert_eq!(most(target), criterion, "five labels say which head it is");
@@ -549,7 +549,7 @@ fn labels_of_a_criterion_are_pooled_as_a_posterior() {
 fn no_labels_leave_the_router_as_it_is() {
     let examples = criteria(2, 12);
     let router = random_router(4, 13);
-    for rule in [Rule::Paper, Rule::Bayes] {
+    for rule in [LearningRule::Paper, LearningRule::Bayes] {
         assert_eq!(tune(&router, &examples, &[], &[0.0; 4], rule, 0).unwrap(), router);
     }
 }
@@ -558,7 +558,7 @@ fn no_labels_leave_the_router_as_it_is() {
 fn the_same_seed_teaches_the_same_router() {
     let examples = criteria(5 * CRITERIA, 14);
     let (router, labelled) = (constant_router(CRITERIA + 1), labels(5, 0));
-    for rule in [Rule::Paper, Rule::Bayes] {
+    for rule in [LearningRule::Paper, LearningRule::Bayes] {
         let tuned = |seed| tune(&router, &examples, &labelled, &[0.0; CRITERIA + 1], rule, seed).unwrap();
         assert_eq!(tuned(0), tuned(0));
         assert_ne!(tuned(0), router);

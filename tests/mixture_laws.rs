@@ -10,7 +10,7 @@ use micro_reward::mixture::{
     disagreement, log_sigmoid, maxmin, mutual_information, pair, population, preference, quantile, ranking,
     rating, sigmoid, thumb, tie,
 };
-use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, Rules, UserKey};
+use micro_reward::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, RowRules, UserKey};
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -143,7 +143,8 @@ fn greatest(values: &[f64]) -> f64 {
 const ROUTING: Routing = Routing { eta: 0.7, floor: 0.01 };
 
 /// Nothing is ever too old.
-const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
+const RULES: RowRules =
+    RowRules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
 
 /// The events as changes of one user's row.
 fn changes(events: &[Event]) -> Vec<Change> {
@@ -156,7 +157,7 @@ fn changes(events: &[Event]) -> Vec<Change> {
             increment: increment.clone(),
             content: None,
             replaces: None,
-            heard: None,
+            resolved: None,
         };
         Change { user: UserKey::from([1; 16]), now_ms: *at_ms, kind: ChangeKind::Add(event) }
     };
@@ -223,7 +224,7 @@ proptest! {
         prop_assert_eq!(maxmin(&z, own.as_slice(), at), maxmin(&z2, &shares, at));
         prop_assert_eq!(quantile(&z, own.as_slice(), 0.0), quantile(&z2, &shares, 0.0));
         prop_assert_eq!(quantile(&z, own.as_slice(), 1.0), quantile(&z2, &shares, 1.0));
-        // Heads of equal reward may be summed in another order, which can matter only within the slack.
+        // LedgerId of equal reward may be summed in another order, which can matter only within the slack.
         let near = [at - 1e-8, at + 1e-8].map(|q| quantile(&z, own.as_slice(), q.clamp(0.0, 1.0)));
         prop_assert!((near[0]..=near[1]).contains(&quantile(&z2, &shares, at)));
         let mut shuffled = users.clone();
@@ -447,7 +448,7 @@ proptest! {
     fn a_retry_never_counts_twice_whatever_the_clock_does(
         steps in prop::collection::vec((0..40_usize, -50_i64..50), 1..200),
     ) {
-        let rules = Rules { max_age_ms: 100, ..RULES };
+        let rules = RowRules { max_age_ms: 100, ..RULES };
         let mut row = Row::new(K);
         let mut applied = std::collections::HashSet::new();
         let mut now_ms = 0;

@@ -12,7 +12,7 @@ use common::changes::{K, RULES, add, event, user};
 use common::{Client, FakeClock, NOON, program, start, toy, toy_with};
 use micro_reward::server::App;
 use micro_reward::state::{
-    Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, Heads, LedgerEvent, RouterStore,
+    Change, ChangeKind, Embedded, EmbeddedConfig, EventLog, LedgerEvent, LedgerId, UserStore,
 };
 use serde_json::{Value, json};
 
@@ -184,7 +184,7 @@ async fn export(app: &App) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_heads_get_the_ledgers_that_they_would_have_had() {
     let dir = tempfile::tempdir().unwrap();
-    let [old, new, live, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
+    let [old, new, handle, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
     std::fs::create_dir(&bundle).unwrap();
     toy_with(&bundle, |manifest| {
         manifest.heads[0].beta = 2.0;
@@ -195,7 +195,7 @@ async fn other_heads_get_the_ledgers_that_they_would_have_had() {
     let of_toy = seen(&client).await;
     app.stop().await;
     rebuilds(&old, &new, &bundle);
-    let (app, client) = serve(&bundle, &live).await;
+    let (app, client) = serve(&bundle, &handle).await;
     say_everything(&client).await;
     let expected = seen(&client).await;
     app.stop().await;
@@ -208,11 +208,11 @@ async fn other_heads_get_the_ledgers_that_they_would_have_had() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_taken_back_late_is_taken_back_from_the_ledgers_of_other_heads_too() {
     let dir = tempfile::tempdir().unwrap();
-    let [old, new, live, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
+    let [old, new, handle, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
     std::fs::create_dir(&bundle).unwrap();
     toy_with(&bundle, |manifest| manifest.heads[0].beta = 2.0);
     let mut expected = Vec::new();
-    for (bundle, dir) in [(&toy(), &old), (&bundle, &live)] {
+    for (bundle, dir) in [(&toy(), &old), (&bundle, &handle)] {
         let settings = [("state.engine", "embedded"), ("state.data_dir", dir.to_str().unwrap())];
         let (app, clock) = start(bundle, &settings).await;
         let client = Client::new(app.address);
@@ -234,11 +234,11 @@ async fn what_was_taken_back_late_is_taken_back_from_the_ledgers_of_other_heads_
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_are_made_again_with_the_ledgers_of_other_heads() {
     let dir = tempfile::tempdir().unwrap();
-    let [old, new, live, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
+    let [old, new, handle, bundle] = ["old", "new", "live", "bundle"].map(|name| dir.path().join(name));
     std::fs::create_dir(&bundle).unwrap();
     toy_with(&bundle, |manifest| manifest.heads[0].beta = 2.0);
     let (mut expected, mut exported) = (Vec::new(), String::new());
-    for (bundle, dir) in [(&toy(), &old), (&bundle, &live)] {
+    for (bundle, dir) in [(&toy(), &old), (&bundle, &handle)] {
         let settings = [("state.engine", "embedded"), ("state.data_dir", dir.to_str().unwrap())];
         let (app, clock) = start(bundle, &settings).await;
         let client = Client::new(app.address);
@@ -302,7 +302,7 @@ async fn events_without_texts_and_imports_are_counted() {
     let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
     let config = EmbeddedConfig {
         dir: old.clone(),
-        heads: Heads { n_heads: K, key: 7 },
+        ledger_id: LedgerId { n_heads: K, key: 7 },
         rules: RULES,
         max_users: 1000,
         resident_users: 1000,
@@ -312,7 +312,7 @@ async fn events_without_texts_and_imports_are_counted() {
         erase_within: Duration::from_secs(3600),
     };
     let store = Embedded::open(config, FakeClock::at(1000)).unwrap();
-    let silent = LedgerEvent { heard: None, ..event(2, 9) };
+    let silent = LedgerEvent { resolved: None, ..event(2, 9) };
     let silent = Change { user: user(2), now_ms: 9, kind: ChangeKind::Add(silent) };
     store.change(vec![add(1, 1), add(1, 2), silent]).await.unwrap();
     let ledgers = store.get(user(1), 0).await.unwrap().row.unwrap().ledgers;

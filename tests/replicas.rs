@@ -13,7 +13,7 @@ use common::{Client, numbers, program, toy};
 use futures::StreamExt;
 use jiff::Timestamp;
 use micro_reward::model::Manifest;
-use micro_reward::state::{Heads, RouterStore, Row, ValkeyConfig, ValkeyStore};
+use micro_reward::state::{LedgerId, Row, UserStore, ValkeyConfig, ValkeyStore};
 use parking_lot::Mutex;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -139,8 +139,9 @@ async fn rows(server: &Valkey, prefix: &str) -> Vec<Option<Row>> {
     let key = keys[0].strip_prefix(prefix).unwrap().split(':').next().unwrap();
     let manifest = std::fs::read_to_string(toy().join("bundle.toml")).unwrap();
     let n_heads = toml::from_str::<Manifest>(&manifest).unwrap().heads.len();
-    let heads = Heads { n_heads, key: u64::from_str_radix(key, 16).unwrap() };
-    let mut config = ValkeyConfig { heads, prefix: prefix.to_owned(), ..common::valkey::config(server, "") };
+    let ledger_id = LedgerId { n_heads, key: u64::from_str_radix(key, 16).unwrap() };
+    let mut config =
+        ValkeyConfig { ledger_id, prefix: prefix.to_owned(), ..common::valkey::config(server, "") };
     config.rules.n_heads = n_heads;
     let store = ValkeyStore::open(config).await.unwrap();
     let mut rows = Vec::new();

@@ -15,8 +15,8 @@ use common::changes::{
 use common::valkey::{self, Valkey};
 use micro_reward::mixture::{Decay, Ledger, Ledgers};
 use micro_reward::state::{
-    Accounts, Change, ChangeKind, Embedded, EmbeddedConfig, Heads, LedgerEvent, MemoryStore, MergeError,
-    Outcome, RouterStore, ValkeyConfig, ValkeyStore,
+    Accounts, Change, ChangeKind, Embedded, EmbeddedConfig, LedgerEvent, LedgerId, MemoryStore, MergeError,
+    Outcome, UserStore, ValkeyConfig, ValkeyStore,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -26,7 +26,7 @@ const MAX_USERS: usize = 100;
 
 /// An engine and what it lives in.
 struct Engine {
-    store: Arc<dyn RouterStore>,
+    store: Arc<dyn UserStore>,
     _dir: Option<TempDir>,
     _server: Option<Valkey>,
 }
@@ -37,7 +37,7 @@ async fn engines() -> Vec<Engine> {
     let dir = tempfile::tempdir().unwrap();
     let config = EmbeddedConfig {
         dir: dir.path().join("data"),
-        heads: Heads { n_heads: K, key: 7 },
+        ledger_id: LedgerId { n_heads: K, key: 7 },
         rules: RULES,
         max_users: MAX_USERS,
         resident_users: 10,
@@ -58,11 +58,11 @@ async fn engines() -> Vec<Engine> {
     ]
 }
 
-async fn ledgers(store: &dyn RouterStore, n: usize) -> Option<Ledgers> {
+async fn ledgers(store: &dyn UserStore, n: usize) -> Option<Ledgers> {
     store.get(user(n), 0).await.unwrap().row.filter(|row| !row.is_tombstone()).map(|row| row.ledgers)
 }
 
-async fn one(store: &dyn RouterStore, change: Change) -> Outcome {
+async fn one(store: &dyn UserStore, change: Change) -> Outcome {
     store.change(vec![change]).await.unwrap()[0]
 }
 

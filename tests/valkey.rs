@@ -16,8 +16,8 @@ use common::valkey::{Valkey, config};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use micro_reward::mixture::{Decay, Ledgers};
 use micro_reward::state::{
-    Change, ChangeKind, Freshness, Heads, LedgerEvent, OpenError, Outcome, RouterStore, Row, Rules,
-    StoreError, UserKeys, ValkeyConfig, ValkeyStore, fuzzing,
+    Change, ChangeKind, Freshness, LedgerEvent, LedgerId, OpenError, Outcome, Row, RowRules, StoreError,
+    UserKeys, UserStore, ValkeyConfig, ValkeyStore, fuzzing,
 };
 use micro_reward::telemetry::metric;
 use micro_reward::types::{Event, UserId};
@@ -224,7 +224,7 @@ async fn reopen(store: ValkeyStore, config: ValkeyConfig) -> Result<ValkeyStore,
 
 /// How many of the outbox's segments hold more than their header.
 fn n_segments_with_events(dir: &tempfile::TempDir) -> usize {
-    let (header, _) = fuzzing::segment(Heads { n_heads: K, key: 7 }, &[]);
+    let (header, _) = fuzzing::segment(LedgerId { n_heads: K, key: 7 }, &[]);
     let segments = std::fs::read_dir(dir.path().join("data/outbox")).unwrap();
     let is_written = |file: std::fs::Metadata| file.len() > header.len() as u64;
     segments.filter(|entry| entry.as_ref().unwrap().metadata().is_ok_and(is_written)).count()
@@ -274,15 +274,16 @@ async fn an_outbox_of_other_heads_is_refused() {
     let store = open(with_outbox(&server, &dir)).await;
     server.kill();
     assert_eq!(one(&store, add(1, 1)).await, Outcome::Queued);
-    let other = ValkeyConfig { heads: Heads { n_heads: K, key: 8 }, ..with_outbox(&server, &dir) };
-    assert!(matches!(reopen(store, other).await, Err(OpenError::OtherHeads { .. })));
+    let other = ValkeyConfig { ledger_id: LedgerId { n_heads: K, key: 8 }, ..with_outbox(&server, &dir) };
+    assert!(matches!(reopen(store, other).await, Err(OpenError::OtherLedgerId { .. })));
 }
 
 #[tokio::test]
 async fn ledgers_of_other_heads_never_mix() {
     let server = Valkey::start();
     let ours = open(config(&server, "t")).await;
-    let theirs = open(ValkeyConfig { heads: Heads { n_heads: K, key: 8 }, ..config(&server, "t") }).await;
+    let theirs =
+        open(ValkeyConfig { ledger_id: LedgerId { n_heads: K, key: 8 }, ..config(&server, "t") }).await;
     one(&ours, add(1, 1)).await;
     assert_eq!(row(&theirs, 1).await, None);
     assert_eq!((ours.n_users(), theirs.n_users()), (1, 0));
@@ -498,7 +499,7 @@ async fn dead_letters_of_who_is_erased_on_another_replica_leave_too() {
 async fn what_finds_no_room_waits_in_the_outbox_and_holds_up_nobody() {
     let (mut server, dir) = (Valkey::durable(), tempfile::tempdir().unwrap());
     let clock = common::FakeClock::at(100);
-    let rules = Rules { max_events: 3, ..RULES };
+    let rules = RowRules { max_events: 3, ..RULES };
     let strict = || ValkeyConfig { rules, max_users: 2, clock: clock.clone(), ..with_outbox(&server, &dir) };
     let store = open(strict()).await;
     store.change((0..3).map(|id| add(1, id)).chain([add(2, 1)]).collect()).await.unwrap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use common::changes::{RULES, add, erase, retract, user};
 use common::valkey::{Valkey, config};
 use micro_reward::state::{
-    Change, MemoryStore, OpenError, Outcome, RouterStore, StoreError, ValkeyConfig, ValkeyStore,
+    Change, MemoryStore, OpenError, Outcome, StoreError, UserStore, ValkeyConfig, ValkeyStore,
 };
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};

@@ -218,8 +218,8 @@ async fn times_are_read_as_texts_seconds_and_milliseconds() {
 async fn likely_slips_are_told_what_to_send() {
     let (app, _) = start(&toy(), &[]).await;
     let client = Client::new(app.address);
-    let of = |opinion: Value| with(json!({ "event_id": "m", "user": "ann", "prompt": "tea?" }), &opinion);
-    for (opinion, field, words) in [
+    let of = |judgment: Value| with(json!({ "event_id": "m", "user": "ann", "prompt": "tea?" }), &judgment);
+    for (judgment, field, words) in [
         (
             json!({ "kind": "rating", "responses": ["a"], "ratings": [5] }),
             "responses",
@@ -252,8 +252,8 @@ async fn likely_slips_are_told_what_to_send() {
         ),
         (json!({ "kind": "rating", "responses": ["a", "b"], "up": true }), "up", "which has `ratings`"),
     ] {
-        let (found, detail) = refused(&client, &of(opinion.clone())).await;
-        assert!(found == field && detail.contains(words), "{opinion}: {found}: {detail}");
+        let (found, detail) = refused(&client, &of(judgment.clone())).await;
+        assert!(found == field && detail.contains(words), "{judgment}: {found}: {detail}");
     }
     app.stop().await;
 }

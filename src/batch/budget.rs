@@ -43,7 +43,7 @@ struct Budget {
 
 /// What may share a batch with a text, which is the longest in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Room {
+pub(super) struct BatchLimits {
     /// Texts in all, at least one.
     pub(super) n_texts: usize,
     /// Tokens of each at least.
@@ -102,10 +102,10 @@ impl Budgets {
     }
 
     /// What may share a batch with a text of `length` tokens.
-    pub(super) fn room(&self, length: usize) -> Room {
+    pub(super) fn limits(&self, length: usize) -> BatchLimits {
         let fits = self.by_length.iter().find(|budget| length <= budget.longest);
-        let alone = Room { n_texts: 1, shortest: length };
-        fits.or_else(|| self.by_length.last()).map_or(alone, |budget| Room {
+        let alone = BatchLimits { n_texts: 1, shortest: length };
+        fits.or_else(|| self.by_length.last()).map_or(alone, |budget| BatchLimits {
             n_texts: (budget.n_tokens / length.max(1)).max(1),
             shortest: (length as f64 * budget.min_fill).ceil() as usize,
         })
@@ -182,26 +182,26 @@ mod tests {
     #[test]
     fn where_a_batch_costs_beside_its_tokens_the_shortest_texts_share_it_with_most() {
         let budgets = measured(1000, 10, usize::MAX).unwrap().budgets;
-        let [short, middle, long] = [16, 32, 64].map(|length| budgets.room(length).n_texts);
+        let [short, middle, long] = [16, 32, 64].map(|length| budgets.limits(length).n_texts);
         assert!(short > middle && middle > long && long > 1, "{budgets}");
     }
 
     #[test]
     fn where_it_costs_nothing_every_text_is_alone() {
         let measured = measured(0, 10, usize::MAX).unwrap();
-        assert_eq!([16, 64].map(|length| measured.budgets.room(length).n_texts), [1, 1]);
+        assert_eq!([16, 64].map(|length| measured.budgets.limits(length).n_texts), [1, 1]);
         assert!((measured.seconds_per_token - 1e-5).abs() < 1e-12);
     }
 
     #[test]
     fn a_batch_that_takes_long_is_not_made_longer() {
         let budgets = measured(300_000, 1, usize::MAX).unwrap().budgets;
-        assert_eq!(budgets.room(64).n_texts, 2);
+        assert_eq!(budgets.limits(64).n_texts, 2);
     }
 
     #[test]
     fn a_batch_that_the_device_cannot_hold_is_not_chosen() {
-        assert_eq!(measured(1000, 1, 4).unwrap().budgets.room(64).n_texts, 4);
+        assert_eq!(measured(1000, 1, 4).unwrap().budgets.limits(64).n_texts, 4);
         assert!(measured(1000, 1, 0).is_err());
     }
 
@@ -209,22 +209,25 @@ mod tests {
     fn a_text_is_padded_only_where_that_is_faster_than_alone() {
         // Alone 1,160 us for 16 tokens; in the largest batches 160 us and a little.
         let budgets = measured(1000, 10, usize::MAX).unwrap().budgets;
-        assert!(budgets.room(16).shortest <= 4, "{budgets:?}");
+        assert!(budgets.limits(16).shortest <= 4, "{budgets:?}");
         // 64 tokens are 1,640 us alone and 640 us and a little in a batch.
-        assert!((26..=40).contains(&budgets.room(64).shortest), "{budgets:?}");
-        assert_eq!(measured(0, 10, usize::MAX).unwrap().budgets.room(64), Room { n_texts: 1, shortest: 64 });
+        assert!((26..=40).contains(&budgets.limits(64).shortest), "{budgets:?}");
+        assert_eq!(
+            measured(0, 10, usize::MAX).unwrap().budgets.limits(64),
+            BatchLimits { n_texts: 1, shortest: 64 }
+        );
     }
 
     #[test]
     fn a_fixed_budget_holds_for_every_length() {
         let budgets = Budgets::fixed(100);
-        assert_eq!([10, 50, 51, 200].map(|length| budgets.room(length).n_texts), [10, 2, 1, 1]);
+        assert_eq!([10, 50, 51, 200].map(|length| budgets.limits(length).n_texts), [10, 2, 1, 1]);
     }
 
     #[test]
     fn a_length_goes_by_the_next_one_that_was_measured() {
         let budget = |longest, n_tokens| Budget { longest, n_tokens, min_fill: MIN_FILL };
         let budgets = Budgets { by_length: vec![budget(16, 256), budget(32, 128)] };
-        assert_eq!([8, 16, 17, 32, 40].map(|length| budgets.room(length).n_texts), [32, 16, 7, 4, 3]);
+        assert_eq!([8, 16, 17, 32, 40].map(|length| budgets.limits(length).n_texts), [32, 16, 7, 4, 3]);
     }
 }

@@ -8,15 +8,15 @@
 mod budget;
 mod cache;
 mod flight;
-mod lane;
 mod order;
 mod queue;
 mod refused;
+mod ticket;
 mod worker;
 
 pub use budget::{Budgets, Measured};
 pub use cache::EmbeddingCache;
-pub use lane::{Answers, Lane};
 pub use queue::{Queue, QueueConfig};
 pub use refused::Refused;
+pub use ticket::{Answers, Ticket};
 pub use worker::{Encoders, Workers};

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use tokio::time::Instant;
 
-use super::budget::{Budgets, Room};
+use super::budget::{BatchLimits, Budgets};
 use super::flight::Flight;
 use crate::types::{TextKey, Tokens};
 
@@ -137,7 +137,7 @@ impl Order {
                 self.now = self.now.max(place.tag);
             }
             let longest = lead.tokens.ids.len();
-            let Room { n_texts, shortest } = budgets.room(longest);
+            let BatchLimits { n_texts, shortest } = budgets.limits(longest);
             let mut jobs = vec![lead];
             while jobs.len() < n_texts {
                 let first = Place { is_bulk: place.is_bulk, tag: 0, age: 0 };

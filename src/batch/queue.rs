@@ -206,7 +206,7 @@ impl Queue {
     }
 
     /// Tells whoever awaits a text what became of it.
-    pub(super) fn land(&self, key: TextKey, answer: Answer) {
+    pub(super) fn complete(&self, key: TextKey, answer: Answer) {
         // Kept before it is no longer on its way, so that at every moment it is known to be one of the two.
         if let Ok(encoded) = &answer {
             self.cache.keep(key, encoded.clone());

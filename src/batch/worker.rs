@@ -160,7 +160,7 @@ impl Drop for Run<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             // Nobody may wait for these texts any more, nor join those who do.
-            self.batch.jobs.iter().for_each(|job| self.queue.land(job.key, Err(EncodeError::Gone)));
+            self.batch.jobs.iter().for_each(|job| self.queue.complete(job.key, Err(EncodeError::Gone)));
         }
         let took = self.start.elapsed();
         self.queue.done(self.batch.is_bulk, self.n_tokens, took);
@@ -176,11 +176,11 @@ fn encode(queue: &Queue, encoder: &mut dyn Encode, jobs: &[Job]) {
                 // Before the answer: who has it finds it counted.
                 metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue_and_encode")
                     .record(job.queued_at.elapsed());
-                queue.land(job.key, Ok(Encoded { embedding, kept: job.tokens.kept }));
+                queue.complete(job.key, Ok(Encoded { embedding, kept: job.tokens.kept }));
             }
         }
         Err(error) => match jobs {
-            [job] => queue.land(job.key, Err(error)),
+            [job] => queue.complete(job.key, Err(error)),
             // One text must not fail its batch mates, who are other callers'.
             _ => jobs.chunks(1).for_each(|job| encode(queue, encoder, job)),
         },
@@ -218,12 +218,12 @@ mod tests {
             seconds_per_token: 0.01,
         };
         let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
-        let mut lane = queue.open(2, None).unwrap();
+        let mut ticket = queue.open(2, None).unwrap();
         let tokens = Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() };
-        lane.push(vec![(TextKey([1; 16]), tokens.clone()), (TextKey([2; 16]), tokens)]);
+        ticket.push(vec![(TextKey([1; 16]), tokens.clone()), (TextKey([2; 16]), tokens)]);
         let encoders = Encoders { all: vec![Box::new(Panics)], small: Vec::new() };
         let workers = Workers::spawn(&queue, encoders).unwrap();
-        assert_eq!(lane.answers().all().await, [Err(EncodeError::Gone), Err(EncodeError::Gone)]);
+        assert_eq!(ticket.answers().all().await, [Err(EncodeError::Gone), Err(EncodeError::Gone)]);
         workers.stop();
         assert_eq!(workers.liveness().dead().as_deref(), Some("model thread 0"));
     }
@@ -236,9 +236,9 @@ mod tests {
         let tokens = Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() };
         // Each is a batch of its own, and the thread dies of the first.
         let lanes = (0..3).map(|n| {
-            let mut lane = queue.open(1, None).unwrap();
-            lane.push(vec![(TextKey([n; 16]), tokens.clone())]);
-            lane.answers()
+            let mut ticket = queue.open(1, None).unwrap();
+            ticket.push(vec![(TextKey([n; 16]), tokens.clone())]);
+            ticket.answers()
         });
         let answers: Vec<_> = lanes.collect();
         let workers =

@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use rayon::prelude::*;
 
 use super::Failure;
-use crate::fit::{Block, Dataset, EmbeddingCache, Examples, Interner, Layout, Pair, Row};
+use crate::fit::{Block, Dataset, EmbeddingCache, Examples, FeatureRow, Interner, Layout, Pair};
 use crate::model::{EncoderParts, Feature, InputSection, Template, Text, Tokenizer};
 use crate::types::Tokens;
 
@@ -68,7 +68,7 @@ pub(super) fn encode(
         log_lengths.extend(tokens.iter().map(|tokens| tokens.kept.log_length()));
     }
     bar.finish();
-    let row = |&(prompt, encoded): &(Option<usize>, usize)| Row {
+    let row = |&(prompt, encoded): &(Option<usize>, usize)| FeatureRow {
         prompt: prompt.map(|text| embeddings[text]),
         response: embeddings[encoded],
         log_length: log_lengths[encoded],

@@ -14,7 +14,7 @@ use crate::server::assembly;
 use crate::service::{Model, Service};
 use crate::state::{
     Change, ChangeKind, Departure, Embedded, EventKey, EventLog, LedgerEvent, MergeStep, OpenError, Outcome,
-    Receipts, RouterStore, Survey, UserKey, Withdrawal, Withdrawn,
+    Receipts, Survey, UserKey, UserStore, Withdrawal, Withdrawn,
 };
 use crate::types::config::{Config, Layers, environment};
 use crate::types::{SystemClock, UserId};
@@ -126,9 +126,9 @@ async fn rebuild(
     (into.max_users, into.rules.max_events) = (usize::MAX, usize::MAX);
     let max_age_ms = into.rules.max_age_ms;
     let is_keyed = log.hand_on_secret(dir).map_err(Failure::failed)?;
-    let keeps_imports = survey.heads == Some(into.heads);
+    let keeps_imports = survey.ledger_id == Some(into.ledger_id);
     let store = Embedded::open(into, Arc::new(SystemClock)).map_err(Failure::failed)?;
-    let store: Arc<dyn RouterStore> = Arc::new(store);
+    let store: Arc<dyn UserStore> = Arc::new(store);
     let names = if is_keyed { None } else { Some(names(log)?) };
     let keys = store.keys();
     let id = |user: UserKey| names.as_ref().and_then(|names| names.get(&user));
@@ -161,11 +161,11 @@ async fn rebuild(
             step.others().into_iter().for_each(|other| *other = named(*other).unwrap_or(*other));
         }
         match &mut change.kind {
-            ChangeKind::Add(event) => match &event.heard {
-                Some(heard) => {
+            ChangeKind::Add(event) => match &event.resolved {
+                Some(resolved) => {
                     bar.inc(1);
-                    n_bytes += heard.prompt.len();
-                    n_bytes += heard.responses.iter().map(|response| response.text.len()).sum::<usize>();
+                    n_bytes += resolved.prompt.len();
+                    n_bytes += resolved.responses.iter().map(|response| response.text.len()).sum::<usize>();
                 }
                 None => {
                     done.n_without_texts += 1;
@@ -239,8 +239,8 @@ fn names(log: &EventLog) -> Result<HashMap<UserKey, UserId>, Failure> {
     for logged in log.unerased().map_err(Failure::refused)? {
         let change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
         match change.kind {
-            ChangeKind::Add(LedgerEvent { heard: Some(heard), .. }) => {
-                names.entry(change.user).or_insert_with(|| heard.user.clone());
+            ChangeKind::Add(LedgerEvent { resolved: Some(resolved), .. }) => {
+                names.entry(change.user).or_insert_with(|| resolved.user.clone());
             }
             ChangeKind::Merge(MergeStep::Depart(departure)) => {
                 names.entry(departure.into).or_insert_with(|| departure.account.clone());
@@ -371,7 +371,7 @@ mod tests {
             increment: pair(&[at_ms as f64, 1.0]),
             content: None,
             replaces: None,
-            heard: None,
+            resolved: None,
         };
         change(at_ms, ChangeKind::Add(event))
     }

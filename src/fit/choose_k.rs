@@ -8,7 +8,7 @@ pub(super) const CANDIDATES: [usize; 6] = [1, 2, 3, 4, 6, 8];
 
 /// One number of heads that was tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Candidate {
+pub struct HeadCountTrial {
     /// K.
     pub n_heads: usize,
     /// Mean log loss per vote of held-out users, in nats.
@@ -24,7 +24,7 @@ pub(super) fn choose(
     ridges: Ridges,
     (restarts, seed): (usize, u64),
     progress: &(impl Fn() + Sync),
-) -> Result<(usize, Vec<Candidate>), RowsError> {
+) -> Result<(usize, Vec<HeadCountTrial>), RowsError> {
     let tried: Vec<usize> = CANDIDATES.into_iter().filter(|&k| k == 1 || 2 * k <= votes.n_users).collect();
     let scores: Vec<Vec<f64>> = tried
         .iter()
@@ -38,9 +38,9 @@ pub(super) fn choose(
         let variance = differences.iter().map(|d| (d - centre).powi(2)).sum::<f64>();
         let n = differences.len().max(2) as f64;
         let standard_error = (variance / (n - 1.0) / n).sqrt();
-        Candidate { n_heads, log_loss: -mean(scores), standard_error }
+        HeadCountTrial { n_heads, log_loss: -mean(scores), standard_error }
     };
-    let candidates: Vec<Candidate> = tried.iter().zip(&scores).map(candidate).collect();
+    let candidates: Vec<HeadCountTrial> = tried.iter().zip(&scores).map(candidate).collect();
     let least = candidates.iter().map(|c| c.log_loss).fold(f64::INFINITY, f64::min);
     let chosen = candidates.iter().find(|c| c.log_loss - c.standard_error <= least);
     Ok((chosen.map_or(1, |candidate| candidate.n_heads), candidates))

@@ -120,7 +120,7 @@ impl Differences {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::{Block, EmbeddingCache, Layout, Row};
+    use super::super::data::{Block, EmbeddingCache, FeatureRow, Layout};
     use super::*;
     use crate::types::{Embedding, Encode, EncodeError, Kept, Tokens};
 
@@ -143,7 +143,8 @@ mod tests {
         let tokens = |id| Tokens { ids: vec![id], type_ids: vec![0], kept: Kept::default() };
         let texts: Vec<Tokens> = (0..TEXTS).map(tokens).collect();
         let embeddings = cache.embed(&texts, &mut [Box::new(Sines)], |_| ()).unwrap();
-        let row = |(idx, &response): (usize, &u32)| Row { prompt: None, response, log_length: idx as f32 };
+        let row =
+            |(idx, &response): (usize, &u32)| FeatureRow { prompt: None, response, log_length: idx as f32 };
         Examples {
             layout: Layout { blocks: vec![Block::Response, Block::LogLength], n_embedding: 3 },
             rows: embeddings.iter().enumerate().map(row).collect(),

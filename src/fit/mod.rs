@@ -7,6 +7,7 @@
 
 mod calibrate;
 mod choose_k;
+mod choose_questions;
 mod data;
 mod differences;
 mod graphs;
@@ -15,7 +16,6 @@ mod mixture_loss;
 mod onnx;
 mod optimizer;
 mod prompt_mixture;
-mod questions;
 mod report;
 mod router;
 mod router_tuning;
@@ -26,20 +26,20 @@ mod user_mixture;
 mod votes;
 
 pub use calibrate::Calibration;
-pub use choose_k::Candidate;
+pub use choose_k::HeadCountTrial;
+pub use choose_questions::{CandidateQuestion, choose_questions};
 pub use data::{
-    Block, DataError, Dataset, EmbedError, EmbeddingCache, Examples, Fields, Interner, Layout, Pair,
-    Preference, Row, Split, Texts,
+    Block, DataError, Dataset, EmbedError, EmbeddingCache, Examples, FeatureRow, Fields, Interner, Layout,
+    Pair, Preference, Split, Texts,
 };
 pub use differences::RowsError;
 pub use graphs::{heads_graph, read_router, router_graph};
 pub use merge::correlation;
 pub use onnx::{Graph as OnnxGraph, Operation};
 pub use prompt_mixture::PromptOptions;
-pub use questions::{CandidateQuestion, choose_questions};
 pub use report::{Report, Slice, report};
 pub use router::Router;
 pub use stage1::{
     HeadCount, HeldOut, Learned, Mixture, Options, PerFile, calibrated_single, learn, n_steps, single,
 };
-pub use stage2::{Labelled, Rule, mean_log_weights, pooled, tune};
+pub use stage2::{Labelled, LearningRule, mean_log_weights, pooled, tune};

@@ -38,7 +38,7 @@ const RATE: f64 = 2e-3;
 
 /// How a label becomes what the router is taught.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Rule {
+pub enum LearningRule {
     /// Soft labels of single pairs at tau = 0.001, from the router's own weights.
     Paper,
     /// The posterior of all labels of the criterion at tau = 1.
@@ -65,7 +65,7 @@ pub fn tune(
     examples: &Examples,
     labelled: &[Labelled],
     log_prior: &[f64],
-    rule: Rule,
+    rule: LearningRule,
     seed: u64,
 ) -> Result<Router, EmbedError> {
     let mut tuned = router.clone();
@@ -74,7 +74,7 @@ pub fn tune(
     }
     let epoch = labelled.len().div_ceil(BATCH);
     match rule {
-        Rule::Paper => {
+        LearningRule::Paper => {
             let teaching = Teaching { steps: EPOCHS * epoch, rate: RATE, noise: 0.0, seed };
             let own: Vec<usize> = labelled.iter().map(|label| label.prompts[label.criterion]).collect();
             let mut targets: Vec<Vec<f64>> = Vec::new();
@@ -92,7 +92,7 @@ pub fn tune(
                 Ok(batch.map(|&i| Lesson { prompt: own[i], target: targets[i].clone() }).collect())
             })?;
         }
-        Rule::Bayes => {
+        LearningRule::Bayes => {
             let teaching = Teaching { steps: (EPOCHS * epoch).max(MIN_STEPS), rate: RATE, noise: 0.0, seed };
             let targets = pooled(labelled, log_prior);
             teach(&mut tuned, examples, teaching, |_, _, rng| {

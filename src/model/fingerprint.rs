@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::manifest::{EncoderSection, Feature, InputSection, Manifest};
 use super::tokenizer::Text;
-use crate::types::TextKey;
+use crate::types::{HeadsFingerprint, TextKey};
 
 /// The SHA-256 of a file, as 64 hex digits.
 ///
@@ -46,9 +46,9 @@ pub fn fingerprint(manifest: &Manifest) -> String {
     short(hasher)
 }
 
-/// 16 hex digits over everything that the evidence of a feedback depends on: all but the router and the shares.
+/// The identity of the heads; see [`HeadsFingerprint`].
 #[must_use]
-pub fn heads_fingerprint(manifest: &Manifest) -> String {
+pub fn heads_fingerprint(manifest: &Manifest) -> HeadsFingerprint {
     let mut hasher = Sha256::new();
     hasher.update(encoder_fingerprint(&manifest.encoder));
     hasher.update(input(&manifest.input));
@@ -56,7 +56,7 @@ pub fn heads_fingerprint(manifest: &Manifest) -> String {
     for head in &manifest.heads {
         hasher.update(format!("{:e} {:e}", head.mean, head.beta));
     }
-    short(hasher)
+    short(hasher).as_str().into()
 }
 
 /// How a prompt and a response become a row.

@@ -86,7 +86,7 @@ async fn export(
     State(started): State<Started>,
     Query(query): Query<ExportQuery>,
 ) -> Result<Response, Problem> {
-    let service = started.get().ok_or_else(not_started)?.live().now();
+    let service = started.get().ok_or_else(not_started)?.handle().current();
     Ok(preferences(&service, query).await.inspect_err(Error::log)?)
 }
 

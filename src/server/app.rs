@@ -16,8 +16,8 @@ use super::layers::{self, Admission};
 use super::recorder::Recorder;
 use super::reload::Reloader;
 use crate::batch::EmbeddingCache;
-use crate::service::{Live, Model, Service};
-use crate::state::{Embedded, MemoryStore, OpenError, RouterStore, ValkeyStore};
+use crate::service::{Model, Service, ServiceHandle};
+use crate::state::{Embedded, MemoryStore, OpenError, UserStore, ValkeyStore};
 use crate::transport::{grpc, http};
 use crate::types::config::{Config, Engine};
 use crate::types::{Bodies, Clock};
@@ -46,7 +46,7 @@ pub struct App {
     pub admin_address: SocketAddr,
     health: Arc<Health>,
     reloader: Arc<Reloader>,
-    store: Arc<dyn RouterStore>,
+    store: Arc<dyn UserStore>,
     traffic: Port,
     /// What gRPC health checks are told.
     serving: grpc::Serving,
@@ -116,16 +116,16 @@ impl App {
         let receipts = assembly::receipts(&config, clock.now().as_millisecond())?;
         health.watch(receipts.liveness());
         let (workers, settings) = (model.workers.clone(), assembly::settings(&config, &model));
-        let live = Live::new(Service::new(model, store.clone(), receipts, clock, settings));
-        recorder.follow(live.clone());
+        let handle = ServiceHandle::new(Service::new(model, store.clone(), receipts, clock, settings));
+        recorder.follow(handle.clone());
         let stop = watch::channel(false);
-        let (routes, serving) = routes(&live, &config, &stop.1).await?;
+        let (routes, serving) = routes(&handle, &config, &stop.1).await?;
         let traffic = Port::spawn(traffic, routes, limits(max_connections(&config)), stop);
         health.watch(traffic.liveness());
         health.opened(store.clone());
         health.loaded(workers);
-        let view = live.now().model();
-        let reloader = Arc::new(Reloader::new(live, health.clone(), recorder, config.clone()));
+        let view = handle.current().model();
+        let reloader = Arc::new(Reloader::new(handle, health.clone(), recorder, config.clone()));
         started.get_or_init(|| reloader.clone());
         tracing::info!(%address, %admin_address, model = view.name, revision = view.revision,
             heads = view.heads.len(), model_threads = config.batch.threads, "ready");
@@ -159,7 +159,7 @@ impl App {
         if no_reload.is_err() {
             tracing::warn!("a reload is stuck and is left behind");
         }
-        let workers = self.reloader.live().now().workers();
+        let workers = self.reloader.handle().current().workers();
         let joined = tokio::task::spawn_blocking(move || workers.stop());
         if !matches!(tokio::time::timeout(LAST_BATCH, joined).await, Ok(Ok(()))) {
             tracing::warn!("a model thread is stuck and is left behind");
@@ -181,7 +181,7 @@ async fn open_store(
     config: &Config,
     model: &Model,
     clock: Arc<dyn Clock>,
-) -> Result<Arc<dyn RouterStore>, StartError> {
+) -> Result<Arc<dyn UserStore>, StartError> {
     match config.state.engine {
         Engine::Memory => {
             Ok(Arc::new(MemoryStore::new(assembly::rules(config, model), config.state.max_users)))
@@ -197,13 +197,13 @@ async fn open_store(
 
 /// Every traffic route with the layers around it. Streams end when `stopped` turns true.
 async fn routes(
-    live: &Live,
+    handle: &ServiceHandle,
     config: &Config,
     stopped: &grpc::Stopped,
 ) -> Result<(Router, grpc::Serving), grpc::DescriptorError> {
     let server = &config.server;
-    let verbs = http::routes(live.clone());
-    let verbs = verbs.merge(grpc::routes(live.clone(), server.max_body_bytes.get(), stopped)?);
+    let verbs = http::routes(handle.clone());
+    let verbs = verbs.merge(grpc::routes(handle.clone(), server.max_body_bytes.get(), stopped)?);
     let admission = Admission::new(server.max_concurrent_requests, server.request_timeout);
     let (standard, serving) = grpc::standard(stopped).await?;
     Ok((layers::around(layers::admitting(verbs, bodies(config), admission).merge(standard)), serving))

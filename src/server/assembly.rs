@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::batch::{Budgets, EmbeddingCache, Encoders, Measured, Queue, QueueConfig, Workers};
 use crate::model::{Bundle, BundleProblems, Encoder, Runtime, RuntimeError};
 use crate::service::{Model, Settings};
-use crate::state::{EmbeddedConfig, Heads, OpenError, Receipts, Rules, ValkeyConfig};
+use crate::state::{EmbeddedConfig, LedgerId, OpenError, Receipts, RowRules, ValkeyConfig};
 use crate::types::config::Config;
 use crate::types::{Clock, Encode, key64};
 
@@ -78,15 +78,15 @@ pub fn settings(config: &Config, model: &Model) -> Settings {
         router: config.router,
         window: config.feedback,
         population: config.population,
-        heads: heads(config, model).key,
+        ledger_id: ledger_id(config, model),
         max_text_bytes: config.server.max_text_bytes.get(),
     }
 }
 
 /// What rows are kept by.
 #[must_use]
-pub fn rules(config: &Config, model: &Model) -> Rules {
-    Rules {
+pub fn rules(config: &Config, model: &Model) -> RowRules {
+    RowRules {
         n_heads: model.bundle.n_heads(),
         decay: config.router.decay,
         max_age_ms: i64::try_from(config.feedback.max_age.as_millis()).unwrap_or(i64::MAX),
@@ -96,9 +96,9 @@ pub fn rules(config: &Config, model: &Model) -> Rules {
 
 /// Whose ledgers these are: sums of another half-life mean something else, as those of other heads do.
 #[must_use]
-pub fn heads(config: &Config, model: &Model) -> Heads {
+pub fn ledger_id(config: &Config, model: &Model) -> LedgerId {
     let key = format!("{} {:?}", model.heads(), config.router.decay);
-    Heads { n_heads: model.bundle.n_heads(), key: key64(key.as_bytes()) }
+    LedgerId { n_heads: model.bundle.n_heads(), key: key64(key.as_bytes()) }
 }
 
 /// Where answers are remembered.
@@ -119,7 +119,7 @@ pub fn embedded(config: &Config, model: &Model) -> EmbeddedConfig {
     let state = &config.state;
     EmbeddedConfig {
         dir: state.data_dir.clone(),
-        heads: heads(config, model),
+        ledger_id: ledger_id(config, model),
         rules: rules(config, model),
         max_users: state.max_users.get(),
         resident_users: state.resident_users.get(),
@@ -148,7 +148,7 @@ pub fn valkey(config: &Config, model: &Model, clock: Arc<dyn Clock>) -> Result<V
         connect_timeout: valkey.connect_timeout,
         response_timeout: valkey.response_timeout,
         max_staleness: state.max_staleness,
-        heads: heads(config, model),
+        ledger_id: ledger_id(config, model),
         rules: rules(config, model),
         max_users: state.max_users.get(),
         cached_users: state.resident_users.get(),

@@ -11,14 +11,14 @@ use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 
 use crate::batch::Workers;
-use crate::state::RouterStore;
+use crate::state::UserStore;
 use crate::types::Liveness;
 
 /// The state behind the probes.
 #[derive(Debug)]
 pub struct Health {
     workers: ArcSwapOption<Workers>,
-    store: OnceLock<Arc<dyn RouterStore>>,
+    store: OnceLock<Arc<dyn UserStore>>,
     /// Of everything but model threads, which a reload replaces.
     parts: Mutex<Vec<Liveness>>,
     is_draining: AtomicBool,
@@ -39,7 +39,7 @@ impl Health {
     }
 
     /// This is where ledgers live.
-    pub fn opened(&self, store: Arc<dyn RouterStore>) {
+    pub fn opened(&self, store: Arc<dyn UserStore>) {
         self.watch(store.liveness());
         self.store.get_or_init(|| store);
     }

@@ -7,7 +7,7 @@ use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use parking_lot::Mutex;
 
-use crate::service::Live;
+use crate::service::ServiceHandle;
 use crate::telemetry::metric;
 use crate::types::{Liveness, ModelView};
 
@@ -17,8 +17,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 /// The recorder of this process.
 #[derive(Clone)]
 pub struct Recorder {
-    handle: Option<PrometheusHandle>,
-    live: Arc<OnceLock<Live>>,
+    prometheus: Option<PrometheusHandle>,
+    service: Arc<OnceLock<ServiceHandle>>,
     /// What `MODEL_INFO` says is served.
     model: Arc<Mutex<Option<ModelView>>>,
     liveness: Liveness,
@@ -45,7 +45,7 @@ impl Recorder {
                 }
             });
         }
-        Self { handle: handle.clone(), live: Arc::default(), model: Arc::default(), liveness }
+        Self { prometheus: handle.clone(), service: Arc::default(), model: Arc::default(), liveness }
     }
 
     /// Whether the upkeep lives.
@@ -55,14 +55,14 @@ impl Recorder {
     }
 
     /// Reads gauges from this service from now on.
-    pub fn follow(&self, live: Live) {
-        self.live.get_or_init(|| live);
+    pub fn follow(&self, handle: ServiceHandle) {
+        self.service.get_or_init(|| handle);
         self.note_model();
     }
 
     /// Says which bundle is served, after it has changed.
     pub fn note_model(&self) {
-        let Some(live) = self.live.get() else { return };
+        let Some(handle) = self.service.get() else { return };
         let mut model = self.model.lock();
         let info = |model: &ModelView| {
             let (name, revision) = (model.name.clone(), model.revision.clone());
@@ -71,7 +71,7 @@ impl Recorder {
         if let Some(replaced) = &*model {
             info(replaced).set(0.0);
         }
-        let served = live.now().model();
+        let served = handle.current().model();
         info(&served).set(1.0);
         *model = Some(served);
     }
@@ -79,7 +79,7 @@ impl Recorder {
     /// The metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        if let Some(service) = self.live.get().map(Live::now) {
+        if let Some(service) = self.service.get().map(ServiceHandle::current) {
             let (n_users, n_waiting) = service.gauges();
             gauge!(metric::USERS).set(n_users as f64);
             gauge!(metric::QUEUE_DEPTH).set(n_waiting as f64);
@@ -90,7 +90,7 @@ impl Recorder {
             gauge!(metric::CACHED_TEXTS).set(n_cached as f64);
             gauge!(metric::CACHE_BYTES).set(cache_bytes as f64);
         }
-        self.handle.as_ref().map(PrometheusHandle::render).unwrap_or_default()
+        self.prometheus.as_ref().map(PrometheusHandle::render).unwrap_or_default()
     }
 }
 

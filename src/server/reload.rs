@@ -12,13 +12,13 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::assembly::{self, LoadError};
 use super::health::Health;
 use super::recorder::Recorder;
-use crate::service::{Live, Model};
+use crate::service::{Model, ServiceHandle};
 use crate::types::config::Config;
 use crate::types::{Error, ErrorKind, ModelView};
 
 /// Replaces the bundle of a running server.
 pub struct Reloader {
-    live: Live,
+    handle: ServiceHandle,
     health: Arc<Health>,
     recorder: Recorder,
     config: Config,
@@ -35,14 +35,14 @@ impl fmt::Debug for Reloader {
 impl Reloader {
     /// For a server that is up.
     #[must_use]
-    pub fn new(live: Live, health: Arc<Health>, recorder: Recorder, config: Config) -> Self {
-        Self { live, health, recorder, config, turn: Arc::default() }
+    pub fn new(handle: ServiceHandle, health: Arc<Health>, recorder: Recorder, config: Config) -> Self {
+        Self { handle, health, recorder, config, turn: Arc::default() }
     }
 
     /// The service that is replaced.
     #[must_use]
-    pub fn live(&self) -> &Live {
-        &self.live
+    pub fn handle(&self) -> &ServiceHandle {
+        &self.handle
     }
 
     /// Loads the bundle in `dir`, or the configured one again, and answers requests that begin from then on with it.
@@ -76,22 +76,22 @@ impl Reloader {
     async fn replace(&self, dir: Option<PathBuf>) -> Result<ModelView, Error> {
         let config = self.config.clone();
         let dir = dir.unwrap_or_else(|| config.model.bundle.clone());
-        let service = self.live.now();
+        let service = self.handle.current();
         let (cache, served) = (service.cache(), service.served());
         drop(service);
         let load = tokio::task::spawn_blocking(move || assembly::load(&config, &dir, &cache, Some(&served)));
         let model = load.await.map_err(ended_early)?.map_err(unfit)?;
         self.check_heads(&model)?;
         self.health.loaded(model.workers.clone());
-        self.live.replace(model);
+        self.handle.replace(model);
         self.recorder.note_model();
-        Ok(self.live.now().model())
+        Ok(self.handle.current().model())
     }
 
     /// Ledgers are sums of what these heads said.
     fn check_heads(&self, model: &Model) -> Result<(), Error> {
-        let (found, service) = (model.heads(), self.live.now());
-        if found == service.heads() {
+        let (found, service) = (model.heads(), self.handle.current());
+        if found == *service.heads() {
             return Ok(());
         }
         let detail = format!(

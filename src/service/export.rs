@@ -73,15 +73,15 @@ fn read(
     let (mut chunk, mut n_bytes) = (Vec::new(), 0);
     for logged in events {
         let ChangeKind::Add(event) = logged?.change.kind else { continue };
-        let Some(heard) = event.heard else {
+        let Some(resolved) = event.resolved else {
             n_without_texts += 1;
             continue;
         };
-        if !export.wants(&heard) {
+        if !export.wants(&resolved) {
             continue;
         }
         n_events += 1;
-        let (rows, ties) = export.shape.rows(&heard);
+        let (rows, ties) = export.shape.rows(&resolved);
         n_ties += ties;
         for row in rows {
             n_rows += 1;

@@ -5,13 +5,13 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::hear::{Hearing, Unheard, millis};
 use super::pipeline::{Item, Unscored};
+use super::resolve::{PendingFeedback, Unresolved, millis};
 use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::{Increment, pair, ranking, rating, thumb, tie};
 use crate::state::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Row, StoreError, UserKey};
 use crate::telemetry::metric;
-use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Heard, Opinion};
+use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Judgment, ResolvedFeedback};
 
 /// Events looked up without a pause on an async thread, at about 2 us each.
 const EVENTS_AT_ONCE: usize = 256;
@@ -27,7 +27,7 @@ enum Step {
     /// before it in this batch.
     Forgotten { event_id: EventId, user: UserKey, before: Option<Outcome>, error: Box<Error> },
     /// What the store makes of it.
-    Taken(Arc<Heard>),
+    Taken(Arc<ResolvedFeedback>),
 }
 
 /// What the events of a batch have done so far: versions of rows, and the events that they remember, each with whether it
@@ -36,7 +36,7 @@ enum Step {
 struct Said(HashMap<UserKey, (u64, HashMap<EventKey, bool>)>);
 
 impl Said {
-    fn note(&mut self, heard: &Heard, user: UserKey, outcome: Outcome) {
+    fn note(&mut self, resolved: &ResolvedFeedback, user: UserKey, outcome: Outcome) {
         let (version, counts) = match outcome {
             Outcome::Applied(version) | Outcome::Replaced(version) | Outcome::Duplicate(version) => {
                 (version, true)
@@ -46,9 +46,9 @@ impl Said {
         };
         let (latest, events) = self.0.entry(user).or_default();
         *latest = version;
-        events.insert(EventKey::of(&heard.event_id), counts);
+        events.insert(EventKey::of(&resolved.event_id), counts);
         // What changes nothing has replaced it before, and the row says so.
-        let replaced = heard.replaces.as_ref().filter(|_| outcome.changes_the_row());
+        let replaced = resolved.replaces.as_ref().filter(|_| outcome.changes_the_row());
         events.extend(replaced.map(|replaced| (EventKey::of(replaced), false)));
     }
 
@@ -71,28 +71,31 @@ impl Service {
     /// be it that the encoder or the store can't work for it now, changes nothing and does not hinder the others.
     pub async fn feedback(&self, events: Vec<Event>) -> Vec<Result<Ack, Error>> {
         let now_ms = self.now_ms();
-        let mut hearings = Vec::with_capacity(events.len());
+        let mut all_pending = Vec::with_capacity(events.len());
         for (idx, event) in events.into_iter().enumerate() {
-            hearings.push(self.hear(event, now_ms));
+            all_pending.push(self.resolve(event, now_ms));
             if idx % EVENTS_AT_ONCE == EVENTS_AT_ONCE - 1 {
                 tokio::task::yield_now().await;
             }
         }
-        let mut weighed = self.weigh(hearings.iter_mut().flatten().collect()).await.into_iter();
-        let mut changes = Vec::with_capacity(hearings.len());
-        let mut steps = Vec::with_capacity(hearings.len());
+        let mut ledger_events =
+            self.ledger_events(all_pending.iter_mut().flatten().collect()).await.into_iter();
+        let mut changes = Vec::with_capacity(all_pending.len());
+        let mut steps = Vec::with_capacity(all_pending.len());
         let mut rows = HashMap::new();
-        for hearing in hearings {
-            steps.push(match hearing {
-                Err(unheard) => self.unheard(unheard, &mut rows, now_ms).await,
-                Ok(Hearing { heard, .. }) => match weighed.next().unwrap_or_else(|| Err(unanswered())) {
-                    Err(error) => Step::Told(Err(error)),
-                    Ok(event) => {
-                        let user = self.keys.of(&heard.user);
-                        changes.push(Change { user, now_ms, kind: ChangeKind::Add(event) });
-                        Step::Taken(heard)
+        for pending in all_pending {
+            steps.push(match pending {
+                Err(unresolved) => self.unresolved(unresolved, &mut rows, now_ms).await,
+                Ok(PendingFeedback { resolved, .. }) => {
+                    match ledger_events.next().unwrap_or_else(|| Err(unanswered())) {
+                        Err(error) => Step::Told(Err(error)),
+                        Ok(event) => {
+                            let user = self.keys.of(&resolved.user);
+                            changes.push(Change { user, now_ms, kind: ChangeKind::Add(event) });
+                            Step::Taken(resolved)
+                        }
                     }
-                },
+                }
             });
         }
         let (n_changes, is_any_forgotten) = (changes.len(), steps.iter().any(Step::is_forgotten));
@@ -107,25 +110,30 @@ impl Service {
                     None => Err(*error),
                 }
             }
-            Step::Taken(heard) => {
-                let lag = Duration::from_millis(now_ms.saturating_sub(heard.at_ms).max(0).unsigned_abs());
+            Step::Taken(resolved) => {
+                let lag = Duration::from_millis(now_ms.saturating_sub(resolved.at_ms).max(0).unsigned_abs());
                 metrics::histogram!(metric::FEEDBACK_LAG_SECONDS).record(lag);
                 let outcome = outcomes.next().unwrap_or_else(|| Err(unanswered()))?;
                 if is_any_forgotten {
-                    said.note(&heard, self.keys.of(&heard.user), outcome);
+                    said.note(&resolved, self.keys.of(&resolved.user), outcome);
                 }
-                answer(&heard.event_id, heard.replaces.is_some(), outcome, now_ms)
+                answer(&resolved.event_id, resolved.replaces.is_some(), outcome, now_ms)
             }
         };
         steps.into_iter().map(told).collect()
     }
 
     /// `rows` are those that were read for others of the batch.
-    async fn unheard(&self, unheard: Unheard, rows: &mut HashMap<UserKey, Option<Row>>, now_ms: i64) -> Step {
-        let (event_id, user, error) = match unheard {
-            Unheard::Refused(error) => return Step::Told(Err(error)),
-            Unheard::Acked(event_id, status) => return Step::Told(Ok(ack(&event_id, status, None))),
-            Unheard::Forgotten { event_id, user, error } => (event_id, user, error),
+    async fn unresolved(
+        &self,
+        unresolved: Unresolved,
+        rows: &mut HashMap<UserKey, Option<Row>>,
+        now_ms: i64,
+    ) -> Step {
+        let (event_id, user, error) = match unresolved {
+            Unresolved::Refused(error) => return Step::Told(Err(error)),
+            Unresolved::Acked(event_id, status) => return Step::Told(Ok(ack(&event_id, status, None))),
+            Unresolved::Forgotten { event_id, user, error } => (event_id, user, error),
         };
         let since_ms = now_ms.saturating_sub(millis(self.settings.window.max_age));
         let key = self.keys.of(&user);
@@ -148,28 +156,31 @@ impl Service {
 
     /// What each feedback adds to which ledger, in their order. Only texts that were never scored go through the encoder,
     /// all at once as far as they fit; what is wrong with them is their feedback's error.
-    pub(super) async fn weigh(&self, hearings: Vec<&mut Hearing>) -> Vec<Result<LedgerEvent, Error>> {
-        let items: Vec<Item> = hearings.iter().filter_map(|hearing| hearing.item()).collect();
+    pub(super) async fn ledger_events(
+        &self,
+        all_pending: Vec<&mut PendingFeedback>,
+    ) -> Vec<Result<LedgerEvent, Error>> {
+        let items: Vec<Item> = all_pending.iter().filter_map(|pending| pending.item()).collect();
         let mut scored = self.score_heads_of_each(items).await.into_iter();
-        let mut events = Vec::with_capacity(hearings.len());
+        let mut events = Vec::with_capacity(all_pending.len());
         let mut n_pairs = 0;
-        for hearing in hearings {
-            let is_new = hearing.known.iter().any(Option::is_none);
+        for pending in all_pending {
+            let is_new = pending.known.iter().any(Option::is_none);
             let new = match is_new.then(|| scored.next()).flatten().transpose() {
                 Ok(new) => new.unwrap_or_default(),
                 Err(unscored) => {
                     events.push(Err(match unscored {
-                        Unscored::Text(part, error) => error.error(|| hearing.field(part)),
+                        Unscored::Text(part, error) => error.error(|| pending.field(part)),
                         Unscored::Other(error) => error,
                     }));
                     continue;
                 }
             };
             let mut new = new.into_iter();
-            let known = std::mem::take(&mut hearing.known).into_iter();
+            let known = std::mem::take(&mut pending.known).into_iter();
             let log_odds = known.map(|known| known.or_else(|| new.next()).unwrap_or_default());
             let log_odds: Vec<Vec<f64>> = log_odds.collect();
-            events.push(Ok(self.ledger_event(&hearing.heard, &log_odds)));
+            events.push(Ok(self.ledger_event(&pending.resolved, &log_odds)));
             n_pairs += 1 + log_odds.len() * log_odds.len() / 2;
             if n_pairs > PAIRS_AT_ONCE {
                 n_pairs = 0;
@@ -179,17 +190,17 @@ impl Service {
         events
     }
 
-    fn ledger_event(&self, heard: &Arc<Heard>, log_odds: &[Vec<f64>]) -> LedgerEvent {
-        let context = context_key(heard.context.as_deref());
+    fn ledger_event(&self, resolved: &Arc<ResolvedFeedback>, log_odds: &[Vec<f64>]) -> LedgerEvent {
+        let context = context_key(resolved.context.as_deref());
         LedgerEvent {
-            key: EventKey::of(&heard.event_id),
-            at_ms: heard.at_ms,
+            key: EventKey::of(&resolved.event_id),
+            at_ms: resolved.at_ms,
             context,
-            question: self.questions.answered(self.bundle.questions(), heard, context),
-            increment: increment(&heard.opinion, log_odds),
-            content: Some(heard.content()),
-            replaces: heard.replaces.as_ref().map(EventKey::of),
-            heard: Some(heard.clone()),
+            question: self.questions.answered(self.bundle.questions(), resolved, context),
+            increment: increment(&resolved.judgment, log_odds),
+            content: Some(resolved.content()),
+            replaces: resolved.replaces.as_ref().map(EventKey::of),
+            resolved: Some(resolved.clone()),
         }
     }
 }
@@ -212,14 +223,14 @@ fn unanswered() -> Error {
     Error::new(ErrorKind::Internal, "the store answered fewer events than it was given")
 }
 
-fn increment(opinion: &Opinion, log_odds: &[Vec<f64>]) -> Increment {
+fn increment(judgment: &Judgment, log_odds: &[Vec<f64>]) -> Increment {
     let margins = || -> Vec<f64> { log_odds[0].iter().zip(&log_odds[1]).map(|(a, b)| a - b).collect() };
-    match opinion {
-        Opinion::Pair | Opinion::Correction => pair(&margins()),
-        Opinion::Tie => tie(&margins()),
-        Opinion::Thumb { up } => thumb(&log_odds[0], *up),
-        Opinion::Ranking => ranking(log_odds),
-        Opinion::Rating(ratings) => rating(log_odds, ratings),
+    match judgment {
+        Judgment::Pair | Judgment::Correction => pair(&margins()),
+        Judgment::Tie => tie(&margins()),
+        Judgment::Thumb { up } => thumb(&log_odds[0], *up),
+        Judgment::Ranking => ranking(log_odds),
+        Judgment::Rating(ratings) => rating(log_odds, ratings),
     }
 }
 

@@ -3,20 +3,20 @@
 //! Owns the path of a request: check, tokenise, encode, score every head, route. Deliberately knows no status
 //! code, no header and no socket.
 
+mod apply_events;
 mod elicit;
 mod export;
 mod feedback;
-mod hear;
-mod live;
+mod handle;
 mod merge;
 mod pipeline;
 mod population;
-mod questions;
+mod question_margins;
 mod rank;
 mod relearn;
 mod remember;
+mod resolve;
 mod score;
-mod settle;
 mod transfer;
 mod users;
 mod work;
@@ -26,20 +26,19 @@ use std::sync::Arc;
 use crate::batch::{EmbeddingCache, Queue, Workers};
 use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
-use crate::state::{Accounts, Freshness, Receipts, RouterStore, Row, StoreError, UserKeys};
+use crate::state::{Accounts, Freshness, LedgerId, Receipts, Row, StoreError, UserKeys, UserStore};
 use crate::telemetry::metric;
 use crate::types::config::{Feedback, Population, Router};
-use crate::types::{Clock, Error, ErrorKind, ModelView, Stale, UserId, key64};
+use crate::types::{Clock, Error, ErrorKind, HeadsFingerprint, ModelView, Stale, UserId, key64};
 
-pub use live::{Live, Model};
-pub use settle::{Read, Settled, rejected};
+pub use apply_events::{EventAcks, ParsedEvent, rejected};
+pub use handle::{Model, ServiceHandle};
 
 /// Everything a verb needs. One per bundle that is served, shared by all requests; state outlives the bundle.
 pub struct Service {
     bundle: Arc<Bundle>,
     revision: String,
-    /// What raw rewards depend on, shared by all receipts.
-    heads: Arc<str>,
+    heads: HeadsFingerprint,
     queue: Arc<Queue>,
     workers: Arc<Workers>,
     accounts: Arc<Accounts>,
@@ -49,7 +48,7 @@ pub struct Service {
     settings: Settings,
     population: Arc<population::Population>,
     tokenizer_budget: Arc<pipeline::TokenizerBudget>,
-    questions: questions::Questions,
+    questions: question_margins::Questions,
 }
 
 /// What the configuration says about verbs.
@@ -61,8 +60,8 @@ pub struct Settings {
     pub window: Feedback,
     /// The sample of the users.
     pub population: Population,
-    /// A key of the heads and of how evidence fades: whose ledgers these are.
-    pub heads: u64,
+    /// Of the heads' ledgers.
+    pub ledger_id: LedgerId,
     /// The longest prompt or response, in bytes.
     pub max_text_bytes: usize,
 }
@@ -71,7 +70,7 @@ impl Service {
     /// A service over a model and a store for its K heads.
     pub fn new(
         model: Model,
-        store: Arc<dyn RouterStore>,
+        store: Arc<dyn UserStore>,
         receipts: Receipts,
         clock: Arc<dyn Clock>,
         settings: Settings,
@@ -97,9 +96,9 @@ impl Service {
         population: Arc<population::Population>,
         tokenizer_budget: Arc<pipeline::TokenizerBudget>,
     ) -> Self {
-        let heads = model.heads().into();
+        let heads = model.heads();
         let Model { bundle, queue, workers } = model;
-        let questions = questions::Questions::new(bundle.questions());
+        let questions = question_margins::Questions::new(bundle.questions());
         let revision = bundle.manifest().revision.clone();
         Self {
             bundle,
@@ -118,9 +117,9 @@ impl Service {
         }
     }
 
-    /// What the evidence of the bundle's heads depends on.
+    /// The identity of the bundle's heads.
     #[must_use]
-    pub fn heads(&self) -> &str {
+    pub fn heads(&self) -> &HeadsFingerprint {
         &self.heads
     }
 

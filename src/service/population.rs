@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::work::work;
 use super::{Service, unavailable};
 use crate::mixture::{Decay, Evidence};
-use crate::state::{RouterStore, StoreError};
+use crate::state::{StoreError, UserStore};
 use crate::telemetry::metric;
 use crate::types::{Error, ErrorKind, Stale};
 
@@ -42,7 +42,7 @@ struct Sample {
 /// What it takes to take a sample, whoever waits for it.
 struct Scan {
     population: Arc<Population>,
-    store: Arc<dyn RouterStore>,
+    store: Arc<dyn UserStore>,
     n_users: usize,
     now_ms: i64,
     decay: Decay,

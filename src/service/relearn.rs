@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::hear::Hearing;
+use super::resolve::PendingFeedback;
 use super::{Service, unavailable};
 use crate::state::{Change, ChangeKind, Outcome};
-use crate::types::{Error, Heard};
+use crate::types::{Error, ResolvedFeedback};
 
 impl Service {
     /// Makes changes that were made before, in order, each at its own time. What feedback adds is judged anew, by the
@@ -15,18 +15,21 @@ impl Service {
     /// # Errors
     /// When the encoder or the store can't work now: then no change was made.
     pub async fn relearn(&self, changes: &mut [Change]) -> Result<Vec<Result<Outcome, Error>>, Error> {
-        let heard = changes.iter().filter_map(|change| match &change.kind {
-            ChangeKind::Add(event) => event.heard.clone(),
+        let resolved = changes.iter().filter_map(|change| match &change.kind {
+            ChangeKind::Add(event) => event.resolved.clone(),
             _ => None,
         });
-        let hearing = |heard: Arc<Heard>| Hearing { known: vec![None; heard.responses.len()], heard };
-        let mut hearings: Vec<Hearing> = heard.map(hearing).collect();
-        let mut weighed = self.weigh(hearings.iter_mut().collect()).await.into_iter();
+        let pending = |resolved: Arc<ResolvedFeedback>| PendingFeedback {
+            known: vec![None; resolved.responses.len()],
+            resolved,
+        };
+        let mut all_pending: Vec<PendingFeedback> = resolved.map(pending).collect();
+        let mut ledger_events = self.ledger_events(all_pending.iter_mut().collect()).await.into_iter();
         let mut anew = Vec::with_capacity(changes.len());
         let mut refused = Vec::with_capacity(changes.len());
         for change in changes.iter_mut() {
             let judged = match &change.kind {
-                ChangeKind::Add(event) if event.heard.is_some() => weighed.next().transpose(),
+                ChangeKind::Add(event) if event.resolved.is_some() => ledger_events.next().transpose(),
                 _ => Ok(None),
             };
             let (made, error) = match judged {

@@ -40,6 +40,6 @@ impl Service {
                 }
             }
         }
-        self.receipts.settle();
+        self.receipts.run_pending_tasks();
     }
 }

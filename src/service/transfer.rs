@@ -72,14 +72,14 @@ impl Service {
         };
         let contexts = ledgers.contexts().iter().map(|(key, ledger)| (format!("{key:016x}"), view(ledger)));
         LedgersView {
-            heads: format!("{:016x}", self.settings.heads),
+            heads: format!("{:016x}", self.settings.ledger_id.key),
             general: ledgers.of(None).map_or_else(|| view(&Ledger::new(self.bundle.n_heads())), view),
             contexts: contexts.collect(),
         }
     }
 
     fn imported(&self, view: LedgersView) -> Result<Ledgers, Error> {
-        let heads = format!("{:016x}", self.settings.heads);
+        let heads = format!("{:016x}", self.settings.ledger_id.key);
         if view.heads != heads {
             let detail =
                 format!("found evidence of the heads {}, expected {heads}", json::shorten(&view.heads));

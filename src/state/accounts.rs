@@ -6,15 +6,13 @@
 use std::sync::Arc;
 
 use super::merge::{Absorbed, Departure, MergeStep};
-use super::{
-    Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, StoreError, UserKey, readable,
-};
+use super::{Change, ChangeKind, EventKey, Outcome, Row, RowRead, StoreError, UserKey, UserStore, readable};
 use crate::types::{Clock, UserId};
 
 /// A store, its redirects followed.
 #[derive(Debug)]
 pub struct Accounts {
-    store: Arc<dyn RouterStore>,
+    store: Arc<dyn UserStore>,
     clock: Arc<dyn Clock>,
     /// One merge, or erasure, at a time: together they touch more than one row.
     turn: tokio::sync::Mutex<()>,
@@ -62,19 +60,19 @@ pub struct Erasure {
 
 impl Accounts {
     /// The users of this store.
-    pub fn new(store: Arc<dyn RouterStore>, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(store: Arc<dyn UserStore>, clock: Arc<dyn Clock>) -> Self {
         Self { store, clock, turn: tokio::sync::Mutex::default() }
     }
 
     /// The store itself.
-    pub fn store(&self) -> &Arc<dyn RouterStore> {
+    pub fn store(&self) -> &Arc<dyn UserStore> {
         &self.store
     }
 
-    /// As [`RouterStore::change`]. An import is not for an id that was merged, and is answered with [`Outcome::Moved`].
+    /// As [`UserStore::change`]. An import is not for an id that was merged, and is answered with [`Outcome::Moved`].
     ///
     /// # Errors
-    /// As [`RouterStore::change`].
+    /// As [`UserStore::change`].
     pub async fn change(&self, mut changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         if !self.store.can_merge() {
             return self.store.change(changes).await;
@@ -106,10 +104,10 @@ impl Accounts {
         }
     }
 
-    /// As [`RouterStore::retract`].
+    /// As [`UserStore::retract`].
     ///
     /// # Errors
-    /// As [`RouterStore::retract`].
+    /// As [`UserStore::retract`].
     pub async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
         let mut user = user;
         loop {
@@ -121,11 +119,11 @@ impl Accounts {
         }
     }
 
-    /// As [`RouterStore::get`], of the account.
+    /// As [`UserStore::get`], of the account.
     ///
     /// # Errors
-    /// As [`RouterStore::get`].
-    pub async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError> {
+    /// As [`UserStore::get`].
+    pub async fn get(&self, user: UserKey, min_version: u64) -> Result<RowRead, StoreError> {
         let mut user = user;
         loop {
             let reading = self.store.get(user, min_version).await?;
@@ -147,7 +145,7 @@ impl Accounts {
     /// The account that a user was merged into, by its id; none for somebody who was not.
     ///
     /// # Errors
-    /// As [`RouterStore::get`].
+    /// As [`UserStore::get`].
     pub async fn account_of(&self, user: &UserId) -> Result<Option<UserId>, StoreError> {
         let mut account = None;
         if !self.store.can_merge() {
@@ -203,7 +201,7 @@ impl Accounts {
     /// Makes a departure that was made before, and what followed it.
     ///
     /// # Errors
-    /// As [`RouterStore::change`].
+    /// As [`UserStore::change`].
     pub async fn depart(&self, change: Change) -> Result<(), StoreError> {
         let (user, now_ms) = (change.user, change.now_ms);
         let _turn = self.turn.lock().await;
@@ -215,7 +213,7 @@ impl Accounts {
     /// it. What was known of the user under this id.
     ///
     /// # Errors
-    /// As [`RouterStore::change`].
+    /// As [`UserStore::change`].
     pub async fn erase(&self, user: UserKey, now_ms: i64) -> Result<Erasure, StoreError> {
         let _turn = self.turn.lock().await;
         let erase = |user| Change { user, now_ms, kind: ChangeKind::Erase };
@@ -267,10 +265,10 @@ impl Accounts {
     async fn redirect(&self, change: &mut Change) -> Result<(), StoreError> {
         change.user = self.end_of(change.user).await?;
         if let ChangeKind::Add(event) = &mut change.kind
-            && let Some(heard) = &mut event.heard
-            && let Some(account) = self.account_of(&heard.user).await?
+            && let Some(resolved) = &mut event.resolved
+            && let Some(account) = self.account_of(&resolved.user).await?
         {
-            Arc::make_mut(heard).user = account;
+            Arc::make_mut(resolved).user = account;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{MergeStep, Row, UserKey};
 use crate::mixture::{Increment, Ledgers};
-use crate::types::{EventId, Heard};
+use crate::types::{EventId, ResolvedFeedback};
 
 /// One change of one user's row. Its bytes begin with the user's key, by which the journal finds what is a user's, and the
 /// time, by which it drops what is too old.
@@ -101,7 +101,7 @@ pub struct LedgerEvent {
     /// The event that does not count from now on, as this one takes its place.
     pub replaces: Option<EventKey>,
     /// What was said, for engines that keep it.
-    pub heard: Option<Arc<Heard>>,
+    pub resolved: Option<Arc<ResolvedFeedback>>,
 }
 
 /// What became of one change.

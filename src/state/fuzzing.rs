@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::codec::{self, CodecError};
 use super::journal::segment::{End, Segment, file_head, push_frame};
-use super::journal::{Heads, OpenError};
+use super::journal::{LedgerId, OpenError};
 use super::row::Row;
 
 /// A row as bytes.
@@ -23,8 +23,8 @@ pub fn decode(bytes: &[u8], n_heads: usize) -> Result<Row, CodecError> {
 
 /// A file of the journal with a frame for each payload, and where each frame ends.
 #[must_use]
-pub fn segment(heads: Heads, payloads: &[&[u8]]) -> (Vec<u8>, Vec<usize>) {
-    let (mut file, mut ends) = (file_head(heads, 0), Vec::new());
+pub fn segment(ledger_id: LedgerId, payloads: &[&[u8]]) -> (Vec<u8>, Vec<usize>) {
+    let (mut file, mut ends) = (file_head(ledger_id, 0), Vec::new());
     for (lsn, payload) in (1..).zip(payloads) {
         push_frame(&mut file, lsn, payload);
         ends.push(file.len());

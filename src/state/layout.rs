@@ -1,6 +1,6 @@
 //! An event as bytes: what was written before a layout grew is read as it is.
 //!
-//! postcard writes an option as it writes an enum of two, so that what used to end in an optional [`PlainHeard`] is read
+//! postcard writes an option as it writes an enum of two, so that what used to end in an optional [`PlainFeedback`] is read
 //! as an [`End`], whose third variant is all that is written.
 
 use std::collections::BTreeMap;
@@ -10,31 +10,31 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{EventKey, LedgerEvent};
 use crate::mixture::Increment;
-use crate::types::{EventId, Heard, HeardResponse, Opinion, UserId};
+use crate::types::{EventId, Judgment, ResolvedFeedback, ResolvedResponse, UserId};
 
 /// How the bytes of an event end. The order of the variants is on disks.
 #[derive(Serialize, Deserialize)]
 enum End {
     Nothing,
-    Heard(PlainHeard),
-    Whole { content: Option<u64>, replaces: Option<EventKey>, heard: Option<Arc<Heard>> },
+    ResolvedFeedback(PlainFeedback),
+    Whole { content: Option<u64>, replaces: Option<EventKey>, resolved: Option<Arc<ResolvedFeedback>> },
 }
 
 /// What was said, as it was written without metadata, comment and what it replaces.
 #[derive(Serialize, Deserialize)]
-struct PlainHeard {
+struct PlainFeedback {
     event_id: EventId,
     user: UserId,
     at_ms: i64,
     context: Option<String>,
     prompt: Arc<str>,
-    responses: Vec<HeardResponse>,
-    opinion: Opinion,
+    responses: Vec<ResolvedResponse>,
+    judgment: Judgment,
 }
 
-impl From<PlainHeard> for Heard {
-    fn from(plain: PlainHeard) -> Self {
-        let PlainHeard { event_id, user, at_ms, context, prompt, responses, opinion } = plain;
+impl From<PlainFeedback> for ResolvedFeedback {
+    fn from(plain: PlainFeedback) -> Self {
+        let PlainFeedback { event_id, user, at_ms, context, prompt, responses, judgment } = plain;
         Self {
             event_id,
             user,
@@ -42,7 +42,7 @@ impl From<PlainHeard> for Heard {
             context,
             prompt,
             responses,
-            opinion,
+            judgment,
             replaces: None,
             comment: None,
             metadata: BTreeMap::new(),
@@ -52,8 +52,8 @@ impl From<PlainHeard> for Heard {
 
 impl Serialize for LedgerEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { key, at_ms, context, question, increment, content, replaces, heard } = self;
-        let end = End::Whole { content: *content, replaces: *replaces, heard: heard.clone() };
+        let Self { key, at_ms, context, question, increment, content, replaces, resolved } = self;
+        let end = End::Whole { content: *content, replaces: *replaces, resolved: resolved.clone() };
         (key, at_ms, context, question, increment, end).serialize(serializer)
     }
 }
@@ -62,12 +62,12 @@ impl<'de> Deserialize<'de> for LedgerEvent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         type Parts = (EventKey, i64, Option<u64>, Option<u64>, Increment, End);
         let (key, at_ms, context, question, increment, end) = Parts::deserialize(deserializer)?;
-        let (content, replaces, heard) = match end {
+        let (content, replaces, resolved) = match end {
             End::Nothing => (None, None, None),
-            End::Heard(plain) => (None, None, Some(Arc::new(plain.into()))),
-            End::Whole { content, replaces, heard } => (content, replaces, heard),
+            End::ResolvedFeedback(plain) => (None, None, Some(Arc::new(plain.into()))),
+            End::Whole { content, replaces, resolved } => (content, replaces, resolved),
         };
-        Ok(Self { key, at_ms, context, question, increment, content, replaces, heard })
+        Ok(Self { key, at_ms, context, question, increment, content, replaces, resolved })
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
         context: Option<u64>,
         question: Option<u64>,
         increment: Increment,
-        heard: Option<PlainHeard>,
+        resolved: Option<PlainFeedback>,
     }
 
     #[derive(Serialize)]
@@ -94,21 +94,21 @@ mod tests {
         Retract(EventKey),
     }
 
-    fn plain_heard() -> PlainHeard {
+    fn plain_feedback() -> PlainFeedback {
         let response =
-            |id: Option<&str>, text: &str| HeardResponse { id: id.map(Into::into), text: text.into() };
-        PlainHeard {
+            |id: Option<&str>, text: &str| ResolvedResponse { id: id.map(Into::into), text: text.into() };
+        PlainFeedback {
             event_id: "e1".parse().unwrap(),
             user: "ann".parse().unwrap(),
             at_ms: -7,
             context: Some("at work".to_owned()),
             prompt: "Tea?".into(),
             responses: vec![response(None, "Yes."), response(Some("m2"), "No.")],
-            opinion: Opinion::Rating(vec![1.5, -2.0]),
+            judgment: Judgment::Rating(vec![1.5, -2.0]),
         }
     }
 
-    fn event(heard: Option<Arc<Heard>>) -> LedgerEvent {
+    fn event(resolved: Option<Arc<ResolvedFeedback>>) -> LedgerEvent {
         LedgerEvent {
             key: EventKey(3),
             at_ms: -7,
@@ -117,17 +117,17 @@ mod tests {
             increment: pair(&[1.0, -2.0]),
             content: None,
             replaces: None,
-            heard,
+            resolved,
         }
     }
 
     #[test]
     fn changes_that_were_written_before_events_could_replace_are_read_as_they_were() {
-        for heard in [None, Some(plain_heard())] {
-            let expected = event(heard.is_some().then(|| Arc::new(plain_heard().into())));
+        for resolved in [None, Some(plain_feedback())] {
+            let expected = event(resolved.is_some().then(|| Arc::new(plain_feedback().into())));
             let LedgerEvent { key, at_ms, context, question, increment, .. } = expected.clone();
             let kinds = [
-                PlainKind::Add(PlainEvent { key, at_ms, context, question, increment, heard }),
+                PlainKind::Add(PlainEvent { key, at_ms, context, question, increment, resolved }),
                 PlainKind::Retract(EventKey(8)),
             ];
             let expected = [ChangeKind::Add(expected), ChangeKind::Retract(EventKey(8))];
@@ -142,16 +142,16 @@ mod tests {
 
     #[test]
     fn an_event_is_read_as_it_was_written() {
-        let heard = Heard {
+        let resolved = ResolvedFeedback {
             replaces: Some("e0".parse().unwrap()),
             comment: Some("too long".to_owned()),
             metadata: [("app".to_owned(), "web".to_owned())].into(),
-            ..plain_heard().into()
+            ..plain_feedback().into()
         };
         let whole = LedgerEvent {
             content: Some(u64::MAX),
             replaces: Some(EventKey(4)),
-            ..event(Some(Arc::new(heard)))
+            ..event(Some(Arc::new(resolved)))
         };
         for event in [whole, event(None)] {
             let bytes = postcard::to_allocvec(&event).unwrap();

@@ -8,8 +8,8 @@ use async_trait::async_trait;
 
 use super::resident::{Counts, Resident};
 use super::{
-    CHANGES_AT_ONCE, Change, ChangeKind, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey,
-    UserKeys, codec,
+    CHANGES_AT_ONCE, Change, ChangeKind, Outcome, Row, RowRead, RowRules, StoreError, UserKey, UserKeys,
+    UserStore, codec,
 };
 
 /// Erasures after which tombstones whose window is over are looked for.
@@ -26,7 +26,7 @@ pub struct MemoryStore {
 impl MemoryStore {
     /// An empty store.
     #[must_use]
-    pub fn new(rules: Rules, max_users: NonZeroUsize) -> Self {
+    pub fn new(rules: RowRules, max_users: NonZeroUsize) -> Self {
         let rows = Arc::new(Resident::new(rules, max_users.get(), Counts::default()));
         // Without random numbers unkeyed ones do: nothing of this leaves the process.
         let keys = UserKeys::random().unwrap_or_default();
@@ -51,7 +51,7 @@ fn sweep(rows: &Resident, now_ms: i64) {
 }
 
 #[async_trait]
-impl RouterStore for MemoryStore {
+impl UserStore for MemoryStore {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         let mut outcomes = Vec::with_capacity(changes.len());
         for (idx, change) in changes.iter().enumerate() {
@@ -70,9 +70,9 @@ impl RouterStore for MemoryStore {
         Ok(outcomes)
     }
 
-    async fn get(&self, user: UserKey, _min_version: u64) -> Result<Reading, StoreError> {
+    async fn get(&self, user: UserKey, _min_version: u64) -> Result<RowRead, StoreError> {
         let row = self.rows.get(user).map(|held| self.rows.decode(user, &held.bytes)).transpose()?;
-        Ok(Reading::current(row))
+        Ok(RowRead::current(row))
     }
 
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_sweep_is_waited_for_by_no_change() {
-        let rules = Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10, max_events: 10 };
+        let rules = RowRules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10, max_events: 10 };
         let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
         runtime.block_on(async {
             let store = MemoryStore::new(rules, NonZeroUsize::new(2 * ERASURES_PER_SWEEP).unwrap());

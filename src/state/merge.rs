@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::recent::{Added, Frame, Recent};
-use super::{Answered, EventKey, Outcome, Row, Rules, UserKey, UserKeys};
+use super::{Answered, EventKey, Outcome, Row, RowRules, UserKey, UserKeys};
 use crate::mixture::Ledgers;
 use crate::types::UserId;
 
@@ -179,7 +179,7 @@ impl Row {
     }
 
     /// Makes one step of a merge.
-    pub(super) fn step(&mut self, step: &MergeStep, now_ms: i64, rules: &Rules) -> Outcome {
+    pub(super) fn step(&mut self, step: &MergeStep, now_ms: i64, rules: &RowRules) -> Outcome {
         let merges = &mut self.merges;
         match step {
             MergeStep::Expect(from) if !merges.expected.contains(from) => {
@@ -218,7 +218,7 @@ impl Row {
         self.applied()
     }
 
-    fn absorb(&mut self, theirs: &Absorbed, now_ms: i64, rules: &Rules) {
+    fn absorb(&mut self, theirs: &Absorbed, now_ms: i64, rules: &RowRules) {
         self.ledgers.merge(&theirs.ledgers, rules.decay);
         theirs.answered.iter().for_each(|key| self.answered.insert(key));
         self.horizon_ms = self.horizon_ms.max(theirs.horizon_ms);
@@ -281,7 +281,7 @@ mod tests {
     use crate::mixture::{Decay, pair};
     use crate::state::{Change, ChangeKind, LedgerEvent};
 
-    const RULES: Rules = Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 1000, max_events: 100 };
+    const RULES: RowRules = RowRules { n_heads: 2, decay: Decay::NONE, max_age_ms: 1000, max_events: 100 };
 
     fn id(name: &str) -> UserId {
         name.parse().unwrap()
@@ -312,7 +312,7 @@ mod tests {
             increment: pair(&[content as f64, 1.0]),
             content: None,
             replaces: None,
-            heard: None,
+            resolved: None,
         };
         change(ChangeKind::Add(event))
     }

@@ -33,12 +33,12 @@ pub use answered::Answered;
 pub use change::{Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal, Withdrawn};
 pub use codec::CodecError;
 pub use embedded::{Embedded, EmbeddedConfig, EventLog, Logged, Survey};
-pub use journal::{Heads, OpenError};
+pub use journal::{LedgerId, OpenError};
 pub use key::{UserKey, UserKeys};
 pub use memory::MemoryStore;
 pub use merge::{Absorbed, Departure, MergeStep};
 pub use receipts::{Receipt, Receipts};
-pub use row::{Row, Rules};
+pub use row::{Row, RowRules};
 pub use valkey::{ValkeyConfig, ValkeyStore};
 
 use crate::telemetry::metric;
@@ -52,7 +52,7 @@ const CHANGES_AT_ONCE: usize = 256;
 /// The laws: a change is atomic; an event that is remembered changes nothing, and one that is too old to be remembered
 /// is refused, so that none ever counts twice; versions of a user only grow.
 #[async_trait]
-pub trait RouterStore: Send + Sync + std::fmt::Debug {
+pub trait UserStore: Send + Sync + std::fmt::Debug {
     /// Makes changes, in order; one outcome per change. What has an outcome other than [`Outcome::Queued`] is as durable
     /// as the engine makes things.
     ///
@@ -66,7 +66,7 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     /// when it is dropped.
     ///
     /// # Errors
-    /// As [`RouterStore::change`], and when what was said can't be read: then nothing was taken back.
+    /// As [`UserStore::change`], and when what was said can't be read: then nothing was taken back.
     async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
         let change = Change { user, now_ms, kind: ChangeKind::Retract(key) };
         Ok(self.change(vec![change]).await?.first().copied().unwrap_or(Outcome::Unknown { is_news: false }))
@@ -76,7 +76,7 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
     ///
     /// # Errors
     /// When nothing is known and nothing can be asked, or the row can't be read.
-    async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError>;
+    async fn get(&self, user: UserKey, min_version: u64) -> Result<RowRead, StoreError>;
 
     /// The rows of the `n` users with the smallest keys that have said anything, ascending by key; fewer if there are fewer.
     ///
@@ -134,7 +134,7 @@ pub trait RouterStore: Send + Sync + std::fmt::Debug {
 
 /// A row as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reading {
+pub struct RowRead {
     /// None for somebody of whom nothing is known.
     pub row: Option<Row>,
     /// Whether it is as new as it should be.
@@ -152,7 +152,7 @@ pub enum Freshness {
     Unknown,
 }
 
-impl Reading {
+impl RowRead {
     /// What the store has now.
     #[must_use]
     pub fn current(row: Option<Row>) -> Self {

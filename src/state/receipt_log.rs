@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::journal::secret;
 use super::journal::segment::{self, End, Frame, Segment};
-use super::journal::{DataDir, Dates, Heads, Journal, OpenError, drop_frames};
+use super::journal::{DataDir, Dates, Journal, LedgerId, OpenError, drop_frames};
 use super::{Receipt, UserKeys};
 use crate::types::Liveness;
 
@@ -76,7 +76,7 @@ impl ReceiptLog {
         // Receipts say themselves whose heads they are of.
         let liveness = Liveness::default();
         let part = (&liveness, "the writer of receipts");
-        let journal = Journal::open(&dir.journal(), Heads { n_heads: 0, key: 0 }, last_lsn, part)?;
+        let journal = Journal::open(&dir.journal(), LedgerId { n_heads: 0, key: 0 }, last_lsn, part)?;
         let (opened, dates) = ((now_ms, Instant::now()), Dates::default());
         Ok(Self {
             dir,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::receipt_log::{Entry, ReceiptLog};
 use super::{OpenError, UserKey, UserKeys};
 use crate::types::config;
-use crate::types::{Liveness, UserId};
+use crate::types::{HeadsFingerprint, Liveness, UserId};
 
 /// What an entry costs beside its texts and numbers, the cache's share and the allocator's included: 617 bytes by the
 /// growth of a process with a million of them.
@@ -25,8 +25,8 @@ const ENTRY_BYTES: usize = 640;
 /// What was answered about one response.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// A key of the heads that scored it.
-    pub heads: Arc<str>,
+    /// Of the heads that scored it.
+    pub heads: HeadsFingerprint,
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: i64,
     /// The prompt, shared with the other responses to it.
@@ -117,7 +117,7 @@ impl Receipts {
             Entry::Remember { .. } => {}
             Entry::Forget { owner } => forget(cache, &HashSet::from([owner])),
         })?;
-        receipts.settle();
+        receipts.run_pending_tasks();
         Ok(Self { keys: log.keys.clone(), log: Some(Arc::new(log)), ..receipts })
     }
 
@@ -147,11 +147,17 @@ impl Receipts {
     /// The receipt of an id: the user's own, or else the one answered to nobody in particular. One that is too old, or of
     /// other heads, is none.
     #[must_use]
-    pub fn find(&self, user: &UserId, id: &str, heads: &str, now_ms: i64) -> Option<Arc<Receipt>> {
+    pub fn find(
+        &self,
+        user: &UserId,
+        id: &str,
+        heads: &HeadsFingerprint,
+        now_ms: i64,
+    ) -> Option<Arc<Receipt>> {
         let cache = self.cache.as_ref()?;
         [Some(user), None].into_iter().find_map(|user| {
             let held = cache.get(&self.key(user, id))?;
-            let counts = *held.receipt.heads == *heads && self.counts(&held.receipt, now_ms);
+            let counts = held.receipt.heads == *heads && self.counts(&held.receipt, now_ms);
             counts.then_some(held.receipt)
         })
     }
@@ -207,7 +213,7 @@ impl Receipts {
     }
 
     /// Drops what no longer fits. The cache does it by itself, but up to 64 receipts later, which may be long ones.
-    pub fn settle(&self) {
+    pub fn run_pending_tasks(&self) {
         if let Some(cache) = &self.cache {
             cache.run_pending_tasks();
         }
@@ -229,7 +235,7 @@ impl Receipts {
     /// How many there are, and about how many bytes they hold.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
-        self.settle();
+        self.run_pending_tasks();
         self.cache.as_ref().map_or((0, 0), |cache| (cache.entry_count(), cache.weighted_size()))
     }
 }
@@ -279,7 +285,8 @@ mod tests {
     #[tokio::test]
     async fn the_users_own_receipt_comes_first_and_nobodys_second() {
         let (receipts, ann, ben) = (receipts(1 << 20), user("ann"), user("ben"));
-        let text = |user: &UserId| receipts.find(user, "a", "h1", 0).map(|found| found.text.to_string());
+        let text =
+            |user: &UserId| receipts.find(user, "a", &"h1".into(), 0).map(|found| found.text.to_string());
         receipts.remember(Some(&ann), "a", receipt("of ann"));
         assert_eq!((text(&ann), text(&ben)), (Some("of ann".to_owned()), None));
         receipts.remember(None, "a", receipt("of nobody"));
@@ -294,7 +301,7 @@ mod tests {
     fn a_receipt_counts_for_its_heads_and_until_it_is_too_old() {
         let (receipts, ann) = (receipts(1 << 20), user("ann"));
         receipts.remember(Some(&ann), "a", receipt("x"));
-        let is_found = |heads, now_ms| receipts.find(&ann, "a", heads, now_ms).is_some();
+        let is_found = |heads: &str, now_ms| receipts.find(&ann, "a", &heads.into(), now_ms).is_some();
         assert!(is_found("h1", HOUR_MS - 1) && is_found("h1", -5));
         assert!(!is_found("h1", HOUR_MS) && !is_found("h2", 0));
     }
@@ -313,11 +320,11 @@ mod tests {
         let (n_held, bytes) = receipts.size();
         assert!(bytes > max_bytes * 9 / 10 && n_held > 50, "{n_held} {bytes}");
         let held: Vec<usize> =
-            (0..5_000).filter(|n| receipts.find(&ann, &format!("{n}"), "h1", 0).is_some()).collect();
+            (0..5_000).filter(|n| receipts.find(&ann, &format!("{n}"), &"h1".into(), 0).is_some()).collect();
         assert_eq!(held, (5_000 - n_held as usize..5_000).collect::<Vec<_>>(), "the newest, without a gap");
         receipts.remember(Some(&ann), "huge", receipt(&"x".repeat(200_000)));
         assert!(receipts.size().1 <= max_bytes);
-        assert_eq!(receipts.find(&ann, "huge", "h1", 0), None);
+        assert_eq!(receipts.find(&ann, "huge", &"h1".into(), 0), None);
     }
 
     #[test]
@@ -327,11 +334,11 @@ mod tests {
         for n in 0..40_000 {
             receipts.remember(Some(&ann), &format!("{n}"), receipt("x"));
         }
-        receipts.settle();
+        receipts.run_pending_tasks();
         receipts.remember(Some(&ann), "long", receipt(&"x".repeat(15_000_000)));
         let (n_held, bytes) = receipts.size();
         assert!(bytes <= max_bytes && n_held < 8_000, "{n_held} {bytes}");
-        assert!(receipts.find(&ann, "long", "h1", 0).is_some());
+        assert!(receipts.find(&ann, "long", &"h1".into(), 0).is_some());
     }
 
     #[tokio::test]
@@ -351,7 +358,7 @@ mod tests {
     fn zero_bytes_turn_them_off() {
         let (receipts, ann) = (receipts(0), user("ann"));
         receipts.remember(Some(&ann), "a", receipt("x"));
-        assert!(!receipts.are_on() && receipts.find(&ann, "a", "h1", 0).is_none());
+        assert!(!receipts.are_on() && receipts.find(&ann, "a", &"h1".into(), 0).is_none());
         assert_eq!(receipts.size(), (0, 0));
     }
 
@@ -474,7 +481,7 @@ mod tests {
         drop(receipts);
         let again = Receipts::kept_in(&path, bounds(1 << 20), HOUR_MS / 2).unwrap();
         let text = |name: &str, id: &str, now_ms: i64| {
-            again.find(&user(name), id, "h1", now_ms).map(|found| found.text.to_string())
+            again.find(&user(name), id, &"h1".into(), now_ms).map(|found| found.text.to_string())
         };
         assert_eq!(text("ann", "a", HOUR_MS / 2), Some("new".to_owned()));
         assert_eq!(text("ben", "b", HOUR_MS / 2), None);

@@ -247,7 +247,7 @@ mod tests {
             increment: pair(&[n as f64, 1.0, -3.0]),
             content: (!n.is_multiple_of(5)).then_some(n << 40),
             replaces: None,
-            heard: None,
+            resolved: None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use dashmap::{DashMap, Entry};
 
 use super::row::Sort;
-use super::{Change, Outcome, Row, Rules, StoreError, UserKey, codec, readable};
+use super::{Change, Outcome, Row, RowRules, StoreError, UserKey, codec, readable};
 
 /// Going through a million users takes half a second, shard by shard, and a feedback may have to wait for its own: 4 ms
 /// at worst as measured, against 60 ms with 8 shards.
@@ -16,21 +16,21 @@ const SHARDS: usize = 256;
 
 /// A row and the journal position of the last change in it; 0 where there is no journal.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct StoredRow {
     pub(super) lsn: u64,
     pub(super) bytes: Box<[u8]>,
 }
 
 /// A row in the map, in 24 bytes: there is a place for every user in memory, and some more.
 #[derive(Debug)]
-struct Place {
+struct ResidentRow {
     bytes: Box<[u8]>,
     /// Twice the position; odd if the row was used since it was last passed over.
     lsn_and_use: AtomicU64,
 }
 
-impl Place {
-    fn new(held: Held) -> Self {
+impl ResidentRow {
+    fn new(held: StoredRow) -> Self {
         Self { bytes: held.bytes, lsn_and_use: AtomicU64::new(held.lsn << 1 | 1) }
     }
 
@@ -38,8 +38,8 @@ impl Place {
         self.lsn_and_use.load(Ordering::Relaxed) >> 1
     }
 
-    fn held(&self) -> Held {
-        Held { lsn: self.lsn(), bytes: self.bytes.clone() }
+    fn held(&self) -> StoredRow {
+        StoredRow { lsn: self.lsn(), bytes: self.bytes.clone() }
     }
 
     fn is_used(&self) {
@@ -63,8 +63,8 @@ pub(super) struct Counts {
 /// The map of rows.
 #[derive(Debug)]
 pub(super) struct Resident {
-    rows: DashMap<UserKey, Place>,
-    pub(super) rules: Rules,
+    rows: DashMap<UserKey, ResidentRow>,
+    pub(super) rules: RowRules,
     max_users: usize,
     /// Rows of each sort, resident or not.
     n_users: AtomicUsize,
@@ -76,7 +76,7 @@ pub(super) struct Resident {
 
 impl Resident {
     /// No rows yet, beside those that are elsewhere.
-    pub(super) fn new(rules: Rules, max_users: usize, elsewhere: Counts) -> Self {
+    pub(super) fn new(rules: RowRules, max_users: usize, elsewhere: Counts) -> Self {
         let Counts { n_users, n_tombstones, n_redirects } = elsewhere;
         Self {
             rows: DashMap::with_shard_amount(SHARDS),
@@ -97,17 +97,17 @@ impl Resident {
     pub(super) fn change(
         &self,
         change: &Change,
-        load: impl FnOnce() -> Result<Option<Held>, StoreError>,
+        load: impl FnOnce() -> Result<Option<StoredRow>, StoreError>,
         keep: impl FnOnce(Outcome) -> u64,
     ) -> Result<Outcome, StoreError> {
         match self.rows.entry(change.user) {
-            Entry::Occupied(mut place) => {
-                let place = place.get_mut();
-                place.is_used();
-                let before = readable(self.decode(change.user, &place.bytes))?;
+            Entry::Occupied(mut row) => {
+                let row = row.get_mut();
+                row.is_used();
+                let before = readable(self.decode(change.user, &row.bytes))?;
                 let (outcome, after) = self.changed(false, before, change);
                 if let Some(bytes) = after {
-                    *place = Place::new(Held { lsn: keep(outcome), bytes });
+                    *row = ResidentRow::new(StoredRow { lsn: keep(outcome), bytes });
                 }
                 Ok(outcome)
             }
@@ -119,10 +119,11 @@ impl Resident {
                     None => None,
                 };
                 let (outcome, after) = self.changed(matches!(loaded, Some(None)), before, change);
-                let held = after.map(|bytes| Held { lsn: keep(outcome), bytes }).or_else(|| loaded.flatten());
+                let held =
+                    after.map(|bytes| StoredRow { lsn: keep(outcome), bytes }).or_else(|| loaded.flatten());
                 if let Some(held) = held {
                     self.n_resident.fetch_add(1, Ordering::Relaxed);
-                    slot.insert(Place::new(held));
+                    slot.insert(ResidentRow::new(held));
                 }
                 Ok(outcome)
             }
@@ -137,7 +138,7 @@ impl Resident {
         lsn: u64,
         unreadable: Option<StoreError>,
     ) -> Result<(), StoreError> {
-        if self.rows.get(&change.user).is_none_or(|place| place.lsn() < lsn) {
+        if self.rows.get(&change.user).is_none_or(|row| row.lsn() < lsn) {
             let outcome = self.change(change, || unreadable.map_or(Ok(None), Err), |_| lsn)?;
             if outcome == Outcome::Unreadable
                 && let Some(held) = self.peek(change.user)
@@ -150,7 +151,7 @@ impl Resident {
     }
 
     /// Takes changes by these rules from now on, for at most so many users.
-    pub(super) fn rule(&mut self, rules: Rules, max_users: usize) {
+    pub(super) fn rule(&mut self, rules: RowRules, max_users: usize) {
         (self.rules, self.max_users) = (rules, max_users);
     }
 
@@ -214,32 +215,32 @@ impl Resident {
     }
 
     /// A row that is resident.
-    pub(super) fn get(&self, user: UserKey) -> Option<Held> {
-        self.rows.get(&user).map(|place| {
-            place.is_used();
-            place.held()
+    pub(super) fn get(&self, user: UserKey) -> Option<StoredRow> {
+        self.rows.get(&user).map(|row| {
+            row.is_used();
+            row.held()
         })
     }
 
     /// As [`Resident::get`], without counting as use.
-    pub(super) fn peek(&self, user: UserKey) -> Option<Held> {
-        self.rows.get(&user).map(|place| place.held())
+    pub(super) fn peek(&self, user: UserKey) -> Option<StoredRow> {
+        self.rows.get(&user).map(|row| row.held())
     }
 
     /// A row, made resident if `load` finds it.
     pub(super) fn get_or_load(
         &self,
         user: UserKey,
-        load: impl FnOnce() -> Result<Option<Held>, StoreError>,
-    ) -> Result<Option<Held>, StoreError> {
+        load: impl FnOnce() -> Result<Option<StoredRow>, StoreError>,
+    ) -> Result<Option<StoredRow>, StoreError> {
         match self.rows.entry(user) {
-            Entry::Occupied(place) => Ok(Some(place.get().held())),
+            Entry::Occupied(row) => Ok(Some(row.get().held())),
             // Under the lock: a row that was loaded before it was changed and spilled elsewhere would be an old one.
             Entry::Vacant(slot) => {
                 let held = load()?;
                 if let Some(held) = held.clone() {
                     self.n_resident.fetch_add(1, Ordering::Relaxed);
-                    slot.insert(Place::new(held));
+                    slot.insert(ResidentRow::new(held));
                 }
                 Ok(held)
             }
@@ -252,23 +253,23 @@ impl Resident {
 
     /// Calls `look` with the key, the position and the bytes of every resident row.
     pub(super) fn for_each(&self, mut look: impl FnMut(UserKey, u64, &[u8])) {
-        for place in &self.rows {
-            look(*place.key(), place.lsn(), &place.bytes);
+        for row in &self.rows {
+            look(*row.key(), row.lsn(), &row.bytes);
         }
     }
 
     /// Drops rows that are not used, until at most `max_rows` are left: first those that nobody used since the last time,
     /// then any. Only rows whose position `may_go` are dropped.
-    pub(super) fn spill(&self, max_rows: usize, may_go: impl Fn(u64) -> bool) {
+    pub(super) fn evict(&self, max_rows: usize, may_go: impl Fn(u64) -> bool) {
         for spare_used in [true, false] {
             let surplus = self.len().saturating_sub(max_rows);
             if surplus == 0 {
                 return;
             }
             let mut n_left = surplus;
-            self.rows.retain(|_, place| {
-                let is_used = place.was_used() && spare_used;
-                let goes = n_left > 0 && !is_used && may_go(place.lsn());
+            self.rows.retain(|_, row| {
+                let is_used = row.was_used() && spare_used;
+                let goes = n_left > 0 && !is_used && may_go(row.lsn());
                 n_left -= usize::from(goes);
                 !goes
             });
@@ -278,7 +279,7 @@ impl Resident {
 
     /// Drops a row if `may_go`; whether it did.
     pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(u64, &[u8]) -> bool) -> bool {
-        let dropped = self.rows.remove_if(&user, |_, place| may_go(place.lsn(), &place.bytes)).is_some();
+        let dropped = self.rows.remove_if(&user, |_, row| may_go(row.lsn(), &row.bytes)).is_some();
         self.n_resident.fetch_sub(usize::from(dropped), Ordering::Relaxed);
         dropped
     }
@@ -286,12 +287,12 @@ impl Resident {
     /// The `n` smallest keys of resident users that have said something, with their rows.
     pub(super) fn smallest(&self, n: usize) -> BTreeMap<UserKey, Row> {
         let mut kept: BTreeMap<UserKey, Row> = BTreeMap::new();
-        for place in &self.rows {
-            let key = *place.key();
+        for row in &self.rows {
+            let key = *row.key();
             if kept.len() == n && kept.last_key_value().is_none_or(|(largest, _)| key > *largest) {
                 continue;
             }
-            if let Ok(row) = codec::decode(&place.value().bytes, self.rules.n_heads)
+            if let Ok(row) = codec::decode(&row.value().bytes, self.rules.n_heads)
                 && row.sort() == Sort::User
             {
                 kept.insert(key, row);

@@ -12,7 +12,7 @@ use crate::mixture::{Decay, Ledgers};
 
 /// What rows are kept by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rules {
+pub struct RowRules {
     /// K.
     pub n_heads: usize,
     /// How evidence fades.
@@ -23,7 +23,7 @@ pub struct Rules {
     pub max_events: usize,
 }
 
-impl Rules {
+impl RowRules {
     /// The rules for a change that was made once, with this `max_age_ms`: what was acked must count under stricter ones.
     #[must_use]
     pub fn of_replay(self, max_age_ms: i64) -> Self {
@@ -87,7 +87,7 @@ impl Row {
     }
 
     /// Makes one change, or says why not; what is not applied changes nothing but the memory of old ids.
-    pub fn change(&mut self, change: &Change, rules: &Rules) -> Outcome {
+    pub fn change(&mut self, change: &Change, rules: &RowRules) -> Outcome {
         if self.merges.moved().is_some_and(|moved| !change.kind.is_for_a_moved_row(moved.is_done)) {
             return Outcome::Moved;
         }
@@ -108,7 +108,7 @@ impl Row {
     }
 
     /// Forgets what happened before the window.
-    pub(super) fn forget(&mut self, now_ms: i64, rules: &Rules) {
+    pub(super) fn forget(&mut self, now_ms: i64, rules: &RowRules) {
         if let Some(latest) = self.recent.forget_before(now_ms.saturating_sub(rules.max_age_ms)) {
             self.horizon_ms = self.horizon_ms.max(Some(latest + 1));
         }
@@ -161,7 +161,7 @@ impl Row {
 
     /// Whether the row has nothing left to refuse, or to say, that time alone would not.
     #[must_use]
-    pub fn is_spent(&self, now_ms: i64, rules: &Rules) -> bool {
+    pub fn is_spent(&self, now_ms: i64, rules: &RowRules) -> bool {
         let cutoff_ms = now_ms.saturating_sub(rules.max_age_ms);
         self.is_tombstone()
             && self.merges.is_empty()
@@ -174,7 +174,7 @@ impl Row {
         self.ledgers.are_of(n_heads) && self.answered.is_sorted() && self.recent.is_whole()
     }
 
-    fn add(&mut self, event: &LedgerEvent, now_ms: i64, rules: &Rules) -> Outcome {
+    fn add(&mut self, event: &LedgerEvent, now_ms: i64, rules: &RowRules) -> Outcome {
         let is_late = self.is_late(event.at_ms);
         if let Some(known) = self.known(event.key, event.content, i64::MIN) {
             let forestalled = |frame: Frame<'_>| matches!(frame.mark, Mark::Void | Mark::Sought);
@@ -205,7 +205,7 @@ impl Row {
 
     /// An event whose undo came first takes back what it replaces all the same, so that it does not matter in which order
     /// events, those that replace them and undos arrive.
-    fn pass_over(&mut self, replaced: EventKey, now_ms: i64, rules: &Rules) -> Outcome {
+    fn pass_over(&mut self, replaced: EventKey, now_ms: i64, rules: &RowRules) -> Outcome {
         let is_news = match self.take_back(replaced, now_ms, rules) {
             Ok(Taken::Now) => {
                 self.version += 1;
@@ -218,7 +218,7 @@ impl Row {
         Outcome::Retracted { version: self.version, is_news }
     }
 
-    fn retract(&mut self, key: EventKey, now_ms: i64, rules: &Rules) -> Outcome {
+    fn retract(&mut self, key: EventKey, now_ms: i64, rules: &RowRules) -> Outcome {
         match self.take_back(key, now_ms, rules) {
             Ok(Taken::Now) => self.applied(),
             Ok(Taken::Before) => Outcome::Duplicate(self.version),
@@ -232,7 +232,7 @@ impl Row {
     ///
     /// # Errors
     /// When nothing more can be remembered.
-    fn take_back(&mut self, key: EventKey, now_ms: i64, rules: &Rules) -> Result<Taken, Outcome> {
+    fn take_back(&mut self, key: EventKey, now_ms: i64, rules: &RowRules) -> Result<Taken, Outcome> {
         let Some(frame) = self.recent.find(key) else {
             self.check_room(|mark| !mark.is_said(), rules)?;
             // The undo may overtake the click, whose clock may be ahead.
@@ -258,7 +258,7 @@ impl Row {
 
     /// Takes back what is no longer remembered. The mark that its retraction left is the guard: it is gone once that was
     /// done, or once the sums are no longer those that were searched for.
-    fn withdraw(&mut self, withdrawal: &Withdrawal, now_ms: i64, rules: &Rules) -> Outcome {
+    fn withdraw(&mut self, withdrawal: &Withdrawal, now_ms: i64, rules: &RowRules) -> Outcome {
         match self.recent.find(withdrawal.key).map(|frame| frame.mark) {
             Some(Mark::Sought) => {
                 for event in &withdrawal.events {
@@ -272,7 +272,7 @@ impl Row {
         }
     }
 
-    fn erase(&mut self, now_ms: i64, rules: &Rules) -> Outcome {
+    fn erase(&mut self, now_ms: i64, rules: &RowRules) -> Outcome {
         let is_alone = self.merges.is_empty();
         if is_alone && self.is_tombstone() && self.horizon_ms.is_some_and(|horizon_ms| horizon_ms >= now_ms) {
             return Outcome::Duplicate(self.version);
@@ -287,7 +287,7 @@ impl Row {
     }
 
     /// Whether one more event of a sort can be remembered, or when it can.
-    fn check_room(&self, is_of_sort: impl Fn(Mark) -> bool, rules: &Rules) -> Result<(), Outcome> {
+    fn check_room(&self, is_of_sort: impl Fn(Mark) -> bool, rules: &RowRules) -> Result<(), Outcome> {
         let times = || self.recent.iter().filter(|frame| is_of_sort(frame.mark)).map(|frame| frame.at_ms);
         if times().count() < rules.max_events {
             return Ok(());

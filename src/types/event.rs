@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use super::error::Error;
 use super::event_kind::EventKind;
-use super::feedback::{Feedback, Mention, Opinion};
+use super::feedback::{Feedback, Judgment, ResponseRef};
 use super::ids::{EventId, UserId};
 use super::prompt::{self, Message};
 use super::{at, json, slips};
@@ -136,28 +136,38 @@ impl Event {
         let Self { event_id, user, kind, at, context, replaces, comment, metadata, .. } = self;
         let prompt = if is_by_id { None } else { Some(prompt::text(self.prompt, self.messages, "")?.into()) };
         let many = || mentions(self.responses, self.response_ids);
-        let (responses, opinion) = match kind {
+        let (responses, judgment) = match kind {
             EventKind::Pair => {
                 let responses =
-                    vec![mention(self.chosen, self.chosen_id), mention(self.rejected, self.rejected_id)];
-                (responses, Opinion::Pair)
+                    vec![response(self.chosen, self.chosen_id), response(self.rejected, self.rejected_id)];
+                (responses, Judgment::Pair)
             }
-            EventKind::Tie => (many(), Opinion::Tie),
-            EventKind::Ranking => (many(), Opinion::Ranking),
-            EventKind::Rating => (many(), Opinion::Rating(self.ratings.unwrap_or_default())),
+            EventKind::Tie => (many(), Judgment::Tie),
+            EventKind::Ranking => (many(), Judgment::Ranking),
+            EventKind::Rating => (many(), Judgment::Rating(self.ratings.unwrap_or_default())),
             EventKind::Thumb => {
                 let up = self.up.unwrap_or_default();
-                (vec![mention(self.response, self.response_id)], Opinion::Thumb { up })
+                (vec![response(self.response, self.response_id)], Judgment::Thumb { up })
             }
             EventKind::Correction => {
-                let responses = vec![mention(self.edited, None), mention(self.original, self.original_id)];
-                (responses, Opinion::Correction)
+                let responses = vec![response(self.edited, None), response(self.original, self.original_id)];
+                (responses, Judgment::Correction)
             }
         };
         let comment = comment.filter(|comment| !comment.is_empty());
         let metadata = metadata.unwrap_or_default();
-        let feedback =
-            Feedback { event_id, user, at, context, prompt, responses, opinion, replaces, comment, metadata };
+        let feedback = Feedback {
+            event_id,
+            user,
+            at,
+            context,
+            prompt,
+            responses,
+            judgment,
+            replaces,
+            comment,
+            metadata,
+        };
         check_counts(&feedback)?;
         check_ids(&feedback)?;
         check_notes(&feedback)?;
@@ -228,28 +238,28 @@ impl Event {
 }
 
 /// One response: its id where there is one.
-fn mention(text: Option<String>, id: Option<String>) -> Mention {
-    id.map_or_else(|| Mention::Text(text.unwrap_or_default().into()), |id| Mention::Id(id.into()))
+fn response(text: Option<String>, id: Option<String>) -> ResponseRef {
+    id.map_or_else(|| ResponseRef::Text(text.unwrap_or_default().into()), |id| ResponseRef::Id(id.into()))
 }
 
-fn mentions(texts: Option<Vec<String>>, ids: Option<Vec<String>>) -> Vec<Mention> {
-    let ids = ids.unwrap_or_default().into_iter().map(|id| Mention::Id(id.into()));
-    ids.chain(texts.unwrap_or_default().into_iter().map(|text| Mention::Text(Arc::from(text)))).collect()
+fn mentions(texts: Option<Vec<String>>, ids: Option<Vec<String>>) -> Vec<ResponseRef> {
+    let ids = ids.unwrap_or_default().into_iter().map(|id| ResponseRef::Id(id.into()));
+    ids.chain(texts.unwrap_or_default().into_iter().map(|text| ResponseRef::Text(Arc::from(text)))).collect()
 }
 
 fn check_counts(feedback: &Feedback) -> Result<(), Error> {
     let n = feedback.responses.len();
-    let (fits, expected) = match feedback.opinion {
-        Opinion::Tie => (n == 2, "2".to_owned()),
-        Opinion::Ranking | Opinion::Rating(_) => {
+    let (fits, expected) = match feedback.judgment {
+        Judgment::Tie => (n == 2, "2".to_owned()),
+        Judgment::Ranking | Judgment::Rating(_) => {
             ((2..=MAX_RESPONSES).contains(&n), format!("2 to {MAX_RESPONSES}"))
         }
-        Opinion::Pair | Opinion::Correction | Opinion::Thumb { .. } => return Ok(()),
+        Judgment::Pair | Judgment::Correction | Judgment::Thumb { .. } => return Ok(()),
     };
     if !fits {
         let field = if feedback.prompt.is_some() { "responses" } else { "response_ids" };
-        let instead = match feedback.opinion {
-            Opinion::Rating(_) if n == 1 => {
+        let instead = match feedback.judgment {
+            Judgment::Rating(_) if n == 1 => {
                 "; what somebody thinks of one response is a thumb, with `up`: true or false"
             }
             _ => "",
@@ -259,7 +269,7 @@ fn check_counts(feedback: &Feedback) -> Result<(), Error> {
             format!("found {n} responses, expected {expected}{instead}"),
         ));
     }
-    let Opinion::Rating(ratings) = &feedback.opinion else { return Ok(()) };
+    let Judgment::Rating(ratings) = &feedback.judgment else { return Ok(()) };
     if ratings.len() != n {
         let found = ratings.len();
         return Err(Error::invalid_field("ratings", format!("found {found} ratings for {n} responses")));
@@ -277,8 +287,8 @@ fn check_counts(feedback: &Feedback) -> Result<(), Error> {
 fn check_ids(feedback: &Feedback) -> Result<(), Error> {
     let responses = &feedback.responses;
     let is_repeated = |idx: &usize| match &responses[*idx] {
-        Mention::Id(_) => responses[..*idx].contains(&responses[*idx]),
-        Mention::Text(_) => false,
+        ResponseRef::Id(_) => responses[..*idx].contains(&responses[*idx]),
+        ResponseRef::Text(_) => false,
     };
     match (1..responses.len()).find(is_repeated) {
         Some(idx) => Err(Error::invalid_field(feedback.field(idx), "found the same id twice in one opinion")),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::feedback::{Heard, Opinion};
+use super::feedback::{Judgment, ResolvedFeedback};
 use super::ids::{EventId, UserId};
 
 /// Which events, and as what.
@@ -75,10 +75,10 @@ struct Said {
 impl Export {
     /// Whether an event is asked for.
     #[must_use]
-    pub fn wants(&self, heard: &Heard) -> bool {
-        self.since.is_none_or(|since| heard.at_ms >= since.as_millisecond())
-            && self.until.is_none_or(|until| heard.at_ms < until.as_millisecond())
-            && self.user.as_ref().is_none_or(|user| *user == heard.user)
+    pub fn wants(&self, resolved: &ResolvedFeedback) -> bool {
+        self.since.is_none_or(|since| resolved.at_ms >= since.as_millisecond())
+            && self.until.is_none_or(|until| resolved.at_ms < until.as_millisecond())
+            && self.user.as_ref().is_none_or(|user| *user == resolved.user)
     }
 }
 
@@ -87,27 +87,27 @@ impl ExportShape {
     ///
     /// A ranking or rating of n gives a row for each of its n (n - 1) / 2 pairs that is no tie, of weight one over their
     /// number: as its evidence is the mean over the pairs.
-    pub fn rows(self, heard: &Heard) -> (impl Iterator<Item = ExportRow> + use<>, u64) {
+    pub fn rows(self, resolved: &ResolvedFeedback) -> (impl Iterator<Item = ExportRow> + use<>, u64) {
         let said = Arc::new(Said {
-            user: heard.user.clone(),
-            context: heard.context.clone(),
-            at: Timestamp::from_millisecond(heard.at_ms).ok(),
-            kind: heard.opinion.kind().label(),
-            event_id: heard.event_id.clone(),
-            comment: heard.comment.clone(),
-            metadata: Some(heard.metadata.clone()).filter(|metadata| !metadata.is_empty()),
+            user: resolved.user.clone(),
+            context: resolved.context.clone(),
+            at: Timestamp::from_millisecond(resolved.at_ms).ok(),
+            kind: resolved.judgment.kind().label(),
+            event_id: resolved.event_id.clone(),
+            comment: resolved.comment.clone(),
+            metadata: Some(resolved.metadata.clone()).filter(|metadata| !metadata.is_empty()),
         });
-        let texts: Vec<Arc<str>> = heard.responses.iter().map(|response| response.text.clone()).collect();
-        let (judged, n_ties) = match (self, &heard.opinion) {
-            (Self::Unpaired, Opinion::Thumb { up }) => {
+        let texts: Vec<Arc<str>> = resolved.responses.iter().map(|response| response.text.clone()).collect();
+        let (judged, n_ties) = match (self, &resolved.judgment) {
+            (Self::Unpaired, Judgment::Thumb { up }) => {
                 let thumb = |completion: &Arc<str>| Judgement::Thumb(completion.clone(), *up);
                 (texts.first().map(thumb).into_iter().collect(), 0)
             }
-            (Self::Unpaired, _) | (Self::Preference, Opinion::Thumb { .. }) => (Vec::new(), 0),
-            (Self::Preference, opinion) => orders(opinion, texts.len()),
+            (Self::Unpaired, _) | (Self::Preference, Judgment::Thumb { .. }) => (Vec::new(), 0),
+            (Self::Preference, judgment) => orders(judgment, texts.len()),
         };
         let weight = 1.0 / (texts.len() * texts.len().saturating_sub(1) / 2).max(1) as f64;
-        let prompt = heard.prompt.clone();
+        let prompt = resolved.prompt.clone();
         let rows = judged.into_iter().map(move |judgement| ExportRow {
             prompt: prompt.clone(),
             judged: match judgement {
@@ -145,11 +145,11 @@ enum Judgement {
 }
 
 /// The pairs of n responses that an opinion puts in order, and how many others there are.
-fn orders(opinion: &Opinion, n: usize) -> (Vec<Judgement>, u64) {
-    let order = |i: usize, j: usize| match opinion {
-        Opinion::Pair | Opinion::Correction | Opinion::Ranking => Ordering::Greater,
-        Opinion::Rating(ratings) => ratings[i].partial_cmp(&ratings[j]).unwrap_or(Ordering::Equal),
-        Opinion::Tie | Opinion::Thumb { .. } => Ordering::Equal,
+fn orders(judgment: &Judgment, n: usize) -> (Vec<Judgement>, u64) {
+    let order = |i: usize, j: usize| match judgment {
+        Judgment::Pair | Judgment::Correction | Judgment::Ranking => Ordering::Greater,
+        Judgment::Rating(ratings) => ratings[i].partial_cmp(&ratings[j]).unwrap_or(Ordering::Equal),
+        Judgment::Tie | Judgment::Thumb { .. } => Ordering::Equal,
     };
     let mut orders = Vec::new();
     let mut n_ties = 0;

@@ -23,10 +23,10 @@ pub struct Feedback {
     pub context: Option<String>,
     /// The prompt; none where responses come by id, and then their receipts have it.
     pub prompt: Option<Arc<str>>,
-    /// The responses that it is about; `opinion` says what their order means.
-    pub responses: Vec<Mention>,
+    /// The responses that it is about; `judgment` says what their order means.
+    pub responses: Vec<ResponseRef>,
     /// The opinion.
-    pub opinion: Opinion,
+    pub judgment: Judgment,
     /// The event whose place it takes.
     pub replaces: Option<EventId>,
     /// Why, in the person's words; never empty.
@@ -37,7 +37,7 @@ pub struct Feedback {
 
 /// How a feedback names a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Mention {
+pub enum ResponseRef {
     /// By what it says.
     Text(Arc<str>),
     /// By the id that an earlier request gave it.
@@ -46,7 +46,7 @@ pub enum Mention {
 
 /// What somebody thinks of responses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub enum Opinion {
+pub enum Judgment {
     /// The first is preferred to the second.
     Pair,
     /// Neither of two is preferred.
@@ -64,7 +64,7 @@ pub enum Opinion {
     Correction,
 }
 
-impl Opinion {
+impl Judgment {
     /// What kind of feedback says so.
     #[must_use]
     pub const fn kind(&self) -> EventKind {
@@ -98,13 +98,13 @@ impl Feedback {
     /// The field in which a response came.
     #[must_use]
     pub fn field(&self, idx: usize) -> String {
-        self.opinion.field(idx, matches!(self.responses.get(idx), Some(Mention::Id(_))))
+        self.judgment.field(idx, matches!(self.responses.get(idx), Some(ResponseRef::Id(_))))
     }
 }
 
 /// A feedback with every text at hand, whether its sender sent texts or ids: all that is worth keeping of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Heard {
+pub struct ResolvedFeedback {
     /// Names this feedback.
     pub event_id: EventId,
     /// Whose opinion it is.
@@ -115,10 +115,10 @@ pub struct Heard {
     pub context: Option<String>,
     /// The prompt.
     pub prompt: Arc<str>,
-    /// The responses that it is about; `opinion` says what their order means.
-    pub responses: Vec<HeardResponse>,
+    /// The responses that it is about; `judgment` says what their order means.
+    pub responses: Vec<ResolvedResponse>,
     /// The opinion.
-    pub opinion: Opinion,
+    pub judgment: Judgment,
     /// The event whose place it takes.
     pub replaces: Option<EventId>,
     /// Why, in the person's words; never empty.
@@ -127,7 +127,7 @@ pub struct Heard {
     pub metadata: BTreeMap<String, String>,
 }
 
-impl Heard {
+impl ResolvedFeedback {
     /// 64 bits of BLAKE3 over what it says: kind, context, prompt, responses as texts, the opinion, and what it replaces.
     ///
     /// A retry has the content of the event that it repeats, whether it names responses by text or by id, and whatever time,
@@ -142,18 +142,18 @@ impl Heard {
             hasher.update(&length.to_le_bytes());
             hasher.update(text.unwrap_or_default().as_bytes());
         };
-        text(Some(self.opinion.kind().label()));
+        text(Some(self.judgment.kind().label()));
         text(self.context.as_deref());
         text(self.replaces.as_ref().map(EventId::as_str));
         text(Some(&self.prompt));
         self.responses.iter().for_each(|response| text(Some(&response.text)));
-        match &self.opinion {
-            Opinion::Thumb { up } => _ = hasher.update(&[u8::from(*up)]),
+        match &self.judgment {
+            Judgment::Thumb { up } => _ = hasher.update(&[u8::from(*up)]),
             // Adding zero makes one zero of two.
-            Opinion::Rating(ratings) => ratings.iter().for_each(|rating| {
+            Judgment::Rating(ratings) => ratings.iter().for_each(|rating| {
                 hasher.update(&(rating + 0.0).to_le_bytes());
             }),
-            Opinion::Pair | Opinion::Tie | Opinion::Ranking | Opinion::Correction => {}
+            Judgment::Pair | Judgment::Tie | Judgment::Ranking | Judgment::Correction => {}
         }
         let mut first = [0; 8];
         first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
@@ -161,17 +161,17 @@ impl Heard {
     }
 }
 
-impl Heard {
+impl ResolvedFeedback {
     /// The field in which a response came.
     #[must_use]
     pub fn field(&self, idx: usize) -> String {
-        self.opinion.field(idx, self.responses.get(idx).is_some_and(|response| response.id.is_some()))
+        self.judgment.field(idx, self.responses.get(idx).is_some_and(|response| response.id.is_some()))
     }
 }
 
-/// A response of a [`Heard`] feedback.
+/// A response of a [`ResolvedFeedback`] feedback.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HeardResponse {
+pub struct ResolvedResponse {
     /// The id that it was named by, if it was.
     pub id: Option<Box<str>>,
     /// What it says.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::feedback::{Heard, Opinion};
+use super::feedback::{Judgment, ResolvedFeedback};
 use super::ids::{EventId, UserId};
 
 /// An event as POST /feedback reads it. Responses that were named by ids are texts: their ids may be forgotten.
@@ -19,7 +19,7 @@ pub struct Resent<'a> {
     context: Option<&'a str>,
     prompt: &'a str,
     #[serde(flatten)]
-    opinion: Told<'a>,
+    judgment: Told<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<&'a EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,27 +38,37 @@ enum Told<'a> {
     Correction { edited: &'a str, original: &'a str },
 }
 
-impl<'a> From<&'a Heard> for Resent<'a> {
-    fn from(heard: &'a Heard) -> Self {
-        let Heard { event_id, user, at_ms, context, prompt, responses, opinion, replaces, comment, metadata } =
-            heard;
+impl<'a> From<&'a ResolvedFeedback> for Resent<'a> {
+    fn from(resolved: &'a ResolvedFeedback) -> Self {
+        let ResolvedFeedback {
+            event_id,
+            user,
+            at_ms,
+            context,
+            prompt,
+            responses,
+            judgment,
+            replaces,
+            comment,
+            metadata,
+        } = resolved;
         let responses: Vec<&str> = responses.iter().map(|response| &*response.text).collect();
         let nth = |idx: usize| responses.get(idx).copied().unwrap_or_default();
-        let told = match opinion {
-            Opinion::Pair => Told::Pair { chosen: nth(0), rejected: nth(1) },
-            Opinion::Tie | Opinion::Ranking => Told::Several { responses },
-            Opinion::Rating(ratings) => Told::Rated { responses, ratings },
-            Opinion::Thumb { up } => Told::Thumb { response: nth(0), up: *up },
-            Opinion::Correction => Told::Correction { edited: nth(0), original: nth(1) },
+        let told = match judgment {
+            Judgment::Pair => Told::Pair { chosen: nth(0), rejected: nth(1) },
+            Judgment::Tie | Judgment::Ranking => Told::Several { responses },
+            Judgment::Rating(ratings) => Told::Rated { responses, ratings },
+            Judgment::Thumb { up } => Told::Thumb { response: nth(0), up: *up },
+            Judgment::Correction => Told::Correction { edited: nth(0), original: nth(1) },
         };
         Self {
             event_id,
             user,
-            kind: opinion.kind().label(),
+            kind: judgment.kind().label(),
             at: Timestamp::from_millisecond(*at_ms).ok(),
             context: context.as_deref(),
             prompt,
-            opinion: told,
+            judgment: told,
             replaces: replaces.as_ref(),
             comment: comment.as_deref(),
             metadata,
@@ -71,45 +81,48 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::types::{Event, HeardResponse, Mention};
+    use crate::types::{Event, ResolvedResponse, ResponseRef};
 
     #[test]
     fn every_kind_is_read_as_it_was_heard() {
         let opinions = [
-            (Opinion::Pair, 2),
-            (Opinion::Tie, 2),
-            (Opinion::Thumb { up: false }, 1),
-            (Opinion::Ranking, 3),
-            (Opinion::Rating(vec![1.0, -0.5, 1e300]), 3),
-            (Opinion::Correction, 2),
+            (Judgment::Pair, 2),
+            (Judgment::Tie, 2),
+            (Judgment::Thumb { up: false }, 1),
+            (Judgment::Ranking, 3),
+            (Judgment::Rating(vec![1.0, -0.5, 1e300]), 3),
+            (Judgment::Correction, 2),
         ];
-        for (opinion, n) in opinions {
+        for (judgment, n) in opinions {
             let text = |idx: usize| Arc::from(format!("response \"{idx}\"\n"));
-            let heard = Heard {
+            let resolved = ResolvedFeedback {
                 event_id: "e1".parse().unwrap(),
                 user: "ann".parse().unwrap(),
                 at_ms: 1_800_000_000_123,
                 context: Some("tone".to_owned()),
                 prompt: "tea?".into(),
-                responses: (0..n).map(|idx| HeardResponse { id: None, text: text(idx) }).collect(),
-                opinion,
+                responses: (0..n).map(|idx| ResolvedResponse { id: None, text: text(idx) }).collect(),
+                judgment,
                 replaces: Some("e0".parse().unwrap()),
                 comment: Some("too sweet".to_owned()),
                 metadata: [("page".to_owned(), "7".to_owned())].into(),
             };
-            let line = serde_json::to_string(&Resent::from(&heard)).unwrap();
+            let line = serde_json::to_string(&Resent::from(&resolved)).unwrap();
             let again = serde_json::from_str::<Event>(&line).unwrap().check().unwrap();
             assert_eq!(
-                (&again.opinion, &again.event_id, &again.user),
-                (&heard.opinion, &heard.event_id, &heard.user)
+                (&again.judgment, &again.event_id, &again.user),
+                (&resolved.judgment, &resolved.event_id, &resolved.user)
             );
-            assert_eq!((again.at.unwrap().as_millisecond(), again.context), (heard.at_ms, heard.context));
+            assert_eq!(
+                (again.at.unwrap().as_millisecond(), again.context),
+                (resolved.at_ms, resolved.context)
+            );
             assert_eq!(
                 (again.replaces, again.comment, again.metadata),
-                (heard.replaces, heard.comment, heard.metadata)
+                (resolved.replaces, resolved.comment, resolved.metadata)
             );
-            assert_eq!(again.prompt, Some(heard.prompt));
-            assert_eq!(again.responses, (0..n).map(|idx| Mention::Text(text(idx))).collect::<Vec<_>>());
+            assert_eq!(again.prompt, Some(resolved.prompt));
+            assert_eq!(again.responses, (0..n).map(|idx| ResponseRef::Text(text(idx))).collect::<Vec<_>>());
         }
     }
 }

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use micro_reward::mixture::{Decay, Ledgers, pair};
 use micro_reward::state::{
-    Change, ChangeKind, EventKey, EventLog, LedgerEvent, Outcome, Reading, RouterStore, Row, Rules,
-    StoreError, UserKey, UserKeys,
+    Change, ChangeKind, EventKey, EventLog, LedgerEvent, Outcome, Row, RowRead, RowRules, StoreError,
+    UserKey, UserKeys, UserStore,
 };
-use micro_reward::types::{EventId, Heard, HeardResponse, Opinion, UserId};
+use micro_reward::types::{EventId, Judgment, ResolvedFeedback, ResolvedResponse, UserId};
 
 pub const K: usize = 3;
 
 /// Events are remembered for ten seconds of their clock, in which event `n` happens at `n` ms.
-pub const RULES: Rules = Rules { n_heads: K, decay: Decay::NONE, max_age_ms: 10_000, max_events: 1200 };
+pub const RULES: RowRules = RowRules { n_heads: K, decay: Decay::NONE, max_age_ms: 10_000, max_events: 1200 };
 
 /// A store in which users are known as [`user`] knows them.
 #[derive(Debug)]
-pub struct Unkeyed(pub Arc<dyn RouterStore>);
+pub struct Unkeyed(pub Arc<dyn UserStore>);
 
 #[async_trait]
-impl RouterStore for Unkeyed {
+impl UserStore for Unkeyed {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         self.0.change(changes).await
     }
@@ -29,7 +29,7 @@ impl RouterStore for Unkeyed {
         self.0.retract(user, key, now_ms).await
     }
 
-    async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError> {
+    async fn get(&self, user: UserKey, min_version: u64) -> Result<RowRead, StoreError> {
         self.0.get(user, min_version).await
     }
 
@@ -85,7 +85,7 @@ pub fn event(user: usize, id: usize) -> LedgerEvent {
         increment: pair(&margins),
         content: Some(content(id)),
         replaces: None,
-        heard: Some(Arc::new(heard(user, id))),
+        resolved: Some(Arc::new(resolved(user, id))),
     }
 }
 
@@ -115,16 +115,16 @@ pub fn import(n: usize, ledgers: &Ledgers) -> Change {
     Change { user: user(n), now_ms: 0, kind: ChangeKind::Import(ledgers.clone()) }
 }
 
-fn heard(user: usize, id: usize) -> Heard {
-    let response = |text: &str| HeardResponse { id: None, text: text.into() };
-    Heard {
+fn resolved(user: usize, id: usize) -> ResolvedFeedback {
+    let response = |text: &str| ResolvedResponse { id: None, text: text.into() };
+    ResolvedFeedback {
         event_id: format!("event-{id}").parse().unwrap(),
         user: format!("user-{user}").parse().unwrap(),
         at_ms: id as i64,
         context: None,
         prompt: format!("user-{user} said event-{id}").into(),
         responses: vec![response("thanks"), response("seven")],
-        opinion: Opinion::Pair,
+        judgment: Judgment::Pair,
         replaces: None,
         comment: None,
         metadata: std::collections::BTreeMap::new(),

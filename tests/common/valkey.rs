@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use micro_reward::state::{Heads, ValkeyConfig};
+use micro_reward::state::{LedgerId, ValkeyConfig};
 use tempfile::TempDir;
 
 use super::changes::{K, RULES};
@@ -126,7 +126,7 @@ pub fn config(server: &Valkey, prefix: &str) -> ValkeyConfig {
         connect_timeout: Duration::from_secs(2),
         response_timeout: Duration::from_secs(2),
         max_staleness: Duration::ZERO,
-        heads: Heads { n_heads: K, key: 7 },
+        ledger_id: LedgerId { n_heads: K, key: 7 },
         rules: RULES,
         max_users: 1000,
         cached_users: 100,

@@ -23,9 +23,9 @@ fn text(name: usize, length: usize) -> (TextKey, Tokens) {
 /// A request with texts of these (name, length).
 fn ask(queue: &Arc<Queue>, texts: impl IntoIterator<Item = (usize, usize)>) -> Answers {
     let texts: Vec<_> = texts.into_iter().map(|(name, length)| text(name, length)).collect();
-    let mut lane = queue.open(texts.len(), None).unwrap();
-    lane.push(texts);
-    lane.answers()
+    let mut ticket = queue.open(texts.len(), None).unwrap();
+    ticket.push(texts);
+    ticket.answers()
 }
 
 /// A request with so many texts of one length that it is large; names begin at `first`.
@@ -143,7 +143,7 @@ async fn a_text_that_several_await_is_encoded_once() {
     assert_eq!(next(&queue), [7]);
     let late = ask(&queue, [(7, 10)]);
     assert_eq!(queue.depth(), 0, "it is on its way");
-    queue.land(key(7), Ok(encoded(0.5)));
+    queue.complete(key(7), Ok(encoded(0.5)));
     let after = ask(&queue, [(7, 10)]);
     assert_eq!(queue.depth(), 0, "it is known");
     for answer in answers.into_iter().chain([late, after]) {
@@ -158,7 +158,7 @@ async fn a_text_whose_first_caller_has_gone_is_encoded_for_the_second() {
     let second = ask(&queue, [(7, 10)]);
     drop(first);
     assert_eq!(next(&queue), [7]);
-    queue.land(key(7), Ok(encoded(0.5)));
+    queue.complete(key(7), Ok(encoded(0.5)));
     assert_eq!(second.all().await, [Ok(encoded(0.5))]);
 }
 
@@ -167,8 +167,8 @@ async fn a_failure_is_told_and_not_kept() {
     let queue = queue(10);
     let answers = ask(&queue, [(1, 10), (2, 10)]);
     assert_eq!(next(&queue), [1, 2]);
-    queue.land(key(1), Ok(encoded(0.5)));
-    queue.land(key(2), Err(EncodeError::NotFinite));
+    queue.complete(key(1), Ok(encoded(0.5)));
+    queue.complete(key(2), Err(EncodeError::NotFinite));
     assert_eq!(answers.all().await, [Ok(encoded(0.5)), Err(EncodeError::NotFinite)]);
     let _again = ask(&queue, [(1, 10), (2, 10)]);
     assert_eq!(next(&queue), [2]);

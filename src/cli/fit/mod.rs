@@ -2,7 +2,7 @@
 
 mod bundle;
 mod page;
-mod questions;
+mod write_questions;
 
 use std::path::PathBuf;
 
@@ -156,7 +156,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         refuse_nobody(&dataset, &train)?;
     }
     refuse_lists(args)?;
-    questions::check(args, &dataset)?;
+    write_questions::check(args, &dataset)?;
     let runtime = Runtime::load(&args.inputs.onnxruntime_library).map_err(Failure::refused)?;
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut encoder = load_encoder(&runtime, &args.encoder, n_threads).map_err(Failure::refused)?;
@@ -178,7 +178,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .collect();
     let singles = singles.map_err(Failure::failed)?;
     let report = report(&dataset, &examples, &learned, &singles).map_err(Failure::failed)?;
-    let questions = questions::choose(args, &dataset, &examples, &learned)?;
+    let questions = write_questions::choose(args, &dataset, &examples, &learned)?;
     let fitted = bundle::Fitted {
         questions: &questions,
         learned: &learned,

@@ -1,7 +1,7 @@
 //! What a fit learned, as a page.
 
 use super::Args;
-use crate::fit::{Candidate, Dataset, Learned, Report};
+use crate::fit::{Dataset, HeadCountTrial, Learned, Report};
 use crate::mixture::sigmoid;
 use crate::page::{Axis, Binned, Body, Figure, Page, Point, Series, TextGroup};
 
@@ -90,7 +90,7 @@ fn matrix(report: &Report, heads: &[String]) -> Figure {
 }
 
 fn candidates(dataset: &Dataset, learned: &Learned) -> Option<Figure> {
-    let tried: Vec<(usize, &Vec<Candidate>)> =
+    let tried: Vec<(usize, &Vec<HeadCountTrial>)> =
         learned.candidates.iter().enumerate().filter(|(_, tried)| tried.len() > 1).collect();
     let series = tried.iter().map(|(file, tried)| Series {
         name: dataset.files[*file].clone(),

@@ -13,8 +13,8 @@ use crate::cli::files::at;
 use crate::cli::judged::Judged;
 use crate::cli::progress::bar;
 use crate::fit::{
-    Dataset, Examples, Fields, Labelled, Router, Rule, Split, mean_log_weights, pooled, read_router, single,
-    tune,
+    Dataset, Examples, Fields, Labelled, LearningRule, Router, Split, mean_log_weights, pooled, read_router,
+    single, tune,
 };
 use crate::mixture::{Routing, Weights, log_sigmoid, preference, win};
 use crate::model::{Bundle, Runtime, load_encoder};
@@ -41,12 +41,12 @@ pub(super) struct Figures {
     /// How many people made them.
     pub(super) people: usize,
     /// What is compared; nothing without test pairs.
-    pub(super) rows: Vec<Row>,
+    pub(super) rows: Vec<ResultRow>,
 }
 
 /// One way to choose, on all test pairs.
 #[derive(Debug, Serialize)]
-pub(super) struct Row {
+pub(super) struct ResultRow {
     pub(super) name: String,
     /// Labelled pairs per criterion; none for what is not tuned.
     pub(super) budget: Option<u32>,
@@ -76,7 +76,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let is_measured = !task.test.is_empty();
     let mut rows = if is_measured { baselines(args, &task)? } else { Vec::new() };
     let (rules, budgets, seeds) = match is_measured {
-        true => (vec![Rule::Paper, Rule::Bayes], budgets, args.seeds),
+        true => (vec![LearningRule::Paper, LearningRule::Bayes], budgets, args.seeds),
         false => (vec![args.rule], vec![most], 1),
     };
 
@@ -301,8 +301,9 @@ impl Task {
             let over = |other: &[Vec<(f64, f64)>]| -> Tally {
                 tally.iter().zip(other).map(|(a, b)| a.iter().zip(b).map(difference).collect()).collect()
             };
-            let papers = rows.iter().find(|(name, b, _)| b == budget && name == rule_name(Rule::Paper));
-            Ok(Row {
+            let papers =
+                rows.iter().find(|(name, b, _)| b == budget && name == rule_name(LearningRule::Paper));
+            Ok(ResultRow {
                 name: name.clone(),
                 budget: *budget,
                 accuracy: (0..self.dataset.contexts.len())
@@ -334,9 +335,9 @@ fn added(mut a: Tally, b: &Tally) -> Tally {
     a
 }
 
-fn rule_name(rule: Rule) -> &'static str {
+fn rule_name(rule: LearningRule) -> &'static str {
     match rule {
-        Rule::Paper => "paper's rule",
-        Rule::Bayes => "Bayes",
+        LearningRule::Paper => "paper's rule",
+        LearningRule::Bayes => "Bayes",
     }
 }

@@ -13,7 +13,7 @@ use super::inputs::Inputs;
 use super::numbers::non_negative;
 use super::outputs::Outputs;
 use super::{Failure, say};
-use crate::fit::Rule;
+use crate::fit::LearningRule;
 
 /// Rows are those of `fit`, each with a criterion. Labels are drawn from the train split, accuracies are those of the test
 /// split, averaged over criteria. All budgets are measured under both rules; without test rows, none is.
@@ -32,7 +32,7 @@ pub(super) struct Args {
     budget: Vec<u32>,
     /// How labels become what the router of the bundle is taught.
     #[arg(long, value_enum, default_value = "bayes")]
-    rule: Rule,
+    rule: LearningRule,
     /// How many draws of labels are measured; the first makes the bundle.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,

@@ -1,7 +1,7 @@
 //! What a tuned router reached, as a page.
 
 use super::Args;
-use super::measure::{Figures, Measured, Row};
+use super::measure::{Figures, Measured, ResultRow};
 use crate::page::{Axis, Body, Figure, Page, Point, Series};
 use crate::replay::Estimate;
 
@@ -84,7 +84,7 @@ fn by_criterion(figures: &Figures) -> Figure {
 fn differences(figures: &Figures) -> Figure {
     let columns = ["", "mean", "minus the head of the criterion's labels", "minus the paper's rule"];
     let signed = |over: Estimate| format!("{:+.4} ({:.4})", over.mean, over.standard_error);
-    let row = |row: &Row| {
+    let row = |row: &ResultRow| {
         let mean = format!("{:.4} ({:.4})", row.mean.mean, row.mean.standard_error);
         vec![name(row), mean, signed(row.over_labels), row.over_paper.map_or_else(String::new, signed)]
     };
@@ -98,7 +98,7 @@ fn differences(figures: &Figures) -> Figure {
     }
 }
 
-fn name(row: &Row) -> String {
+fn name(row: &ResultRow) -> String {
     row.budget.map_or_else(|| row.name.clone(), |budget| format!("{}, {budget} labels", row.name))
 }
 

@@ -19,7 +19,7 @@ pub struct Examples {
     /// Where the embeddings are.
     pub cache: EmbeddingCache,
     /// Every response (with its prompt where the layout reads it) once.
-    pub rows: Vec<Row>,
+    pub rows: Vec<FeatureRow>,
     /// What the router reads, once each: rows of the cache.
     pub prompts: Vec<u32>,
     /// Every choice.
@@ -28,7 +28,7 @@ pub struct Examples {
 
 /// What one feature row is made of: rows of the cache.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Row {
+pub struct FeatureRow {
     /// None where the row does not depend on the prompt.
     pub prompt: Option<u32>,
     /// The response, or the pair.
@@ -85,7 +85,7 @@ impl Examples {
         let mut matrix = Array2::zeros((rows.len(), self.layout.n_columns()));
         let (mut prompt, mut response) = (vec![0.0; n_embedding], vec![0.0; n_embedding]);
         for (mut columns, &row) in matrix.outer_iter_mut().zip(rows) {
-            let Row { prompt: prompt_row, response: response_row, log_length } = self.rows[row];
+            let FeatureRow { prompt: prompt_row, response: response_row, log_length } = self.rows[row];
             self.cache.read(response_row, &mut response)?;
             if let Some(prompt_row) = prompt_row {
                 self.cache.read(prompt_row, &mut prompt)?;

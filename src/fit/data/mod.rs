@@ -13,7 +13,7 @@ mod texts;
 pub use dataset::{DataError, Dataset, Fields, Preference, Split};
 pub use embed::{EmbedError, EmbeddingCache};
 pub(in crate::fit) use examples::stack;
-pub use examples::{Examples, Pair, Row};
+pub use examples::{Examples, FeatureRow, Pair};
 pub use interner::Interner;
 pub use layout::{Block, Layout};
 pub use texts::Texts;

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use rand::Rng;
 
 use super::{Calibration, HeadCount, HeldOut, Learned, Options, responses};
-use crate::fit::choose_k::{CANDIDATES, Candidate};
+use crate::fit::choose_k::{CANDIDATES, HeadCountTrial};
 use crate::fit::data::{EmbedError, Examples, stack};
 use crate::fit::differences::RowsError;
 use crate::fit::merge::alike;
@@ -36,15 +36,15 @@ pub(super) fn learn(
         HeadCount::Given(counts) => &counts.0,
     };
     let scales = scales(examples, &responses(examples, &learned), options.scalars)?;
-    let mut best: Option<(f64, Mixture)> = None;
+    let mut best: Option<(f64, PromptMixtureFit)> = None;
     let mut candidates = Vec::new();
     for &n_heads in tried {
         let how = (n_heads, options.ridge.of(0), options.seed);
         let found = prompt_mixture::learn(examples, &learned, &scales, how, options.prompt, progress)?;
         let heads = unscaled(&found.heads, &scales);
-        let mixture = Mixture::new(examples, heads, found.router, &held_out)?;
+        let mixture = PromptMixtureFit::new(examples, heads, found.router, &held_out)?;
         let (log_loss, standard_error) = mixture.log_loss(examples, &held_out);
-        candidates.push(Candidate { n_heads, log_loss, standard_error });
+        candidates.push(HeadCountTrial { n_heads, log_loss, standard_error });
         if best.as_ref().is_none_or(|(least, _)| log_loss < *least) {
             best = Some((log_loss, mixture));
         }
@@ -83,7 +83,7 @@ pub(super) fn learn(
 }
 
 /// Heads and router with what they say of held-out pairs and of all prompts.
-struct Mixture {
+struct PromptMixtureFit {
     /// `[D, K]`, for feature rows as they are.
     heads: Array2<f32>,
     router: Router,
@@ -93,7 +93,7 @@ struct Mixture {
     weights: Array2<f64>,
 }
 
-impl Mixture {
+impl PromptMixtureFit {
     fn new(
         examples: &Examples,
         heads: Array2<f32>,

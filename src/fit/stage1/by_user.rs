@@ -5,7 +5,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Calibration, HeadCount, HeldOut, Learned, Options, responses};
-use crate::fit::choose_k::{Candidate, choose};
+use crate::fit::choose_k::{HeadCountTrial, choose};
 use crate::fit::data::Examples;
 use crate::fit::differences::RowsError;
 use crate::fit::merge::alike;
@@ -79,7 +79,7 @@ struct Part {
     shares: Vec<f64>,
     held_out: Vec<Vec<HeldOut>>,
     n_merged: usize,
-    candidates: Vec<Candidate>,
+    candidates: Vec<HeadCountTrial>,
     file: usize,
 }
 

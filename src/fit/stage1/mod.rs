@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use ndarray::{Array2, Axis};
 
 use super::calibrate::{Calibration, temperature};
-use super::choose_k::{CANDIDATES, Candidate};
+use super::choose_k::{CANDIDATES, HeadCountTrial};
 use super::data::{EmbedError, Examples};
 use super::differences::RowsError;
 use super::prompt_mixture::{self, PromptOptions, unscaled};
@@ -90,7 +90,7 @@ pub struct Learned {
     /// How many heads were merged into others.
     pub n_merged: usize,
     /// What was tried for K, by file.
-    pub candidates: Vec<Vec<Candidate>>,
+    pub candidates: Vec<Vec<HeadCountTrial>>,
     /// What heads say of pairs they were not learned from, by head.
     pub held_out: Vec<Vec<HeldOut>>,
 }

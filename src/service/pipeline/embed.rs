@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::items::{Item, RouterInput};
 use super::text_error::{FailurePolicy, Part, TextError};
-use crate::batch::{Answers, EmbeddingCache, Lane, Refused};
+use crate::batch::{Answers, EmbeddingCache, Refused, Ticket};
 use crate::model::{Bundle, Template, Text, TokenizerError};
 use crate::service::Service;
 use crate::service::work::work;
@@ -196,7 +196,7 @@ impl Service {
         sources: Vec<(TextKey, Source)>,
         on_failure: FailurePolicy,
     ) -> Result<Tokenized, Error> {
-        let lane = self.queue.open(sources.len(), deadline()).map_err(overloaded)?;
+        let ticket = self.queue.open(sources.len(), deadline()).map_err(overloaded)?;
         let size = Size::of(sources.iter().map(|(_, source)| source.n_bytes()));
         let is_a_moment = size.is_within(TOKENIZED_AT_ONCE);
         // One text of the request after another is tokenized.
@@ -205,7 +205,7 @@ impl Service {
         let bundle = self.bundle.clone();
         let tokenize = move |awaited: &Weak<()>| {
             let _permit = permit;
-            tokenize(&bundle, &sources, lane, on_failure, awaited)
+            tokenize(&bundle, &sources, ticket, on_failure, awaited)
         };
         work("tokenize", is_a_moment, tokenize).await
     }
@@ -271,7 +271,7 @@ fn look_up(
 fn tokenize(
     bundle: &Bundle,
     sources: &[(TextKey, Source)],
-    mut lane: Lane,
+    mut ticket: Ticket,
     on_failure: FailurePolicy,
     awaited: &Weak<()>,
 ) -> Tokenized {
@@ -280,7 +280,7 @@ fn tokenize(
     for (key, source) in sources.iter().take_while(|_| awaited.strong_count() > 0) {
         size.add(source.n_bytes());
         if !size.is_within(TOKENIZED_BEFORE_PUSH) {
-            lane.push(std::mem::take(&mut tokens));
+            ticket.push(std::mem::take(&mut tokens));
             size = Size::of(std::iter::once(source.n_bytes()));
         }
         let tokenized = bundle.tokenizer().tokens(source.text());
@@ -288,13 +288,13 @@ fn tokenize(
         let is_over = error.is_some() && on_failure == FailurePolicy::RefuseAll;
         untokenizable.push(error);
         if is_over {
-            return Tokenized { answers: lane.answers(), untokenizable };
+            return Tokenized { answers: ticket.answers(), untokenizable };
         }
     }
     if awaited.strong_count() > 0 {
-        lane.push(tokens);
+        ticket.push(tokens);
     }
-    Tokenized { answers: lane.answers(), untokenizable }
+    Tokenized { answers: ticket.answers(), untokenizable }
 }
 
 fn overloaded(refused: Refused) -> Error {

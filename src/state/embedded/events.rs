@@ -32,7 +32,7 @@ pub struct Logged {
 
 /// What becomes of events that were said.
 #[derive(Debug, Default)]
-struct Fate {
+struct EventStatus {
     /// Where events were taken back or replaced: an id may be used again once it is forgotten.
     retracted: HashMap<UserKey, BTreeMap<(EventKey, u64), Undo>>,
     /// Where each erased user's last erasure is.
@@ -50,7 +50,7 @@ struct Undo {
     now_ms: i64,
 }
 
-impl Fate {
+impl EventStatus {
     fn is_retracted(&self, Logged { lsn, change, .. }: &Logged) -> bool {
         let ChangeKind::Add(event) = &change.kind else { return false };
         let is_retracted = |user, since: u64| {
@@ -75,9 +75,9 @@ impl Fate {
         let account =
             self.way(logged.change.user, logged.lsn).last().map(|(_, departure)| &departure.account);
         if let (Some(account), ChangeKind::Add(event)) = (account, &mut logged.change.kind)
-            && let Some(heard) = &mut event.heard
+            && let Some(resolved) = &mut event.resolved
         {
-            Arc::make_mut(heard).user = account.clone();
+            Arc::make_mut(resolved).user = account.clone();
         }
         logged
     }
@@ -126,10 +126,10 @@ impl EventLog {
     /// # Errors
     /// When a file can't be read or is damaged; the iterator ends with such an error too.
     pub fn standing(&self) -> Result<impl Iterator<Item = Result<Logged, OpenError>> + use<>, OpenError> {
-        let fate = self.fate()?;
+        let status = self.status()?;
         let standing = move |logged: Result<Logged, OpenError>| match logged {
-            Ok(logged) if fate.is_erased(&logged) || fate.is_retracted(&logged) => None,
-            logged => Some(logged.map(|logged| fate.name(logged))),
+            Ok(logged) if status.is_erased(&logged) || status.is_retracted(&logged) => None,
+            logged => Some(logged.map(|logged| status.name(logged))),
         };
         Ok(self.changes()?.filter_map(standing))
     }
@@ -140,8 +140,8 @@ impl EventLog {
     /// # Errors
     /// As [`EventLog::standing`].
     pub fn unerased(&self) -> Result<impl Iterator<Item = Result<Logged, OpenError>> + use<>, OpenError> {
-        let fate = self.fate()?;
-        let stays = move |logged: &Logged| !fate.is_erased(logged);
+        let status = self.status()?;
+        let stays = move |logged: &Logged| !status.is_erased(logged);
         Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stays)))
     }
 
@@ -165,33 +165,33 @@ impl EventLog {
     /// How many heads the changes are for; 0 where there is none.
     pub(super) fn n_heads(&self) -> Result<usize, OpenError> {
         let first = segment::list(&self.journal)?.into_iter().next();
-        first.map_or(Ok(0), |path| Ok(Segment::open(&path)?.heads.n_heads))
+        first.map_or(Ok(0), |path| Ok(Segment::open(&path)?.ledger_id.n_heads))
     }
 
     /// Goes through everything for what happened to events later.
-    fn fate(&self) -> Result<Fate, OpenError> {
-        let mut fate = Fate::default();
+    fn status(&self) -> Result<EventStatus, OpenError> {
+        let mut status = EventStatus::default();
         for logged in self.changes()? {
             let Logged { lsn, change, max_age_ms } = logged?;
             let undo = Undo { since_ms: change.now_ms.saturating_sub(max_age_ms), now_ms: change.now_ms };
             match change.kind {
                 ChangeKind::Retract(key) | ChangeKind::Withdraw(Withdrawal { key, .. }) => {
-                    fate.retract(change.user, key, lsn, Undo { since_ms: i64::MIN, ..undo });
+                    status.retract(change.user, key, lsn, Undo { since_ms: i64::MIN, ..undo });
                 }
                 ChangeKind::Add(LedgerEvent { replaces: Some(key), .. }) => {
-                    fate.retract(change.user, key, lsn, undo);
+                    status.retract(change.user, key, lsn, undo);
                 }
                 ChangeKind::Merge(MergeStep::Depart(departure)) => {
-                    fate.departed.insert(change.user, (lsn, departure));
+                    status.departed.insert(change.user, (lsn, departure));
                 }
                 ChangeKind::Merge(MergeStep::Absorb(absorbed)) => {
-                    fate.join(change.user, &absorbed, lsn, undo);
+                    status.join(change.user, &absorbed, lsn, undo);
                 }
-                ChangeKind::Erase => _ = fate.erased.insert(change.user, lsn),
+                ChangeKind::Erase => _ = status.erased.insert(change.user, lsn),
                 ChangeKind::Add(_) | ChangeKind::Import(_) | ChangeKind::Merge(_) => {}
             }
         }
-        Ok(fate)
+        Ok(status)
     }
 
     /// All changes, in order.

@@ -3,8 +3,8 @@
 //! The law: a change is acked once its journal frame is durable, and a restart replays every frame that the file of rows
 //! does not have. Each row carries the position of its last change, so a frame is replayed at most once per row.
 
+mod checkpointer;
 mod events;
-mod keeper;
 mod recover;
 mod rows;
 mod search;
@@ -22,15 +22,15 @@ use serde::Deserialize;
 pub use events::{EventLog, Logged};
 pub use survey::Survey;
 
-use self::keeper::{Keeper, Tasks};
+use self::checkpointer::{Checkpointer, Tasks};
 use self::rows::Rows;
 use self::search::{Found, Search};
 use super::journal::segment::Frame;
-use super::journal::{DataDir, Dates, Heads, Journal, OpenError};
+use super::journal::{DataDir, Dates, Journal, LedgerId, OpenError};
 use super::resident::Resident;
 use super::{
-    CHANGES_AT_ONCE, Change, ChangeKind, EventKey, Outcome, Reading, RouterStore, Row, Rules, StoreError,
-    UserKey, UserKeys, Withdrawal, codec, readable,
+    CHANGES_AT_ONCE, Change, ChangeKind, EventKey, Outcome, Row, RowRead, RowRules, StoreError, UserKey,
+    UserKeys, UserStore, Withdrawal, codec, readable,
 };
 use crate::types::{Clock, Liveness};
 
@@ -38,7 +38,7 @@ use crate::types::{Clock, Liveness};
 const MAX_TAIL: u64 = 500_000;
 
 /// How long to wait for rows to be spilled before looking again.
-const SPILL_WAIT: Duration = Duration::from_millis(5);
+const EVICTION_WAIT: Duration = Duration::from_millis(5);
 
 /// Of a retraction that finds nothing.
 const NOTHING_NEW: Outcome = Outcome::Unknown { is_news: false };
@@ -49,9 +49,9 @@ pub struct EmbeddedConfig {
     /// The data directory.
     pub dir: PathBuf,
     /// The heads its ledgers are for.
-    pub heads: Heads,
+    pub ledger_id: LedgerId,
     /// What rows are kept by.
-    pub rules: Rules,
+    pub rules: RowRules,
     /// Users at most.
     pub max_users: usize,
     /// Rows in memory; more are spilled to the file of rows.
@@ -70,7 +70,7 @@ pub struct EmbeddedConfig {
 #[derive(Debug)]
 pub struct Embedded {
     core: Arc<Core>,
-    keeper: Keeper,
+    checkpointer: Checkpointer,
 }
 
 /// What requests and the keeper share.
@@ -117,8 +117,8 @@ impl Embedded {
     /// When another process has it, a file can't be read or is damaged, or its ledgers are of other heads.
     pub fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let core = Arc::new(recover::open(config, clock)?);
-        let keeper = Keeper::spawn(core.clone())?;
-        Ok(Self { core, keeper })
+        let checkpointer = Checkpointer::spawn(core.clone())?;
+        Ok(Self { core, checkpointer })
     }
 }
 
@@ -146,7 +146,7 @@ impl Core {
         };
         let outcomes: Result<Vec<Outcome>, StoreError> = changes.iter().map(change).collect();
         if last_lsn.saturating_sub(self.checkpoint()) > MAX_TAIL || self.is_crowded() {
-            self.tasks.nudge();
+            self.tasks.request_checkpoint();
         }
         Ok((outcomes?, last_lsn))
     }
@@ -158,8 +158,8 @@ impl Core {
             if let Some(trouble) = self.trouble() {
                 return Err(StoreError::Journal(trouble));
             }
-            self.tasks.nudge();
-            tokio::time::sleep(SPILL_WAIT).await;
+            self.tasks.request_checkpoint();
+            tokio::time::sleep(EVICTION_WAIT).await;
         }
         let is_resident = |change: &Change| self.resident.contains(change.user);
         let (outcomes, lsn) = if self.checkpoint() == 0 || changes.iter().all(is_resident) {
@@ -219,7 +219,7 @@ impl Core {
     fn load(&self, user: UserKey) -> Result<Option<Row>, StoreError> {
         let held = self.resident.get_or_load(user, || self.rows.get(user))?;
         if self.is_crowded() {
-            self.tasks.nudge();
+            self.tasks.request_checkpoint();
         }
         held.map(|held| self.resident.decode(user, &held.bytes)).transpose()
     }
@@ -271,7 +271,7 @@ impl Core {
 }
 
 #[async_trait]
-impl RouterStore for Embedded {
+impl UserStore for Embedded {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         self.core.make(changes).await
     }
@@ -297,15 +297,15 @@ impl RouterStore for Embedded {
         tokio::spawn(self.core.clone().withdraw(users, key, now_ms)).await.map_err(ended)?
     }
 
-    async fn get(&self, user: UserKey, _min_version: u64) -> Result<Reading, StoreError> {
+    async fn get(&self, user: UserKey, _min_version: u64) -> Result<RowRead, StoreError> {
         if let Some(held) = self.core.resident.get(user) {
-            return Ok(Reading::current(Some(self.core.resident.decode(user, &held.bytes)?)));
+            return Ok(RowRead::current(Some(self.core.resident.decode(user, &held.bytes)?)));
         }
         if self.core.checkpoint() == 0 {
-            return Ok(Reading::current(None));
+            return Ok(RowRead::current(None));
         }
         let core = self.core.clone();
-        Ok(Reading::current(blocking(move || core.load(user)).await?))
+        Ok(RowRead::current(blocking(move || core.load(user)).await?))
     }
 
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
@@ -346,7 +346,7 @@ impl RouterStore for Embedded {
     }
 
     async fn close(&self) {
-        self.keeper.stop();
+        self.checkpointer.stop();
         let core = self.core.clone();
         let close = blocking(move || {
             core.journal.close();
@@ -379,8 +379,8 @@ mod tests {
     fn config(dir: &std::path::Path) -> EmbeddedConfig {
         EmbeddedConfig {
             dir: dir.to_owned(),
-            heads: Heads { n_heads: 2, key: 7 },
-            rules: Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
+            ledger_id: LedgerId { n_heads: 2, key: 7 },
+            rules: RowRules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
             max_users: 10,
             resident_users: 10,
             is_sync: true,
@@ -399,7 +399,7 @@ mod tests {
             increment: pair(&[1.0, -1.0]),
             content: None,
             replaces: None,
-            heard: None,
+            resolved: None,
         };
         Change { user: UserKey::from([n; 16]), now_ms: 0, kind: ChangeKind::Add(event) }
     }
@@ -408,9 +408,9 @@ mod tests {
     async fn feedback_is_refused_at_once_when_the_journals_writer_has_died() {
         let dir = tempfile::tempdir().unwrap();
         let mut core = recover::open(config(dir.path()), Arc::new(SystemClock)).unwrap();
-        core.journal = dying(&core.dir.journal(), core.config.heads, 1, &core.liveness);
+        core.journal = dying(&core.dir.journal(), core.config.ledger_id, 1, &core.liveness);
         let core = Arc::new(core);
-        let store = Embedded { keeper: Keeper::spawn(core.clone()).unwrap(), core };
+        let store = Embedded { checkpointer: Checkpointer::spawn(core.clone()).unwrap(), core };
         for n in 0..3 {
             let error = store.change(vec![add(n)]).await.unwrap_err().to_string();
             assert!(error.contains("its writer has died"), "{error}");
@@ -427,9 +427,9 @@ mod tests {
     async fn what_can_be_read_is_not_durable_while_the_journal_does_not_have_it() {
         let dir = tempfile::tempdir().unwrap();
         let mut core = recover::open(config(dir.path()), Arc::new(SystemClock)).unwrap();
-        core.journal = dying(&core.dir.journal(), core.config.heads, 1, &core.liveness);
+        core.journal = dying(&core.dir.journal(), core.config.ledger_id, 1, &core.liveness);
         let core = Arc::new(core);
-        let store = Embedded { keeper: Keeper::spawn(core.clone()).unwrap(), core };
+        let store = Embedded { checkpointer: Checkpointer::spawn(core.clone()).unwrap(), core };
         assert!(store.durable().await.is_ok());
         assert!(store.change(vec![add(1)]).await.is_err());
         assert!(store.get(UserKey::from([1; 16]), 0).await.unwrap().row.is_some());
@@ -443,10 +443,10 @@ mod tests {
             recover::open(EmbeddedConfig { resident_users: 1, ..config(dir.path()) }, Arc::new(SystemClock));
         let core = Arc::new(core.unwrap());
         drop(core.liveness.part("the keeper of the rows"));
-        core.tasks.hurry();
-        let keeper = Keeper::spawn(core.clone()).unwrap();
-        keeper.stop();
-        let store = Embedded { keeper, core };
+        core.tasks.expedite_erasures();
+        let checkpointer = Checkpointer::spawn(core.clone()).unwrap();
+        checkpointer.stop();
+        let store = Embedded { checkpointer, core };
         // Nobody spills rows any more: what waited for room in memory would wait for ever.
         store.change((0..3).map(add).collect()).await.unwrap();
         let refused = store.change(vec![add(4)]).await.unwrap_err().to_string();

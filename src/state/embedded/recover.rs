@@ -7,13 +7,13 @@ use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
-use super::keeper::Tasks;
+use super::checkpointer::Tasks;
 use super::rows::Rows;
 use super::search::Search;
 use super::{Core, EmbeddedConfig, Journalled, user_of};
 use crate::state::journal::secret;
 use crate::state::journal::segment::{self, End, Frame, Segment};
-use crate::state::journal::{DataDir, Dates, Heads, Journal, OpenError};
+use crate::state::journal::{DataDir, Dates, Journal, LedgerId, OpenError};
 use crate::state::resident::Resident;
 use crate::state::{ChangeKind, UserKeys};
 use crate::types::{Clock, Liveness};
@@ -22,7 +22,7 @@ use crate::types::{Clock, Liveness};
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
     dir.stamp()?;
-    let (rows, checkpoint) = Rows::open(&dir.rows(), config.heads)?;
+    let (rows, checkpoint) = Rows::open(&dir.rows(), config.ledger_id)?;
     let mut resident = Resident::new(config.rules, usize::MAX, checkpoint.counts);
     let tasks = Tasks::new(rows.erased()?);
     let paths = segment::list(&dir.journal())?;
@@ -43,7 +43,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     }
     let keys = keys(&dir, &rows, checkpoint.lsn == 0 && paths.iter().all(|path| is_blank(path)))?;
     let mut users = Vec::new();
-    let torn = tail(&paths, config.heads, checkpoint.lsn, |_, frame| {
+    let torn = tail(&paths, config.ledger_id, checkpoint.lsn, |_, frame| {
         users.extend(user_of(&frame));
         Ok(())
     })?;
@@ -59,7 +59,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     }
     let mut last_lsn = checkpoint.lsn;
     let mut n_replayed = 0_u64;
-    tail(&paths, config.heads, checkpoint.lsn, |path, frame| {
+    tail(&paths, config.ledger_id, checkpoint.lsn, |path, frame| {
         let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
             .map_err(|error| OpenError::no_change(path, &frame, &error))?;
         resident.rule(config.rules.of_replay(max_age_ms), usize::MAX);
@@ -83,11 +83,11 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         segment.cut()?;
     }
     // What a kill interrupted may be overdue.
-    tasks.hurry();
+    tasks.expedite_erasures();
     resident.rule(config.rules, config.max_users);
     let liveness = Liveness::default();
     let part = (&liveness, "the journal's writer");
-    let journal = Journal::open(&dir.journal(), config.heads, last_lsn, part)?;
+    let journal = Journal::open(&dir.journal(), config.ledger_id, last_lsn, part)?;
     tracing::info!(dir = %config.dir.display(), users = resident.n_users(), replayed = n_replayed, "recovered");
     Ok(Core {
         config,
@@ -148,7 +148,7 @@ fn is_blank(path: &Path) -> bool {
 /// Calls `each` with every frame after a position, in order. The newest segment, if it is torn.
 fn tail(
     paths: &[PathBuf],
-    heads: Heads,
+    ledger_id: LedgerId,
     after: u64,
     mut each: impl FnMut(&Path, Frame) -> Result<(), OpenError>,
 ) -> Result<Option<Segment>, OpenError> {
@@ -166,9 +166,9 @@ fn tail(
                 Err(End::Torn) if next.is_none() => return Ok(Some(segment)),
                 Err(End::Torn) => return Err(segment.torn()),
             };
-            if segment.heads != heads {
-                let (found, expected) = (segment.heads, heads);
-                return Err(OpenError::OtherHeads { path: path.clone(), found, expected });
+            if segment.ledger_id != ledger_id {
+                let (found, expected) = (segment.ledger_id, ledger_id);
+                return Err(OpenError::OtherLedgerId { path: path.clone(), found, expected });
             }
             if frame.lsn > after {
                 each(path, frame)?;

@@ -10,8 +10,8 @@ use redb::{
     Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
 };
 
-use crate::state::journal::{Heads, OpenError};
-use crate::state::resident::{Counts, Held};
+use crate::state::journal::{LedgerId, OpenError};
+use crate::state::resident::{Counts, StoredRow};
 use crate::state::row::Sort;
 use crate::state::{StoreError, UserKey, readable};
 
@@ -70,38 +70,38 @@ pub(super) struct Checkpoint {
 /// A row that is to be written.
 pub(super) struct Saved {
     pub(super) user: UserKey,
-    pub(super) held: Held,
+    pub(super) held: StoredRow,
     pub(super) sort: Sort,
 }
 
 impl Rows {
     /// Opens the file, or makes it for these heads.
-    pub(super) fn open(path: &Path, heads: Heads) -> Result<(Self, Checkpoint), OpenError> {
-        let (rows, found, checkpoint) = Self::prepared(path, heads)?;
-        if found != heads {
-            return Err(OpenError::OtherHeads { path: path.to_owned(), found, expected: heads });
+    pub(super) fn open(path: &Path, ledger_id: LedgerId) -> Result<(Self, Checkpoint), OpenError> {
+        let (rows, found, checkpoint) = Self::prepared(path, ledger_id)?;
+        if found != ledger_id {
+            return Err(OpenError::OtherLedgerId { path: path.to_owned(), found, expected: ledger_id });
         }
         Ok((rows, checkpoint))
     }
 
     /// Opens a file that is there, whatever heads it is of.
-    pub(super) fn open_any(path: &Path) -> Result<(Self, Heads), OpenError> {
-        let (rows, found, _) = Self::prepared(path, Heads { n_heads: 0, key: 0 })?;
+    pub(super) fn open_any(path: &Path) -> Result<(Self, LedgerId), OpenError> {
+        let (rows, found, _) = Self::prepared(path, LedgerId { n_heads: 0, key: 0 })?;
         Ok((rows, found))
     }
 
-    fn prepared(path: &Path, heads: Heads) -> Result<(Self, Heads, Checkpoint), OpenError> {
+    fn prepared(path: &Path, ledger_id: LedgerId) -> Result<(Self, LedgerId, Checkpoint), OpenError> {
         let failed =
             |source: redb::Error| OpenError::Rows { path: path.to_owned(), source: Box::new(source) };
         let database = open(path).map_err(failed)?;
-        let (found, checkpoint) = prepare(&database, heads).map_err(failed)?;
+        let (found, checkpoint) = prepare(&database, ledger_id).map_err(failed)?;
         let tables = tables(&database).map_err(failed)?;
         let rows = Self { path: path.to_owned(), open: RwLock::new(Some(Open { database, tables })) };
         Ok((rows, found, checkpoint))
     }
 
     /// The row of a user.
-    pub(super) fn get(&self, user: UserKey) -> Result<Option<Held>, StoreError> {
+    pub(super) fn get(&self, user: UserKey) -> Result<Option<StoredRow>, StoreError> {
         let value = self.read(|tables| {
             for table in tables.all() {
                 if let Some(value) = table.get(user.as_bytes())? {
@@ -114,12 +114,12 @@ impl Rows {
     }
 
     /// The first `n` users that have said something, but for those whose row is damaged.
-    pub(super) fn first(&self, n: usize) -> Result<Vec<(UserKey, Held)>, StoreError> {
+    pub(super) fn first(&self, n: usize) -> Result<Vec<(UserKey, StoredRow)>, StoreError> {
         self.first_of(|tables| &tables.rows, n)
     }
 
     /// Calls `look` with every row of any sort that is not damaged.
-    pub(super) fn for_each(&self, mut look: impl FnMut(UserKey, Held)) -> Result<(), StoreError> {
+    pub(super) fn for_each(&self, mut look: impl FnMut(UserKey, StoredRow)) -> Result<(), StoreError> {
         self.read(|tables| {
             for table in tables.all() {
                 for entry in table.iter()? {
@@ -135,12 +135,12 @@ impl Rows {
     }
 
     /// The tombstones that are not damaged.
-    pub(super) fn tombstones(&self) -> Result<Vec<(UserKey, Held)>, StoreError> {
+    pub(super) fn tombstones(&self) -> Result<Vec<(UserKey, StoredRow)>, StoreError> {
         self.first_of(|tables| &tables.tombstones, usize::MAX)
     }
 
     /// The redirects that are not damaged.
-    pub(super) fn redirects(&self) -> Result<Vec<(UserKey, Held)>, StoreError> {
+    pub(super) fn redirects(&self) -> Result<Vec<(UserKey, StoredRow)>, StoreError> {
         self.first_of(|tables| &tables.redirects, usize::MAX)
     }
 
@@ -148,7 +148,7 @@ impl Rows {
         &self,
         table: impl FnOnce(&Tables) -> &ReadOnlyTable<[u8; 16], &'static [u8]>,
         n: usize,
-    ) -> Result<Vec<(UserKey, Held)>, StoreError> {
+    ) -> Result<Vec<(UserKey, StoredRow)>, StoreError> {
         let values = self.read(|tables| {
             let mut values = Vec::new();
             for entry in table(tables).iter()?.take(n) {
@@ -287,14 +287,14 @@ impl Rows {
         Ok(())
     }
 
-    fn held(&self, user: UserKey, value: &[u8]) -> Result<Held, StoreError> {
+    fn held(&self, user: UserKey, value: &[u8]) -> Result<StoredRow, StoreError> {
         let (head, bytes) = value.split_at_checked(HEAD).unwrap_or_default();
         let (crc, lsn) = head.split_at_checked(4).unwrap_or_default();
         if crc != checksum(user, lsn, bytes) {
             return Err(StoreError::Damaged { path: self.path.clone(), user });
         }
         let lsn = lsn.first_chunk().map_or(0, |lsn| u64::from_le_bytes(*lsn));
-        Ok(Held { lsn, bytes: bytes.into() })
+        Ok(StoredRow { lsn, bytes: bytes.into() })
     }
 
     fn failed(&self, source: redb::Error) -> StoreError {
@@ -314,7 +314,7 @@ fn tables(database: &Database) -> Result<Tables, redb::Error> {
 }
 
 /// What the file is for and how far it is; a new one is made for these heads.
-fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), redb::Error> {
+fn prepare(database: &Database, ledger_id: LedgerId) -> Result<(LedgerId, Checkpoint), redb::Error> {
     let write = database.begin_write()?;
     let (found, checkpoint) = {
         let rows = write.open_table(ROWS)?;
@@ -326,10 +326,10 @@ fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), red
             Ok::<_, redb::Error>(meta.get(key)?.map(|number| number.value()))
         };
         if meta.is_empty()? {
-            meta.insert("n_heads", heads.n_heads as u64)?;
-            meta.insert("heads", heads.key)?;
+            meta.insert("n_heads", ledger_id.n_heads as u64)?;
+            meta.insert("heads", ledger_id.key)?;
         }
-        let found = Heads {
+        let found = LedgerId {
             n_heads: number(&meta, "n_heads")?.unwrap_or_default() as usize,
             key: number(&meta, "heads")?.unwrap_or_default(),
         };
@@ -345,7 +345,7 @@ fn prepare(database: &Database, heads: Heads) -> Result<(Heads, Checkpoint), red
     Ok((found, checkpoint))
 }
 
-fn value(user: UserKey, held: &Held) -> Vec<u8> {
+fn value(user: UserKey, held: &StoredRow) -> Vec<u8> {
     let lsn = held.lsn.to_le_bytes();
     let mut value = Vec::with_capacity(HEAD + held.bytes.len());
     value.extend(checksum(user, &lsn, &held.bytes));

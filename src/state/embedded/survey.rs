@@ -6,16 +6,16 @@ use super::events::{EventLog, Logged};
 use super::recover::agreed;
 use super::rows::Rows;
 use crate::mixture::Decay;
-use crate::state::journal::{Heads, OpenError};
+use crate::state::journal::{LedgerId, OpenError};
 use crate::state::{
-    Change, ChangeKind, EventKey, MergeStep, Row, Rules, StoreError, UserKey, codec, readable,
+    Change, ChangeKind, EventKey, MergeStep, Row, RowRules, StoreError, UserKey, codec, readable,
 };
 
 /// What a data directory holds evidence of.
 #[derive(Debug, Default)]
 pub struct Survey {
     /// The heads that its rows are of; none where no row was ever written.
-    pub heads: Option<Heads>,
+    pub ledger_id: Option<LedgerId>,
     /// How many events count for each user; those of an id that was merged are its account's.
     pub n_events: HashMap<UserKey, u64>,
     /// The keys of events that were taken back when their rows no longer remembered them.
@@ -25,7 +25,7 @@ pub struct Survey {
 /// Rows as they are while the journal is read.
 struct People {
     saved: Option<Rows>,
-    rules: Rules,
+    rules: RowRules,
     /// What the file of rows has: the position up to which every change is in a row, and how many events count.
     counts: HashMap<UserKey, (u64, u64)>,
     /// Rows that are others by now.
@@ -35,7 +35,7 @@ struct People {
 impl People {
     fn new(saved: Option<Rows>, n_heads: usize) -> Result<Self, OpenError> {
         // How evidence fades moves no number of events, and what was acked counts.
-        let rules = Rules { n_heads, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
+        let rules = RowRules { n_heads, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
         let mut people = Self { saved, rules, counts: HashMap::new(), changed: HashMap::new() };
         let (mut counts, mut moved) = (HashMap::new(), Vec::new());
         if let Some(rows) = &people.saved {
@@ -105,13 +105,13 @@ impl EventLog {
     /// # Errors
     /// When a file can't be read or is damaged, or the secret is not the one that the rows were written with.
     pub fn survey(&self) -> Result<Survey, OpenError> {
-        let (mut saved, mut heads) = (None, None);
+        let (mut saved, mut ledger_id) = (None, None);
         if let Some((path, secret)) = self.rows().filter(|(path, _)| path.exists()) {
             let (rows, found) = Rows::open_any(&path)?;
             agreed(&secret, rows.secret()?)?;
-            (saved, heads) = (Some(rows), Some(found));
+            (saved, ledger_id) = (Some(rows), Some(found));
         }
-        let n_heads = heads.map_or_else(|| self.n_heads(), |heads| Ok(heads.n_heads))?;
+        let n_heads = ledger_id.map_or_else(|| self.n_heads(), |ledger_id| Ok(ledger_id.n_heads))?;
         let mut people = People::new(saved, n_heads)?;
         let mut withdrawn = HashSet::new();
         for logged in self.changes()? {
@@ -122,6 +122,6 @@ impl EventLog {
             people.see(&logged)?;
         }
         people.finish()?;
-        Ok(Survey { heads, n_events: people.n_events(), withdrawn })
+        Ok(Survey { ledger_id, n_events: people.n_events(), withdrawn })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Heads;
+use super::LedgerId;
 use super::segment::Frame;
 use crate::state::StoreError;
 
@@ -60,13 +60,13 @@ pub enum OpenError {
          bundle or `router.half_life`. `micro-reward rebuild` makes new ones out of the raw events",
         path.display(), found.n_heads, found.key, expected.n_heads, expected.key
     )]
-    OtherHeads {
+    OtherLedgerId {
         /// The file.
         path: PathBuf,
         /// Whose ledgers it holds.
-        found: Heads,
+        found: LedgerId,
         /// Whose are served.
-        expected: Heads,
+        expected: LedgerId,
     },
     /// A byte is not what was written.
     #[error(

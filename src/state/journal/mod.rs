@@ -25,7 +25,7 @@ pub(super) use dates::Dates;
 pub(super) use dir::{DataDir, secret_of};
 pub use error::OpenError;
 pub(super) use rewrite::drop_frames;
-pub use segment::Heads;
+pub use segment::LedgerId;
 
 use super::StoreError;
 use crate::telemetry::metric;
@@ -83,29 +83,29 @@ impl Journal {
     /// Goes on after `last_lsn`, in a new segment of `dir`. The writer is a part with this name.
     pub(in crate::state) fn open(
         dir: &Path,
-        heads: Heads,
+        ledger_id: LedgerId,
         last_lsn: u64,
         part: (&Liveness, &'static str),
     ) -> Result<Self, OpenError> {
-        Self::start(dir, heads, last_lsn, part, Writer::run)
+        Self::start(dir, ledger_id, last_lsn, part, Writer::run)
     }
 
     fn start(
         dir: &Path,
-        heads: Heads,
+        ledger_id: LedgerId,
         last_lsn: u64,
         (liveness, name): (&Liveness, &'static str),
         run: impl FnOnce(Writer) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let older = segment::list(dir)?.into_iter().filter_map(|path| segment::first_lsn(&path));
         let after = older.filter(|&first| first <= last_lsn).max().unwrap_or_default();
-        let open = OpenSegment::create(dir, heads, (last_lsn + 1, after))
+        let open = OpenSegment::create(dir, ledger_id, (last_lsn + 1, after))
             .map_err(|source| OpenError::io(&segment::path(dir, last_lsn + 1), source))?;
         let start = Progress { durable: last_lsn, sealed: last_lsn + 1, ..Progress::default() };
         let (sender, progress) = watch::channel(start);
         let pending = Mutex::new(Pending { next_lsn: last_lsn + 1, ..Pending::default() });
         let shared = Arc::new(Shared { pending, work: Condvar::new(), progress: sender });
-        let writer = Writer { shared: shared.clone(), open, dir: dir.to_owned(), heads };
+        let writer = Writer { shared: shared.clone(), open, dir: dir.to_owned(), ledger_id };
         // Not before: what could not begin has not died.
         let part = liveness.part(name);
         let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
@@ -237,7 +237,7 @@ struct Writer {
     shared: Arc<Shared>,
     open: OpenSegment,
     dir: PathBuf,
-    heads: Heads,
+    ledger_id: LedgerId,
 }
 
 impl Writer {
@@ -302,7 +302,7 @@ impl Writer {
         if self.open.first_lsn == lsn {
             return self.shared.progress.send_modify(|progress| progress.sealed = lsn);
         }
-        match OpenSegment::create(&self.dir, self.heads, (lsn, self.open.first_lsn)) {
+        match OpenSegment::create(&self.dir, self.ledger_id, (lsn, self.open.first_lsn)) {
             Ok(open) => {
                 self.open = open;
                 self.shared.progress.send_modify(|progress| progress.sealed = lsn);
@@ -344,13 +344,13 @@ struct OpenSegment {
 }
 
 impl OpenSegment {
-    fn create(dir: &Path, heads: Heads, (first_lsn, after): (u64, u64)) -> std::io::Result<Self> {
+    fn create(dir: &Path, ledger_id: LedgerId, (first_lsn, after): (u64, u64)) -> std::io::Result<Self> {
         let path = segment::path(dir, first_lsn);
         let part = path.with_extension(rewrite::PART);
         let file = OpenOptions::new().create(true).write(true).truncate(true).open(&part)?;
         let mut open = Self { path, file, first_lsn, length: 0, is_clean: true };
         let made = open
-            .write(&segment::file_head(heads, after))
+            .write(&segment::file_head(ledger_id, after))
             .and_then(|()| std::fs::rename(&part, &open.path))
             .and_then(|()| segment::sync_dir(dir));
         // The names of segments say what is in those before them: one that is not used must not be there.
@@ -382,21 +382,26 @@ impl OpenSegment {
 pub(in crate::state) mod tests {
     use super::*;
 
-    const HEADS: Heads = Heads { n_heads: 1, key: 7 };
+    const LEDGER_ID: LedgerId = LedgerId { n_heads: 1, key: 7 };
 
     /// A journal whose writer panics at its first frame.
-    pub(in crate::state) fn dying(dir: &Path, heads: Heads, last_lsn: u64, liveness: &Liveness) -> Journal {
+    pub(in crate::state) fn dying(
+        dir: &Path,
+        ledger_id: LedgerId,
+        last_lsn: u64,
+        liveness: &Liveness,
+    ) -> Journal {
         let run = |writer: Writer| {
             writer.take(&mut Vec::new());
             panic!("as a defect of the writer would");
         };
-        Journal::start(dir, heads, last_lsn, (liveness, "the journal's writer"), run).unwrap()
+        Journal::start(dir, ledger_id, last_lsn, (liveness, "the journal's writer"), run).unwrap()
     }
 
     #[tokio::test]
     async fn who_waits_for_a_dead_writer_gets_an_error_at_once() {
         let (dir, liveness) = (tempfile::tempdir().unwrap(), Liveness::default());
-        let journal = Arc::new(dying(dir.path(), HEADS, 0, &liveness));
+        let journal = Arc::new(dying(dir.path(), LEDGER_ID, 0, &liveness));
         let waiting = journal.clone();
         let sealing = tokio::task::spawn_blocking(move || waiting.seal());
         let lsn = journal.append(b"a change");
@@ -415,7 +420,7 @@ pub(in crate::state) mod tests {
     #[tokio::test]
     async fn after_a_stop_nobody_waits_and_nothing_is_dead() {
         let (dir, liveness) = (tempfile::tempdir().unwrap(), Liveness::default());
-        let journal = Journal::open(dir.path(), HEADS, 0, (&liveness, "the journal's writer")).unwrap();
+        let journal = Journal::open(dir.path(), LEDGER_ID, 0, (&liveness, "the journal's writer")).unwrap();
         let lsn = journal.append(b"a change");
         journal.close();
         assert!(journal.durable(lsn).await.is_ok());

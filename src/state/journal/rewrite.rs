@@ -50,7 +50,7 @@ fn rewrite(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<(), OpenError> 
     let part = path.with_extension(PART);
     let io = |source| OpenError::io(&part, source);
     let mut file = BufWriter::new(File::create(&part).map_err(io)?);
-    file.write_all(&segment::file_head(segment.heads, segment.after)).map_err(io)?;
+    file.write_all(&segment::file_head(segment.ledger_id, segment.after)).map_err(io)?;
     let mut frames = Vec::new();
     while let Some(frame) = segment.next_whole()? {
         if !goes(&frame) {

@@ -1,6 +1,6 @@
 //! One file of the journal: framing, reading, and telling a torn tail from damage.
 //!
-//! `magic 8 | format u32 | n_heads u32 | heads u64 | after u64 | crc u32`, without `after` in format 1, then frames of
+//! `magic 8 | format u32 | n_heads u32 | ledger_id u64 | after u64 | crc u32`, without `after` in format 1, then frames of
 //! `length u32 | lsn u64 | crc of the payload u32 | crc of these 16 bytes u32 | payload`, little-endian.
 //!
 //! The laws: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, which is where
@@ -26,7 +26,7 @@ const FRAME_HEAD: usize = 20;
 
 /// The ledgers a journal belongs to: of how many heads, and of which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Heads {
+pub struct LedgerId {
     /// K.
     pub n_heads: usize,
     /// A key of the heads and of how their rewards become evidence.
@@ -34,12 +34,12 @@ pub struct Heads {
 }
 
 /// The header of a new segment, which comes after the one that is named after position `after`; 0 if there is none.
-pub(in crate::state) fn file_head(heads: Heads, after: u64) -> Vec<u8> {
+pub(in crate::state) fn file_head(ledger_id: LedgerId, after: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FILE_HEAD);
     bytes.extend(MAGIC);
     bytes.extend(FORMAT.to_le_bytes());
-    bytes.extend((heads.n_heads as u32).to_le_bytes());
-    bytes.extend(heads.key.to_le_bytes());
+    bytes.extend((ledger_id.n_heads as u32).to_le_bytes());
+    bytes.extend(ledger_id.key.to_le_bytes());
     bytes.extend(after.to_le_bytes());
     bytes.extend(crc32fast::hash(&bytes).to_le_bytes());
     bytes
@@ -73,7 +73,7 @@ pub(in crate::state) struct Segment {
     offset: u64,
     /// The next frame's position at least.
     next_lsn: u64,
-    pub(in crate::state) heads: Heads,
+    pub(in crate::state) ledger_id: LedgerId,
     /// What the segment before it is named after; 0 if there was none, or it does not say.
     pub(in crate::state) after: u64,
 }
@@ -125,7 +125,7 @@ impl Segment {
             length,
             offset: n_bytes as u64,
             next_lsn: first_lsn(path).unwrap_or_default(),
-            heads: Heads { n_heads: read_u32(&head[12..]) as usize, key: read_u64(&head[16..]) },
+            ledger_id: LedgerId { n_heads: read_u32(&head[12..]) as usize, key: read_u64(&head[16..]) },
             after: if n_bytes == FILE_HEAD { read_u64(&head[24..]) } else { 0 },
         })
     }

@@ -18,14 +18,14 @@ const LEAVE: f64 = 0.9;
 
 /// What was known at a moment.
 #[derive(Debug, Clone)]
-pub(super) struct Known {
+pub(super) struct CachedRow {
     /// None for somebody who has no row.
     pub(super) value: Option<Value>,
     /// When it was asked for: what was written later may be missing.
     pub(super) as_of: Instant,
 }
 
-impl Known {
+impl CachedRow {
     pub(super) fn age(&self) -> Duration {
         self.as_of.elapsed()
     }
@@ -33,7 +33,7 @@ impl Known {
 
 #[derive(Debug)]
 struct Place {
-    known: Known,
+    cached: CachedRow,
     put_at: Instant,
     /// Whether it was used since it was last passed over.
     is_used: AtomicBool,
@@ -59,26 +59,26 @@ impl Cache {
         }
     }
 
-    pub(super) fn get(&self, user: UserKey) -> Option<Known> {
+    pub(super) fn get(&self, user: UserKey) -> Option<CachedRow> {
         self.places.get(&user).map(|place| {
             place.is_used.store(true, Ordering::Relaxed);
-            place.known.clone()
+            place.cached.clone()
         })
     }
 
     /// Keeps what this process has written.
-    pub(super) fn written(&self, user: UserKey, known: Known) {
-        self.put(user, known, |_| true);
+    pub(super) fn written(&self, user: UserKey, cached: CachedRow) {
+        self.put(user, cached, |_| true);
     }
 
     /// Keeps what was read, unless something has been put there since it was asked for.
-    pub(super) fn read(&self, user: UserKey, known: Known) {
-        let as_of = known.as_of;
-        self.put(user, known, |place| place.put_at < as_of);
+    pub(super) fn read(&self, user: UserKey, cached: CachedRow) {
+        let as_of = cached.as_of;
+        self.put(user, cached, |place| place.put_at < as_of);
     }
 
-    fn put(&self, user: UserKey, known: Known, may_replace: impl FnOnce(&Place) -> bool) {
-        let place = Place { known, put_at: Instant::now(), is_used: AtomicBool::new(true) };
+    fn put(&self, user: UserKey, cached: CachedRow, may_replace: impl FnOnce(&Place) -> bool) {
+        let place = Place { cached, put_at: Instant::now(), is_used: AtomicBool::new(true) };
         match self.places.entry(user) {
             Entry::Occupied(mut there) => {
                 if may_replace(there.get()) {
@@ -120,27 +120,27 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn known(byte: u8, as_of: Instant) -> Known {
-        Known { value: Some(Value::from(vec![byte; 9])), as_of }
+    fn cached(byte: u8, as_of: Instant) -> CachedRow {
+        CachedRow { value: Some(Value::from(vec![byte; 9])), as_of }
     }
 
     #[test]
     fn an_answer_that_was_asked_for_before_a_write_is_dropped() {
         let (cache, user) = (Cache::new(10), UserKey::from([1; 16]));
         let asked = Instant::now();
-        cache.written(user, known(2, Instant::now()));
-        cache.read(user, known(1, asked));
-        assert_eq!(cache.get(user).unwrap().value, known(2, asked).value);
+        cache.written(user, cached(2, Instant::now()));
+        cache.read(user, cached(1, asked));
+        assert_eq!(cache.get(user).unwrap().value, cached(2, asked).value);
         let later = Instant::now() + Duration::from_secs(1);
-        cache.read(user, known(3, later));
-        assert_eq!(cache.get(user).unwrap().value, known(3, asked).value);
+        cache.read(user, cached(3, later));
+        assert_eq!(cache.get(user).unwrap().value, cached(3, asked).value);
     }
 
     #[test]
     fn the_rows_are_bounded_and_used_ones_stay() {
         let cache = Cache::new(100);
         let user = |n: u8| UserKey::from([n; 16]);
-        (0..101).for_each(|n| cache.written(user(n), known(n, Instant::now())));
+        (0..101).for_each(|n| cache.written(user(n), cached(n, Instant::now())));
         assert!(cache.is_crowded() && !cache.is_crowded());
         cache.make_room();
         assert_eq!(cache.places.len(), 90);
@@ -148,7 +148,7 @@ mod tests {
         cache.places.iter().filter(|place| !used.contains(&place.key().as_bytes()[0])).for_each(|place| {
             place.is_used.store(false, Ordering::Relaxed);
         });
-        (101..130).for_each(|n| cache.written(user(n), known(n, Instant::now())));
+        (101..130).for_each(|n| cache.written(user(n), cached(n, Instant::now())));
         assert!(cache.is_crowded());
         cache.make_room();
         assert!(used.iter().all(|n| cache.get(user(*n)).is_some()));

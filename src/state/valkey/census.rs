@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use redis::Value as Answer;
 
-use super::link::Away;
+use super::connection::Unreachable;
 use super::{MAX_SAMPLE, Shared};
 use crate::state::UserKey;
 
@@ -14,26 +14,26 @@ impl Shared {
         if joined.is_empty() && left.is_empty() {
             return;
         }
-        match self.link.ask(self.keys.note(MAX_SAMPLE, joined, left)).await {
+        match self.connection.ask(self.keys.note(MAX_SAMPLE, joined, left)).await {
             Ok(Answer::Int(n_users)) => {
                 self.n_users.store(usize::try_from(n_users).unwrap_or_default(), Ordering::Relaxed);
             }
             Ok(answer) => tracing::debug!(?answer, "users were not counted"),
-            Err(away) => tracing::debug!(%away, "users were not counted"),
+            Err(unreachable) => tracing::debug!(%unreachable, "users were not counted"),
         }
     }
 
     /// Asks how many users there are.
     pub(super) async fn count(&self) {
-        if let Ok(Answer::BulkString(digits)) = self.link.ask(self.keys.count()).await
+        if let Ok(Answer::BulkString(digits)) = self.connection.ask(self.keys.count()).await
             && let Some(n_users) = std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok())
         {
             self.n_users.store(n_users, Ordering::Relaxed);
         }
     }
 
-    pub(super) async fn smallest(&self, n: usize) -> Result<Vec<UserKey>, Away> {
-        let Answer::Array(members) = self.link.ask(self.keys.smallest(n)).await? else {
+    pub(super) async fn smallest(&self, n: usize) -> Result<Vec<UserKey>, Unreachable> {
+        let Answer::Array(members) = self.connection.ask(self.keys.smallest(n)).await? else {
             return Ok(Vec::new());
         };
         let key = |member| match member {

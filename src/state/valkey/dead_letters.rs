@@ -67,16 +67,16 @@ impl DeadLetters {
             lines.write_all(b"\n").map_err(io)?;
         }
         for Change { user, kind, .. } in changes {
-            let heard = match kind {
-                ChangeKind::Add(event) => event.heard.as_deref(),
+            let resolved = match kind {
+                ChangeKind::Add(event) => event.resolved.as_deref(),
                 _ => None,
             };
-            let Some(heard) = heard else {
+            let Some(resolved) = resolved else {
                 tracing::error!(%user, ?kind, "a change of a row that can't be read is dropped");
                 continue;
             };
-            tracing::error!(%user, event_id = %heard.event_id, path = %path.display(), "feedback is a dead letter");
-            serde_json::to_writer(&mut lines, &Resent::from(heard)).map_err(|error| io(error.into()))?;
+            tracing::error!(%user, event_id = %resolved.event_id, path = %path.display(), "feedback is a dead letter");
+            serde_json::to_writer(&mut lines, &Resent::from(resolved)).map_err(|error| io(error.into()))?;
             lines.write_all(b"\n").map_err(io)?;
         }
         let file = lines.into_inner().map_err(|error| io(error.into_error()))?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::link::Away;
+use super::connection::Unreachable;
 use super::outbox::{Outbox, broken};
 use crate::state::journal::OpenError;
 use crate::state::journal::segment::Segment;
@@ -35,7 +35,7 @@ pub(super) async fn run(shared: Arc<Shared>, _part: Part) {
     loop {
         // What was erased on another replica is to leave here as well.
         let every = (shared.erase_within / 2).max(MIN_PAUSE);
-        if swept.is_none_or(|swept| swept.elapsed() >= every) && shared.link.why_down().is_none() {
+        if swept.is_none_or(|swept| swept.elapsed() >= every) && shared.connection.why_down().is_none() {
             forget_erased(&shared, outbox).await;
             swept = Some(Instant::now());
         }
@@ -45,14 +45,14 @@ pub(super) async fn run(shared: Arc<Shared>, _part: Part) {
         if outbox.is_empty() {
             continue;
         }
-        shared.link.until_up().await;
+        shared.connection.until_up().await;
         let drained = drain(&shared, outbox).await;
         let is_done = matches!(drained, Ok(Drained { n_waiting: 0, .. }));
         pause = if is_done { Duration::ZERO } else { (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE) };
         match drained {
             Ok(Drained { until, .. }) => outbox.drained(Ok(until)),
-            Err(Stop::Away(_)) if shared.link.why_down().is_some() => pause = Duration::ZERO,
-            Err(Stop::Away(away)) => outbox.drained(Err(away.0)),
+            Err(Stop::Unreachable(_)) if shared.connection.why_down().is_some() => pause = Duration::ZERO,
+            Err(Stop::Unreachable(unreachable)) => outbox.drained(Err(unreachable.0)),
             Err(Stop::Broken(error)) => {
                 tracing::error!(%error, "the outbox can't be emptied");
                 outbox.drained(Err(error.to_string().into()));
@@ -64,7 +64,7 @@ pub(super) async fn run(shared: Arc<Shared>, _part: Part) {
 /// Why draining stopped.
 enum Stop {
     /// The store went away, or takes nothing.
-    Away(Away),
+    Unreachable(Unreachable),
     /// A file can't be read or written.
     Broken(StoreError),
 }
@@ -88,7 +88,7 @@ async fn drain(shared: &Arc<Shared>, outbox: &Outbox) -> Result<Drained, Stop> {
             Ok(sent) => n_waiting += settle(shared, outbox, &path, sent).await?,
             // One that is damaged stays, and the others need not wait for it.
             Err(Stop::Broken(error)) => unread = Err(Stop::Broken(error)),
-            Err(away) => return Err(away),
+            Err(unreachable) => return Err(unreachable),
         }
     }
     unread.map(|()| Drained { until, n_waiting })
@@ -170,13 +170,13 @@ impl Left {
 }
 
 async fn send(shared: &Shared, changes: Vec<Change>, sent: &mut Sent) -> Result<(), Stop> {
-    let verdicts = shared.submit(changes.clone()).await;
-    let mut away = None;
+    let results = shared.submit(changes.clone()).await;
+    let mut unreachable = None;
     let mut is_any_told = false;
     let mut left = Vec::new();
-    for (change, verdict) in changes.into_iter().zip(verdicts) {
-        is_any_told |= verdict.is_ok();
-        match verdict {
+    for (change, result) in changes.into_iter().zip(results) {
+        is_any_told |= result.is_ok();
+        match result {
             Ok(
                 Outcome::Applied(_)
                 | Outcome::Replaced(_)
@@ -196,14 +196,14 @@ async fn send(shared: &Shared, changes: Vec<Change>, sent: &mut Sent) -> Result<
             Ok(Outcome::Unreadable) => sent.dead.push(change),
             Err(why) => {
                 left.push(change);
-                away.get_or_insert(why);
+                unreachable.get_or_insert(why);
             }
         }
     }
-    match away {
+    match unreachable {
         // The store is there for others: it refuses these users' alone.
-        Some(_) if is_any_told && shared.link.why_down().is_none() => sent.waiting.append(&mut left),
-        Some(away) => return Err(Stop::Away(away)),
+        Some(_) if is_any_told && shared.connection.why_down().is_none() => sent.waiting.append(&mut left),
+        Some(unreachable) => return Err(Stop::Unreachable(unreachable)),
         None => {}
     }
     Ok(())

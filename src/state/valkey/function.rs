@@ -21,13 +21,13 @@ const OVERWRITE: &str = include_str!("overwrite.lua");
 /// The names of the keys of one set of ledgers.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
-    /// `{prefix}{heads}:`, so that the ledgers of two bundles never meet.
+    /// `{prefix}{ledger_id}:`, so that the ledgers of two bundles never meet.
     prefix: String,
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str, heads: u64) -> Self {
-        Self { prefix: format!("{prefix}{heads:016x}:") }
+    pub(super) fn new(prefix: &str, ledger_id: u64) -> Self {
+        Self { prefix: format!("{prefix}{ledger_id:016x}:") }
     }
 
     /// The key of a user's row: the only key of that user.

@@ -9,13 +9,13 @@
 
 mod cache;
 mod census;
-mod claim;
+mod connection;
 mod dead_letters;
 mod drain;
 mod function;
-mod link;
+mod next_request;
 mod outbox;
-mod plan;
+mod pending;
 mod secret;
 mod strangers;
 mod value;
@@ -32,18 +32,18 @@ use redis::Value as Answer;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::cache::{Cache, Known};
-use self::claim::Verdict;
+use self::cache::{Cache, CachedRow};
+use self::connection::{Connection, Unreachable};
 use self::function::Keys;
-use self::link::{Away, Link};
 use self::outbox::Outbox;
+use self::pending::ChangeResult;
 use self::strangers::Strangers;
 use self::value::{Unreadable, Value};
 use self::writer::{Inbox, Serves};
 use super::journal::OpenError;
 use super::{
-    Change, ChangeKind, Freshness, Heads, Outcome, Reading, RouterStore, Row, Rules, StoreError, UserKey,
-    UserKeys, readable,
+    Change, ChangeKind, Freshness, LedgerId, Outcome, Row, RowRead, RowRules, StoreError, UserKey, UserKeys,
+    UserStore, readable,
 };
 use crate::telemetry::metric;
 use crate::types::{Clock, Liveness, Part, Secret};
@@ -84,9 +84,9 @@ pub struct ValkeyConfig {
     /// How old a row may be that is served without asking.
     pub max_staleness: Duration,
     /// The heads its ledgers are for.
-    pub heads: Heads,
+    pub ledger_id: LedgerId,
     /// What rows are kept by.
-    pub rules: Rules,
+    pub rules: RowRules,
     /// Users at most, about.
     pub max_users: usize,
     /// Rows in memory.
@@ -112,14 +112,14 @@ pub struct ValkeyStore {
 /// What requests and tasks share.
 #[derive(Debug)]
 struct Shared {
-    link: Link,
+    connection: Connection,
     keys: Keys,
     /// How users are known.
     user_keys: UserKeys,
     cache: Arc<Cache>,
     inboxes: Vec<Inbox>,
     outbox: Option<Outbox>,
-    rules: Rules,
+    rules: RowRules,
     max_users: usize,
     strangers: Strangers,
     max_staleness: Duration,
@@ -141,17 +141,17 @@ impl ValkeyStore {
         let user_keys = UserKeys::of_text(config.user_key.expose());
         let outbox = match config.outbox.clone() {
             Some(dir) => {
-                let (heads, how) = (config.heads, (config.is_sync, user_keys.clone()));
+                let (ledger_id, how) = (config.ledger_id, (config.is_sync, user_keys.clone()));
                 let liveness = liveness.clone();
                 let open =
-                    tokio::task::spawn_blocking(move || Outbox::open(&dir, heads, how, &liveness)).await;
+                    tokio::task::spawn_blocking(move || Outbox::open(&dir, ledger_id, how, &liveness)).await;
                 Some(open.map_err(|_| OpenError::Valkey("the outbox's opening ended early".to_owned()))??)
             }
             None => None,
         };
         let shared = Arc::new(Shared {
-            link: Link::open(&config).await?,
-            keys: Keys::new(&config.prefix, config.heads.key),
+            connection: Connection::open(&config).await?,
+            keys: Keys::new(&config.prefix, config.ledger_id.key),
             user_keys,
             cache: Arc::new(Cache::new(config.cached_users)),
             inboxes: (0..N_WRITERS).map(|_| Inbox::default()).collect(),
@@ -190,7 +190,7 @@ impl ValkeyStore {
 /// Keeps the connection, and the number of users as others change it.
 async fn keep(shared: Arc<Shared>, mut has_agreed: bool, _part: Part) {
     loop {
-        shared.link.tend().await;
+        shared.connection.probe().await;
         shared.count().await;
         if !has_agreed {
             match shared.agree().await {
@@ -212,8 +212,8 @@ impl Drop for ValkeyStore {
 
 impl Shared {
     /// Makes changes as far as the store can be reached.
-    async fn submit(&self, changes: Vec<Change>) -> Vec<Verdict> {
-        let verdicts = writer::submit(&self.inboxes, changes).await;
+    async fn submit(&self, changes: Vec<Change>) -> Vec<ChangeResult> {
+        let results = writer::submit(&self.inboxes, changes).await;
         if self.cache.is_crowded() {
             let (cache, part) = (self.cache.clone(), self.liveness.part("the cache of rows"));
             tokio::task::spawn_blocking(move || {
@@ -221,7 +221,7 @@ impl Shared {
                 part.end();
             });
         }
-        verdicts
+        results
     }
 
     /// How many more users there may be.
@@ -230,12 +230,12 @@ impl Shared {
     }
 
     /// Reads a row from the store.
-    async fn read(&self, user: UserKey) -> Result<Option<Value>, Away> {
+    async fn read(&self, user: UserKey) -> Result<Option<Value>, Unreachable> {
         let as_of = Instant::now();
-        let answer = self.link.ask(self.keys.get(user)).await;
+        let answer = self.connection.ask(self.keys.get(user)).await;
         metrics::histogram!(metric::STORE_SECONDS, "op" => "get").record(as_of.elapsed());
         let value = bytes(answer?)?;
-        self.cache.read(user, Known { value: value.clone(), as_of });
+        self.cache.read(user, CachedRow { value: value.clone(), as_of });
         Ok(value)
     }
 
@@ -245,12 +245,12 @@ impl Shared {
     }
 
     async fn sample(self: &Arc<Self>, n: usize) -> Result<Vec<Row>, StoreError> {
-        let users = self.smallest(n).await.map_err(away)?;
+        let users = self.smallest(n).await.map_err(unreachable)?;
         let mut rows = Vec::with_capacity(users.len());
         for users in users.chunks(ROWS_AT_ONCE) {
             let gets = users.iter().map(|user| self.keys.get(*user)).collect();
-            let answers = self.link.send(gets).await.map_err(away)?.into_iter();
-            let values = answers.map(bytes).collect::<Result<Vec<_>, Away>>().map_err(away)?;
+            let answers = self.connection.send(gets).await.map_err(unreachable)?.into_iter();
+            let values = answers.map(bytes).collect::<Result<Vec<_>, Unreachable>>().map_err(unreachable)?;
             let (shared, users) = (self.clone(), users.to_vec());
             let read = move || {
                 let row = |(user, value): (UserKey, Option<Value>)| {
@@ -273,50 +273,50 @@ impl Shared {
     }
 }
 
-fn away(away: Away) -> StoreError {
-    StoreError::Unreachable { engine: "valkey", source: Some(Box::new(away)) }
+fn unreachable(unreachable: Unreachable) -> StoreError {
+    StoreError::Unreachable { engine: "valkey", source: Some(Box::new(unreachable)) }
 }
 
 /// The row in an answer to GET.
-fn bytes(answer: Answer) -> Result<Option<Value>, Away> {
+fn bytes(answer: Answer) -> Result<Option<Value>, Unreachable> {
     match answer {
         Answer::BulkString(bytes) => Ok(Some(Value::from(bytes))),
         Answer::Nil => Ok(None),
         Answer::ServerError(error) => match Value::of_another_type(&error) {
             Some(value) => Ok(Some(value)),
-            None => Err(Away(error.to_string().into())),
+            None => Err(Unreachable(error.to_string().into())),
         },
-        answer => Err(Away(format!("it answered {answer:?}").into())),
+        answer => Err(Unreachable(format!("it answered {answer:?}").into())),
     }
 }
 
 #[async_trait]
-impl RouterStore for ValkeyStore {
+impl UserStore for ValkeyStore {
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         let shared = &self.shared;
         let Some(outbox) = &shared.outbox else {
-            let verdicts = shared.submit(changes).await;
-            return verdicts.into_iter().map(|verdict| verdict.map_err(away)).collect();
+            let results = shared.submit(changes).await;
+            return results.into_iter().map(|result| result.map_err(unreachable)).collect();
         };
-        let verdicts = shared.submit(changes.clone()).await;
-        if verdicts.iter().any(Result::is_err) {
+        let results = shared.submit(changes.clone()).await;
+        if results.iter().any(Result::is_err) {
             outbox.room().await?;
         }
-        let is_erased = |(change, verdict): (&Change, &Verdict)| {
-            (matches!(change.kind, ChangeKind::Erase) && verdict.is_ok()).then_some(change.user)
+        let is_erased = |(change, result): (&Change, &ChangeResult)| {
+            (matches!(change.kind, ChangeKind::Erase) && result.is_ok()).then_some(change.user)
         };
-        let erased: Vec<UserKey> = changes.iter().zip(&verdicts).filter_map(is_erased).collect();
+        let erased: Vec<UserKey> = changes.iter().zip(&results).filter_map(is_erased).collect();
         let mut kept = None;
-        let settle = |(change, verdict): (Change, Verdict)| match verdict {
+        let settle = |(change, result): (Change, ChangeResult)| match result {
             Ok(outcome) => Ok(outcome),
             Err(_) if outbox::takes(&change) => {
                 kept = Some(outbox.append(&change));
                 Ok(Outcome::Queued)
             }
-            Err(why) => Err(away(why)),
+            Err(why) => Err(unreachable(why)),
         };
         let outcomes: Result<Vec<Outcome>, StoreError> =
-            changes.into_iter().zip(verdicts).map(settle).collect();
+            changes.into_iter().zip(results).map(settle).collect();
         if let Some(position) = kept {
             outbox.kept(position).await?;
         }
@@ -331,25 +331,25 @@ impl RouterStore for ValkeyStore {
         outcomes
     }
 
-    async fn get(&self, user: UserKey, min_version: u64) -> Result<Reading, StoreError> {
+    async fn get(&self, user: UserKey, min_version: u64) -> Result<RowRead, StoreError> {
         let shared = &self.shared;
-        let known = shared.cache.get(user);
-        let row_of = |known: &Known| shared.row(user, known.value.as_ref());
-        if let Some(known) = &known
-            && known.age() <= shared.max_staleness
+        let cached = shared.cache.get(user);
+        let row_of = |cached: &CachedRow| shared.row(user, cached.value.as_ref());
+        if let Some(cached) = &cached
+            && cached.age() <= shared.max_staleness
             && !shared.max_staleness.is_zero()
         {
-            let row = row_of(known)?;
+            let row = row_of(cached)?;
             if row.as_ref().map_or(0, |row| row.version) >= min_version {
-                return Ok(Reading::current(row));
+                return Ok(RowRead::current(row));
             }
         }
-        match (shared.read(user).await, known) {
-            (Ok(value), _) => Ok(Reading::current(shared.row(user, value.as_ref())?)),
-            (Err(_), Some(known)) => {
-                Ok(Reading { row: row_of(&known)?, freshness: Freshness::Stale(known.age()) })
+        match (shared.read(user).await, cached) {
+            (Ok(value), _) => Ok(RowRead::current(shared.row(user, value.as_ref())?)),
+            (Err(_), Some(cached)) => {
+                Ok(RowRead { row: row_of(&cached)?, freshness: Freshness::Stale(cached.age()) })
             }
-            (Err(_), None) => Ok(Reading { row: None, freshness: Freshness::Unknown }),
+            (Err(_), None) => Ok(RowRead { row: None, freshness: Freshness::Unknown }),
         }
     }
 
@@ -367,7 +367,8 @@ impl RouterStore for ValkeyStore {
 
     fn trouble(&self) -> Option<Arc<str>> {
         let shared = &self.shared;
-        let down = shared.link.why_down().map(|why| format!("the store can't be reached: {why}").into());
+        let down =
+            shared.connection.why_down().map(|why| format!("the store can't be reached: {why}").into());
         let stuck = || shared.outbox.as_ref().and_then(Outbox::trouble);
         down.or_else(stuck).or_else(|| shared.liveness.trouble())
     }
@@ -414,8 +415,8 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
             max_staleness: Duration::ZERO,
-            heads: Heads { n_heads: 2, key: 7 },
-            rules: Rules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
+            ledger_id: LedgerId { n_heads: 2, key: 7 },
+            rules: RowRules { n_heads: 2, decay: Decay::NONE, max_age_ms: 10_000, max_events: 10 },
             max_users: 10,
             cached_users: 10,
             outbox: None,
@@ -438,9 +439,9 @@ mod tests {
         writer.abort();
         assert!(writer.await.is_err());
         assert!(waiting.await.is_err());
-        let verdicts = store.shared.submit(vec![undo(1), undo(2), undo(5)]).await;
-        let told = verdicts.into_iter().map(|verdict| match verdict {
-            Err(Away(why)) => why.to_string(),
+        let results = store.shared.submit(vec![undo(1), undo(2), undo(5)]).await;
+        let told = results.into_iter().map(|result| match result {
+            Err(Unreachable(why)) => why.to_string(),
             other => format!("{other:?}"),
         });
         let told: Vec<String> = told.collect();

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::dead_letters::DeadLetters;
 use crate::state::journal::segment::{self, End, Segment};
-use crate::state::journal::{DataDir, Heads, Journal, OpenError};
+use crate::state::journal::{DataDir, Journal, LedgerId, OpenError};
 use crate::state::{Change, ChangeKind, StoreError, UserKeys};
 use crate::telemetry::metric;
 use crate::types::Liveness;
@@ -46,7 +46,7 @@ impl Outbox {
     /// Opens the outbox of a data directory, with what an earlier process left in it. Blocks.
     pub(super) fn open(
         dir: &Path,
-        heads: Heads,
+        ledger_id: LedgerId,
         (is_sync, keys): (bool, UserKeys),
         liveness: &Liveness,
     ) -> Result<Self, OpenError> {
@@ -61,8 +61,8 @@ impl Outbox {
             let first = segment::first_lsn(&path).unwrap_or_default();
             last_lsn = last_lsn.max(first.saturating_sub(1));
             let mut segment = Segment::open(&path)?;
-            if segment.heads != heads {
-                return Err(OpenError::OtherHeads { path, found: segment.heads, expected: heads });
+            if segment.ledger_id != ledger_id {
+                return Err(OpenError::OtherLedgerId { path, found: segment.ledger_id, expected: ledger_id });
             }
             loop {
                 let frame = match segment.next()? {
@@ -80,7 +80,7 @@ impl Outbox {
             tracing::info!(changes = n_left, "the outbox holds what has not been sent");
         }
         Ok(Self {
-            journal: Journal::open(&dir, heads, last_lsn, (liveness, "the outbox's writer"))?,
+            journal: Journal::open(&dir, ledger_id, last_lsn, (liveness, "the outbox's writer"))?,
             dir,
             is_sync,
             drained: AtomicU64::new(drained.unwrap_or(last_lsn)),

@@ -18,7 +18,9 @@ impl Shared {
         let own = self.user_keys.fingerprint();
         let is_filled = self.n_users.load(Ordering::Relaxed) > 0;
         let note = self.keys.note_secret(if is_filled { UserKeys::default().fingerprint() } else { own });
-        let Ok(answers) = self.link.send(vec![note, self.keys.get_secret()]).await else { return Ok(false) };
+        let Ok(answers) = self.connection.send(vec![note, self.keys.get_secret()]).await else {
+            return Ok(false);
+        };
         let Some(Answer::BulkString(noted)) = answers.last() else {
             tracing::warn!(?answers, "how users are known could not be noted in the shared store");
             return Ok(true);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::state::Rules;
+use crate::state::RowRules;
 
 /// Beyond the window a tombstone is kept this much longer: clocks differ, and events may be a little ahead.
 const SLACK_MS: u64 = 3_600_000;
@@ -17,7 +17,7 @@ const SLACK_MS: u64 = 3_600_000;
 const MAX_TTL_MS: u64 = 100 * 365 * 86_400_000;
 
 /// For how long the store keeps a tombstone, in milliseconds.
-pub(super) fn ttl_ms(rules: &Rules) -> u64 {
+pub(super) fn ttl_ms(rules: &RowRules) -> u64 {
     rules.max_age_ms.unsigned_abs().saturating_add(SLACK_MS).min(MAX_TTL_MS)
 }
 
@@ -30,7 +30,7 @@ pub(super) struct Strangers {
 }
 
 impl Strangers {
-    pub(super) fn new(rules: &Rules, at_most: usize) -> Self {
+    pub(super) fn new(rules: &RowRules, at_most: usize) -> Self {
         let every = Duration::from_millis(ttl_ms(rules));
         Self { since: Mutex::new((Instant::now(), 0)), every, at_most }
     }

@@ -16,10 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::cache::Known;
-use super::claim::{Claim, Task, Verdict, tasks};
-use super::link::Away;
-use super::plan::{Plan, Turn, plan};
+use super::cache::CachedRow;
+use super::connection::Unreachable;
+use super::next_request::{NextRequest, Turn, next_request};
+use super::pending::{ChangeResult, PendingChange, PendingChanges, tasks};
 use super::value::Value;
 use crate::state::{Change, UserKey};
 use crate::telemetry::metric;
@@ -44,7 +44,7 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<PendingChange>,
     /// The writer has ended, on purpose or not.
     is_over: bool,
 }
@@ -56,7 +56,7 @@ impl Inbox {
     }
 
     /// Adds a task, or drops it if nobody would work on it.
-    fn push(&self, task: Task) {
+    fn push(&self, task: PendingChange) {
         let mut waiting = self.waiting.lock();
         if !waiting.is_over {
             waiting.tasks.push_back(task);
@@ -81,23 +81,23 @@ impl Drop for Serves {
 }
 
 /// Gives changes to their writers and waits for the verdicts, one per change.
-pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<Verdict> {
+pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<ChangeResult> {
     if changes.is_empty() {
         return Vec::new();
     }
-    let (tasks, verdicts) = tasks(changes);
+    let (tasks, results) = tasks(changes);
     for task in tasks {
         inboxes[usize::from(task.change.user.as_bytes()[15]) % inboxes.len()].push(task);
     }
     let has_work = |inbox: &&Inbox| !inbox.waiting.lock().tasks.is_empty();
     inboxes.iter().filter(has_work).for_each(|inbox| inbox.work.notify_one());
-    verdicts.await
+    results.await
 }
 
 /// Works until the inbox is closed and empty.
 pub(super) async fn run(serves: Serves, part: Part) {
     let (shared, inbox) = (&serves.shared, &serves.shared.inboxes[serves.idx]);
-    let mut claims: HashMap<UserKey, Claim> = HashMap::new();
+    let mut claims: HashMap<UserKey, PendingChanges> = HashMap::new();
     loop {
         {
             let mut waiting = inbox.waiting.lock();
@@ -118,36 +118,36 @@ pub(super) async fn run(serves: Serves, part: Part) {
 }
 
 /// Sends one command per user, and settles what the answers settle.
-async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
+async fn round(shared: &Shared, claims: &mut HashMap<UserKey, PendingChanges>) {
     let mut room = shared.room();
     let (mut sent, mut commands) = (Vec::new(), Vec::new());
-    for (user, claim) in std::mem::take(claims) {
-        let (command, swap) = match plan(shared, user, &claim, &mut room) {
-            Plan::Settled(verdicts) => {
-                claim.settle(verdicts);
+    for (user, pending) in std::mem::take(claims) {
+        let (command, swap) = match next_request(shared, user, &pending, &mut room) {
+            NextRequest::Answered(results) => {
+                pending.settle(results);
                 continue;
             }
-            Plan::Read => (shared.keys.get(user), None),
-            Plan::Swap(command, swap) => (command, Some(swap)),
+            NextRequest::Read => (shared.keys.get(user), None),
+            NextRequest::Swap(command, swap) => (command, Some(swap)),
         };
         commands.push(command);
-        sent.push((user, claim, swap));
+        sent.push((user, pending, swap));
     }
     if commands.is_empty() {
         return;
     }
     let began = Instant::now();
-    let answers = shared.link.send(commands).await;
+    let answers = shared.connection.send(commands).await;
     metrics::histogram!(metric::STORE_SECONDS, "op" => "swap").record(began.elapsed());
     let answers = match answers {
         Ok(answers) => answers,
-        Err(away) => return sent.into_iter().for_each(|(_, claim, _)| claim.fail(&away)),
+        Err(unreachable) => return sent.into_iter().for_each(|(_, pending, _)| pending.fail(&unreachable)),
     };
     let mut done = Vec::new();
     let mut is_loading = false;
-    for ((user, mut claim, swap), answer) in sent.into_iter().zip(answers) {
-        let said = |value| Known { value, as_of: began };
-        claim.n_rounds += 1;
+    for ((user, mut pending, swap), answer) in sent.into_iter().zip(answers) {
+        let said = |value| CachedRow { value, as_of: began };
+        pending.n_rounds += 1;
         let is_swap = swap.is_some();
         let read = match (answer, swap) {
             (Answer::Int(1), Some(swap)) => {
@@ -155,19 +155,19 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
                 if swap.is_stranger {
                     shared.strangers.note();
                 }
-                done.push((user, claim, swap));
+                done.push((user, pending, swap));
                 continue;
             }
             // A failover or a flush may have lost the functions.
-            (Answer::ServerError(error), Some(_)) if is_missing(&error) && claim.n_rounds < MAX_LOADS => {
+            (Answer::ServerError(error), Some(_)) if is_missing(&error) && pending.n_rounds < MAX_LOADS => {
                 is_loading = true;
-                claims.insert(user, claim);
+                claims.insert(user, pending);
                 continue;
             }
             (Answer::ServerError(error), _) => match Value::of_another_type(&error) {
                 Some(value) => said(Some(value)),
                 None => {
-                    claim.fail(&Away(error.to_string().into()));
+                    pending.fail(&Unreachable(error.to_string().into()));
                     continue;
                 }
             },
@@ -176,19 +176,19 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, Claim>) {
         };
         metrics::counter!(metric::STORE_CONFLICTS).increment(u64::from(is_swap));
         shared.cache.read(user, read.clone());
-        claim.read = Some(read);
-        if claim.n_rounds < MAX_ROUNDS {
-            claims.insert(user, claim);
+        pending.read = Some(read);
+        if pending.n_rounds < MAX_ROUNDS {
+            claims.insert(user, pending);
         } else {
-            claim.fail(&Away("other replicas were faster every time".into()));
+            pending.fail(&Unreachable("other replicas were faster every time".into()));
         }
     }
     let of = |turn| done.iter().filter(move |(.., swap)| swap.turn == turn).map(|(user, ..)| *user);
     shared.note(&of(Turn::Joins).collect::<Vec<_>>(), &of(Turn::Leaves).collect::<Vec<_>>()).await;
-    for (_, claim, swap) in done {
-        claim.settle(swap.outcomes.into_iter().map(Ok).collect());
+    for (_, pending, swap) in done {
+        pending.settle(swap.outcomes.into_iter().map(Ok).collect());
     }
-    if is_loading && let Err(error) = shared.link.load().await {
+    if is_loading && let Err(error) = shared.connection.load().await {
         tracing::warn!(%error, "the functions can't be loaded");
     }
 }

@@ -17,7 +17,7 @@ mod verbs;
 use axum::{Router, middleware};
 use tokio::sync::watch;
 
-use crate::service::Live;
+use crate::service::ServiceHandle;
 
 pub use standard::{DescriptorError, Serving};
 pub use status::{code_name, error_of, refusal};
@@ -38,8 +38,12 @@ pub type Stopped = watch::Receiver<bool>;
 ///
 /// # Errors
 /// A defect of this crate: the compiled-in description of `proto/` can't be read.
-pub fn routes(live: Live, max_message_bytes: usize, stopped: &Stopped) -> Result<Router, DescriptorError> {
-    let verbs = verbs::Verbs::new(live, stopped.clone());
+pub fn routes(
+    handle: ServiceHandle,
+    max_message_bytes: usize,
+    stopped: &Stopped,
+) -> Result<Router, DescriptorError> {
+    let verbs = verbs::Verbs::new(handle, stopped.clone());
     let server = pb::reward_service_server::RewardServiceServer::new(verbs)
         .max_decoding_message_size(max_message_bytes);
     Ok(standard::by_method(DESCRIPTORS, &server)?

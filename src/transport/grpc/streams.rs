@@ -14,7 +14,7 @@ use super::pb::{self, score_stream_response::Result as Outcome};
 use super::requests::required;
 use super::status::{foreign, gone, status};
 use super::{Stopped, stop};
-use crate::service::{Live, Read, Service, Settled, rejected};
+use crate::service::{EventAcks, ParsedEvent, Service, ServiceHandle, rejected};
 use crate::types::{Error, ErrorKind, ScoreAnswer};
 
 /// Messages of one stream that are worked on at once: enough to fill batches, few enough to bound memory.
@@ -27,12 +27,12 @@ pub(super) type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
 /// Scores message by message.
 pub(super) fn scores(
-    live: Live,
+    handle: ServiceHandle,
     requests: Streaming<pb::ScoreStreamRequest>,
     stopped: Stopped,
 ) -> Answers<pb::ScoreStreamResponse> {
     let answer = move |message: Result<pb::ScoreStreamRequest, Status>| {
-        let service = live.now();
+        let service = handle.current();
         async move {
             let pb::ScoreStreamRequest { correlation_id, request } = message?;
             let result = match score(&service, request).await {
@@ -54,12 +54,12 @@ async fn score(service: &Service, request: Option<pb::ScoreRequest>) -> Result<S
 
 /// Acks event by event. What has arrived is worked on together.
 pub(super) fn acks(
-    live: Live,
+    handle: ServiceHandle,
     requests: Streaming<pb::FeedbackRequest>,
     stopped: Stopped,
 ) -> Answers<pb::FeedbackResponse> {
     let ack = move |chunk: Vec<Result<pb::FeedbackRequest, Status>>| {
-        let service = live.now();
+        let service = handle.current();
         async move {
             let (mut events, mut end) = (Vec::with_capacity(chunk.len()), None);
             for message in chunk {
@@ -68,7 +68,7 @@ pub(super) fn acks(
                     Err(status) => end = Some(Err(status)),
                 }
             }
-            let Settled { acks, failures } = service.settle(events).await;
+            let EventAcks { acks, failures } = service.apply_events(events).await;
             failures.iter().for_each(Error::log);
             stream::iter(acks.into_iter().map(|ack| Ok(ack.into())).chain(end))
         }
@@ -76,7 +76,7 @@ pub(super) fn acks(
     messages(requests, stopped).ready_chunks(AT_ONCE).then(ack).flatten().boxed()
 }
 
-fn read(event: Option<pb::Event>) -> Read {
+fn read(event: Option<pb::Event>) -> ParsedEvent {
     let event = required(event, "event").map_err(|error| Box::new(rejected(None, &error)))?;
     let event_id = event.event_id.clone();
     event.try_into().map_err(|error| Box::new(rejected(Some(event_id), &error)))

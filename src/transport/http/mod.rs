@@ -18,7 +18,7 @@ use axum::extract::FromRef;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use axum::{Router, middleware};
 
-use crate::service::{Live, Service};
+use crate::service::{Service, ServiceHandle};
 
 pub use body::optional_json;
 pub use export::{ExportQuery, preferences};
@@ -26,14 +26,14 @@ pub use problem::render;
 pub use query::{Query, no_query};
 
 /// A handler takes the service once, so that a request has one bundle from its beginning to its end.
-impl FromRef<Live> for Arc<Service> {
-    fn from_ref(live: &Live) -> Self {
-        live.now()
+impl FromRef<ServiceHandle> for Arc<Service> {
+    fn from_ref(handle: &ServiceHandle) -> Self {
+        handle.current()
     }
 }
 
 /// The traffic routes. The layers around them are the process's business.
-pub fn routes(live: Live) -> Router {
+pub fn routes(handle: ServiceHandle) -> Router {
     let no_query = || middleware::from_fn(no_query);
     let routes = [
         ("/score", post(native::score).layer(no_query())),
@@ -49,7 +49,7 @@ pub fn routes(live: Live) -> Router {
     ];
     let routes =
         routes.into_iter().fold(Router::new(), |router, (path, methods)| route(router, path, methods));
-    routes.fallback(problem::no_route).method_not_allowed_fallback(problem::no_method).with_state(live)
+    routes.fallback(problem::no_route).method_not_allowed_fallback(problem::no_method).with_state(handle)
 }
 
 /// Adds a route, with a slash at its end or without.

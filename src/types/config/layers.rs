@@ -15,12 +15,12 @@ const ENV_PREFIX: &str = "MICRO_REWARD__";
 pub struct Layers {
     merged: Table,
     origins: BTreeMap<String, String>,
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
 /// One thing that is wrong: where it was set, which key, what was found and expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The file, variable or flag.
     pub origin: String,
     /// `section.key`; empty when it is about the origin as a whole.
@@ -32,13 +32,13 @@ pub struct Problem {
 /// Everything that is wrong, at least one thing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
-pub struct Problems(pub Vec<Problem>);
+pub struct ConfigProblems(pub Vec<ConfigProblem>);
 
-fn lines(problems: &[Problem]) -> String {
+fn lines(problems: &[ConfigProblem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.key.as_str() {
             "" => write!(f, "{}: {}", self.origin, self.detail),
@@ -116,7 +116,7 @@ impl Layers {
     }
 
     /// Everything that is wrong, keys included that nobody took.
-    pub(super) fn into_problems(mut self) -> Vec<Problem> {
+    pub(super) fn into_problems(mut self) -> Vec<ConfigProblem> {
         for (section, entries) in std::mem::take(&mut self.merged) {
             for key in entries.as_table().into_iter().flat_map(Table::keys) {
                 self.refuse(&format!("{section}.{key}"), "is read by nothing".to_owned());
@@ -187,7 +187,7 @@ impl Layers {
     }
 
     fn problem(&mut self, origin: &str, key: &str, detail: String) {
-        self.problems.push(Problem { origin: origin.to_owned(), key: key.to_owned(), detail });
+        self.problems.push(ConfigProblem { origin: origin.to_owned(), key: key.to_owned(), detail });
     }
 }
 

@@ -25,7 +25,7 @@ pub use cache::Cache;
 pub use events::Events;
 pub use feedback::Feedback;
 pub use health::Health;
-pub use layers::{Layers, Problem, Problems};
+pub use layers::{ConfigProblem, ConfigProblems, Layers};
 pub use log::Log;
 pub use model::{Model, Provider};
 pub use population::Population;
@@ -66,7 +66,7 @@ impl Config {
     /// # Errors
     /// All problems at once: of the layers themselves, of every value that is out of range, and of every key
     /// that has a default and is read by nothing.
-    pub fn new(mut layers: Layers) -> Result<Self, Problems> {
+    pub fn new(mut layers: Layers) -> Result<Self, ConfigProblems> {
         let model = Model::read(Section::new(&mut layers, "model"));
         let config = Self {
             server: Server::read(Section::new(&mut layers, "server")),
@@ -89,7 +89,7 @@ impl Config {
         };
         match layers.into_problems() {
             problems if problems.is_empty() => Ok(config),
-            problems => Err(Problems(problems)),
+            problems => Err(ConfigProblems(problems)),
         }
     }
 }

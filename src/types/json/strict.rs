@@ -99,11 +99,11 @@ impl<'de, V: Visitor<'de>> Listen<'_, V> {
         visit: impl FnOnce(V) -> Result<V::Value, Wrong<E>>,
     ) -> Result<V::Value, E> {
         let (place, is_key) = (self.place, self.is_key);
-        let heard = self.hear(visit)?;
+        let resolved = self.hear(visit)?;
         if is_key {
             place.enter_field(text);
         }
-        Ok(heard)
+        Ok(resolved)
     }
 }
 

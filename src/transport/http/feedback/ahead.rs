@@ -113,16 +113,16 @@ pub(super) struct Acks {
     task: JoinHandle<()>,
 }
 
-/// The acks that `settle` sends, in their order.
+/// The acks that `apply_events` sends, in their order.
 pub(super) fn acks<F: Future<Output = ()> + Send + 'static>(
     progress: Progress,
-    settle: impl FnOnce(Sender) -> F,
+    apply_events: impl FnOnce(Sender) -> F,
 ) -> Acks {
     let (sender, held) = unbounded_channel();
     let room = Arc::new(Semaphore::new(HELD_BYTES as usize));
     let sender = Sender { held: sender, room, progress: progress.clone() };
     // What it logs is of the request.
-    let task = tokio::spawn(settle(sender).in_current_span());
+    let task = tokio::spawn(apply_events(sender).in_current_span());
     Acks { held, progress, task }
 }
 

@@ -1,10 +1,10 @@
 //! One event among others: what can't be read is rejected by itself, under its id where it has one.
 
 use super::super::body::parse;
-use crate::service::{Read, rejected};
+use crate::service::{ParsedEvent, rejected};
 
 /// Reads an event.
-pub(super) fn read(text: &str) -> Read {
+pub(super) fn read(text: &str) -> ParsedEvent {
     parse(text.as_bytes()).map_err(|error| Box::new(rejected(event_id(text), &error)))
 }
 

@@ -7,14 +7,14 @@ use super::super::body::parse;
 use super::super::whole::Whole;
 use super::array::entries;
 use super::event::read;
-use crate::service::{Read, Service, Settled, rejected};
+use crate::service::{EventAcks, ParsedEvent, Service, rejected};
 use crate::transport::shared::Problem;
 use crate::types::{Ack, Error, Event};
 
 /// What a body holds.
 enum Sent {
     One(Result<Box<Event>, Error>),
-    Many(Result<Vec<Read>, Error>),
+    Many(Result<Vec<ParsedEvent>, Error>),
 }
 
 /// One ack, or one for each event of an array.
@@ -25,12 +25,12 @@ pub(super) async fn answer(service: &Service, body: Whole) -> Result<Response, P
     match body.parse(sent).await? {
         Sent::Many(read) => {
             // Who looks at the status alone must not take a batch for done of which nothing could be.
-            let Settled { acks, failures } = service.settle(read?).await.any()?;
+            let EventAcks { acks, failures } = service.apply_events(read?).await.any()?;
             failures.iter().for_each(Error::log);
             let named = acks.into_iter().enumerate().map(|(idx, ack)| ack.within(&format!("[{idx}]")));
             Ok(Answer(named.collect::<Vec<Ack>>()).into_response())
         }
-        Sent::One(Ok(event)) => Ok(Answer(service.settle_one(*event).await?).into_response()),
+        Sent::One(Ok(event)) => Ok(Answer(service.apply_event(*event).await?).into_response()),
         Sent::One(Err(error)) => {
             // It counts as a rejected feedback, as it would within an array.
             rejected(None, &error);

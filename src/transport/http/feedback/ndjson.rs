@@ -20,7 +20,7 @@ use super::super::whole::off_if_large;
 use super::ahead::{self, Progress, Sender};
 use super::event;
 use super::lines::Lines;
-use crate::service::{Live, Read, Service, Settled, rejected};
+use crate::service::{EventAcks, ParsedEvent, Service, ServiceHandle, rejected};
 use crate::types::{Ack, Error, ErrorKind, Held};
 
 /// Lines that are settled together: one fsync for all of them.
@@ -37,20 +37,24 @@ type Source = Fuse<FramedRead<StreamReader<BoxStream<'static, io::Result<Bytes>>
 
 /// Ack lines in the order of the event lines, and at last, if the stream stalled, one that says so. Batches are requests
 /// of their own: an open stream does not hold on to a bundle that was replaced.
-pub(super) fn acks(live: Live, body: Body, held: Held) -> impl Stream<Item = Result<Bytes, Infallible>> {
+pub(super) fn acks(
+    handle: ServiceHandle,
+    body: Body,
+    held: Held,
+) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let progress = Progress::new();
     let came = progress.clone();
     let body = body.into_data_stream().inspect_ok(move |_| came.made()).map_err(io::Error::other);
     let lines = Lines::new(MAX_LINE_BYTES, held);
     let source = FramedRead::with_capacity(StreamReader::new(body.boxed()), lines, 64 << 10).fuse();
-    ahead::acks(progress.clone(), move |acks| settle(live, source, acks, progress))
+    ahead::acks(progress.clone(), move |acks| apply_events(handle, source, acks, progress))
 }
 
-async fn settle(live: Live, mut source: Source, acks: Sender, progress: Progress) {
+async fn apply_events(handle: ServiceHandle, mut source: Source, acks: Sender, progress: Progress) {
     let stalled = loop {
         match progress.unless_stalled(batch(&mut source)).await {
             Ok(Some(batch)) => {
-                let lines = ack_lines(live.now(), batch).await;
+                let lines = ack_lines(handle.current(), batch).await;
                 // Where all is there and nothing waits, others would have no turn until all is done.
                 tokio::task::yield_now().await;
                 // What settling took was not the caller's time.
@@ -70,7 +74,7 @@ async fn settle(live: Live, mut source: Source, acks: Sender, progress: Progress
 }
 
 /// The next line and what has arrived after it; none when the body ends or breaks.
-async fn batch(source: &mut Source) -> Option<Vec<Read>> {
+async fn batch(source: &mut Source) -> Option<Vec<ParsedEvent>> {
     let mut batch = Vec::new();
     let mut n_bytes = 0;
     for n_lines in 0..LINES_AT_ONCE {
@@ -95,7 +99,7 @@ async fn batch(source: &mut Source) -> Option<Vec<Read>> {
     Some(batch)
 }
 
-async fn read(line: String) -> Read {
+async fn read(line: String) -> ParsedEvent {
     let refused = |error| Err(Box::new(rejected(None, &error)));
     off_if_large(line.len(), move || event::read(&line)).await.unwrap_or_else(refused)
 }
@@ -113,8 +117,8 @@ async fn next(source: &mut Source) -> Option<Result<String, Error>> {
     }
 }
 
-async fn ack_lines(service: Arc<Service>, batch: Vec<Read>) -> Bytes {
-    let Settled { acks, failures } = service.settle(batch).await;
+async fn ack_lines(service: Arc<Service>, batch: Vec<ParsedEvent>) -> Bytes {
+    let EventAcks { acks, failures } = service.apply_events(batch).await;
     failures.iter().for_each(Error::log);
     lines(&acks)
 }

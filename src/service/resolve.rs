@@ -7,21 +7,22 @@ use super::Service;
 use super::pipeline::{Item, Part};
 use crate::state::Receipt;
 use crate::types::{
-    AckStatus, Error, ErrorKind, Event, EventId, Feedback, Heard, HeardResponse, Mention, UserId,
+    AckStatus, Error, ErrorKind, Event, EventId, Feedback, ResolvedFeedback, ResolvedResponse, ResponseRef,
+    UserId,
 };
 
 /// By when a response that is being scored will be known.
 const SCORED_WITHIN: Duration = Duration::from_secs(1);
 
 /// A feedback, and what the heads have said of its responses before.
-pub(super) struct Hearing {
-    pub(super) heard: Arc<Heard>,
+pub(super) struct PendingFeedback {
+    pub(super) resolved: Arc<ResolvedFeedback>,
     /// Every head's log-odds of each response, shape `[n][K]`; none for those that came as texts.
     pub(super) known: Vec<Option<Vec<f64>>>,
 }
 
 /// Why an event goes no further.
-pub(super) enum Unheard {
+pub(super) enum Unresolved {
     /// It changes nothing, and its sender need not mind.
     Acked(EventId, AckStatus),
     /// It can't be taken, unless it was before: what its ids stood for has been forgotten.
@@ -30,20 +31,20 @@ pub(super) enum Unheard {
     Refused(Error),
 }
 
-impl From<Error> for Unheard {
+impl From<Error> for Unresolved {
     fn from(error: Error) -> Self {
         Self::Refused(error)
     }
 }
 
-impl Hearing {
+impl PendingFeedback {
     /// What the heads have yet to read; nothing for a feedback by ids alone.
     pub(super) fn item(&self) -> Option<Item> {
-        let responses = self.heard.responses.iter().zip(&self.known);
+        let responses = self.resolved.responses.iter().zip(&self.known);
         let unknown =
             responses.filter(|(_, known)| known.is_none()).map(|(response, _)| response.text.clone());
         let responses: Vec<Arc<str>> = unknown.collect();
-        (!responses.is_empty()).then(|| Item::unnamed(self.heard.prompt.clone(), responses))
+        (!responses.is_empty()).then(|| Item::unnamed(self.resolved.prompt.clone(), responses))
     }
 
     /// The field that a text of the item came in.
@@ -53,7 +54,7 @@ impl Hearing {
             Part::Prompt => "prompt".to_owned(),
             Part::Response(nth) => {
                 let idx = unknown.map(|(idx, _)| idx).nth(nth);
-                self.heard.field(idx.unwrap_or(nth))
+                self.resolved.field(idx.unwrap_or(nth))
             }
         }
     }
@@ -61,7 +62,7 @@ impl Hearing {
 
 impl Service {
     /// Takes one event as far as it goes without the encoder.
-    pub(super) fn hear(&self, event: Event, now_ms: i64) -> Result<Hearing, Unheard> {
+    pub(super) fn resolve(&self, event: Event, now_ms: i64) -> Result<PendingFeedback, Unresolved> {
         let mut feedback = event.check()?;
         feedback.context = self.check_context(feedback.context)?;
         self.check_texts(&feedback)?;
@@ -69,7 +70,7 @@ impl Service {
         let window = self.settings.window;
         let max_skew = millis(window.max_skew);
         if now_ms.saturating_sub(at_ms) > millis(window.max_age) {
-            return Err(Unheard::Acked(feedback.event_id, AckStatus::Late));
+            return Err(Unresolved::Acked(feedback.event_id, AckStatus::Late));
         }
         if at_ms.saturating_sub(now_ms) > max_skew {
             let ahead = at_ms - now_ms;
@@ -77,15 +78,15 @@ impl Service {
                 format!("found a time {ahead} ms ahead of this server's, expected at most {max_skew}");
             return Err(Error::invalid_field("at", detail).with_code("event_in_the_future").into());
         }
-        self.recall(feedback, at_ms, now_ms)
+        self.find_responses(feedback, at_ms, now_ms)
     }
 
     fn check_texts(&self, feedback: &Feedback) -> Result<(), Error> {
         if let Some(prompt) = &feedback.prompt {
             self.check_size(prompt, || "prompt".to_owned())?;
         }
-        for (idx, mention) in feedback.responses.iter().enumerate() {
-            if let Mention::Text(text) = mention {
+        for (idx, response) in feedback.responses.iter().enumerate() {
+            if let ResponseRef::Text(text) = response {
                 self.check_size(text, || feedback.field(idx))?;
             }
         }
@@ -93,11 +94,16 @@ impl Service {
     }
 
     /// Finds what the ids stand for.
-    fn recall(&self, mut feedback: Feedback, at_ms: i64, now_ms: i64) -> Result<Hearing, Unheard> {
+    fn find_responses(
+        &self,
+        mut feedback: Feedback,
+        at_ms: i64,
+        now_ms: i64,
+    ) -> Result<PendingFeedback, Unresolved> {
         let mut prompt = feedback.prompt.take();
         let mut known = Vec::with_capacity(feedback.responses.len());
-        for (idx, mention) in feedback.responses.iter().enumerate() {
-            let Mention::Id(id) = mention else {
+        for (idx, response) in feedback.responses.iter().enumerate() {
+            let ResponseRef::Id(id) = response else {
                 known.push(None);
                 continue;
             };
@@ -112,35 +118,45 @@ impl Service {
             }
             known.push(Some(receipt));
         }
-        let Feedback { event_id, user, context, responses, opinion, replaces, comment, metadata, .. } =
+        let Feedback { event_id, user, context, responses, judgment, replaces, comment, metadata, .. } =
             feedback;
-        let heard_response = |(mention, receipt): (Mention, &Option<Arc<Receipt>>)| match mention {
-            Mention::Text(text) => HeardResponse { id: None, text },
-            Mention::Id(id) => {
+        let resolved_response = |(response, receipt): (ResponseRef, &Option<Arc<Receipt>>)| match response {
+            ResponseRef::Text(text) => ResolvedResponse { id: None, text },
+            ResponseRef::Id(id) => {
                 let text = receipt.as_ref().map(|receipt| receipt.text.clone());
-                HeardResponse { id: Some(id), text: text.unwrap_or_default() }
+                ResolvedResponse { id: Some(id), text: text.unwrap_or_default() }
             }
         };
-        let responses = responses.into_iter().zip(&known).map(heard_response).collect();
+        let responses = responses.into_iter().zip(&known).map(resolved_response).collect();
         let log_odds = |receipt: &Option<Arc<Receipt>>| {
             receipt.as_ref().map(|receipt| self.bundle.log_odds(&receipt.rewards))
         };
         let known = known.iter().map(log_odds).collect();
         let prompt = prompt.unwrap_or_default();
-        let heard =
-            Heard { event_id, user, at_ms, context, prompt, responses, opinion, replaces, comment, metadata };
-        Ok(Hearing { heard: Arc::new(heard), known })
+        let resolved = ResolvedFeedback {
+            event_id,
+            user,
+            at_ms,
+            context,
+            prompt,
+            responses,
+            judgment,
+            replaces,
+            comment,
+            metadata,
+        };
+        Ok(PendingFeedback { resolved: Arc::new(resolved), known })
     }
 }
 
-fn forgotten(feedback: &Feedback, idx: usize) -> Unheard {
+fn forgotten(feedback: &Feedback, idx: usize) -> Unresolved {
     let detail = "no response with this id is remembered for this user: send this again once it has been scored, or send the prompt and the text";
     let error = Error::new(ErrorKind::NotFound, detail);
     // A click may overtake the answer that names what it is about.
     let error = error.with_retry_after(SCORED_WITHIN).with_code("unknown_response");
     let error = error.with_field(feedback.field(idx));
     let (event_id, user) = (feedback.event_id.clone(), feedback.user.clone());
-    Unheard::Forgotten { event_id, user, error: Box::new(error) }
+    Unresolved::Forgotten { event_id, user, error: Box::new(error) }
 }
 
 fn different_prompts(feedback: &Feedback, idx: usize) -> Error {

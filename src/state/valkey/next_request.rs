@@ -3,15 +3,15 @@
 use redis::Cmd;
 
 use super::Shared;
-use super::claim::{Claim, Verdict};
+use super::pending::{ChangeResult, PendingChanges};
 use super::strangers;
 use super::value::Value;
 use crate::state::{Change, Outcome, Row, UserKey, note_unreadable};
 
 /// What a user's changes need.
-pub(super) enum Plan {
+pub(super) enum NextRequest {
     /// Nothing: the row was read, and they do not change it.
-    Settled(Vec<Verdict>),
+    Answered(Vec<ChangeResult>),
     /// The row: that they change nothing was only guessed.
     Read,
     /// A swap of the row.
@@ -36,14 +36,19 @@ pub(super) enum Turn {
 }
 
 /// Applies a claim's changes to the row as it is known. `room` is how many more users there may be.
-pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usize) -> Plan {
+pub(super) fn next_request(
+    shared: &Shared,
+    user: UserKey,
+    pending: &PendingChanges,
+    room: &mut usize,
+) -> NextRequest {
     let rules = &shared.rules;
-    let is_read = claim.read.is_some();
+    let is_read = pending.read.is_some();
     // Without a cached row the guess is that there is none: where that is wrong, the swap gives the row.
-    let before = claim.read.clone().or_else(|| shared.cache.get(user)).and_then(|known| known.value);
+    let before = pending.read.clone().or_else(|| shared.cache.get(user)).and_then(|cached| cached.value);
     let mut row = match before.as_ref().map(|value| value.row(rules.n_heads)).transpose() {
         Ok(row) => Some(row.unwrap_or_else(|| Row::new(rules.n_heads))),
-        Err(_) if !is_read => return Plan::Read,
+        Err(_) if !is_read => return NextRequest::Read,
         Err(error) => {
             note_unreadable(&shared.unreadable(user, error));
             None
@@ -74,13 +79,13 @@ pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usi
             }
         }
     };
-    let outcomes: Vec<Outcome> = claim.tasks.iter().map(|task| change(&task.change)).collect();
+    let outcomes: Vec<Outcome> = pending.tasks.iter().map(|task| change(&task.change)).collect();
     if !outcomes.iter().any(|outcome| outcome.changes_the_row()) {
-        let verdicts = outcomes.into_iter().map(Ok).collect();
-        return if is_read { Plan::Settled(verdicts) } else { Plan::Read };
+        let results = outcomes.into_iter().map(Ok).collect();
+        return if is_read { NextRequest::Answered(results) } else { NextRequest::Read };
     }
     // Only a row that is there changes.
-    let Some(row) = row else { return Plan::Read };
+    let Some(row) = row else { return NextRequest::Read };
     let turn = match (was_there, !row.is_tombstone()) {
         (false, true) => Turn::Joins,
         (true, false) => Turn::Leaves,
@@ -90,7 +95,7 @@ pub(super) fn plan(shared: &Shared, user: UserKey, claim: &Claim, room: &mut usi
     let is_stranger = before.is_none() && row.is_tombstone();
     let ttl_ms = if row.is_tombstone() { strangers::ttl_ms(rules) } else { 0 };
     let new = Value::of(&row, before.as_ref());
-    Plan::Swap(
+    NextRequest::Swap(
         shared.keys.swap(user, before.as_ref(), &new, ttl_ms),
         Swap { new, outcomes, turn, is_stranger },
     )

@@ -5,7 +5,7 @@ use std::future::Future;
 use tokio::sync::OnceCell;
 
 use crate::model::Question;
-use crate::types::{Error, Heard, key64};
+use crate::types::{Error, ResolvedFeedback, key64};
 
 /// Keys and margins, in the bundle's order.
 pub(super) struct Questions {
@@ -30,13 +30,13 @@ impl Questions {
     pub(super) fn answered(
         &self,
         questions: &[Question],
-        heard: &Heard,
+        resolved: &ResolvedFeedback,
         context: Option<u64>,
     ) -> Option<u64> {
         // Whatever says something about two responses compares them.
-        let [x, y] = heard.responses.as_slice() else { return None };
+        let [x, y] = resolved.responses.as_slice() else { return None };
         let idx =
-            questions.iter().position(|question| question.is_about(&heard.prompt, [&x.text, &y.text]))?;
+            questions.iter().position(|question| question.is_about(&resolved.prompt, [&x.text, &y.text]))?;
         Some(self.key(idx, context))
     }
 

@@ -7,11 +7,11 @@ use crate::telemetry::metric;
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId};
 
 /// An event, or the ack of what is none.
-pub type Read = Result<Event, Box<Ack>>;
+pub type ParsedEvent = Result<Event, Box<Ack>>;
 
 /// What became of events that came together.
 #[derive(Debug)]
-pub struct Settled {
+pub struct EventAcks {
     /// One per event that was read, in order.
     pub acks: Vec<Ack>,
     /// What failed here, once for each code; acks tell of each, and whoever sends them logs these.
@@ -23,13 +23,13 @@ impl Service {
     ///
     /// # Errors
     /// When it can't be taken.
-    pub async fn settle_one(&self, event: Event) -> Result<Ack, Error> {
+    pub async fn apply_event(&self, event: Event) -> Result<Ack, Error> {
         let answer = self.feedback(vec![event]).await.pop();
         answer.unwrap_or_else(|| Err(missing())).inspect_err(|_| count_rejected())
     }
 
     /// Applies the events together. What is wrong with one is told in its own ack.
-    pub async fn settle(&self, read: Vec<Read>) -> Settled {
+    pub async fn apply_events(&self, read: Vec<ParsedEvent>) -> EventAcks {
         let mut events = Vec::with_capacity(read.len());
         let mut named = Vec::with_capacity(read.len());
         for read in read {
@@ -55,11 +55,11 @@ impl Service {
             })
         };
         let acks = named.into_iter().map(&mut ack).collect();
-        Settled { acks, failures }
+        EventAcks { acks, failures }
     }
 }
 
-impl Settled {
+impl EventAcks {
     /// The acks; or why none of the events could be taken now, if that is so: then all may be sent again as they are.
     ///
     /// # Errors

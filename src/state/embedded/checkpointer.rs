@@ -29,18 +29,18 @@ const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
 /// After spilling, this share of the rows is left, so that there is room for a while.
-const SPILL_TO: f64 = 0.9;
+const EVICT_TO: f64 = 0.9;
 
 /// What the keeper is asked to do.
 #[derive(Debug)]
 pub(super) struct Tasks {
-    asked: Mutex<Asked>,
+    requested: Mutex<Requested>,
     work: Condvar,
 }
 
 #[derive(Debug)]
-struct Asked {
-    is_nudged: bool,
+struct Requested {
+    is_requested: bool,
     is_over: bool,
     /// Users whose events are to leave the journal, each with the position of its erasure.
     erased: HashMap<UserKey, u64>,
@@ -50,44 +50,44 @@ struct Asked {
 
 impl Tasks {
     pub(super) fn new(erased: HashMap<UserKey, u64>) -> Self {
-        let asked = Asked { is_nudged: false, is_over: false, erased, due: None };
-        Self { asked: Mutex::new(asked), work: Condvar::new() }
+        let requested = Requested { is_requested: false, is_over: false, erased, due: None };
+        Self { requested: Mutex::new(requested), work: Condvar::new() }
     }
 
     /// Asks for a checkpoint soon.
-    pub(super) fn nudge(&self) {
-        self.asked.lock().is_nudged = true;
+    pub(super) fn request_checkpoint(&self) {
+        self.requested.lock().is_requested = true;
         self.work.notify_one();
     }
 
     /// Asks that erasures from before be done now.
-    pub(super) fn hurry(&self) {
-        let mut asked = self.asked.lock();
-        asked.due = (!asked.erased.is_empty()).then(Instant::now);
+    pub(super) fn expedite_erasures(&self) {
+        let mut requested = self.requested.lock();
+        requested.due = (!requested.erased.is_empty()).then(Instant::now);
     }
 
     /// Asks that a user's events leave the journal within this time.
     pub(super) fn erase(&self, user: UserKey, lsn: u64, within: Duration) {
-        let mut asked = self.asked.lock();
-        asked.erased.insert(user, lsn);
+        let mut requested = self.requested.lock();
+        requested.erased.insert(user, lsn);
         // Half of it for the work.
-        asked.due.get_or_insert_with(|| Instant::now() + within / 2);
+        requested.due.get_or_insert_with(|| Instant::now() + within / 2);
         self.work.notify_one();
     }
 }
 
 /// The keeper's thread.
 #[derive(Debug)]
-pub(super) struct Keeper {
+pub(super) struct Checkpointer {
     core: Arc<Core>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-impl Keeper {
+impl Checkpointer {
     pub(super) fn spawn(core: Arc<Core>) -> Result<Self, OpenError> {
-        let (keeper, part) = (core.clone(), core.liveness.part("the keeper of the rows"));
+        let (checkpointer, part) = (core.clone(), core.liveness.part("the keeper of the rows"));
         let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-            keeper.keep();
+            checkpointer.run();
             part.end();
         });
         let thread = thread.map_err(|source| OpenError::io(&core.config.dir, source))?;
@@ -96,7 +96,7 @@ impl Keeper {
 
     /// Ends the thread, after what it is at.
     pub(super) fn stop(&self) {
-        self.core.tasks.asked.lock().is_over = true;
+        self.core.tasks.requested.lock().is_over = true;
         self.core.tasks.work.notify_one();
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
@@ -106,14 +106,14 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 impl Core {
-    fn keep(&self) {
+    fn run(&self) {
         let mut swept: Option<Instant> = None;
         let mut pause = Duration::ZERO;
         loop {
@@ -146,18 +146,18 @@ impl Core {
     fn wait(&self, pause: Duration) -> (bool, bool) {
         let resume = Instant::now() + pause;
         let until = Instant::now() + self.config.checkpoint_every;
-        let mut asked = self.tasks.asked.lock();
+        let mut requested = self.tasks.requested.lock();
         loop {
-            let due = asked.due;
+            let due = requested.due;
             let is_due = due.is_some_and(|due| due <= Instant::now());
             let is_paused = Instant::now() < resume;
-            let has_work = asked.is_nudged || is_due || until <= Instant::now();
-            if asked.is_over || has_work && !is_paused {
-                asked.is_nudged = false;
-                return (asked.is_over, is_due);
+            let has_work = requested.is_requested || is_due || until <= Instant::now();
+            if requested.is_over || has_work && !is_paused {
+                requested.is_requested = false;
+                return (requested.is_over, is_due);
             }
             let next = if is_paused { resume } else { due.map_or(until, |due| due.min(until)) };
-            self.tasks.work.wait_until(&mut asked, next);
+            self.tasks.work.wait_until(&mut requested, next);
         }
     }
 
@@ -179,15 +179,15 @@ impl Core {
             for users in changed.chunks(ROWS_AT_ONCE) {
                 self.save_rows(users)?;
             }
-            let erased = self.tasks.asked.lock().erased.clone();
+            let erased = self.tasks.requested.lock().erased.clone();
             self.rows.write_erased(&erased, &HashMap::new())?;
             self.rows.write(&[], &[], Some(until))?;
             self.checkpoint.store(until, Ordering::Release);
             metrics::histogram!(metric::STORE_SECONDS, "op" => "checkpoint").record(start.elapsed());
         }
         if self.is_crowded() {
-            let left = (self.config.resident_users as f64 * SPILL_TO) as usize;
-            self.resident.spill(left, |lsn| self.is_saved(lsn));
+            let left = (self.config.resident_users as f64 * EVICT_TO) as usize;
+            self.resident.evict(left, |lsn| self.is_saved(lsn));
         }
         // What is older than is kept must not stay for as long as its segment is open, however long nothing follows it.
         let mut rotated = self.rotated.lock();
@@ -219,7 +219,7 @@ impl Core {
 
     /// Takes erased users' events out of the journal. Their rows are saved as tombstones.
     fn erase(&self) -> Result<(), StoreError> {
-        let erased = self.tasks.asked.lock().erased.clone();
+        let erased = self.tasks.requested.lock().erased.clone();
         let sealed = self.journal.seal()?;
         let dir = self.dir.journal();
         let is_erased = |frame: &Frame| {
@@ -228,10 +228,10 @@ impl Core {
         let dropped = drop_frames(&dir, sealed, is_erased);
         self.dates.forget();
         dropped.map_err(|error| StoreError::Journal(error.to_string().into()))?;
-        let mut asked = self.tasks.asked.lock();
-        asked.erased.retain(|user, lsn| erased.get(user) != Some(lsn));
-        asked.due = (!asked.erased.is_empty()).then(|| Instant::now() + self.config.erase_within / 2);
-        drop(asked);
+        let mut requested = self.tasks.requested.lock();
+        requested.erased.retain(|user, lsn| erased.get(user) != Some(lsn));
+        requested.due = (!requested.erased.is_empty()).then(|| Instant::now() + self.config.erase_within / 2);
+        drop(requested);
         self.rows.write_erased(&HashMap::new(), &erased)?;
         tracing::info!(users = erased.len(), "erased users have left the journal");
         Ok(())

@@ -12,7 +12,7 @@ use crate::types::{EncodeError, Encoded, TextKey, Tokens};
 
 /// A request's way in: it was let in with a number of texts, which it pushes as they are tokenised.
 #[derive(Debug)]
-pub struct Lane {
+pub struct Ticket {
     answers: Answers,
     n_promised: usize,
     is_bulk: bool,
@@ -25,14 +25,14 @@ impl Queue {
     ///
     /// # Errors
     /// [`Refused`] when they do not fit, or when others' texts would take the time that the caller has.
-    pub fn open(self: &Arc<Self>, n_texts: usize, deadline: Option<Instant>) -> Result<Lane, Refused> {
+    pub fn open(self: &Arc<Self>, n_texts: usize, deadline: Option<Instant>) -> Result<Ticket, Refused> {
         let is_bulk = self.promise(n_texts, deadline)?;
         let answers = Answers { queue: self.clone(), pending: VecDeque::with_capacity(n_texts) };
-        Ok(Lane { answers, n_promised: n_texts, is_bulk, tag: 0 })
+        Ok(Ticket { answers, n_promised: n_texts, is_bulk, tag: 0 })
     }
 }
 
-impl Lane {
+impl Ticket {
     /// Adds some of the texts that were let in, each with its key. A text that another request has on its way is not
     /// encoded again.
     pub fn push(&mut self, texts: Vec<(TextKey, Tokens)>) {
@@ -50,7 +50,7 @@ impl Lane {
     }
 }
 
-impl Drop for Lane {
+impl Drop for Ticket {
     fn drop(&mut self) {
         if self.n_promised > 0 {
             self.answers.queue.withdraw(self.n_promised, self.is_bulk);

@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use super::Service;
 use crate::batch::{Queue, Workers};
 use crate::model::{Bundle, heads_fingerprint};
+use crate::types::HeadsFingerprint;
 
 /// A loaded bundle and the threads that run its encoder.
 #[derive(Debug, Clone)]
@@ -25,16 +26,16 @@ pub struct Model {
 impl Model {
     /// What evidence and raw rewards depend on: bundles with the same can be served over the same ledgers.
     #[must_use]
-    pub fn heads(&self) -> String {
+    pub fn heads(&self) -> HeadsFingerprint {
         heads_fingerprint(self.bundle.manifest())
     }
 }
 
 /// The service as it is now. Clones see the same.
 #[derive(Clone)]
-pub struct Live(Arc<ArcSwap<Service>>);
+pub struct ServiceHandle(Arc<ArcSwap<Service>>);
 
-impl Live {
+impl ServiceHandle {
     /// Begins with this service.
     #[must_use]
     pub fn new(service: Service) -> Self {
@@ -44,12 +45,12 @@ impl Live {
     /// The service for a request that begins now. What takes long and is made of many, such as a stream, takes it
     /// anew for each of them.
     #[must_use]
-    pub fn now(&self) -> Arc<Service> {
+    pub fn current(&self) -> Arc<Service> {
         self.0.load_full()
     }
 
     /// Answers requests that begin from now on with another model, over the same ledgers: its heads must be the same.
     pub fn replace(&self, model: Model) {
-        self.0.store(Arc::new(self.now().with(model)));
+        self.0.store(Arc::new(self.current().with(model)));
     }
 }

@@ -26,7 +26,7 @@ use crate::telemetry::metric;
 const REDIAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// How often the store is asked for something small, so that an outage is noticed without traffic.
-const TEND_EVERY: Duration = Duration::from_secs(2);
+const PROBE_EVERY: Duration = Duration::from_secs(2);
 
 /// What a certificate in PEM begins with.
 const PEM_MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
@@ -34,17 +34,17 @@ const PEM_MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
 /// Why the store did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Away(pub(super) Arc<str>);
+pub(super) struct Unreachable(pub(super) Arc<str>);
 
 /// The connection, or why there is none.
 #[derive(Clone)]
 enum State {
-    Up { connection: Connection, serial: u64 },
+    Up { connection: Backend, serial: u64 },
     Down { why: Arc<str> },
 }
 
 #[derive(Clone)]
-enum Connection {
+enum Backend {
     Alone(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
@@ -55,7 +55,7 @@ enum Dial {
 }
 
 /// The connection to the store.
-pub(super) struct Link {
+pub(super) struct Connection {
     dial: Dial,
     response_timeout: Duration,
     /// What connecting may take as a whole.
@@ -64,46 +64,46 @@ pub(super) struct Link {
     n_connected: AtomicU64,
 }
 
-impl std::fmt::Debug for Link {
+impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Link").field("why_down", &self.why_down()).finish_non_exhaustive()
     }
 }
 
-impl Link {
+impl Connection {
     /// Connects; a store that is only away is dialled again later.
     pub(super) async fn open(config: &ValkeyConfig) -> Result<Self, OpenError> {
         let refused = |error: RedisError| OpenError::Valkey(error.to_string());
         let dial = Dial::new(config).map_err(refused)?;
         let why: Arc<str> = "it has not been reached yet".into();
-        let link = Self {
+        let connection = Self {
             dial,
             response_timeout: config.response_timeout,
             connect_timeout: config.connect_timeout,
             state: watch::Sender::new(State::Down { why }),
             n_connected: AtomicU64::new(0),
         };
-        match link.connect().await {
+        match connection.connect().await {
             Ok(()) => {}
             Err(Refusal { error, is_final: true }) => return Err(OpenError::Valkey(error)),
             Err(Refusal { error, .. }) => {
                 metrics::gauge!(metric::STORE_UP).set(0.0);
                 tracing::warn!(why = error, "the store can't be reached; starting without it");
-                link.state.send_replace(State::Down { why: error.into() });
+                connection.state.send_replace(State::Down { why: error.into() });
             }
         }
-        Ok(link)
+        Ok(connection)
     }
 
     /// Sends commands at once; one answer per command, which may be an error of the server.
     ///
     /// # Errors
     /// When the store is away. Then any of the commands may have been carried out, or may still be.
-    pub(super) async fn send(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Away> {
+    pub(super) async fn send(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Unreachable> {
         let state = self.state.borrow().clone();
         let (connection, serial) = match state {
             State::Up { connection, serial } => (connection, serial),
-            State::Down { why } => return Err(Away(why)),
+            State::Down { why } => return Err(Unreachable(why)),
         };
         let why = match tokio::time::timeout(self.response_timeout, connection.run(commands)).await {
             Ok(Ok(values)) => match values.iter().find_map(outage) {
@@ -116,15 +116,15 @@ impl Link {
         Err(self.lost(serial, why))
     }
 
-    /// As [`Link::send`] with one command.
-    pub(super) async fn ask(&self, command: Cmd) -> Result<Value, Away> {
+    /// As [`Connection::send`] with one command.
+    pub(super) async fn ask(&self, command: Cmd) -> Result<Value, Unreachable> {
         Ok(self.send(vec![command]).await?.pop().unwrap_or(Value::Nil))
     }
 
     /// Loads the functions where they are missing.
-    pub(super) async fn load(&self) -> Result<(), Away> {
+    pub(super) async fn load(&self) -> Result<(), Unreachable> {
         match self.ask(function::load()).await? {
-            Value::ServerError(error) if !may_be_loaded(&error) => Err(Away(error.to_string().into())),
+            Value::ServerError(error) if !may_be_loaded(&error) => Err(Unreachable(error.to_string().into())),
             _ => Ok(()),
         }
     }
@@ -144,11 +144,11 @@ impl Link {
     }
 
     /// Returns now and then while the store is there, and once it is back after it was away. To be called for ever.
-    pub(super) async fn tend(&self) {
+    pub(super) async fn probe(&self) {
         let mut state = self.state.subscribe();
         let went_down = state.wait_for(|state| matches!(state, State::Down { .. }));
         // What it says is looked at below.
-        _ = tokio::time::timeout(TEND_EVERY, went_down).await;
+        _ = tokio::time::timeout(PROBE_EVERY, went_down).await;
         if self.why_down().is_some() {
             self.redial().await;
         }
@@ -191,7 +191,7 @@ impl Link {
     }
 
     /// Opens the circuit, unless a newer connection has been made since.
-    fn lost(&self, of: u64, why: String) -> Away {
+    fn lost(&self, of: u64, why: String) -> Unreachable {
         let why: Arc<str> = why.into();
         let opened = self.state.send_if_modified(|state| {
             let is_mine = matches!(state, State::Up { serial, .. } if *serial == of);
@@ -204,11 +204,11 @@ impl Link {
             metrics::gauge!(metric::STORE_UP).set(0.0);
             tracing::warn!(%why, "the store can't be reached; serving what is known here");
         }
-        Away(why)
+        Unreachable(why)
     }
 }
 
-impl Connection {
+impl Backend {
     async fn run(&self, commands: Vec<Cmd>) -> RedisResult<Vec<Value>> {
         match self.clone() {
             Self::Alone(mut connection) => {
@@ -285,13 +285,13 @@ impl Dial {
         Ok(Self::Alone(client, settings))
     }
 
-    async fn connect(&self) -> RedisResult<Connection> {
+    async fn connect(&self) -> RedisResult<Backend> {
         match self {
             Self::Alone(client, settings) => {
                 let connection = client.get_multiplexed_async_connection_with_config(settings).await?;
-                Ok(Connection::Alone(connection))
+                Ok(Backend::Alone(connection))
             }
-            Self::Cluster(client) => Ok(Connection::Cluster(client.get_async_connection().await?)),
+            Self::Cluster(client) => Ok(Backend::Cluster(client.get_async_connection().await?)),
         }
     }
 }
