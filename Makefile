@@ -49,5 +49,5 @@ bundle-fp32:
 
 # All of models/default out of models/fp32 and the data: the int8 encoder, then heads and router on its embeddings.
 bundle-int8: setup bundle-fp32
-	models/default/quantise.sh target/int8
+	models/default/quantize.sh target/int8
 	ENCODER=target/int8 models/default/fit.sh $(DATA)

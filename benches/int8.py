@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What models/default loses against models/fp32, which was fitted alike on the encoder before it was quantised: two tables.
+"""What models/default loses against models/fp32, which was fitted alike on the encoder before it was quantized: two tables.
 
 usage: benches/int8.py DATA OUT
 
@@ -31,8 +31,8 @@ def mean(values):
 
 
 def standard_error(values):
-    centre = mean(values)
-    return math.sqrt(sum((x - centre) ** 2 for x in values) / (len(values) - 1) / len(values))
+    center = mean(values)
+    return math.sqrt(sum((x - center) ** 2 for x in values) / (len(values) - 1) / len(values))
 
 
 def say_what_is_outside(rows, by):

@@ -154,7 +154,7 @@ def check_pod(report, work, defaults):
     sleep = get(box, "lifecycle.preStop.sleep.seconds")
     rule(isinstance(sleep, int), f"{inside}.lifecycle.preStop.sleep.seconds", "preStop is the kubelet's own sleep", sleep)
     need = LAST + (sleep if isinstance(sleep, int) else 0)
-    for key in ("LINGER", "DRAIN_TIMEOUT"):
+    for key in ("READY_DELAY", "DRAIN_TIMEOUT"):
         name = f"{PREFIX}SHUTDOWN__{key}"
         value = work.value(f"SHUTDOWN__{key}") or ""
         try:

@@ -49,7 +49,7 @@ BROKEN = [
     ("embedded", SET, f"{BOX}.livenessProbe.failureThreshold", GONE, "livenessProbe waits at least 60 s"),
     ("embedded", SET, f"{BOX}.livenessProbe.timeoutSeconds", GONE, "a busy server is not killed (5 s or more)"),
     ("embedded", SET, f"{BOX}.lifecycle.preStop", {"exec": {"command": ["sleep", "5"]}}, "preStop is the kubelet's own sleep"),
-    ("embedded", SET, f"{ENV}SHUTDOWN__LINGER].value", "2 seconds", "MICRO_REWARD__SHUTDOWN__LINGER is a duration"),
+    ("embedded", SET, f"{ENV}SHUTDOWN__READY_DELAY].value", "2 seconds", "MICRO_REWARD__SHUTDOWN__READY_DELAY is a duration"),
     ("embedded", SET, f"{ENV}SHUTDOWN__DRAIN_TIMEOUT].value", "", "MICRO_REWARD__SHUTDOWN__DRAIN_TIMEOUT is a duration"),
     ("embedded", SET, f"{POD}.terminationGracePeriodSeconds", 44, policy.GRACE),
     ("embedded", SET, f"{ENV}SHUTDOWN__DRAIN_TIMEOUT].value", "1m", policy.GRACE),

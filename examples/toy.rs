@@ -66,14 +66,14 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let mut manifest = Manifest {
         name: "toy".to_owned(),
         revision: String::new(),
-        licence: "Apache-2.0".to_owned(),
+        license: "Apache-2.0".to_owned(),
         encoder: EncoderSection {
             graph: file("encoder.onnx", encoder(words.len()))?,
             external: Vec::new(),
             tokenizer: file("tokenizer.json", tokenizer(&words).into_bytes())?,
             output: "last_hidden_state".to_owned(),
             pooling: Pooling::Mean,
-            normalise: false,
+            normalize: false,
             max_tokens: 16,
         },
         input: InputSection {

@@ -1,4 +1,4 @@
-//! A reward server with a routed mixture of heads, personalised online.
+//! A reward server with a routed mixture of heads, personalized online.
 //!
 //! It serves MiCRo (arXiv 2505.24846): one frozen encoder, K reward heads learned from plain binary preferences,
 //! and a router whose per-user mixture weights follow streamed feedback while the server scores.

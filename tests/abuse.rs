@@ -433,8 +433,8 @@ fn check_cost(server: &Server, before: usize, most: usize) {
     assert!(cost <= most, "{cost} bytes were taken up, expected at most {most}");
 }
 
-/// The toy bundle with another tokeniser around its words.
-fn toy_that_tokenises(dir: &Path, template: Template, change: impl FnOnce(&mut Value)) {
+/// The toy bundle with another tokenizer around its words.
+fn toy_that_tokenizes(dir: &Path, template: Template, change: impl FnOnce(&mut Value)) {
     toy_with(dir, |manifest| {
         manifest.input.template = template;
         change_tokenizer(dir, manifest, change);
@@ -475,7 +475,7 @@ async fn post_all(server: &Server, path: &str, requests: Vec<Value>) -> Vec<u16>
 async fn callers_with_a_mebibyte_of_exclamation_marks_each_cost_what_they_send() {
     const N_CALLERS: usize = 32;
     let dir = tempfile::tempdir().unwrap();
-    toy_that_tokenises(dir.path(), Template::Separate, as_bert);
+    toy_that_tokenizes(dir.path(), Template::Separate, as_bert);
     let server = process(dir.path(), &[]).await;
     let before = peak(&server);
     let text = |n: usize| format!("{n:02}{}", "!".repeat((1 << 20) - 2));
@@ -490,7 +490,7 @@ async fn callers_with_a_mebibyte_of_exclamation_marks_each_cost_what_they_send()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_pair_without_words_costs_a_small_multiple_of_what_it_sends() {
     let dir = tempfile::tempdir().unwrap();
-    toy_that_tokenises(dir.path(), Template::Pair, as_sentence_piece);
+    toy_that_tokenizes(dir.path(), Template::Pair, as_sentence_piece);
     let server = process(dir.path(), &[]).await;
     let before = peak(&server);
     let text = |word: &str| word.repeat(160_000 / word.len());
@@ -498,7 +498,7 @@ async fn a_long_pair_without_words_costs_a_small_multiple_of_what_it_sends() {
         json!({ "items": [{ "prompt": text("tea"), "responses": [text("thanks"), text("banana")] }] });
     let (status, answer) = server.client.post("/score", &request).await;
     assert_eq!((status, &answer["items"][0]["truncated"]), (200, &json!([true, true])), "{answer}");
-    // One pair at a time is tokenised, and a tokeniser that reads all of it holds about 150 bytes for each of its own; twice that.
+    // One pair at a time is tokenized, and a tokenizer that reads all of it holds about 150 bytes for each of its own; twice that.
     check_cost(&server, before, 2 * 150 * 320_000);
 }
 
@@ -566,7 +566,7 @@ async fn callers_who_stop_half_way_hold_no_more_than_all_bodies_may() {
         })
     });
     let callers = futures::future::join_all(callers.collect::<Vec<_>>()).await;
-    let n_refused = async || server.admin.metric("micro_reward_shed_total{reason=\"bodies\"}").await;
+    let n_refused = async || server.admin.metric("micro_reward_requests_shed_total{reason=\"bodies\"}").await;
     while n_refused().await.unwrap_or_default() < (N_CALLERS - MOST / SENT) as f64 {}
     // What bodies hold, in buffers that are copied when they double, and what a connection reads ahead, at most half a MiB. What
     // is sent is 1000 MiB.

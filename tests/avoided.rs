@@ -84,7 +84,7 @@ fn responses() -> Vec<String> {
 /// The caller of a large request, whose encoding has begun, has gone: what it left is dropped, and others are served.
 async fn its_texts_are_dropped(server: &Server) {
     while n_of(server, "micro_reward_inflight_requests").await > 0.0 {}
-    // The tokeniser may be at a last few, which it drops when it is done with them.
+    // The tokenizer may be at a last few, which it drops when it is done with them.
     while n_of(server, "micro_reward_queue_texts").await > 0.0 {}
     assert!(n_encoded(server).await < MANY as f64);
     let items = score(server, json!([{ "prompt": "tell me", "responses": ["no"] }])).await;

@@ -31,7 +31,7 @@ use tonic::transport::Endpoint;
 
 const NDJSON: &str = "application/x-ndjson";
 
-/// The toy bundle with a tokeniser that makes no token of a blank text.
+/// The toy bundle with a tokenizer that makes no token of a blank text.
 fn without_special_tokens() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     toy_with(dir.path(), |manifest| {
@@ -84,7 +84,7 @@ fn statuses(acks: &[Value]) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_batch_of_more_texts_than_may_wait_is_cut() {
-    let (app, _) = start(&toy(), &[("batch.queue_texts", "8")]).await;
+    let (app, _) = start(&toy(), &[("batch.max_queued_texts", "8")]).await;
     let client = Client::new(app.address);
     let events = |user: &str| -> Vec<Value> {
         let text = |n: usize| format!("seven {} thanks", ["tea", "weather", "is", "it"][n % 4].repeat(n % 7));
@@ -105,7 +105,7 @@ async fn a_batch_of_more_texts_than_may_wait_is_cut() {
 }
 
 #[tokio::test]
-async fn a_text_that_can_not_be_tokenised_is_its_events_error() {
+async fn a_text_that_can_not_be_tokenized_is_its_events_error() {
     let bundle = without_special_tokens();
     let (app, _) = start(bundle.path(), &[]).await;
     let client = Client::new(app.address);
@@ -245,7 +245,7 @@ fn without_place(said: &str) -> &str {
 async fn is_settled_as_alone(settings: [&[(&str, &str)]; 2], seed: u64) {
     let bundle = without_special_tokens();
     let strict = [
-        ("batch.queue_texts", "9"),
+        ("batch.max_queued_texts", "9"),
         ("server.max_text_bytes", "200"),
         ("feedback.max_events", "12"),
         ("feedback.max_age", "1h"),
@@ -462,12 +462,12 @@ fn service() -> (Arc<Service>, Arc<Gated>) {
     let model = load(&toy());
     let rules = RowRules {
         n_heads: model.bundle.n_heads(),
-        decay: config.router.decay,
+        decay: config.posterior.decay,
         max_age_ms: 86_400_000,
         max_events: config.feedback.max_events.get(),
     };
     let settings = Settings {
-        router: config.router,
+        posterior: config.posterior,
         window: config.feedback,
         population: config.population,
         ledger_id: LedgerId { n_heads: rules.n_heads, key: 7 },
@@ -477,7 +477,7 @@ fn service() -> (Arc<Service>, Arc<Gated>) {
     let (n_samples, is_away) = (AtomicUsize::new(0), AtomicBool::new(false));
     let store = Arc::new(Gated { inner, n_samples, is_away, gate: Semaphore::new(0) });
     let clock: Arc<dyn Clock> = FakeClock::at(NOON);
-    let service = Service::new(model, store.clone(), Receipts::new(config.receipts), clock, settings);
+    let service = Service::new(model, store.clone(), Receipts::new(config.responses), clock, settings);
     (Arc::new(service), store)
 }
 

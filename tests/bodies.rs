@@ -601,7 +601,7 @@ async fn bodies_that_do_not_fit_beside_those_being_read_are_refused_for_now() {
         assert_eq!(refused.json::<Value>().await.unwrap()["code"], json!("too_many_bytes"));
     }
     let (_, metrics) = admin.get("/metrics").await;
-    assert!(metrics.as_str().unwrap().contains("micro_reward_shed_total{reason=\"bodies\"}"));
+    assert!(metrics.as_str().unwrap().contains("micro_reward_requests_shed_total{reason=\"bodies\"}"));
     assert_eq!(client.get("/models").await.0, 200, "what has no body is served");
     drop(slow);
     while post(false).await.status().as_u16() == 503 {

@@ -70,6 +70,21 @@ fn the_toy_bundle_is_fit_to_serve() {
 }
 
 #[test]
+fn a_manifest_with_the_names_of_before_is_told_the_new_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(common::toy().join("bundle.toml")).unwrap();
+    let old = text.replace("license = ", "licence = ").replace("normalize = ", "normalise = ");
+    fs::write(dir.path().join("bundle.toml"), old).unwrap();
+    let text = open(dir.path()).unwrap_err().to_string();
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.contains("bundle.toml: `licence`: unknown key, expected `license`, its new name"), "{text}");
+    assert!(
+        text.contains("bundle.toml: `encoder.normalise`: unknown key, expected `encoder.normalize`"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_nan_in_the_heads_is_refused() {
     let poisoned = Array2::from_elem((9, 4), f32::NAN);
     check(
@@ -283,7 +298,7 @@ fn ways(value: &serde_json::Value, way: &str, found: &mut Vec<String>) {
 }
 
 #[test]
-fn a_tokeniser_of_garbage_is_refused_by_its_name_or_tokenises() {
+fn a_tokenizer_of_garbage_is_refused_by_its_name_or_tokenizes() {
     let text = fs::read_to_string(common::toy().join("tokenizer.json")).unwrap();
     let toy: serde_json::Value = serde_json::from_str(&text).unwrap();
     let mut cases: Vec<String> =
@@ -336,10 +351,10 @@ fn a_tokeniser_of_garbage_is_refused_by_its_name_or_tokenises() {
 fn every_pooling_template_and_output_form_loads() {
     for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Last] {
         for template in [Template::Separate, Template::Pair] {
-            for normalise in [true, false] {
+            for normalize in [true, false] {
                 load(|_, manifest| {
                     manifest.encoder.pooling = pooling;
-                    manifest.encoder.normalise = normalise;
+                    manifest.encoder.normalize = normalize;
                     manifest.input.template = template;
                 })
                 .unwrap();
@@ -374,7 +389,7 @@ fn an_encoder_with_token_types_and_sentence_embeddings_loads() {
     assert_eq!((&*embeddings[0], &*embeddings[1]), (&[1.0, 0.0][..], &[1.0, 1.0][..]));
 }
 
-/// As dynamic quantisation does, whose scale is that of the whole batch.
+/// As dynamic quantization does, whose scale is that of the whole batch.
 #[test]
 fn texts_that_would_change_one_another_are_run_alone() {
     let table = Array2::from_shape_fn((40, 8), |(i, j)| ((i * 8 + j) as f32).sin());
@@ -411,7 +426,7 @@ fn a_text_that_is_too_long_keeps_its_end_and_says_so() {
 }
 
 #[test]
-fn a_tokeniser_without_special_tokens_says_when_it_cuts() {
+fn a_tokenizer_without_special_tokens_says_when_it_cuts() {
     let dir = tempfile::tempdir().unwrap();
     let text = fs::read_to_string(common::toy().join("tokenizer.json")).unwrap();
     let mut json: serde_json::Value = serde_json::from_str(&text).unwrap();

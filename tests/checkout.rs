@@ -45,7 +45,7 @@ async fn in_use() -> tempfile::TempDir {
     let settings = [
         ("state.engine", "embedded"),
         ("state.data_dir", data.to_str().unwrap()),
-        ("router.half_life", "30d"),
+        ("posterior.half_life", "30d"),
     ];
     let (app, _) = start(&toy(), &settings).await;
     let (_, ack) = Client::new(app.address).post("/feedback", &event("e1")).await;

@@ -1,4 +1,4 @@
-//! The commands as a user has them, on the toy bundle: fit, check, replay, route.
+//! The commands as a user has them, on the toy bundle: fit, check, replay, tune-router.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -108,7 +108,7 @@ impl Place {
     fn route(&self, out: &str, more: &[&str]) -> String {
         let (bundle, data, out) = (self.at("bundle"), self.at("data.jsonl"), self.at(out));
         let args = ["--bundle", &bundle, "--data", &data, "--out", &out, "--seeds", "2", "--budget", "2,8"];
-        self.succeeds("route", &[&args[..], more].concat())
+        self.succeeds("tune-router", &[&args[..], more].concat())
     }
 }
 
@@ -170,7 +170,16 @@ fn every_kind_of_columns_and_mixture_gives_a_bundle_that_is_fit_to_serve() {
         &["--k", "2", "--mixture", "prompt", "--epochs", "2", "--batch", "16"],
         &["--k", "1", "--features", "response"],
         &["--k", "2", "--features", "length,product,prompt", "--debias", "length"],
-        &["--k", "2", "--deviation", "3", "--follow", "0", "--context-field", "criterion"],
+        &[
+            "--k",
+            "2",
+            "--deviation-ridge",
+            "3",
+            "--router-personalization",
+            "0",
+            "--context-field",
+            "criterion",
+        ],
     ];
     for (idx, more) in runs.into_iter().enumerate() {
         let out = format!("bundle{idx}");
@@ -338,7 +347,7 @@ fn flags_that_make_no_sense_are_named() {
     place.refuses(2, "replay", &["--data", &data, "--seeds", "0"], &["--seeds"]);
     let out = place.at("refused");
     let route = ["--bundle", "models/toy", "--data", &data, "--out", &out, "--budget", "0"];
-    place.refuses(2, "route", &route, &["--budget"]);
+    place.refuses(2, "tune-router", &route, &["--budget"]);
 }
 
 #[test]
@@ -357,7 +366,7 @@ fn data_that_lack_a_field_are_named() {
 
     let (data, out) = (place.at("data.jsonl"), place.at("refused"));
     let route = ["--bundle", "models/toy", "--data", &data, "--out", &out, "--criterion-field", "aspect"];
-    place.refuses(64, "route", &route, &["--criterion-field", "`aspect`", "in data"]);
+    place.refuses(64, "tune-router", &route, &["--criterion-field", "`aspect`", "in data"]);
 
     let mut rows = data_of("train");
     let train = place.write("train.jsonl", &rows);
@@ -386,7 +395,12 @@ fn a_line_that_can_not_be_read_is_named_by_every_command() {
     let words = ["bad.jsonl:3: "];
     place.refuses(64, "fit", &["--encoder", "models/toy", "--out", &out, "--data", &data, &bad], &words);
     place.refuses(64, "replay", &["--bundle", "models/toy", "--data", &data, &bad], &words);
-    place.refuses(64, "route", &["--bundle", "models/toy", "--out", &out, "--data", &data, &bad], &words);
+    place.refuses(
+        64,
+        "tune-router",
+        &["--bundle", "models/toy", "--out", &out, "--data", &data, &bad],
+        &words,
+    );
     place.fit_refuses(64, &["--candidates", &bad, "--questions", "2"], &words);
     place.fit_refuses(64, &["--responses", &bad], &["bad.jsonl:1: ", "missing field `id`"]);
     place.refuses(64, "replay", &["--data", &place.at("nowhere.jsonl")], &["nowhere.jsonl: can't be read"]);
@@ -399,5 +413,5 @@ fn a_bundle_that_is_not_there_is_named() {
     let words = ["nowhere", "bundle.toml", "can't be read"];
     place.refuses(64, "fit", &["--encoder", &nowhere, "--data", &data, "--out", &out], &words);
     place.refuses(64, "replay", &["--bundle", &nowhere, "--data", &data], &words);
-    place.refuses(64, "route", &["--bundle", &nowhere, "--data", &data, "--out", &out], &words);
+    place.refuses(64, "tune-router", &["--bundle", &nowhere, "--data", &data, "--out", &out], &words);
 }

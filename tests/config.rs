@@ -22,13 +22,13 @@ fn the_embedded_defaults_are_valid() {
 fn later_layers_win() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("a.toml");
-    fs::write(&file, "[batch]\ntokens = 100\nqueue_texts = 5\n[router]\neta = 2").unwrap();
+    fs::write(&file, "[batch]\ntokens = 100\nmax_queued_texts = 5\n[posterior]\nlearning_rate = 2").unwrap();
     let variables = [("MICRO_REWARD__BATCH__TOKENS".to_owned(), "200".to_owned())];
     let layers = Layers::defaults().file(&file).environment(variables);
     let config = Config::new(layers.flag("--x", "server.listen", Some("127.0.0.1:9".to_owned()))).unwrap();
     assert_eq!(config.batch.tokens.map(NonZeroUsize::get), Some(200));
-    assert_eq!(config.batch.queue_texts.get(), 5);
-    assert_eq!((config.router.routing.eta, config.server.listen.port()), (2.0, 9));
+    assert_eq!(config.batch.max_queued_texts.get(), 5);
+    assert_eq!((config.posterior.routing.eta, config.server.listen.port()), (2.0, 9));
 }
 
 #[test]
@@ -36,16 +36,16 @@ fn a_config_with_eight_faults_has_eight_problems() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.toml");
     let text = "[server]\nlisten = \"nowhere\"\nmax_body_bytes = -1\nlisten_on = 1\n\
-                [router]\nfloor = 2.0\ntransfer = -0.5\n[population]\nusers = 1_000_000\nrefresh = \"0s\"\n[stat]\nengine = \"memory\"\n";
+                [posterior]\nfloor = 2.0\ntransfer = -0.5\n[population]\nsample_size = 1_000_000\nrefresh = \"0s\"\n[stat]\nengine = \"memory\"\n";
     fs::write(&file, text).unwrap();
     let found = problems(Layers::defaults().file(&file));
     for expected in [
         "`server.listen`: found \"nowhere\", expected an address",
         "`server.max_body_bytes`: found -1, expected a whole number above 0",
         "`server.listen_on`: unknown key `listen_on`",
-        "`router.floor`: found 2, expected a number from 0 to 0.5",
-        "`router.transfer`: found -0.5, expected a number from 0 to 1",
-        "`population.users`: found 1000000, expected at most 16384",
+        "`posterior.floor`: found 2, expected a number from 0 to 0.5",
+        "`posterior.transfer`: found -0.5, expected a number from 0 to 1",
+        "`population.sample_size`: found 1000000, expected at most 16384",
         "`population.refresh`: found \"0s\", expected a duration above 0",
         "`stat`: unknown section `stat`",
     ] {
@@ -83,10 +83,10 @@ fn a_value_of_the_wrong_type_is_named() {
 
 #[test]
 fn durations_that_would_never_end_are_refused() {
-    let layers = Layers::defaults().flag("--x", "shutdown.linger", Some("584000000000y".to_owned()));
+    let layers = Layers::defaults().flag("--x", "shutdown.ready_delay", Some("584000000000y".to_owned()));
     let found = problems(layers.flag("--y", "server.request_timeout", Some("2h".to_owned())));
     assert!(
-        found.contains("--x: `shutdown.linger`") && found.contains("expected a duration of at most 1h"),
+        found.contains("--x: `shutdown.ready_delay`") && found.contains("expected a duration of at most 1h"),
         "{found}"
     );
     assert!(found.contains("--y: `server.request_timeout`"), "{found}");
@@ -105,10 +105,10 @@ fn the_encoders_devices_and_threads_are_checked_by_name() {
     assert!(config.batch.tokens.is_none(), "measured");
     for (key, text, expected) in [
         ("model.execution_providers", "gpu", "found \"gpu\", expected \"cpu\" or \"cuda\" or \"tensorrt\""),
-        ("batch.small_threads", "-1", "found -1, expected a whole number above 0"),
-        ("batch.small_threads", "1000000", "found 1000000, expected at most 1024"),
+        ("batch.interactive_threads", "-1", "found -1, expected a whole number above 0"),
+        ("batch.interactive_threads", "1000000", "found 1000000, expected at most 1024"),
         ("batch.tokens", "-1", "found -1, expected a whole number above 0"),
-        ("population.users", "0", "found 0, expected a whole number above 0"),
+        ("population.sample_size", "0", "found 0, expected a whole number above 0"),
         ("cache.max_bytes", "-1", "found -1, expected a whole number of bytes, 0 or above"),
     ] {
         let found = problems(flag(key, text));

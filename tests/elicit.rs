@@ -188,7 +188,7 @@ async fn a_question_is_answered_in_its_context_alone() {
 
 #[tokio::test]
 async fn bad_input_to_elicit_is_answered_by_name() {
-    let (app, _) = start(&toy(), &[("server.max_text_bytes", "100"), ("batch.queue_texts", "20")]).await;
+    let (app, _) = start(&toy(), &[("server.max_text_bytes", "100"), ("batch.max_queued_texts", "20")]).await;
     let client = Client::new(app.address);
     let long = "x".repeat(101);
     let pair = json!({ "prompt": "p", "a": "1", "b": "2" });

@@ -181,7 +181,7 @@ async fn a_ranking_of_five_weighs_no_more_than_a_pair() {
 
 #[tokio::test]
 async fn what_is_not_remembered_is_refused_by_its_field() {
-    let (app, clock): (_, std::sync::Arc<FakeClock>) = start(&toy(), &[("receipts.ttl", "1d")]).await;
+    let (app, clock): (_, std::sync::Arc<FakeClock>) = start(&toy(), &[("responses.ttl", "1d")]).await;
     let client = Client::new(app.address);
     let thumb = |id: &str| json!({ "kind": "thumb", "response_id": id, "up": true });
     let pair = json!({ "kind": "pair", "chosen_id": "r0", "rejected_id": "r9" });
@@ -366,7 +366,7 @@ async fn a_question_is_answered_by_the_ids_of_its_texts() {
 
 #[tokio::test]
 async fn memory_is_bounded_and_the_oldest_receipts_go_first() {
-    let (app, _) = start(&toy(), &[("receipts.max_bytes", "100000")]).await;
+    let (app, _) = start(&toy(), &[("responses.max_bytes", "100000")]).await;
     let (client, admin) = (Client::new(app.address), Client::new(app.admin_address));
     for call in 0..50 {
         let id = |n: usize| json!({ "id": format!("{call}-{n}"), "text": TEXTS[n] });
@@ -387,7 +387,7 @@ async fn memory_is_bounded_and_the_oldest_receipts_go_first() {
 
 #[tokio::test]
 async fn receipts_can_be_turned_off() {
-    let (app, _) = start(&toy(), &[("receipts.max_bytes", "0")]).await;
+    let (app, _) = start(&toy(), &[("responses.max_bytes", "0")]).await;
     let client = Client::new(app.address);
     score(&client, Some("ann"), PROMPT).await;
     let thumb = event("ann", &json!({ "kind": "thumb", "response_id": "r0", "up": true }));

@@ -7,7 +7,7 @@ mod common;
 use std::collections::BTreeSet;
 
 use micro_reward::fit::{
-    Block, EmbeddingCache, Examples, FeatureRow, HeadCount, Labelled, Layout, Learned, LearningRule, Mixture,
+    Block, EmbeddingCache, Examples, FeatureRow, HeadCount, Labeled, Layout, Learned, LearningRule, Mixture,
     OnnxGraph, Options, Pair, PerFile, PromptOptions, Router, correlation, heads_graph, learn, pooled,
     read_router, router_graph, single, tune,
 };
@@ -134,9 +134,9 @@ fn options(n_heads: usize) -> Options {
         mixture: Mixture::Auto,
         n_heads: HeadCount::Given(PerFile(vec![n_heads])),
         ridge: PerFile(vec![1.0]),
-        deviation: PerFile(vec![0.0]),
-        scalars: 1.0,
-        follow: 1.0,
+        deviation_ridge: PerFile(vec![0.0]),
+        scalar_scale: 1.0,
+        router_personalization: 1.0,
         restarts: 3,
         merge_above: 0.95,
         is_length_free: false,
@@ -481,7 +481,7 @@ fn criteria(n_prompts: usize, seed: u64) -> Examples {
 
 /// `budget` labels of every criterion, each about a prompt of its own. Head c agrees with all labels of criterion c, and all
 /// other heads with every other one: there is one head more than there are criteria.
-fn labels(budget: usize, seed: u64) -> Vec<Labelled> {
+fn labels(budget: usize, seed: u64) -> Vec<Labeled> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut label = |i: usize| {
         let criterion = i % CRITERIA;
@@ -489,7 +489,7 @@ fn labels(budget: usize, seed: u64) -> Vec<Labelled> {
             true => rng.random_range(0.5..3.0),
             false => rng.random_range(0.5..3.0) * [-1.0, 1.0][(i / CRITERIA + k) % 2],
         };
-        Labelled {
+        Labeled {
             criterion,
             prompts: (0..CRITERIA).map(|c| i * CRITERIA + c).collect(),
             log_likelihoods: (0..=CRITERIA).map(&mut margin).map(log_sigmoid).collect(),
@@ -506,17 +506,17 @@ fn constant_router(n_heads: usize) -> Router {
 
 #[test]
 fn pooled_labels_teach_the_router_criteria() {
-    let (n_labelled, n_prompts) = (5 * CRITERIA, 100);
+    let (n_labeled, n_prompts) = (5 * CRITERIA, 100);
     let examples = criteria(n_prompts, 11);
     let before = constant_router(CRITERIA + 1);
     for seed in 0..3 {
-        let labelled = labels(5, seed);
+        let labeled = labels(5, seed);
         let even = [0.0; CRITERIA + 1];
-        let router = tune(&before, &examples, &labelled, &even, LearningRule::Bayes, seed).unwrap();
+        let router = tune(&before, &examples, &labeled, &even, LearningRule::Bayes, seed).unwrap();
         assert_eq!(before, constant_router(CRITERIA + 1), "what is tuned is a copy");
-        for (criterion, target) in pooled(&labelled, &even).into_iter().enumerate() {
+        for (criterion, target) in pooled(&labeled, &even).into_iter().enumerate() {
             assert_eq!(most(target), criterion, "five labels say which head it is");
-            let unseen: Vec<usize> = (n_labelled..n_prompts).map(|p| p * CRITERIA + criterion).collect();
+            let unseen: Vec<usize> = (n_labeled..n_prompts).map(|p| p * CRITERIA + criterion).collect();
             let log_weights = router.log_weights(examples.prompts(&unseen).unwrap().view());
             let right = share(log_weights.outer_iter().map(|row| most(row.to_vec()) == criterion));
             assert!(right > 0.8, "seed {seed}, criterion {criterion}: {right} of the unseen prompts");
@@ -526,15 +526,15 @@ fn pooled_labels_teach_the_router_criteria() {
 
 #[test]
 fn labels_of_a_criterion_are_pooled_as_a_posterior() {
-    let label = |criterion: usize, log_likelihoods: &[f64]| Labelled {
+    let label = |criterion: usize, log_likelihoods: &[f64]| Labeled {
         criterion,
         prompts: vec![0, 1],
         log_likelihoods: log_likelihoods.to_vec(),
     };
     let log_shares = [0.5_f64.ln(), 0.3_f64.ln(), 0.2_f64.ln()];
-    let labelled =
+    let labeled =
         [label(0, &[-0.1, -0.7, -2.0]), label(0, &[-0.3, -0.2, -1.0]), label(0, &[-0.5, -0.1, 0.0])];
-    let found = pooled(&labelled, &log_shares);
+    let found = pooled(&labeled, &log_shares);
     let sums = [-0.9, -1.0, -3.0];
     let expected = Weights::posterior(&log_shares, &sums, Routing::BAYES);
     for (found, expected) in found[0].iter().zip(expected.as_slice()) {
@@ -557,9 +557,9 @@ fn no_labels_leave_the_router_as_it_is() {
 #[test]
 fn the_same_seed_teaches_the_same_router() {
     let examples = criteria(5 * CRITERIA, 14);
-    let (router, labelled) = (constant_router(CRITERIA + 1), labels(5, 0));
+    let (router, labeled) = (constant_router(CRITERIA + 1), labels(5, 0));
     for rule in [LearningRule::Paper, LearningRule::Bayes] {
-        let tuned = |seed| tune(&router, &examples, &labelled, &[0.0; CRITERIA + 1], rule, seed).unwrap();
+        let tuned = |seed| tune(&router, &examples, &labeled, &[0.0; CRITERIA + 1], rule, seed).unwrap();
         assert_eq!(tuned(0), tuned(0));
         assert_ne!(tuned(0), router);
     }

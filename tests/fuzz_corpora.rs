@@ -1,4 +1,4 @@
-//! The corpora of `fuzz/`, and all their near neighbours: what a long search found once stays mended.
+//! The corpora of `fuzz/`, and all their near neighbors: what a long search found once stays mended.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use laws::{Law, TARGETS};
 
-/// Of longer inputs, neighbours are made up to here.
-const NEIGHBOURS: usize = 400;
+/// Of longer inputs, neighbors are made up to here.
+const NEIGHBORS: usize = 400;
 
 /// Fewer of the journal's: it takes some files for each.
 const STEP_OF_FILES: usize = 7;
@@ -46,13 +46,13 @@ fn check(target: &str, name: &str, law: Law, bytes: &[u8]) {
 }
 
 #[test]
-fn every_input_of_the_corpora_and_its_neighbours_keep_the_laws() {
+fn every_input_of_the_corpora_and_its_neighbors_keep_the_laws() {
     for (target, law) in TARGETS {
         let inputs = corpus(target);
         let step = if target == "journal" { STEP_OF_FILES } else { 1 };
         for (name, bytes) in &inputs {
             check(target, name, law, bytes);
-            for at in (0..bytes.len().min(NEIGHBOURS)).step_by(step) {
+            for at in (0..bytes.len().min(NEIGHBORS)).step_by(step) {
                 check(target, &format!("{name} up to byte {at}"), law, &bytes[..at]);
                 for flip in [0x01, 0x80, 0xff] {
                     let mut changed = bytes.clone();

@@ -121,7 +121,7 @@ async fn an_event_outside_of_the_time_window_changes_nothing() {
 
 #[tokio::test]
 async fn evidence_fades_by_half_in_a_half_life() {
-    serve!(client, clock, &[("router.half_life", "1h")], {
+    serve!(client, clock, &[("posterior.half_life", "1h")], {
         client.post("/feedback", &pair("ann", 1, KIND, EXACT)).await;
         let evidence = |view: &Value| numbers(&view["evidence"])[0];
         let fresh = evidence(&client.get("/users/ann").await.1);
@@ -373,7 +373,7 @@ async fn too_much_work_is_shed_with_retry_after() {
 
 #[tokio::test]
 async fn a_request_with_more_texts_than_the_queue_holds_is_refused_for_good() {
-    serve!(client, _clock, &[("batch.queue_texts", "10")], {
+    serve!(client, _clock, &[("batch.max_queued_texts", "10")], {
         let responses: Vec<String> = (0..11).map(|n| format!("b{n}")).collect();
         let request = json!({ "items": [{ "prompt": "a", "responses": responses }] });
         let (status, problem) = client.post("/score", &request).await;
@@ -463,7 +463,7 @@ async fn the_admin_port_has_probes_and_metrics() {
     let (_, text) = admin.get("/metrics").await;
     let text = text.as_str().unwrap();
     for line in [
-        "micro_reward_requests_total{route=\"/score\"",
+        "micro_reward_requests_total{protocol=\"http\",route=\"/score\"",
         "micro_reward_feedback_total{result=\"applied\"}",
         "micro_reward_users ",
     ] {

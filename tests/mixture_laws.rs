@@ -560,7 +560,7 @@ proptest! {
     }
 
     #[test]
-    fn increments_are_centred_and_finite(increment in increment()) {
+    fn increments_are_centered_and_finite(increment in increment()) {
         let units = increment.units();
         prop_assert!(units.iter().sum::<i64>().abs() <= K as i64);
     }

@@ -124,13 +124,13 @@ async fn a_population_is_the_mean_of_its_users_whoever_asks() {
 
 #[tokio::test]
 async fn a_sample_is_kept_until_it_is_refreshed() {
-    let (app, _) = start(&toy(), &[("population.refresh", "1h"), ("population.users", "2")]).await;
+    let (app, _) = start(&toy(), &[("population.refresh", "1h"), ("population.sample_size", "2")]).await;
     let client = Client::new(app.address);
     for user in ["ann", "bob", "cat"] {
         feed(&client, user, EXACT, KIND).await;
     }
     let before = score(&client, json!({ "objective": "population" })).await;
-    assert_eq!(before["users"], json!(2), "no more than `population.users`");
+    assert_eq!(before["users"], json!(2), "no more than `population.sample_size`");
     for user in ["ann", "bob", "cat"] {
         client.delete(&format!("/users/{user}")).await;
     }

@@ -64,7 +64,7 @@ fn bodies(name: &str) -> Vec<Body> {
             rows: vec![text(name), text("b")],
             columns: vec![text(name), text("d")],
             cells: vec![vec![Some(0.4321), None], vec![Some(0.6543), Some(0.5)]],
-            centre: 0.5,
+            center: 0.5,
         },
         Body::Calibration {
             series: vec![Binned { name: text(name), bins: vec![(0.25, 0.311, 40), (0.75, 0.702, 1234)] }],
@@ -158,7 +158,7 @@ fn numbers_that_are_not_finite_are_left_out_and_said() {
         rows: vec![text("a")],
         columns: vec![text("c"), text("d")],
         cells: vec![vec![Some(f64::NAN), Some(0.6)]],
-        centre: f64::NAN,
+        center: f64::NAN,
     };
     let bins = vec![(0.5, f64::NAN, 3), (0.5, 0.5, 0), (f64::INFINITY, 0.1, 1)];
     let cases = [
@@ -249,11 +249,11 @@ fn names_of_curves_do_not_overlap() {
 }
 
 #[test]
-fn emphasised_curves_alone_are_coloured() {
+fn emphasized_curves_alone_are_colored() {
     let html = everything("plain").html();
     let document = parsed(&html);
     let bands = named(&document, "polygon").len();
-    assert_eq!(bands, 2 * 3, "a band for each emphasised curve in both sizes");
+    assert_eq!(bands, 2 * 3, "a band for each emphasized curve in both sizes");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn a_figure_of_nothing_says_so() {
     let nothing = [
         lines(true, vec![]),
         lines(false, vec![series("a", true, vec![])]),
-        Body::Matrix { rows: vec![], columns: vec![], cells: vec![], centre: 0.5 },
+        Body::Matrix { rows: vec![], columns: vec![], cells: vec![], center: 0.5 },
         Body::Calibration { series: vec![] },
         Body::Bars { labels: vec![], values: vec![], range: (0.0, 1.0) },
         Body::Table { columns: vec![], rows: vec![] },
@@ -281,10 +281,10 @@ fn a_large_mixture_is_drawn() {
     let groups: Vec<String> = (0..50).map(|idx| format!("a group {idx}")).collect();
     let row = |k: usize| (0..50).map(|g| Some(0.4 + 0.001 * (k + g) as f64)).collect();
     let cells = (0..64).map(row).collect();
-    let html = one(Body::Matrix { rows: names, columns: groups, cells, centre: 0.5 });
+    let html = one(Body::Matrix { rows: names, columns: groups, cells, center: 0.5 });
     let document = parsed(&html);
-    let coloured = named(&document, "td").into_iter().filter(|node| node.has_attribute("style"));
-    assert_eq!(coloured.count(), 64 * 50);
+    let colored = named(&document, "td").into_iter().filter(|node| node.has_attribute("style"));
+    assert_eq!(colored.count(), 64 * 50);
 }
 
 proptest! {

@@ -76,7 +76,7 @@ async fn sigterm_while_starting_ends_cleanly() {
 #[tokio::test]
 async fn while_it_lingers_it_is_not_ready_but_serves() {
     let config = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(config.path(), "[shutdown]\nlinger = \"1h\"\n").unwrap();
+    std::fs::write(config.path(), "[shutdown]\nready_delay = \"1h\"\n").unwrap();
     let mut server = serve(&["--config", config.path().to_str().unwrap()]).await;
     signal(&server, "TERM");
     wait_for(&mut server.log, "draining").await;

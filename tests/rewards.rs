@@ -58,10 +58,10 @@ fn models() -> Vec<Model> {
 
 thread_local!(static MODELS: RefCell<Vec<Model>> = RefCell::new(models()));
 
-/// What the default tokeniser drops between words: Unicode's blanks, NUL, zero-width characters, line ends.
+/// What the default tokenizer drops between words: Unicode's blanks, NUL, zero-width characters, line ends.
 const BLANKS: &str = "[ \t\r\n\\x00\u{85}\u{a0}\u{1680}\u{2000}-\u{200b}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}]{1,400}";
 
-/// What every tokeniser drops between words.
+/// What every tokenizer drops between words.
 const SPACES: &str =
     "[ \t\r\n\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]{1,400}";
 
@@ -220,10 +220,12 @@ async fn special_tokens_in_a_response_a_prompt_or_a_context_are_text() {
                 texts[place] = long;
                 texts
             };
-            for (control, spelt) in [("[SEP]", "[ SEP ]"), ("</s>", "</ s >"), ("<|im_end|>", "<| im_end |>")]
+            for (control, spelled) in
+                [("[SEP]", "[ SEP ]"), ("</s>", "</ s >"), ("<|im_end|>", "<| im_end |>")]
             {
-                let [written, spelt, word] = [control, spelt, "thanks"].map(|end| with(&format!("{end} x")));
-                let expected = ask(spelt.each_ref().map(String::as_str)).await;
+                let [written, spelled, word] =
+                    [control, spelled, "thanks"].map(|end| with(&format!("{end} x")));
+                let expected = ask(spelled.each_ref().map(String::as_str)).await;
                 assert_eq!(ask(written.each_ref().map(String::as_str)).await, expected, "{written:?}");
                 // It is read, and a token in its place would be as well.
                 assert_ne!(ask(word.each_ref().map(String::as_str)).await, expected, "{word:?}");

@@ -147,7 +147,7 @@ async fn a_visitor_who_signs_in_keeps_what_they_said_and_takes_nothing_from_the_
 async fn an_erased_account_takes_what_was_answered_under_its_ids() {
     let dir = tempfile::tempdir().unwrap();
     let data_dir = dir.path().to_str().unwrap();
-    let kept = [("state.data_dir", data_dir), ("receipts.keep", "true")];
+    let kept = [("state.data_dir", data_dir), ("responses.persist", "true")];
     let embedded = [kept[0], kept[1], ("state.engine", "embedded")];
     for settings in [&[][..], &kept, &embedded] {
         let (app, _clock) = start(&toy(), settings).await;

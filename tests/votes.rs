@@ -166,7 +166,7 @@ async fn a_click_that_overtakes_its_answer_is_to_be_sent_again() {
 
 #[tokio::test]
 async fn a_retry_whose_response_is_forgotten_is_still_a_retry() {
-    let (app, clock) = start(&toy(), &[("receipts.ttl", "1s")]).await;
+    let (app, clock) = start(&toy(), &[("responses.ttl", "1s")]).await;
     let client = Client::new(app.address);
     let item = json!({ "prompt": "tea?", "responses": [{ "id": "r", "text": "thanks friend" }] });
     client.post("/score", &json!({ "user": "ann", "items": [item] })).await;
@@ -185,7 +185,7 @@ async fn a_retry_whose_response_is_forgotten_is_still_a_retry() {
 #[tokio::test]
 async fn times_are_read_as_texts_seconds_and_milliseconds() {
     // Evidence fades fast enough that a second can be seen.
-    let (app, _) = start(&toy(), &[("router.half_life", "1m")]).await;
+    let (app, _) = start(&toy(), &[("posterior.half_life", "1m")]).await;
     let client = Client::new(app.address);
     let at = NOON - 12_500;
     let rfc = jiff::Timestamp::from_millisecond(at).unwrap().to_string();

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's levels of optimisation give: the time of a text at each, by turns, and how far its rewards move.
+"""What ONNX Runtime's levels of optimization give: the time of a text at each, by turns, and how far its rewards move.
 
 One session of one thread, one text at a time. The ratio is to basic, which the server uses.
 """

@@ -1,4 +1,4 @@
-"""A bundle's tokeniser, encoder and heads, from texts to raw rewards. Knows no router and no users."""
+"""A bundle's tokenizer, encoder and heads, from texts to raw rewards. Knows no router and no users."""
 import os
 import sys
 import tomllib
@@ -29,7 +29,7 @@ class Text(NamedTuple):
 
 
 class Model:
-    """A tokeniser, which threads may share, and one session of one thread, which they may not."""
+    """A tokenizer, which threads may share, and one session of one thread, which they may not."""
 
     def __init__(self, bundle, graph_level):
         with open(bundle / "bundle.toml", "rb") as file:
@@ -38,14 +38,14 @@ class Model:
         is_separate = reads["template"] == "separate" and FEATURES.issuperset(reads["features"])
         if encoder["pooling"] != "mean" or not is_separate:
             sys.exit(f"{bundle}: expected mean pooling, the template separate, and no features but {sorted(FEATURES)}")
-        self.output, self.normalise = encoder["output"], encoder["normalise"]
+        self.output, self.normalize = encoder["output"], encoder["normalize"]
         self.features, self.max_tokens = reads["features"], encoder["max_tokens"]
         self.tokenizer = tokenizers.Tokenizer.from_file(str(bundle / encoder["tokenizer"]["file"]))
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(self.max_tokens, direction="left")
         self.tokenizer.encode_special_tokens = True
         self.range = reads.get("ranges", {}).get("log_length", [-np.inf, np.inf])
-        # The tokenisers of such bundles are WordPiece.
+        # The tokenizers of such bundles are WordPiece.
         n_chars = {idx: len(piece.removeprefix("##")) for piece, idx in self.tokenizer.get_vocab().items()}
         n_chars |= {self.tokenizer.token_to_id(piece): n for piece, n in [("[CLS]", 0), ("[SEP]", 0), ("[UNK]", 1)]}
         self.n_chars = np.zeros(max(n_chars) + 1, np.int64)
@@ -77,7 +77,7 @@ class Model:
         tensors = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         [states] = self.encoder.run([self.output], {name: tensors[name] for name in self.encoder_inputs})
         embeddings = (mask[:, None].astype(np.float32) @ states)[:, 0] / n_tokens
-        if self.normalise:
+        if self.normalize:
             norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
             embeddings /= np.maximum(norms, np.finfo(np.float32).tiny)
         log_lengths = np.clip(np.log1p([[text.n_chars] for text in texts]), *self.range)

@@ -35,9 +35,9 @@ pub async fn fairness() {
     const N: usize = 300;
     let mut texts = texts();
     for (name, dir) in bundles() {
-        for small_threads in ["1", "0"] {
+        for interactive_threads in ["1", "0"] {
             for kind in [Kind::Short, Kind::Exactly(128)] {
-                let server = Server::ours(&dir, &[("batch.small_threads", small_threads)]);
+                let server = Server::ours(&dir, &[("batch.interactive_threads", interactive_threads)]);
                 let mut alone = one_by_one(&server, &singles(&texts.some(kind, N))).await;
                 let batch = large(&mut texts, Kind::Mixed, N_LARGE);
                 let address = server.address;
@@ -50,7 +50,7 @@ pub async fn fairness() {
                 trainer.abort();
                 let [p50, p99] = [0.5, 0.99].map(|q| (quantile(&mut alone, q), quantile(&mut beside, q)));
                 println!(
-                    "{name}, small_threads {small_threads}: a chat's text, {kind}: p50 {:?} alone, {:?} beside; p99 {:?} alone, {:?} beside: {:.1} x",
+                    "{name}, interactive_threads {interactive_threads}: a chat's text, {kind}: p50 {:?} alone, {:?} beside; p99 {:?} alone, {:?} beside: {:.1} x",
                     p50.0,
                     p50.1,
                     p99.0,
@@ -135,7 +135,7 @@ pub async fn soak(minutes: u64) {
     let mut texts = texts();
     let (name, dir) = bundles().remove(0);
     // A small cache is full after a minute, so that what is kept does not look like a leak.
-    let server = Server::ours(&dir, &[("cache.max_bytes", "16777216"), ("receipts.max_bytes", "16777216")]);
+    let server = Server::ours(&dir, &[("cache.max_bytes", "16777216"), ("responses.max_bytes", "16777216")]);
     let start = Instant::now();
     let mut n_answers = 0;
     for minute in 0..minutes {

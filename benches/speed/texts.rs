@@ -7,7 +7,7 @@ use micro_reward::types::Tokens;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// The ends of a text, which the tokeniser adds.
+/// The ends of a text, which the tokenizer adds.
 const N_SPECIAL: usize = 2;
 
 /// One token.

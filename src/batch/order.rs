@@ -44,7 +44,7 @@ struct Place {
 #[derive(Debug, Default)]
 pub(super) struct Order {
     jobs: BTreeMap<Place, Job>,
-    /// Longest first; neighbours make good batches.
+    /// Longest first; neighbors make good batches.
     by_length: BTreeSet<(bool, Reverse<usize>, Place)>,
     places: HashMap<TextKey, Place>,
     next_age: u64,
@@ -122,7 +122,7 @@ impl Order {
         self.jobs.first_key_value().is_some_and(|(place, _)| !place.is_bulk)
     }
 
-    /// The next batch, if there is one: the lowest tag that somebody still awaits, and its neighbours in length. Also how
+    /// The next batch, if there is one: the lowest tag that somebody still awaits, and its neighbors in length. Also how
     /// many texts were found abandoned.
     pub(super) fn cut(&mut self, budgets: &Budgets, only_small: bool) -> (Option<Batch>, usize) {
         let mut n_abandoned = 0;

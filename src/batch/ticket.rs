@@ -10,7 +10,7 @@ use super::queue::Queue;
 use super::refused::Refused;
 use crate::types::{EncodeError, Encoded, TextKey, Tokens};
 
-/// A request's way in: it was let in with a number of texts, which it pushes as they are tokenised.
+/// A request's way in: it was let in with a number of texts, which it pushes as they are tokenized.
 #[derive(Debug)]
 pub struct Ticket {
     answers: Answers,

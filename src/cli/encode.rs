@@ -10,7 +10,7 @@ use crate::fit::{Block, Dataset, EmbeddingCache, Examples, FeatureRow, Interner,
 use crate::model::{EncoderParts, Feature, InputSection, Template, Text, Tokenizer};
 use crate::types::Tokens;
 
-/// Texts that are read, tokenised and encoded at once.
+/// Texts that are read, tokenized and encoded at once.
 const CHUNK: usize = 1024;
 
 /// What is encoded as one: numbers of texts.

@@ -12,8 +12,8 @@ mod outputs;
 mod progress;
 mod rebuild;
 mod replay;
-mod route;
 mod serve;
+mod tune_router;
 
 use std::process::ExitCode;
 
@@ -24,7 +24,7 @@ use crate::telemetry::logging;
 /// EX_USAGE of sysexits.h: what was given is not fit to start with.
 const EXIT_REFUSED: u8 = 64;
 
-/// A reward server with a routed mixture of heads, personalised online.
+/// A reward server with a routed mixture of heads, personalized online.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
@@ -38,8 +38,8 @@ enum Command {
     Serve(serve::Args),
     /// Learn reward heads and a router from preference pairs, and write a bundle.
     Fit(fit::Args),
-    /// Teach a bundle's router criteria in words, from few labelled pairs.
-    Route(route::Args),
+    /// Teach a bundle's router criteria in words, from few labeled pairs.
+    TuneRouter(tune_router::Args),
     /// Run recorded choices through the router: accuracy after n labels, beside other rules.
     Replay(replay::Args),
     /// Make the ledgers of another bundle out of the raw events of a data directory.
@@ -55,7 +55,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Fit(args) => fit::run(&args),
-        Command::Route(args) => route::run(&args),
+        Command::TuneRouter(args) => tune_router::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Rebuild(args) => rebuild::run(&args),
         Command::Check(args) => check::run(args),

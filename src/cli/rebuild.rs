@@ -23,7 +23,7 @@ use crate::types::{SystemClock, UserId};
 const CHUNK: usize = 256;
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Ledgers belong to heads; the raw events do not. Rules such as `feedback.max_age` and `router.half_life` are those of the
+/// Ledgers belong to heads; the raw events do not. Rules such as `feedback.max_age` and `posterior.half_life` are those of the
 /// config, as `serve` would have it. No server may use either directory meanwhile; the old one stays as it is.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
@@ -46,7 +46,7 @@ pub(super) struct Args {
 struct Done {
     n_events: u64,
     n_without_texts: u64,
-    /// Feedback whose texts the new tokeniser makes nothing of.
+    /// Feedback whose texts the new tokenizer makes nothing of.
     n_untokenizable: u64,
     /// Feedback that the rules do not take.
     n_refused: u64,
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
     // What was acked counts, however much a user may say by now.
     let config = Config {
-        batch: crate::types::config::Batch { queue_texts: NonZeroUsize::MAX, ..config.batch },
+        batch: crate::types::config::Batch { max_queued_texts: NonZeroUsize::MAX, ..config.batch },
         ..config
     };
     let cache = Arc::new(EmbeddingCache::new(config.cache.max_bytes));
@@ -337,7 +337,7 @@ fn report(done: &Done, args: &Args) {
     say(out, &format!("{}: ledgers of {n_users} users out of {n_events} events", args.to.display()));
     let left_out = [
         (done.n_without_texts, "events were kept without texts and do not count"),
-        (done.n_untokenizable, "events have a text that the tokeniser makes nothing of, and do not count"),
+        (done.n_untokenizable, "events have a text that the tokenizer makes nothing of, and do not count"),
         (done.n_refused, "events are not taken by `[feedback]`, and do not count"),
         (done.imported.len() as u64, "users have imported evidence of other heads, which does not count"),
         (

@@ -1,10 +1,10 @@
-//! What makes heads comparable: mean, standard deviation, temperature, share of the population.
+//! What makes heads comparable: mean, standard deviation, inverse temperature, share of the population.
 
 use ndarray::ArrayView1;
 
 use crate::mixture::{log_sigmoid, sigmoid};
 
-/// A temperature outside of this says that the held-out pairs tell nothing about the head.
+/// An inverse temperature outside of this says that the held-out pairs tell nothing about the head.
 const BETA_RANGE: (f64, f64) = (0.05, 20.0);
 
 /// One head's calibration.
@@ -14,7 +14,7 @@ pub struct Calibration {
     pub mean: f64,
     /// Standard deviation of the reward over the training responses.
     pub std: f64,
-    /// Temperature: minimises the held-out log loss of `sigma(beta d)`, pairs weighted by the head's share in them.
+    /// The inverse temperature minimizes the held-out log loss of `sigma(beta d)`, pairs weighted by the head's share in them.
     pub beta: f64,
     /// The head's share of the population, every file weighing the same.
     pub prior: f64,
@@ -31,14 +31,14 @@ impl Calibration {
         Self {
             mean: rewards.mean().unwrap_or_default(),
             std: rewards.std(0.0).max(1e-6),
-            beta: temperature(held_out),
+            beta: inverse_temperature(held_out),
             prior: prior.max(1e-6),
         }
     }
 }
 
-/// The minimiser of `- sum w log sigma(beta d)` over (margin, weight), which is convex, by bisection of its slope.
-pub(super) fn temperature(margins: &[(f64, f64)]) -> f64 {
+/// The minimizer of `- sum w log sigma(beta d)` over (margin, weight), which is convex, by bisection of its slope.
+pub(super) fn inverse_temperature(margins: &[(f64, f64)]) -> f64 {
     let slope = |beta: f64| margins.iter().map(|(d, w)| -w * d * sigmoid(-beta * d)).sum::<f64>();
     let loss = |beta: f64| -margins.iter().map(|(d, w)| w * log_sigmoid(beta * d)).sum::<f64>();
     let (mut low, mut high) = BETA_RANGE;

@@ -34,8 +34,8 @@ pub(super) fn choose(
     let best = scores.iter().max_by(|a, b| mean(a).total_cmp(&mean(b))).cloned().unwrap_or_default();
     let candidate = |(&n_heads, scores): (&usize, &Vec<f64>)| {
         let differences: Vec<f64> = scores.iter().zip(&best).map(|(a, b)| a - b).collect();
-        let centre = mean(&differences);
-        let variance = differences.iter().map(|d| (d - centre).powi(2)).sum::<f64>();
+        let center = mean(&differences);
+        let variance = differences.iter().map(|d| (d - center).powi(2)).sum::<f64>();
         let n = differences.len().max(2) as f64;
         let standard_error = (variance / (n - 1.0) / n).sqrt();
         HeadCountTrial { n_heads, log_loss: -mean(scores), standard_error }

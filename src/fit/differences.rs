@@ -33,7 +33,7 @@ pub enum RowsError {
     Embed(#[from] EmbedError),
     /// The heads ran away.
     #[error(
-        "learning gave numbers that are not finite; a smaller ridge, deviation, rate or size of scalars may help"
+        "learning gave numbers that are not finite; a smaller ridge, deviation ridge, rate or scale of scalars may help"
     )]
     NotFinite,
     /// The temporary file can't be written or read.

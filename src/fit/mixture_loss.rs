@@ -8,7 +8,7 @@
 //! pi(x) = softmax(relu(e(x) V + a) U + b)
 //! ```
 //!
-//! `alpha` keeps every head alive for every prompt; `sparse` and `balance` let heads specialise by prompt while
+//! `alpha` keeps every head alive for every prompt; `sparse` and `balance` let heads specialize by prompt while
 //! the batch as a whole uses them all.
 
 use ndarray::{Array1, Array2, ArrayView2, Axis};
@@ -27,7 +27,7 @@ pub struct Parameters {
 
 /// How strongly each term pulls; all >= 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Regularisers {
+pub struct Regularizers {
     /// The paper's: rewards entropy of every prompt's weights.
     pub entropy: f64,
     /// Punishes entropy of every prompt's weights.
@@ -53,7 +53,7 @@ impl Parameters {
     }
 
     /// The loss of a batch and its gradient.
-    pub(super) fn gradient(&self, batch: &Batch<'_>, regularisers: Regularisers) -> (f64, Self) {
+    pub(super) fn gradient(&self, batch: &Batch<'_>, regularizers: Regularizers) -> (f64, Self) {
         let n = batch.differences.nrows() as f64;
         let margins = batch.differences.dot(&self.heads).mapv(f64::from);
         let forward = self.router.forward(batch.prompts);
@@ -62,7 +62,7 @@ impl Parameters {
         let mean_pi = pi.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(pi.ncols()));
         let log_mean = mean_pi.mapv(|p| p.max(f64::MIN_POSITIVE).ln());
 
-        let Regularisers { entropy, sparse, balance, l2 } = regularisers;
+        let Regularizers { entropy, sparse, balance, l2 } = regularizers;
         let mut loss = balance * (&mean_pi * &log_mean).sum();
         let mut d_margins = Array2::<f32>::zeros(margins.raw_dim());
         let mut d_logits = Array2::<f32>::zeros(margins.raw_dim());
@@ -117,8 +117,8 @@ mod tests {
         };
         let (differences, prompts) = (matrix(7, 4, 6), matrix(7, 5, 7));
         let batch = Batch { differences: differences.view(), prompts: prompts.view() };
-        let regularisers = Regularisers { entropy: 0.5, sparse: 0.1, balance: 0.7, l2: 0.3 };
-        let (_, mut gradient) = parameters.gradient(&batch, regularisers);
+        let regularizers = Regularizers { entropy: 0.5, sparse: 0.1, balance: 0.7, l2: 0.3 };
+        let (_, mut gradient) = parameters.gradient(&batch, regularizers);
         for (part, slopes) in gradient.arrays().enumerate() {
             for (idx, &slope) in slopes.indexed_iter() {
                 let at = |step: f32| {
@@ -126,7 +126,7 @@ mod tests {
                     if let Some(array) = moved.arrays().nth(part) {
                         array[idx] += step;
                     }
-                    moved.gradient(&batch, regularisers).0
+                    moved.gradient(&batch, regularizers).0
                 };
                 let measured = (at(1e-2) - at(-1e-2)) / 2e-2;
                 assert!(

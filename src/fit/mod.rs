@@ -1,8 +1,8 @@
 //! Stage 1: K reward heads and a router from plain binary preferences, on frozen embeddings. Stage 2: the router from
 //! few pairs that name a criterion.
 //!
-//! Owns preference data, the mixtures and their gradients, the optimiser, calibration, the report and writing ONNX
-//! graphs. Deliberately knows no bundle and no tokeniser: it is given tokens and an encoder. The law: the same data,
+//! Owns preference data, the mixtures and their gradients, the optimizer, calibration, the report and writing ONNX
+//! graphs. Deliberately knows no bundle and no tokenizer: it is given tokens and an encoder. The law: the same data,
 //! options and seed give the same bytes, whatever the number of threads.
 
 mod calibrate;
@@ -42,4 +42,4 @@ pub use router::Router;
 pub use stage1::{
     HeadCount, HeldOut, Learned, Mixture, Options, PerFile, calibrated_single, learn, n_steps, single,
 };
-pub use stage2::{Labelled, LearningRule, mean_log_weights, pooled, tune};
+pub use stage2::{Labeled, LearningRule, mean_log_weights, pooled, tune};

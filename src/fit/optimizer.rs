@@ -6,7 +6,7 @@ const BETA_1: f32 = 0.9;
 const BETA_2: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
 
-/// The optimiser's state for a fixed list of arrays.
+/// The optimizer's state for a fixed list of arrays.
 #[derive(Debug)]
 pub(super) struct AdamW {
     moments: Vec<(Array2<f32>, Array2<f32>)>,

@@ -7,7 +7,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::data::{EmbedError, Examples, Pair};
-use super::mixture_loss::{Batch, Parameters, Regularisers};
+use super::mixture_loss::{Batch, Parameters, Regularizers};
 use super::optimizer::AdamW;
 use super::router::Router;
 
@@ -47,7 +47,7 @@ pub(super) fn learn(
     let shapes: Vec<(usize, usize)> = parameters.arrays().map(|array| array.dim()).collect();
     let mut optimizer = AdamW::new(&shapes, n_steps, options.rate, 0.01);
     let PromptOptions { entropy, sparse, balance, .. } = options;
-    let regularisers = Regularisers { entropy, sparse, balance, l2: ridge / pairs.len() as f64 };
+    let regularizers = Regularizers { entropy, sparse, balance, l2: ridge / pairs.len() as f64 };
     for _ in 0..n_steps {
         let drawn: Vec<Pair> = (0..options.batch)
             .map(|_| {
@@ -60,7 +60,7 @@ pub(super) fn learn(
         let differences = (chosen - examples.features(&rows(|pair| pair.rejected))?) * scales;
         let prompts = examples.prompts(&rows(|pair| pair.prompt))?;
         let batch = Batch { differences: differences.view(), prompts: prompts.view() };
-        let (_, mut gradient) = parameters.gradient(&batch, regularisers);
+        let (_, mut gradient) = parameters.gradient(&batch, regularizers);
         optimizer.step(parameters.arrays(), gradient.arrays());
         progress();
     }

@@ -67,8 +67,8 @@ impl Router {
         let active = (prompts.dot(&self.hidden) + &self.hidden_bias).mapv_into(|x| x.max(0.0));
         let mut log_weights = (active.dot(&self.output) + &self.output_bias).mapv(f64::from);
         for mut row in log_weights.outer_iter_mut() {
-            let normalised = ndarray::Array1::from(log_softmax(&row.to_vec()));
-            row.assign(&normalised);
+            let normalized = ndarray::Array1::from(log_softmax(&row.to_vec()));
+            row.assign(&normalized);
         }
         Forward { active, log_weights }
     }

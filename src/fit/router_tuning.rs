@@ -30,7 +30,7 @@ pub(super) struct Teaching {
     pub seed: u64,
 }
 
-/// Minimises the mean cross-entropy of `router` against the lessons that `draw` gives for a step, at least one; it is
+/// Minimizes the mean cross-entropy of `router` against the lessons that `draw` gives for a step, at least one; it is
 /// shown the router as it is by then.
 ///
 /// # Errors

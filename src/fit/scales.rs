@@ -10,9 +10,13 @@ const BLOCK: usize = 2048;
 /// What every column is multiplied by while learning, shape `[D]`, from the feature rows `rows`.
 ///
 /// The columns of a block share one scale, one over the root of their mean variance: rare directions of an embedding are
-/// not blown up. Blocks of one column are `scalars` times as large as the others: the larger, the less a ridge draws
+/// not blown up. Blocks of one column are `scalar_scale` times as large as the others: the larger, the less a ridge draws
 /// their weights to 0.
-pub(super) fn scales(examples: &Examples, rows: &[usize], scalars: f64) -> Result<Array1<f32>, EmbedError> {
+pub(super) fn scales(
+    examples: &Examples,
+    rows: &[usize],
+    scalar_scale: f64,
+) -> Result<Array1<f32>, EmbedError> {
     let layout = &examples.layout;
     let mut sums = Array1::<f64>::zeros(layout.n_columns());
     let mut squares = sums.clone();
@@ -28,7 +32,7 @@ pub(super) fn scales(examples: &Examples, rows: &[usize], scalars: f64) -> Resul
         let width = layout.width(block);
         let first = scales.len();
         let mean = variances.iter().skip(first).take(width).sum::<f64>() / width as f64;
-        let size = if width == 1 { scalars } else { 1.0 };
+        let size = if width == 1 { scalar_scale } else { 1.0 };
         // A column that does not vary tells nothing; scaled up, it would make huge weights of rounding.
         let scale = if mean > 1e-12 { size / mean.sqrt() } else { 0.0 };
         scales.extend(std::iter::repeat_n(scale as f32, width));

@@ -1,14 +1,14 @@
 //! Stage 2: the router from few pairs that name a criterion, heads left alone.
 //!
 //! ```text
-//! paper:  w_ik = pi_k(x_i, c_i) exp(-L_ik / tau), normalised; recomputed once per epoch            (equation 5)
-//! bayes:  w_ck = m_k exp(-sum_{i of c} L_ik), normalised                                           tau = 1, pooled
+//! paper:  w_ik = pi_k(x_i, c_i) exp(-L_ik / tau), normalized; recomputed once per epoch            (equation 5)
+//! bayes:  w_ck = m_k exp(-sum_{i of c} L_ik), normalized                                           tau = 1, pooled
 //! L_ik = -log sigma(beta_k d_ik)
 //! ```
 //!
 //! The paper's tau of 0.001 makes a label's weights one-hot on the head with the largest margin for that single pair;
 //! what the labels of a criterion say together is never asked. The Bayes rule adds them up first. Its target does not depend
-//! on the prompt, so that every labelled prompt teaches every criterion.
+//! on the prompt, so that every labeled prompt teaches every criterion.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -21,7 +21,7 @@ use crate::mixture::log_softmax;
 /// The paper's temperature on HelpSteer2 and across data sets.
 const TAU: f64 = 1e-3;
 
-/// Passes over the labelled pairs (paper, section 4).
+/// Passes over the labeled pairs (paper, section 4).
 const EPOCHS: usize = 10;
 
 /// Lessons per step (paper, section 4).
@@ -45,9 +45,9 @@ pub enum LearningRule {
     Bayes,
 }
 
-/// One labelled pair.
+/// One labeled pair.
 #[derive(Debug, Clone)]
-pub struct Labelled {
+pub struct Labeled {
     /// A number below the number of criteria.
     pub criterion: usize,
     /// What the router reads for every criterion with this pair's prompt: positions in [`Examples::prompts`].
@@ -63,29 +63,29 @@ pub struct Labelled {
 pub fn tune(
     router: &Router,
     examples: &Examples,
-    labelled: &[Labelled],
+    labeled: &[Labeled],
     log_prior: &[f64],
     rule: LearningRule,
     seed: u64,
 ) -> Result<Router, EmbedError> {
     let mut tuned = router.clone();
-    if labelled.is_empty() {
+    if labeled.is_empty() {
         return Ok(tuned);
     }
-    let epoch = labelled.len().div_ceil(BATCH);
+    let epoch = labeled.len().div_ceil(BATCH);
     match rule {
         LearningRule::Paper => {
             let teaching = Teaching { steps: EPOCHS * epoch, rate: RATE, noise: 0.0, seed };
-            let own: Vec<usize> = labelled.iter().map(|label| label.prompts[label.criterion]).collect();
+            let own: Vec<usize> = labeled.iter().map(|label| label.prompts[label.criterion]).collect();
             let mut targets: Vec<Vec<f64>> = Vec::new();
-            let mut order: Vec<usize> = (0..labelled.len()).collect();
+            let mut order: Vec<usize> = (0..labeled.len()).collect();
             teach(&mut tuned, examples, teaching, |step, router, rng| {
                 if step.is_multiple_of(epoch) {
                     let log_weights = router.log_weights(examples.prompts(&own)?.view());
-                    let sharpened = |(label, log_weights): (&Labelled, ndarray::ArrayView1<'_, f64>)| {
-                        normalised(log_weights.iter().zip(&label.log_likelihoods).map(|(w, l)| w + l / TAU))
+                    let sharpened = |(label, log_weights): (&Labeled, ndarray::ArrayView1<'_, f64>)| {
+                        normalized(log_weights.iter().zip(&label.log_likelihoods).map(|(w, l)| w + l / TAU))
                     };
-                    targets = labelled.iter().zip(log_weights.outer_iter()).map(sharpened).collect();
+                    targets = labeled.iter().zip(log_weights.outer_iter()).map(sharpened).collect();
                     shuffle(&mut order, rng);
                 }
                 let batch = order.iter().skip(step % epoch * BATCH).take(BATCH);
@@ -94,10 +94,10 @@ pub fn tune(
         }
         LearningRule::Bayes => {
             let teaching = Teaching { steps: (EPOCHS * epoch).max(MIN_STEPS), rate: RATE, noise: 0.0, seed };
-            let targets = pooled(labelled, log_prior);
+            let targets = pooled(labeled, log_prior);
             teach(&mut tuned, examples, teaching, |_, _, rng| {
                 let lesson = |_| {
-                    let label = &labelled[rng.random_range(0..labelled.len())];
+                    let label = &labeled[rng.random_range(0..labeled.len())];
                     let criterion = rng.random_range(0..targets.len());
                     Lesson { prompt: label.prompts[criterion], target: targets[criterion].clone() }
                 };
@@ -108,33 +108,33 @@ pub fn tune(
     Ok(tuned)
 }
 
-/// What a router says of the labelled prompts with their criteria, in the mean: log, shape `[K]`.
+/// What a router says of the labeled prompts with their criteria, in the mean: log, shape `[K]`.
 ///
 /// # Errors
 /// When the embeddings can't be read.
 pub fn mean_log_weights(
     router: &Router,
     examples: &Examples,
-    labelled: &[Labelled],
+    labeled: &[Labeled],
 ) -> Result<Vec<f64>, EmbedError> {
-    let own: Vec<usize> = labelled.iter().map(|label| label.prompts[label.criterion]).collect();
+    let own: Vec<usize> = labeled.iter().map(|label| label.prompts[label.criterion]).collect();
     let weights = router.log_weights(examples.prompts(&own)?.view()).mapv_into(f64::exp);
-    let mean = weights.sum_axis(ndarray::Axis(0)) / labelled.len().max(1) as f64;
+    let mean = weights.sum_axis(ndarray::Axis(0)) / labeled.len().max(1) as f64;
     Ok(mean.iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect())
 }
 
 /// Every criterion's posterior over heads under `log_prior`, `[criteria][K]`: all its labels are of one head.
 #[must_use]
-pub fn pooled(labelled: &[Labelled], log_prior: &[f64]) -> Vec<Vec<f64>> {
-    let n_criteria = labelled.first().map_or(0, |label| label.prompts.len());
+pub fn pooled(labeled: &[Labeled], log_prior: &[f64]) -> Vec<Vec<f64>> {
+    let n_criteria = labeled.first().map_or(0, |label| label.prompts.len());
     let mut sums = vec![log_prior.to_vec(); n_criteria];
-    for label in labelled {
+    for label in labeled {
         sums[label.criterion].iter_mut().zip(&label.log_likelihoods).for_each(|(sum, l)| *sum += l);
     }
-    sums.into_iter().map(|sum| normalised(sum.into_iter())).collect()
+    sums.into_iter().map(|sum| normalized(sum.into_iter())).collect()
 }
 
-fn normalised(logits: impl Iterator<Item = f64>) -> Vec<f64> {
+fn normalized(logits: impl Iterator<Item = f64>) -> Vec<f64> {
     log_softmax(&logits.collect::<Vec<_>>()).into_iter().map(f64::exp).collect()
 }
 

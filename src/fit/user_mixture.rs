@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A mixture of logistic regressions with a group's likelihood inside the sum. Two people who disagree end in different
-//! heads although nobody labelled them; a mixture of single pairs (`prompt_mixture`) can't see that. J is climbed by
+//! heads although nobody labeled them; a mixture of single pairs (`prompt_mixture`) can't see that. J is climbed by
 //! its gradient, `sum_u q_uk sum_i sigma(-w_k . x_i) x_i - ridge (w_k - c)`, where `q_uk` is the posterior of u's head.
 
 use ndarray::{Array2, ArrayView2, Axis, Zip};
@@ -86,34 +86,34 @@ pub(super) struct Ridges {
     /// What draws the single head to 0, and all heads where there is no deviation.
     pub(super) ridge: f64,
     /// If above 0, what draws heads to the single head of the same people.
-    pub(super) deviation: f64,
+    pub(super) deviation_ridge: f64,
 }
 
 impl Ridges {
     /// What the heads of the users in `include` are drawn to: nobody else has a say in it.
     pub(super) fn pull(self, votes: &Votes, include: &[f64]) -> Result<Pull, RowsError> {
-        let plain = Pull { centre: None, ridge: self.ridge };
-        if self.deviation == 0.0 {
+        let plain = Pull { center: None, ridge: self.ridge };
+        if self.deviation_ridge == 0.0 {
             return Ok(plain);
         }
         let single = learn(votes, include, 1, &plain, 0, &|| ())?;
-        Ok(Pull { centre: Some(single.heads), ridge: self.deviation })
+        Ok(Pull { center: Some(single.heads), ridge: self.deviation_ridge })
     }
 }
 
-/// What heads are drawn to, and how strongly: `ridge / 2 |w_k - centre|^2` is taken off the log-likelihood.
+/// What heads are drawn to, and how strongly: `ridge / 2 |w_k - center|^2` is taken off the log-likelihood.
 #[derive(Debug, Clone)]
 pub(super) struct Pull {
     /// Shape `[D, 1]`; 0, if there is none. Heads start from it.
-    centre: Option<Array2<f32>>,
+    center: Option<Array2<f32>>,
     ridge: f64,
 }
 
 impl Pull {
-    /// `centre` for K heads, `[D, K]`.
-    fn centres(&self, shape: (usize, usize)) -> Array2<f32> {
+    /// `center` for K heads, `[D, K]`.
+    fn centers(&self, shape: (usize, usize)) -> Array2<f32> {
         let zero = || Array2::zeros(shape);
-        self.centre.as_ref().and_then(|centre| centre.broadcast(shape)).map_or_else(zero, |c| c.to_owned())
+        self.center.as_ref().and_then(|center| center.broadcast(shape)).map_or_else(zero, |c| c.to_owned())
     }
 }
 
@@ -128,7 +128,7 @@ pub(super) fn learn(
 ) -> Result<UserMixture, RowsError> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut q = Array2::from_shape_simple_fn((votes.n_users, n_heads), || spread(&mut rng));
-    normalise(&mut q, include);
+    normalize(&mut q, include);
     let n: f64 = votes.users.iter().map(|&user| include[user as usize]).sum();
     let mut climb = Climb::new(votes, n_heads, STEPS, pull, n);
     let mut found = UserMixture {
@@ -181,7 +181,7 @@ pub(super) fn learn_given(
 struct Climb<'a> {
     votes: &'a Votes,
     heads: Array2<f32>,
-    centres: Array2<f32>,
+    centers: Array2<f32>,
     optimizer: AdamW,
     ridge: f64,
     n: f64,
@@ -191,12 +191,12 @@ impl<'a> Climb<'a> {
     fn new(votes: &'a Votes, n_heads: usize, steps: usize, pull: &Pull, n: f64) -> Self {
         let shape = (votes.differences.n_columns(), n_heads);
         let optimizer = AdamW::new(&[shape], steps, RATE, 0.0);
-        let centres = pull.centres(shape);
-        Self { votes, heads: centres.clone(), centres, optimizer, ridge: pull.ridge, n: n.max(1.0) }
+        let centers = pull.centers(shape);
+        Self { votes, heads: centers.clone(), centers, optimizer, ridge: pull.ridge, n: n.max(1.0) }
     }
 
     fn distance(&self) -> f64 {
-        (&self.heads - &self.centres).iter().map(|&w| f64::from(w).powi(2)).sum()
+        (&self.heads - &self.centers).iter().map(|&w| f64::from(w).powi(2)).sum()
     }
 
     fn step(&mut self, margins: &Array2<f64>, weights: &Array2<f64>) -> Result<(), RowsError> {
@@ -209,7 +209,7 @@ impl<'a> Climb<'a> {
                 .for_each(|pull, &d, &weight| *pull = (weight * sigmoid(-d) / self.n) as f32);
             rows.t().dot(&pull)
         })?;
-        let mut gradient = (&self.heads - &self.centres) * ((self.ridge / self.n) as f32);
+        let mut gradient = (&self.heads - &self.centers) * ((self.ridge / self.n) as f32);
         for part in parts {
             gradient -= &part;
         }
@@ -224,12 +224,12 @@ pub(super) fn log_shares(q: &Array2<f64>) -> Vec<f64> {
     q.sum_axis(Axis(0)).iter().map(|sum| ((sum + 1.0) / total).ln()).collect()
 }
 
-/// Draws that, normalised, are mostly near a corner of the simplex.
+/// Draws that, normalized, are mostly near a corner of the simplex.
 fn spread(rng: &mut ChaCha8Rng) -> f64 {
     rng.random_range(1e-3..1.0_f64).powi(4)
 }
 
-fn normalise(q: &mut Array2<f64>, include: &[f64]) {
+fn normalize(q: &mut Array2<f64>, include: &[f64]) {
     for (mut row, include) in q.outer_iter_mut().zip(include) {
         let total = row.sum();
         row.mapv_inplace(|x| include * x / total);

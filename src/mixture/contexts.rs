@@ -19,7 +19,7 @@ use super::weights::{Routing, Weights, log_softmax, log_sum_exp};
 /// is mixed in last.
 ///
 /// `log_prior`, `general` and the evidence of every context have length K, are in nats and finite; the prior need
-/// not be normalised. `contexts` are (key, evidence) in any order, each key once; a context asked that is not
+/// not be normalized. `contexts` are (key, evidence) in any order, each key once; a context asked that is not
 /// among them has no evidence of its own. `transfer` is in [0, 1].
 #[must_use]
 pub fn contextual(

@@ -14,12 +14,12 @@ pub(super) const UNITS_PER_NAT: f64 = 4_294_967_296.0;
 /// events without forgetting, 2^16 in one epoch with it.
 const MAX_NATS_PER_EVENT: f64 = 64.0;
 
-/// What one feedback adds to a ledger: K fixed-point numbers in units of 2^-32 nat, centred over the heads.
+/// What one feedback adds to a ledger: K fixed-point numbers in units of 2^-32 nat, centered over the heads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Increment(Box<[i64]>);
 
 impl Increment {
-    /// Centres per-head log-likelihoods (nats; less than -64 counts as -64) and rounds them to fixed point.
+    /// Centers per-head log-likelihoods (nats; less than -64 counts as -64) and rounds them to fixed point.
     #[must_use]
     pub fn new(log_likelihoods: &[f64]) -> Self {
         let bounded: Vec<f64> = log_likelihoods.iter().map(|l| l.max(-MAX_NATS_PER_EVENT)).collect();

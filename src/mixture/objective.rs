@@ -11,7 +11,7 @@ const SHARE_SLACK: f64 = 1e-9;
 
 /// The least of the rewards `z` of all heads that have at least `min_share`: the egalitarian reward.
 ///
-/// MaxMin-RLHF (Chakraborty et al., arXiv 2402.08925) maximises the least mean reward over the groups of a
+/// MaxMin-RLHF (Chakraborty et al., arXiv 2402.08925) maximizes the least mean reward over the groups of a
 /// population. Here every single reward is that of the worst-off group, which is the stricter reading.
 /// `z` and `shares` have shape `[K]`; shares are >= 0 and sum to 1, so a head that hardly anybody has does not
 /// dictate to all. Where no head has `min_share`, those with the largest share alone count.

@@ -21,7 +21,7 @@ pub struct Weights(Box<[f64]>);
 impl Weights {
     /// `w = (1 - floor) softmax(log_prior + eta * evidence) + floor / K`.
     ///
-    /// Both slices have length K, in nats; neither need be normalised. Evidence of any finite size gives a
+    /// Both slices have length K, in nats; neither need be normalized. Evidence of any finite size gives a
     /// point on the simplex.
     #[must_use]
     pub fn posterior(log_prior: &[f64], evidence: &[f64], routing: Routing) -> Self {
@@ -66,7 +66,7 @@ impl Weights {
     }
 }
 
-/// `x_k - ln sum_j exp(x_j)`: normalised log-weights.
+/// `x_k - ln sum_j exp(x_j)`: normalized log-weights.
 #[must_use]
 pub fn log_softmax(logits: &[f64]) -> Vec<f64> {
     let total = log_sum_exp(logits);

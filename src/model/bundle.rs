@@ -2,25 +2,21 @@
 //!
 //! Everything that can be wrong with it is found here, before the first request, and all of it at once.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ndarray::Array2;
 use serde::Deserialize;
 
 use super::encoder::Encoder;
 use super::features::{Features, Rewards, Scale};
-use super::fingerprint::{encoder_fingerprint, fingerprint, sha256, text_hasher, text_key};
+use super::fingerprint::{encoder_fingerprint, fingerprint, text_hasher, text_key};
 use super::graph::{Graph, GraphError};
-use super::manifest::{EncoderSection, FileHash, InputSection, MANIFEST, Manifest, Template};
-use super::questions::{self, Question};
+use super::inspection::{BundleProblems, Inspection, WARM_UP};
+use super::manifest::{EncoderSection, InputSection, MANIFEST, Manifest};
+use super::questions::Question;
 use super::runtime::Runtime;
 use super::tokenizer::{Text, Tokenizer, TokenizerError};
-use crate::types::{Embedding, Encode, EncodeError, HeadView, ModelView, TextKey, Tokens};
-
-/// Texts of several lengths, so that a graph that depends on the batch shape fails now.
-const WARM_UP: [&str; 3] =
-    ["Hello.", "Why?", "A longer sentence, which pads the batch and is encoded beside two short ones."];
+use crate::types::{Embedding, Encode, HeadView, ModelView, TextKey, Tokens};
 
 /// A loaded bundle, without its encoder sessions: those belong to the model threads.
 #[derive(Debug)]
@@ -34,26 +30,6 @@ pub struct Bundle {
     text_hasher: blake3::Hasher,
 }
 
-/// One thing that is wrong with a bundle.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BundleProblem {
-    /// The file.
-    pub path: PathBuf,
-    /// What was found and what was expected.
-    pub detail: String,
-}
-
-impl fmt::Display for BundleProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path.display(), self.detail)
-    }
-}
-
-/// Everything that is wrong with a bundle, at least one thing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
-pub struct BundleProblems(pub Vec<BundleProblem>);
-
 impl Bundle {
     /// Loads the bundle in `dir` with `n_encoders` sessions of its encoder.
     ///
@@ -64,7 +40,7 @@ impl Bundle {
         dir: &Path,
         n_encoders: usize,
     ) -> Result<(Self, Vec<Encoder>), BundleProblems> {
-        let mut problems = Collector { dir, found: Vec::new() };
+        let mut problems = Inspection::new(dir);
         let manifest: Manifest = problems.manifest()?;
         for (key, detail) in manifest.problems() {
             problems.add(MANIFEST, format!("`{key}`: {detail}"));
@@ -82,7 +58,7 @@ impl Bundle {
         let parts = problems.encoder(runtime, &manifest.encoder, &manifest.input, n_encoders);
 
         let Some((tokenizer, encoders, n_embedding)) = parts else {
-            return Err(BundleProblems(problems.found));
+            return Err(problems.into_problems());
         };
         for (file, (line, question)) in
             questions.iter().flat_map(|(file, q)| q.iter().map(move |q| (file, q)))
@@ -98,13 +74,13 @@ impl Bundle {
         let heads = problems.graph(runtime, has_heads, &manifest.heads_graph, d, k);
         let router = problems.graph(runtime, has_router, &manifest.router_graph, h, k);
         match (heads, router) {
-            (Some(heads), Some(router)) if problems.found.is_empty() => {
+            (Some(heads), Some(router)) if problems.has_none() => {
                 let questions = questions.into_iter().flat_map(|(_, questions)| questions);
                 let questions = questions.map(|(_, question)| question).collect();
                 let text_hasher = text_hasher(&manifest.encoder);
                 Ok((Self { manifest, tokenizer, features, heads, router, questions, text_hasher }, encoders))
             }
-            _ => Err(BundleProblems(problems.found)),
+            _ => Err(problems.into_problems()),
         }
     }
 
@@ -126,7 +102,7 @@ impl Bundle {
         self.manifest.heads.len()
     }
 
-    /// The tokeniser.
+    /// The tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
@@ -147,7 +123,7 @@ impl Bundle {
     /// Some tokens, for measuring the encoder.
     ///
     /// # Errors
-    /// When the tokeniser fails.
+    /// When the tokenizer fails.
     pub fn sample(&self) -> Result<Tokens, TokenizerError> {
         self.tokenizer.tokens(self.manifest.input.template.text(WARM_UP[0], WARM_UP[2]))
     }
@@ -225,7 +201,7 @@ pub struct EncoderParts {
     pub section: EncoderSection,
     /// What of a prompt and a response heads shall read.
     pub input: InputSection,
-    /// The tokeniser.
+    /// The tokenizer.
     pub tokenizer: Tokenizer,
     /// Sessions, one per thread.
     pub sessions: Vec<Box<dyn Encode>>,
@@ -250,133 +226,16 @@ pub fn load_encoder(
     dir: &Path,
     n_encoders: usize,
 ) -> Result<EncoderParts, BundleProblems> {
-    let mut problems = Collector { dir, found: Vec::new() };
+    let mut problems = Inspection::new(dir);
     let EncoderManifest { encoder: section, input } = problems.manifest()?;
     for (key, detail) in section.problems().into_iter().chain(input.problems()) {
         problems.add(MANIFEST, format!("`{key}`: {detail}"));
     }
     match problems.encoder(runtime, &section, &input, n_encoders) {
-        Some((tokenizer, sessions, n_embedding)) if problems.found.is_empty() => {
+        Some((tokenizer, sessions, n_embedding)) if problems.has_none() => {
             let sessions = sessions.into_iter().map(|session| Box::new(session) as Box<dyn Encode>).collect();
             Ok(EncoderParts { section, input, tokenizer, sessions, n_embedding })
         }
-        _ => Err(BundleProblems(problems.found)),
+        _ => Err(problems.into_problems()),
     }
-}
-
-/// Goes through a bundle file by file and keeps what is wrong.
-struct Collector<'a> {
-    dir: &'a Path,
-    found: Vec<BundleProblem>,
-}
-
-impl Collector<'_> {
-    fn add(&mut self, file: &str, detail: String) {
-        self.found.push(BundleProblem { path: self.dir.join(file), detail });
-    }
-
-    fn manifest<T: for<'de> Deserialize<'de>>(&mut self) -> Result<T, BundleProblems> {
-        let text = std::fs::read_to_string(self.dir.join(MANIFEST))
-            .map_err(|error| format!("can't be read: {error}"));
-        text.and_then(|text| toml::from_str(&text).map_err(|error| error.to_string().trim_end().to_owned()))
-            .map_err(|detail| {
-                self.add(MANIFEST, detail);
-                BundleProblems(std::mem::take(&mut self.found))
-            })
-    }
-
-    /// Whether the file is there with its hash.
-    fn file(&mut self, file: &FileHash) -> bool {
-        let detail = match sha256(&self.dir.join(&file.file)) {
-            Ok(found) if found == file.sha256.to_lowercase() => return true,
-            Ok(found) => format!("found sha256 {found}, expected {}", file.sha256),
-            Err(error) => format!("can't be read: {error}; `make setup` fetches what is not committed"),
-        };
-        self.add(&file.file, detail);
-        false
-    }
-
-    /// The questions of a file with their lines.
-    fn questions(&mut self, file: &FileHash) -> Vec<(usize, Question)> {
-        if !self.file(file) {
-            return Vec::new();
-        }
-        let text = match std::fs::read_to_string(self.dir.join(&file.file)) {
-            Ok(text) => text,
-            Err(error) => {
-                self.add(&file.file, format!("can't be read: {error}"));
-                return Vec::new();
-            }
-        };
-        let (questions, problems) = questions::read(&text);
-        for (line, detail) in problems {
-            self.add(&at_line(file, line), detail);
-        }
-        questions
-    }
-
-    fn tokenizable(&mut self, file: &FileHash, line: usize, question: &Question, tokenizer: &Tokenizer) {
-        for (field, text) in question.texts() {
-            if let Err(error) = tokenizer.tokens(Text::Single(text)) {
-                self.add(&at_line(file, line), format!("`{field}`: {error}"));
-            }
-        }
-    }
-
-    fn encoder(
-        &mut self,
-        runtime: &Runtime,
-        section: &EncoderSection,
-        input: &InputSection,
-        n_encoders: usize,
-    ) -> Option<(Tokenizer, Vec<Encoder>, usize)> {
-        let has_files = section.files().filter(|file| !self.file(file)).count() == 0;
-        if !has_files {
-            return None;
-        }
-        let tokenizer = Tokenizer::load(&self.dir.join(&section.tokenizer.file), section.max_tokens)
-            .map_err(|error| self.add(&section.tokenizer.file, error.to_string()))
-            .ok();
-        let encoders: Result<Vec<_>, _> =
-            (0..n_encoders.max(1)).map(|_| Encoder::open(runtime, self.dir, section)).collect();
-        let encoders = encoders.map_err(|error| self.add(&section.graph.file, error.to_string())).ok();
-        let (tokenizer, mut encoders) = (tokenizer?, encoders?);
-        let warm_up =
-            encoders.iter_mut().map(|encoder| warm_up(encoder, &tokenizer, input.template)).collect();
-        let widths: Result<Vec<usize>, EncodeError> = warm_up;
-        match widths {
-            Ok(widths) => Some((tokenizer, encoders, widths[0])),
-            Err(error) => {
-                self.add(&section.graph.file, format!("fails on the warm-up batch: {error}"));
-                None
-            }
-        }
-    }
-
-    fn graph(
-        &mut self,
-        runtime: &Runtime,
-        is_intact: bool,
-        file: &FileHash,
-        n_in: (usize, &str),
-        n_out: (usize, &str),
-    ) -> Option<Graph> {
-        if !is_intact {
-            return None;
-        }
-        Graph::open(runtime, &self.dir.join(&file.file), n_in, n_out)
-            .map_err(|error| self.add(&file.file, error.to_string()))
-            .ok()
-    }
-}
-
-/// `file:line`; line 0 is the file as a whole.
-fn at_line(file: &FileHash, line: usize) -> String {
-    if line == 0 { file.file.clone() } else { format!("{}:{line}", file.file) }
-}
-
-fn warm_up(encoder: &mut Encoder, tokenizer: &Tokenizer, template: Template) -> Result<usize, EncodeError> {
-    let tokens: Result<Vec<_>, _> =
-        WARM_UP.iter().map(|text| tokenizer.tokens(template.text(WARM_UP[0], text))).collect();
-    encoder.warm_up(&tokens.map_err(|error| EncodeError::Runtime(error.to_string().into()))?)
 }

@@ -12,11 +12,11 @@ pub(super) struct Control(HashMap<u32, Piece>);
 struct Piece {
     content: String,
     /// The tokens of its characters, each on its own.
-    spelt: Vec<u32>,
+    spelled: Vec<u32>,
 }
 
 impl Control {
-    /// Makes the tokeniser look for none of its control tokens in a text; what is left are those that its model finds.
+    /// Makes the tokenizer look for none of its control tokens in a text; what is left are those that its model finds.
     pub(super) fn make_text(tokenizer: &mut Tokenizer) -> tokenizers::Result<Self> {
         let mut placed = HashSet::new();
         for pair in [None, Some(Encoding::default())] {
@@ -41,12 +41,13 @@ impl Control {
         let alone = |c: char| {
             let text = c.to_string();
             let tokens = model.tokenize(&text).unwrap_or_default().into_iter().map(|token| token.id);
-            // One that is a control token itself has nothing to be spelt by.
+            // One that is a control token itself has nothing to be spelled by.
             tokens.filter(|id| pieces.get(id) != Some(&text)).collect::<Vec<_>>()
         };
         let spell = |content: &str| content.chars().flat_map(alone).collect();
-        let piece =
-            |(&id, content): (&u32, &String)| (id, Piece { spelt: spell(content), content: content.clone() });
+        let piece = |(&id, content): (&u32, &String)| {
+            (id, Piece { spelled: spell(content), content: content.clone() })
+        };
         Ok(Self(pieces.iter().map(piece).collect()))
     }
 
@@ -65,17 +66,17 @@ impl Control {
         if tokens.iter().all(|token| written(token).is_none()) {
             return tokens;
         }
-        let mut spelt = Vec::with_capacity(tokens.len());
+        let mut spelled = Vec::with_capacity(tokens.len());
         for token in tokens {
             match written(&token) {
                 Some(piece) => {
                     let offsets = token.offsets;
-                    spelt.extend(piece.spelt.iter().map(|&id| Token::new(id, String::new(), offsets)));
+                    spelled.extend(piece.spelled.iter().map(|&id| Token::new(id, String::new(), offsets)));
                 }
-                None => spelt.push(token),
+                None => spelled.push(token),
             }
         }
-        spelt
+        spelled
     }
 }
 

@@ -22,14 +22,14 @@ pub struct Encoder {
     session: Session,
     output: String,
     pooling: Pooling,
-    normalise: bool,
+    normalize: bool,
     has_type_ids: bool,
     /// Whether texts may share a run of the graph.
     may_batch: bool,
 }
 
 /// How much of its largest component an embedding may change with its batch mates: rounding of 16 bits is below, dynamic
-/// quantisation, whose scale is that of the whole batch, far above (.1 for int8, 0 for fp32).
+/// quantization, whose scale is that of the whole batch, far above (.1 for int8, 0 for fp32).
 const ROUNDING: f32 = 0.01;
 
 impl Encoder {
@@ -53,7 +53,7 @@ impl Encoder {
             has_type_ids: inputs.contains(&TOKEN_TYPE_IDS),
             output: section.output.clone(),
             pooling: section.pooling,
-            normalise: section.normalise,
+            normalize: section.normalize,
             may_batch: true,
             session,
         })
@@ -103,7 +103,7 @@ impl Encoder {
         let outputs = self.session.run(inputs)?;
         let output = outputs[self.output.as_str()].try_extract_array::<f32>()?;
         let lengths: Vec<usize> = batch.iter().map(|text| text.ids.len()).collect();
-        pool(output, &lengths, self.pooling)?.into_iter().map(|row| finish(row, self.normalise)).collect()
+        pool(output, &lengths, self.pooling)?.into_iter().map(|row| finish(row, self.normalize)).collect()
     }
 }
 
@@ -161,8 +161,8 @@ fn pool(
     Ok(states.outer_iter().zip(lengths).map(text).collect())
 }
 
-fn finish(mut row: Vec<f32>, normalise: bool) -> Result<Embedding, EncodeError> {
-    if normalise {
+fn finish(mut row: Vec<f32>, normalize: bool) -> Result<Embedding, EncodeError> {
+    if normalize {
         let norm = row.iter().map(|x| x * x).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
         row.iter_mut().for_each(|x| *x /= norm);
     }

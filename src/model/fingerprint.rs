@@ -30,7 +30,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
 
 /// The revision of a bundle: 16 hex digits over its files' hashes, its input and its calibration.
 ///
-/// Name, licence, questions, report and the revision itself do not count: they change no score.
+/// Name, license, questions, report and the revision itself do not count: they change no score.
 #[must_use]
 pub fn fingerprint(manifest: &Manifest) -> String {
     let mut hasher = Sha256::new();
@@ -72,12 +72,12 @@ fn input(InputSection { template, features, ranges }: &InputSection) -> String {
 /// 16 hex digits over everything that an embedding depends on.
 #[must_use]
 pub fn encoder_fingerprint(encoder: &EncoderSection) -> String {
-    let EncoderSection { output, pooling, normalise, max_tokens, .. } = encoder;
+    let EncoderSection { output, pooling, normalize, max_tokens, .. } = encoder;
     let mut hasher = Sha256::new();
     for file in encoder.files() {
         hasher.update(file.sha256.to_lowercase());
     }
-    hasher.update(format!("{output} {} {normalise} {max_tokens}", name(pooling)));
+    hasher.update(format!("{output} {} {normalize} {max_tokens}", name(pooling)));
     short(hasher)
 }
 

@@ -1,6 +1,6 @@
 //! Where no piece of a vocabulary can reach from one character to the next.
 //!
-//! Models that no pre-tokeniser cuts words for read a text as one word. Between two characters that every piece keeps apart
+//! Models that no pre-tokenizer cuts words for read a text as one word. Between two characters that every piece keeps apart
 //! nothing is merged and no path runs through, so that what is before and what is after has the tokens that it has alone.
 
 use std::collections::HashSet;
@@ -12,7 +12,7 @@ use tokenizers::{Model, ModelWrapper};
 pub(super) struct Joints {
     /// Pieces of one character: these are never unknown, and unknown ones may be fused.
     known: HashSet<char>,
-    /// Neighbours within a piece.
+    /// Neighbors within a piece.
     joined: HashSet<(char, char)>,
 }
 

@@ -10,6 +10,20 @@ use crate::mixture::MAX_HEADS;
 /// The manifest's file name.
 pub const MANIFEST: &str = "bundle.toml";
 
+/// Keys by the names that they had, and have.
+const RENAMED: [(&str, &str); 2] = [("licence", "license"), ("encoder.normalise", "encoder.normalize")];
+
+/// What is wrong with a manifest of another version: `(key, what is expected)`.
+pub(super) fn renamed(manifest: &toml::Table) -> Vec<(&'static str, String)> {
+    let has = |key: &str| match key.split_once('.') {
+        Some((section, key)) => manifest.get(section).is_some_and(|section| section.get(key).is_some()),
+        None => manifest.contains_key(key),
+    };
+    let told =
+        |(old, new): (&'static str, &str)| (old, format!("unknown key, expected `{new}`, its new name"));
+    RENAMED.into_iter().filter(|(old, _)| has(old)).map(told).collect()
+}
+
 /// A bundle's manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -19,7 +33,7 @@ pub struct Manifest {
     /// The first 16 hex digits of a hash over encoder, heads, router and how they are used.
     pub revision: String,
     /// SPDX identifier.
-    pub licence: String,
+    pub license: String,
     /// How text becomes an embedding.
     pub encoder: EncoderSection,
     /// What of a prompt and a response the heads read.
@@ -54,7 +68,7 @@ pub struct EncoderSection {
     /// How token states become one embedding.
     pub pooling: Pooling,
     /// Whether the embedding is scaled to length 1.
-    pub normalise: bool,
+    pub normalize: bool,
     /// Longer texts keep their last `max_tokens` tokens, special tokens included.
     pub max_tokens: usize,
 }
@@ -142,7 +156,7 @@ pub struct Head {
     pub mean: f64,
     /// Their standard deviation, > 0.
     pub std: f64,
-    /// Its temperature, > 0: `beta (r(a) - r(b))` are the log-odds of preferring `a`.
+    /// Its inverse temperature, > 0: `beta (r(a) - r(b))` are the log-odds of preferring `a`.
     pub beta: f64,
     /// Its share of the population, > 0: every file of the training data weighs the same.
     pub prior: f64,

@@ -1,6 +1,6 @@
 //! The model: a bundle on disk, checked and loaded into ONNX Runtime.
 //!
-//! Owns tokenising, encoding, the features that heads read, and the small graphs that turn them into rewards and
+//! Owns tokenizing, encoding, the features that heads read, and the small graphs that turn them into rewards and
 //! router logits. Deliberately knows no user, no queue and no weights.
 
 mod bundle;
@@ -9,6 +9,7 @@ mod encoder;
 mod features;
 mod fingerprint;
 mod graph;
+mod inspection;
 mod joints;
 mod manifest;
 mod questions;
@@ -16,11 +17,12 @@ mod runtime;
 mod tail;
 mod tokenizer;
 
-pub use bundle::{Bundle, BundleProblem, BundleProblems, EncoderParts, load_encoder};
+pub use bundle::{Bundle, EncoderParts, load_encoder};
 pub use encoder::Encoder;
 pub use features::{Features, Rewards, Scale};
 pub use fingerprint::{fingerprint, heads_fingerprint, sha256};
 pub use graph::{Graph, GraphError};
+pub use inspection::{BundleProblem, BundleProblems};
 pub use manifest::{
     EncoderSection, Feature, FileHash, Head, InputSection, MANIFEST, Manifest, Pooling, Template,
 };

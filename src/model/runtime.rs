@@ -103,7 +103,7 @@ impl Runtime {
     /// One thread per session: model threads are the parallelism.
     fn session(&self, path: &Path, provider: Provider) -> Result<Session, ort::Error> {
         // Further levels are slower on CPUs (`benches/baselines/run levels`). It is the same everywhere, as the embeddings of
-        // a quantised encoder can change with it.
+        // a quantized encoder can change with it.
         let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::Level1)?
             .with_intra_threads(1)?

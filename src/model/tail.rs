@@ -1,7 +1,7 @@
-//! The end of a text that its last tokens depend on: what is before it is never tokenised.
+//! The end of a text that its last tokens depend on: what is before it is never tokenized.
 //!
 //! The law: the last `n` tokens of a text are those of its tail, and a tail with fewer tokens is the whole text. Where the
-//! law can't be shown for the parts that a tokeniser is made of, the tail is the text itself.
+//! law can't be shown for the parts that a tokenizer is made of, the tail is the text itself.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub(super) enum Tail {
 }
 
 impl Tail {
-    /// `joints` are those of a model that no pre-tokeniser cuts words for.
+    /// `joints` are those of a model that no pre-tokenizer cuts words for.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer, joints: Option<&Joints>) -> Self {
         // A token that is looked for in the raw text may reach over any place where words end.
         if tokenizer.get_added_vocabulary().get_added_tokens_decoder().values().any(|token| !token.special) {
@@ -69,7 +69,7 @@ impl Tail {
     }
 }
 
-/// The normalisers, one after another.
+/// The normalizers, one after another.
 fn normalizers(tokenizer: &tokenizers::Tokenizer) -> Vec<&NormalizerWrapper> {
     let mut steps: Vec<&NormalizerWrapper> = tokenizer.get_normalizer().into_iter().collect();
     while let Some(idx) = steps.iter().position(|step| matches!(step, NormalizerWrapper::Sequence(_))) {
@@ -125,7 +125,7 @@ fn condense(text: &str, n_words: usize, longest: usize, part: impl Fn(char) -> P
     reversed.iter().rev().collect()
 }
 
-/// BERT's normaliser, pre-tokeniser and WordPiece.
+/// BERT's normalizer, pre-tokenizer and WordPiece.
 #[derive(Debug)]
 pub(super) struct Words {
     strips_marks: bool,
@@ -141,7 +141,7 @@ impl Words {
         }
     }
 
-    /// What the normaliser and the pre-tokeniser make of a character; a test goes through all there are.
+    /// What the normalizer and the pre-tokenizer make of a character; a test goes through all there are.
     fn part(&self, c: char) -> Part {
         if c.is_ascii_alphanumeric() || c == ' ' {
             return if c == ' ' { Part::Blank } else { Part::Word };
@@ -181,13 +181,13 @@ fn is_ideograph(c: char) -> bool {
     )
 }
 
-/// Pairs of printable ASCII characters between which a text may be cut: both sides are normalised, cut into words and
-/// tokenised as they are within the text, and what begins with the second has a token.
+/// Pairs of printable ASCII characters between which a text may be cut: both sides are normalized, cut into words and
+/// tokenized as they are within the text, and what begins with the second has a token.
 #[derive(Debug)]
 pub(super) struct Cuts {
     /// Bit `b` of `safe[a]`: between `a` and `b`.
     safe: Box<[u128; 128]>,
-    /// The second character is a blank, and the normaliser prepends what it would become.
+    /// The second character is a blank, and the normalizer prepends what it would become.
     drops_blank: bool,
 }
 
@@ -275,7 +275,7 @@ fn replaces_one_character(step: &NormalizerWrapper) -> bool {
     json["pattern"]["String"].as_str().is_some_and(|pattern| pattern.chars().count() == 1)
 }
 
-/// What the normaliser makes of a character, if that is one too, without what it prepends to every text.
+/// What the normalizer makes of a character, if that is one too, without what it prepends to every text.
 fn alone(tokenizer: &tokenizers::Tokenizer, prepended: &str, c: char) -> Option<char> {
     let mut text = NormalizedString::from(c.to_string());
     if let Some(normalizer) = tokenizer.get_normalizer() {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_is_to_words_what_the_tokeniser_takes_it_for() {
+    fn every_character_is_to_words_what_the_tokenizer_takes_it_for() {
         for strip_accents in [true, false] {
             let normalizer = BertNormalizer::new(true, true, Some(strip_accents), true);
             let words = Words { strips_marks: strip_accents, longest: 100 };

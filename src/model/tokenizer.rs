@@ -22,7 +22,7 @@ pub enum Text<'a> {
     Pair(&'a str, &'a str),
 }
 
-/// A bundle's tokeniser. What people write never becomes a control token.
+/// A bundle's tokenizer. What people write never becomes a control token.
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -34,10 +34,10 @@ pub struct Tokenizer {
     max_tokens: usize,
 }
 
-/// Why a text or a tokeniser can't be used.
+/// Why a text or a tokenizer can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
-    /// The file is no tokeniser.
+    /// The file is no tokenizer.
     #[error("{path} is not a tokenizer.json: {detail}")]
     Load {
         /// The file.
@@ -45,8 +45,8 @@ pub enum TokenizerError {
         /// What the parser says.
         detail: String,
     },
-    /// The tokeniser failed on a text, or made no token of it.
-    #[error("the tokeniser failed: {0}")]
+    /// The tokenizer failed on a text, or made no token of it.
+    #[error("the tokenizer failed: {0}")]
     Text(String),
 }
 
@@ -60,7 +60,7 @@ impl Tokenizer {
     /// Reads `tokenizer.json`, overriding its padding and truncation by ours.
     ///
     /// # Errors
-    /// When the file is no tokeniser, or can't leave room for text within `max_tokens`.
+    /// When the file is no tokenizer, or can't leave room for text within `max_tokens`.
     pub fn load(path: &Path, max_tokens: usize) -> Result<Self, TokenizerError> {
         let failed = |detail: String| TokenizerError::Load { path: path.to_owned(), detail };
         let mut inner = tokenizers::Tokenizer::from_file(path).map_err(|error| failed(error.to_string()))?;
@@ -93,7 +93,7 @@ impl Tokenizer {
     /// what is before.
     ///
     /// # Errors
-    /// When the tokeniser fails or makes no token at all.
+    /// When the tokenizer fails or makes no token at all.
     pub fn tokens(&self, text: Text<'_>) -> Result<Tokens, TokenizerError> {
         let (prompt, response) = match text {
             Text::Single(text) => (None, text),
@@ -207,8 +207,8 @@ fn n_chars(tokenizer: &tokenizers::Tokenizer) -> HashMap<u32, u32> {
 
 /// The library reads a template whose tokens are not there, and panics where it fills it in.
 fn survives_a_text(inner: &tokenizers::Tokenizer) -> bool {
-    let tokenise = || inner.encode_fast("a", true).is_ok() && inner.encode_fast(("a", "a"), true).is_ok();
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(tokenise)).is_ok()
+    let tokenize = || inner.encode_fast("a", true).is_ok() && inner.encode_fast(("a", "a"), true).is_ok();
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(tokenize)).is_ok()
 }
 
 #[cfg(test)]

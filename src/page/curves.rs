@@ -7,40 +7,40 @@ use maud::Markup;
 use super::number::{Digits, is_drawable};
 use super::{Point, Series, table};
 
-/// Colours, and dash patterns to tell apart more curves than there are colours.
-const N_COLOURS: usize = 6;
+/// Colors, and dash patterns to tell apart more curves than there are colors.
+const N_COLORS: usize = 6;
 const N_DASHES: usize = 3;
-/// Where nothing is emphasised, up to so many curves are coloured.
-const MAX_COLOURED: usize = 12;
+/// Where nothing is emphasized, up to so many curves are colored.
+const MAX_COLORED: usize = 12;
 
 /// A curve that can be drawn.
 #[derive(Debug)]
 pub struct Curve<'a> {
     /// Its label.
     pub name: &'a str,
-    /// Colour and dashes; none for grey.
+    /// Color and dashes; none for gray.
     pub style: Option<usize>,
     /// Its points by x, in stretches without a gap.
     pub runs: Vec<Vec<Point>>,
 }
 
 impl Curve<'_> {
-    /// Its colour and dashes in the style sheet.
+    /// Its color and dashes in the style sheet.
     pub fn class(&self) -> String {
-        let dash = |idx: usize| (idx / N_COLOURS) % N_DASHES;
-        self.style.map_or_else(|| "grey".to_owned(), |idx| format!("c{} d{}", idx % N_COLOURS, dash(idx)))
+        let dash = |idx: usize| (idx / N_COLORS) % N_DASHES;
+        self.style.map_or_else(|| "gray".to_owned(), |idx| format!("c{} d{}", idx % N_COLORS, dash(idx)))
     }
 }
 
-/// What can be drawn, coloured ones first, and how many values can't.
+/// What can be drawn, colored ones first, and how many values can't.
 pub fn curves(series: &[Series]) -> (Vec<Curve<'_>>, usize) {
-    let is_any_emphasised = series.iter().any(|series| series.emphasis);
-    let is_coloured = |one: &Series| one.emphasis || !is_any_emphasised && series.len() <= MAX_COLOURED;
-    let (mut n_left_out, mut n_coloured) = (0, 0);
+    let is_any_emphasized = series.iter().any(|series| series.emphasis);
+    let is_colored = |one: &Series| one.emphasis || !is_any_emphasized && series.len() <= MAX_COLORED;
+    let (mut n_left_out, mut n_colored) = (0, 0);
     let mut curves = Vec::new();
     for one in series {
-        let style = is_coloured(one).then_some(n_coloured);
-        n_coloured += usize::from(style.is_some());
+        let style = is_colored(one).then_some(n_colored);
+        n_colored += usize::from(style.is_some());
         let runs = runs(&one.points, &mut n_left_out);
         if !runs.is_empty() {
             curves.push(Curve { name: &one.name, style, runs });

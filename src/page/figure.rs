@@ -27,8 +27,8 @@ pub struct Figure {
 /// What a figure draws. Every number may be anything an `f64` can be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
-    /// Curves with optional intervals. Emphasised ones are coloured and carry their intervals, the others are
-    /// thin and grey; where none is emphasised and they are few, all are.
+    /// Curves with optional intervals. Emphasized ones are colored and carry their intervals, the others are
+    /// thin and gray; where none is emphasized and they are few, all are.
     Lines {
         /// The horizontal axis.
         x: Axis,
@@ -37,7 +37,7 @@ pub enum Body {
         /// The curves, in any order.
         series: Vec<Series>,
     },
-    /// A number for each row and column, coloured by its distance from `centre`; the best of a column is bold.
+    /// A number for each row and column, colored by its distance from `center`; the best of a column is bold.
     Matrix {
         /// One label per row, such as a head.
         rows: Vec<String>,
@@ -45,8 +45,8 @@ pub enum Body {
         columns: Vec<String>,
         /// `cells[row][column]`; none where nothing was measured.
         cells: Vec<Vec<Option<f64>>>,
-        /// The value without colour, such as 0.5 for accuracies.
-        centre: f64,
+        /// The value without color, such as 0.5 for accuracies.
+        center: f64,
     },
     /// What was predicted against what happened: one square per series, all to one scale.
     Calibration {

@@ -74,12 +74,12 @@ pub fn draw(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Drawn {
 
 /// The names of the curves for the narrow drawing.
 fn key(curves: &[Curve<'_>]) -> Markup {
-    let (coloured, grey): (Vec<_>, Vec<_>) = curves.iter().partition(|curve| curve.style.is_some());
+    let (colored, gray): (Vec<_>, Vec<_>) = curves.iter().partition(|curve| curve.style.is_some());
     html! {
         ul.key {
-            @for curve in coloured { li { i class=(curve.class()) {} (curve.name) } }
-            @if !grey.is_empty() {
-                li { i.grey {} @for (idx, curve) in grey.iter().enumerate() {
+            @for curve in colored { li { i class=(curve.class()) {} (curve.name) } }
+            @if !gray.is_empty() {
+                li { i.gray {} @for (idx, curve) in gray.iter().enumerate() {
                     @if idx > 0 { ", " } bdi { (curve.name) }
                 } }
             }
@@ -119,9 +119,9 @@ impl Chart<'_> {
     /// The plane that leaves `right` pixels beside it.
     fn plane(&self, size: &Size, right: f64) -> Plane {
         let ends = |curve: &Curve<'_>| {
-            let is_coloured = curve.style.is_some();
+            let is_colored = curve.style.is_some();
             let shown = curve.runs.iter().flatten().flat_map(move |point| {
-                let interval = point.interval.filter(|_| is_coloured).unwrap_or((point.y, point.y));
+                let interval = point.interval.filter(|_| is_colored).unwrap_or((point.y, point.y));
                 [point.y, interval.0, interval.1]
             });
             shown.collect::<Vec<_>>()

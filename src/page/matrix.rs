@@ -1,4 +1,4 @@
-//! A matrix as a table with coloured cells.
+//! A matrix as a table with colored cells.
 
 use maud::html;
 
@@ -14,19 +14,19 @@ pub fn draw(
     rows: &[String],
     columns: &[String],
     cells: &[Vec<Option<f64>>],
-    centre: f64,
+    center: f64,
 ) -> Drawn {
     if rows.is_empty() || columns.is_empty() {
         return Drawn { picture: nothing(), numbers: None, n_left_out: 0 };
     }
-    let centre = if is_drawable(centre) { centre } else { 0.0 };
+    let center = if is_drawable(center) { center } else { 0.0 };
     let cell =
         |row: usize, column: usize| cells.get(row).and_then(|cells| cells.get(column).copied().flatten());
     let all =
         || (0..rows.len()).flat_map(|row| (0..columns.len()).filter_map(move |column| cell(row, column)));
     let drawn = || all().filter(|&value| is_drawable(value));
-    let (low, high) = drawn().fold((centre, centre), |(low, high), value| (value.min(low), value.max(high)));
-    let farthest = (centre - low).max(high - centre);
+    let (low, high) = drawn().fold((center, center), |(low, high), value| (value.min(low), value.max(high)));
+    let farthest = (center - low).max(high - center);
     let digits = if drawn().all(|value| value.abs() <= 1.0) {
         Digits::of_step(0.01, 1.0)
     } else {
@@ -41,7 +41,7 @@ pub fn draw(
         })
         .collect();
     let strength =
-        |value: f64| format!("--s:{:.0}%", 100.0 * (value - centre).abs() / farthest.max(f64::MIN_POSITIVE));
+        |value: f64| format!("--s:{:.0}%", 100.0 * (value - center).abs() / farthest.max(f64::MIN_POSITIVE));
     let words =
         |name: &String| name.split_whitespace().map(|word| labels::width(word, 13.0)).fold(0.0, f64::max);
     let is_upright =
@@ -63,7 +63,7 @@ pub fn draw(
                                 None => td.none { "–" },
                                 Some(value) if !is_drawable(value) => td.none { (exact.show(value)) },
                                 Some(value) => td
-                                    class=(if value < centre { "under" } else { "over" })
+                                    class=(if value < center { "under" } else { "over" })
                                     style=(strength(value)) title={ (name) ", " (heading) ": " (exact.show(value)) }
                                 {
                                     @if best[column] == Some(value) { b { (digits.show(value)) } }
@@ -76,9 +76,9 @@ pub fn draw(
             }
         }
         p.ramp aria-hidden="true" {
-            @if low < centre { span { (digits.show(low)) } i style=(strength(low)) {} }
-            span { (digits.show(centre)) }
-            @if high > centre { i.over style=(strength(high)) {} span { (digits.show(high)) } }
+            @if low < center { span { (digits.show(low)) } i style=(strength(low)) {} }
+            span { (digits.show(center)) }
+            @if high > center { i.over style=(strength(high)) {} span { (digits.show(high)) } }
         }
         p.note { "Bold: the highest of its column." @if all().count() < rows.len() * columns.len() { " –: not measured." } }
     };

@@ -70,8 +70,8 @@ impl Figure {
     fn markup(&self) -> Markup {
         let drawn = match &self.body {
             Body::Lines { x, y, series } => lines::draw(&self.title, x, y, series),
-            Body::Matrix { rows, columns, cells, centre } => {
-                matrix::draw(&self.title, rows, columns, cells, *centre)
+            Body::Matrix { rows, columns, cells, center } => {
+                matrix::draw(&self.title, rows, columns, cells, *center)
             }
             Body::Calibration { series } => calibration::draw(series),
             Body::Bars { labels, values, range } => bars::draw(&self.title, labels, values, *range),

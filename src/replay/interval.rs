@@ -48,8 +48,8 @@ fn bootstrap(n: usize, of: impl Fn(&[usize]) -> f64) -> Option<Estimate> {
     let resample = |_| of(&(0..n).map(|_| rng.random_range(0..n)).collect::<Vec<_>>());
     let mut means: Vec<f64> = (0..RESAMPLES).map(resample).collect();
     means.sort_by(f64::total_cmp);
-    let centre = means.iter().sum::<f64>() / RESAMPLES as f64;
-    let variance = means.iter().map(|x| (x - centre).powi(2)).sum::<f64>() / (RESAMPLES - 1) as f64;
+    let center = means.iter().sum::<f64>() / RESAMPLES as f64;
+    let variance = means.iter().map(|x| (x - center).powi(2)).sum::<f64>() / (RESAMPLES - 1) as f64;
     let percentile = |q: f64| means[((RESAMPLES - 1) as f64 * q).round() as usize];
     Some(Estimate {
         mean: of(&(0..n).collect::<Vec<_>>()),

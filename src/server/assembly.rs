@@ -42,7 +42,7 @@ pub fn load(
 ) -> Result<Model, LoadError> {
     let runtime = Runtime::load(&config.model.onnxruntime_library)?;
     let runtime = runtime.with_providers(config.model.execution_providers.clone());
-    let (n_threads, n_small) = (config.batch.threads.get(), config.batch.small_threads);
+    let (n_threads, n_small) = (config.batch.threads.get(), config.batch.interactive_threads);
     let (bundle, mut encoders) = Bundle::load(&runtime, dir, n_threads + n_small)?;
     let known = served.filter(|served| served.bundle.encoder_revision() == bundle.encoder_revision());
     let Measured { budgets, seconds_per_token } = match known {
@@ -55,7 +55,7 @@ pub fn load(
     let budgets = fixed.map_or(budgets, |tokens| Budgets::fixed(tokens.get()));
     let how = if known.is_some() { "measured before" } else { "measured" };
     tracing::info!(batches = %budgets, may_batch, tokens_per_second = n_threads as f64 / seconds_per_token, "{how}");
-    let max_texts = config.batch.queue_texts.get();
+    let max_texts = config.batch.max_queued_texts.get();
     let queue = QueueConfig { budgets, max_texts, n_threads, seconds_per_token };
     let queue = Arc::new(Queue::new(queue, cache.clone()));
     let mut all: Vec<_> = encoders.into_iter().map(|encoder| Box::new(encoder) as Box<dyn Encode>).collect();
@@ -75,7 +75,7 @@ fn measure(bundle: &Bundle, encoder: &mut Encoder) -> Result<Measured, LoadError
 #[must_use]
 pub fn settings(config: &Config, model: &Model) -> Settings {
     Settings {
-        router: config.router,
+        posterior: config.posterior,
         window: config.feedback,
         population: config.population,
         ledger_id: ledger_id(config, model),
@@ -88,7 +88,7 @@ pub fn settings(config: &Config, model: &Model) -> Settings {
 pub fn rules(config: &Config, model: &Model) -> RowRules {
     RowRules {
         n_heads: model.bundle.n_heads(),
-        decay: config.router.decay,
+        decay: config.posterior.decay,
         max_age_ms: i64::try_from(config.feedback.max_age.as_millis()).unwrap_or(i64::MAX),
         max_events: config.feedback.max_events.get(),
     }
@@ -97,7 +97,7 @@ pub fn rules(config: &Config, model: &Model) -> RowRules {
 /// Whose ledgers these are: sums of another half-life mean something else, as those of other heads do.
 #[must_use]
 pub fn ledger_id(config: &Config, model: &Model) -> LedgerId {
-    let key = format!("{} {:?}", model.heads(), config.router.decay);
+    let key = format!("{} {:?}", model.heads(), config.posterior.decay);
     LedgerId { n_heads: model.bundle.n_heads(), key: key64(key.as_bytes()) }
 }
 
@@ -106,8 +106,8 @@ pub fn ledger_id(config: &Config, model: &Model) -> LedgerId {
 /// # Errors
 /// When they are to be kept in a directory that can't be used.
 pub fn receipts(config: &Config, now_ms: i64) -> Result<Receipts, OpenError> {
-    let bounds = config.receipts;
-    match bounds.is_kept {
+    let bounds = config.responses;
+    match bounds.is_persisted {
         true => Receipts::kept_in(&config.state.data_dir.join("receipts"), bounds, now_ms),
         false => Ok(Receipts::new(bounds)),
     }

@@ -86,7 +86,7 @@ impl Socket {
 /// Waits until the peer resets the connection. It does so where a process dies or closes with bytes unread, and in answer
 /// to bytes for a socket that is closed; a plain close looks like the end of its sending half until then.
 pub async fn reset(stream: &TcpStream) {
-    // An error means that nothing more can be learnt of the socket, which is an end as well.
+    // An error means that nothing more can be learned of the socket, which is an end as well.
     let _ = stream.ready(Interest::ERROR).await;
 }
 

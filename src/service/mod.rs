@@ -1,6 +1,6 @@
 //! One function per verb, free of any transport: the same answer over HTTP and gRPC.
 //!
-//! Owns the path of a request: check, tokenise, encode, score every head, route. Deliberately knows no status
+//! Owns the path of a request: check, tokenize, encode, score every head, route. Deliberately knows no status
 //! code, no header and no socket.
 
 mod apply_events;
@@ -28,7 +28,7 @@ use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
 use crate::state::{Accounts, Freshness, LedgerId, Receipts, Row, StoreError, UserKeys, UserStore};
 use crate::telemetry::metric;
-use crate::types::config::{Feedback, Population, Router};
+use crate::types::config::{Feedback, Population, Posterior};
 use crate::types::{Clock, Error, ErrorKind, HeadsFingerprint, ModelView, Stale, UserId, key64};
 
 pub use apply_events::{EventAcks, ParsedEvent, rejected};
@@ -55,7 +55,7 @@ pub struct Service {
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
     /// From evidence to weights.
-    pub router: Router,
+    pub posterior: Posterior,
     /// Which event times are taken.
     pub window: Feedback,
     /// The sample of the users.
@@ -203,13 +203,13 @@ impl Service {
     fn evidence(&self, row: Option<&Row>) -> Evidence {
         row.map_or_else(
             || Evidence::none(self.bundle.n_heads()),
-            |row| row.ledgers.evidence(self.now_ms(), self.settings.router.decay),
+            |row| row.ledgers.evidence(self.now_ms(), self.settings.posterior.decay),
         )
     }
 
     /// The weights of a user in general or in a context; without evidence, the prior's, floored.
     fn weights(&self, log_prior: &[f64], evidence: &Evidence, asked: Option<u64>) -> Weights {
-        let Router { routing, transfer, .. } = self.settings.router;
+        let Posterior { routing, transfer, .. } = self.settings.posterior;
         evidence.weights(log_prior, asked, routing, transfer)
     }
 

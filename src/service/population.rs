@@ -66,9 +66,9 @@ impl Service {
                 let scan = Scan {
                     population: self.population.clone(),
                     store: self.accounts.store().clone(),
-                    n_users: settings.users.get(),
+                    n_users: settings.sample_size.get(),
                     now_ms: self.now_ms(),
-                    decay: self.settings.router.decay,
+                    decay: self.settings.posterior.decay,
                 };
                 let ended_early = |error| {
                     let error = Error::new(ErrorKind::Internal, "taking a sample of the users ended early")

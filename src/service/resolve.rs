@@ -68,7 +68,7 @@ impl Service {
         self.check_texts(&feedback)?;
         let at_ms = feedback.at.map_or(now_ms, |at| at.as_millisecond());
         let window = self.settings.window;
-        let max_skew = millis(window.max_skew);
+        let max_skew = millis(window.max_clock_skew);
         if now_ms.saturating_sub(at_ms) > millis(window.max_age) {
             return Err(Unresolved::Acked(feedback.event_id, AckStatus::Late));
         }

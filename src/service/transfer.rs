@@ -129,12 +129,12 @@ impl Service {
         if is_empty && sums.iter().any(|&sum| sum != 0) {
             return refuse("sums", "found evidence of no event".to_owned());
         }
-        let max_skew = i64::try_from(self.settings.window.max_skew.as_millis()).unwrap_or(i64::MAX);
+        let max_skew = i64::try_from(self.settings.window.max_clock_skew.as_millis()).unwrap_or(i64::MAX);
         let latest_ms = self.now_ms().saturating_add(max_skew);
         if let Some(found) = last_at_ms.filter(|&at_ms| at_ms > latest_ms) {
             return refuse("last_at_ms", format!("found {found}, expected at most {latest_ms}"));
         }
-        let expected = last_at_ms.map(|at_ms| self.settings.router.decay.epoch_of(at_ms));
+        let expected = last_at_ms.map(|at_ms| self.settings.posterior.decay.epoch_of(at_ms));
         if epoch != expected {
             return refuse("epoch", format!("found {epoch:?}, expected {expected:?}, that of `last_at_ms`"));
         }

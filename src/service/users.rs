@@ -28,7 +28,7 @@ impl Service {
         })?;
         let evidence = self.evidence(Some(&row));
         let weights = self.weights(&self.bundle.log_prior(), &evidence, asked);
-        let decay = self.settings.router.decay;
+        let decay = self.settings.posterior.decay;
         let (nats, n, last_at_ms) = match asked {
             None => (evidence.total(), row.ledgers.n_events(), row.ledgers.last_at_ms()),
             Some(_) => {

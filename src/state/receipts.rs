@@ -74,8 +74,8 @@ struct Held {
 impl Receipts {
     /// No receipts yet, and never more than fit in the bounds; 0 bytes turn them off.
     #[must_use]
-    pub fn new(bounds: config::Receipts) -> Self {
-        let config::Receipts { max_bytes, ttl, .. } = bounds;
+    pub fn new(bounds: config::Responses) -> Self {
+        let config::Responses { max_bytes, ttl, .. } = bounds;
         let build = || {
             Cache::builder()
                 .max_capacity(max_bytes)
@@ -100,14 +100,14 @@ impl Receipts {
     /// No receipts at all.
     #[must_use]
     pub fn off() -> Self {
-        Self::new(config::Receipts { max_bytes: 0, ttl: Duration::ZERO, is_kept: false })
+        Self::new(config::Responses { max_bytes: 0, ttl: Duration::ZERO, is_persisted: false })
     }
 
     /// As [`Receipts::new`], with those that `dir` holds from before, and kept there from now on. Blocks.
     ///
     /// # Errors
     /// When the directory can't be used, or another process has it.
-    pub fn kept_in(dir: &Path, bounds: config::Receipts, now_ms: i64) -> Result<Self, OpenError> {
+    pub fn kept_in(dir: &Path, bounds: config::Responses, now_ms: i64) -> Result<Self, OpenError> {
         let receipts = Self::new(bounds);
         let Some(cache) = &receipts.cache else { return Ok(receipts) };
         let log = ReceiptLog::open(dir, (bounds.ttl, now_ms), |entry| match entry {
@@ -255,8 +255,8 @@ mod tests {
 
     const HOUR_MS: i64 = 3_600_000;
 
-    fn bounds(max_bytes: u64) -> config::Receipts {
-        config::Receipts { max_bytes, ttl: Duration::from_millis(HOUR_MS as u64), is_kept: false }
+    fn bounds(max_bytes: u64) -> config::Responses {
+        config::Responses { max_bytes, ttl: Duration::from_millis(HOUR_MS as u64), is_persisted: false }
     }
 
     fn receipts(max_bytes: u64) -> Receipts {
@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_is_there_after_a_kill_unless_its_user_was_erased() {
+    async fn what_is_persisted_is_there_after_a_kill_unless_its_user_was_erased() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("receipts");
         let receipts = Receipts::kept_in(&path, bounds(1 << 20), 0).unwrap();

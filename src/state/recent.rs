@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_room_is_remembered_and_its_neighbours_are_whole() {
+    fn what_has_no_room_is_remembered_and_its_neighbors_are_whole() {
         let mut recent = Recent::default();
         recent.push(&event(0));
         recent.push(&event_of(20_000));

@@ -22,14 +22,14 @@ macro_rules! table {
 
 table! {
     counter REQUESTS = "micro_reward_requests_total",
-        "Requests answered, by route and status or gRPC code";
-    histogram REQUEST_SECONDS = "micro_reward_request_seconds" [Seconds],
-        "Time from head to head, by route";
+        "Requests answered, by protocol, route, and status or gRPC code";
+    histogram REQUEST_SECONDS = "micro_reward_request_duration_seconds" [Seconds],
+        "Request to response headers, by protocol and route";
     gauge INFLIGHT = "micro_reward_inflight_requests",
         "Requests being answered now";
     gauge CONNECTIONS = "micro_reward_connections",
         "Connections that are open now, on both ports";
-    counter SHED = "micro_reward_shed_total",
+    counter SHED = "micro_reward_requests_shed_total",
         "Requests refused for load, by reason";
     histogram STAGE_SECONDS = "micro_reward_stage_seconds" [Seconds],
         "Time per stage: look_up, tokenize and heads per request, route per request, population per sample of users, encode per batch, queue_and_encode per text";

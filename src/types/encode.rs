@@ -1,4 +1,4 @@
-//! What passes between the tokeniser, the work queue and the encoder.
+//! What passes between the tokenizer, the work queue and the encoder.
 
 use std::sync::Arc;
 

@@ -100,7 +100,7 @@ impl ExportShape {
         let texts: Vec<Arc<str>> = resolved.responses.iter().map(|response| response.text.clone()).collect();
         let (judged, n_ties) = match (self, &resolved.judgment) {
             (Self::Unpaired, Judgment::Thumb { up }) => {
-                let thumb = |completion: &Arc<str>| Judgement::Thumb(completion.clone(), *up);
+                let thumb = |completion: &Arc<str>| Label::Thumb(completion.clone(), *up);
                 (texts.first().map(thumb).into_iter().collect(), 0)
             }
             (Self::Unpaired, _) | (Self::Preference, Judgment::Thumb { .. }) => (Vec::new(), 0),
@@ -108,15 +108,15 @@ impl ExportShape {
         };
         let weight = 1.0 / (texts.len() * texts.len().saturating_sub(1) / 2).max(1) as f64;
         let prompt = resolved.prompt.clone();
-        let rows = judged.into_iter().map(move |judgement| ExportRow {
+        let rows = judged.into_iter().map(move |label| ExportRow {
             prompt: prompt.clone(),
-            judged: match judgement {
-                Judgement::Order(better, worse) => JudgedRow::Preference {
+            judged: match label {
+                Label::Order(better, worse) => JudgedRow::Preference {
                     chosen: texts[better].clone(),
                     rejected: texts[worse].clone(),
                     weight,
                 },
-                Judgement::Thumb(completion, label) => JudgedRow::Unpaired { completion, label },
+                Label::Thumb(completion, label) => JudgedRow::Unpaired { completion, label },
             },
             said: said.clone(),
         });
@@ -138,14 +138,14 @@ impl ExportRow {
     }
 }
 
-enum Judgement {
+enum Label {
     /// The first of two positions is better.
     Order(usize, usize),
     Thumb(Arc<str>, bool),
 }
 
 /// The pairs of n responses that an opinion puts in order, and how many others there are.
-fn orders(judgment: &Judgment, n: usize) -> (Vec<Judgement>, u64) {
+fn orders(judgment: &Judgment, n: usize) -> (Vec<Label>, u64) {
     let order = |i: usize, j: usize| match judgment {
         Judgment::Pair | Judgment::Correction | Judgment::Ranking => Ordering::Greater,
         Judgment::Rating(ratings) => ratings[i].partial_cmp(&ratings[j]).unwrap_or(Ordering::Equal),
@@ -155,8 +155,8 @@ fn orders(judgment: &Judgment, n: usize) -> (Vec<Judgement>, u64) {
     let mut n_ties = 0;
     for (i, j) in (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))) {
         match order(i, j) {
-            Ordering::Greater => orders.push(Judgement::Order(i, j)),
-            Ordering::Less => orders.push(Judgement::Order(j, i)),
+            Ordering::Greater => orders.push(Label::Order(i, j)),
+            Ordering::Less => orders.push(Label::Order(j, i)),
             Ordering::Equal => n_ties += 1,
         }
     }

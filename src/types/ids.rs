@@ -60,7 +60,7 @@ id! {
     UserId
 }
 id! {
-    /// Names one feedback of a user, so that a retry is recognised. 1 to 256 bytes, no control characters.
+    /// Names one feedback of a user, so that a retry is recognized. 1 to 256 bytes, no control characters.
     EventId
 }
 

@@ -24,7 +24,7 @@ pub struct UserView {
     pub context: Option<String>,
     /// Mixture weights, in general or in the context asked; shape `[K]`.
     pub weights: Vec<f64>,
-    /// Evidence per head in nats as it counts now, centred, shape `[K]`: of all the user's events, whatever their
+    /// Evidence per head in nats as it counts now, centered, shape `[K]`: of all the user's events, whatever their
     /// context; with a context asked, of its ledger alone.
     pub evidence: Vec<f64>,
     /// The exponential of the weights' entropy, in [1, K].
@@ -60,7 +60,7 @@ pub struct LedgersView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerView {
-    /// Centred log-likelihoods in units of 2^-32 nat, shape `[K]`.
+    /// Centered log-likelihoods in units of 2^-32 nat, shape `[K]`.
     pub sums: Vec<i64>,
     /// The time that the sums are relative to, where evidence fades; none for an empty ledger.
     pub epoch: Option<i64>,

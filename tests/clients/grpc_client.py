@@ -39,7 +39,7 @@ class Server:
             "MICRO_REWARD__LOG__FORMAT": "json",
             "MICRO_REWARD__MODEL__BUNDLE": str(ROOT / "models/toy"),
             "MICRO_REWARD__MODEL__ONNXRUNTIME_LIBRARY": str(ROOT / "vendor/onnxruntime/libonnxruntime.so"),
-            "MICRO_REWARD__SHUTDOWN__LINGER": "500ms",
+            "MICRO_REWARD__SHUTDOWN__READY_DELAY": "500ms",
         }
         command = [program, "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(command, cwd=directory, env=environment, stderr=subprocess.PIPE, text=True)

@@ -140,7 +140,7 @@ pub fn toy_with(dir: &Path, change: impl FnOnce(&mut Manifest)) {
     std::fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
 }
 
-/// Changes the tokeniser of a copy of the toy bundle, within [`toy_with`].
+/// Changes the tokenizer of a copy of the toy bundle, within [`toy_with`].
 pub fn change_tokenizer(dir: &Path, manifest: &mut Manifest, change: impl FnOnce(&mut Value)) {
     let path = dir.join(&manifest.encoder.tokenizer.file);
     let mut tokenizer: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();

@@ -216,7 +216,7 @@ async fn calls_are_counted_by_method_and_code_and_keep_their_request_id() {
     by_hand(&server, "/micro.reward.v1.RewardService/Praise", &[GRPC], "".into()).await;
     drop(open(&server, STREAM, &[GRPC], never()).await);
     let admin = Client::new(server.app.admin_address);
-    let service = "micro_reward_requests_total{route=\"/micro.reward.v1.RewardService";
+    let service = "micro_reward_requests_total{protocol=\"grpc\",route=\"/micro.reward.v1.RewardService";
     let expected = [
         format!("{service}/Score\",code=\"OK\"}}"),
         format!("{service}/GetUser\",code=\"NOT_FOUND\"}}"),

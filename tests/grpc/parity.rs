@@ -121,7 +121,7 @@ fn requests() -> Vec<Value> {
     requests
 }
 
-const SETTINGS: [(&str, &str); 2] = [("server.max_text_bytes", "1000"), ("batch.queue_texts", "100")];
+const SETTINGS: [(&str, &str); 2] = [("server.max_text_bytes", "1000"), ("batch.max_queued_texts", "100")];
 
 #[tokio::test]
 async fn score_and_rank_answer_alike_to_the_last_bit() {
@@ -218,7 +218,7 @@ async fn users_questions_and_models_answer_alike_to_the_last_bit() {
 
 #[tokio::test]
 async fn the_same_events_get_the_same_acks_and_end_in_the_same_row() {
-    let settings = [("server.max_text_bytes", "1000"), ("router.half_life", "1h")];
+    let settings = [("server.max_text_bytes", "1000"), ("posterior.half_life", "1h")];
     let (by_http, mut by_grpc) = (serve(&settings).await, serve(&settings).await);
     let at = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap().to_string();
     let events: Vec<Value> = [

@@ -24,7 +24,7 @@ fn check(service: &str) -> HealthCheckRequest {
 
 #[tokio::test]
 async fn health_follows_readiness_and_its_watches_do_not_hold_the_process() {
-    let server = serve(&[("shutdown.linger", "500ms")]).await;
+    let server = serve(&[("shutdown.ready_delay", "500ms")]).await;
     let mut health = HealthClient::new(server.channel.clone());
     for service in ["", NAME] {
         let answer = health.check(check(service)).await.unwrap().into_inner();

@@ -105,7 +105,7 @@ async fn ten_thousand_events_of_one_stream_all_count() {
 
 #[tokio::test]
 async fn events_that_come_together_need_not_fit_into_the_queue_together() {
-    let mut server = serve(&[("batch.queue_texts", "8")]).await;
+    let mut server = serve(&[("batch.max_queued_texts", "8")]).await;
     let acks = server.grpc.feedback(futures::stream::iter((0..300).map(pair))).await.unwrap().into_inner();
     let acks: Vec<pb::FeedbackResponse> = acks.map(Result::unwrap).collect().await;
     assert_eq!(acks.iter().filter(|ack| ack.status() == AckStatus::Applied).count(), 300);

@@ -54,7 +54,7 @@ fn key(name: usize) -> TextKey {
 }
 
 #[test]
-fn a_batch_is_the_first_text_and_its_neighbours_in_length() {
+fn a_batch_is_the_first_text_and_its_neighbors_in_length() {
     let queue = queue(10);
     let _answers = ask(&queue, [(0, 20), (1, 90), (2, 19), (3, 5), (4, 15), (5, 14)]);
     assert_eq!(next(&queue), [0, 2, 4]);

@@ -62,7 +62,7 @@ pub(super) fn write(
     let mut manifest = Manifest {
         name,
         revision: String::new(),
-        licence: args.licence.clone(),
+        license: args.license.clone(),
         encoder,
         input,
         heads_graph: file(HEADS, heads_graph(fitted.layout, heads).into_bytes())?,
@@ -96,7 +96,7 @@ pub(super) fn table(dataset: &Dataset, learned: &Learned, report: &Report) -> Ve
         let correlation = report.length_correlation[k];
         let Calibration { beta, prior, .. } = calibration;
         format!(
-            "head {k}, {name}: share {prior:.3}, temperature {beta:.3}, correlation with length {correlation:.3}"
+            "head {k}, {name}: share {prior:.3}, inverse temperature {beta:.3}, correlation with length {correlation:.3}"
         )
     };
     let columns =
@@ -183,9 +183,9 @@ fn training(args: &Args, fitted: &Fitted<'_>) -> Table {
             }),
         ),
         ("ridge", Value::String(list(&args.ridge.0))),
-        ("deviation", Value::String(list(&args.deviation.0))),
-        ("scalars", Value::Float(args.scalars)),
-        ("follow", Value::Float(args.follow)),
+        ("deviation_ridge", Value::String(list(&args.deviation_ridge.0))),
+        ("scalar_scale", Value::Float(args.scalar_scale)),
+        ("router_personalization", Value::Float(args.router_personalization)),
         ("features", Value::String(format!("{:?}", args.features).to_lowercase())),
         ("restarts", Value::Integer(args.restarts.into())),
         ("merged", Value::Integer(fitted.learned.n_merged as i64)),

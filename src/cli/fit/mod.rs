@@ -62,9 +62,9 @@ pub(super) struct Args {
     /// The bundle's name; by default the directory's.
     #[arg(long)]
     name: Option<String>,
-    /// SPDX identifier of the bundle's licence.
+    /// SPDX identifier of the bundle's license.
     #[arg(long, default_value = "Apache-2.0")]
-    licence: String,
+    license: String,
     /// The same seed gives the same bytes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -72,16 +72,16 @@ pub(super) struct Args {
     /// each file.
     #[arg(long, default_value = "1000", value_parser = per_file)]
     ridge: PerFile<f64>,
-    /// By user, where above 0: `deviation / 2 |w - w_0|^2` draws every head to the single head w_0 of its file, which has the
+    /// By user, where above 0: `deviation_ridge / 2 |w - w_0|^2` draws every head to the single head w_0 of its file, which has the
     /// ridge, instead of to 0. One number, or one for each file.
     #[arg(long, default_value = "0", value_parser = per_file)]
-    deviation: PerFile<f64>,
+    deviation_ridge: PerFile<f64>,
     /// How much larger than the columns of embeddings those of length and similarity are: the ridge draws them less.
     #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
-    scalars: f64,
+    scalar_scale: f64,
     /// By user: how far the router follows the users' own heads, from 0 (it tells files apart and no more) to 1.
     #[arg(long, default_value_t = 1.0, value_parser = unit)]
-    follow: f64,
+    router_personalization: f64,
     /// Starts of which the likeliest is kept; by user.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     restarts: u32,
@@ -97,7 +97,7 @@ pub(super) struct Args {
     /// By prompt: peak learning rate of AdamW, with 5 % warm-up and a cosine.
     #[arg(long, default_value_t = 2e-3, value_parser = non_negative)]
     rate: f64,
-    /// By prompt, the paper's regulariser (alpha): keeps every head alive for every prompt. The paper uses 0.5.
+    /// By prompt, the paper's regularizer (alpha): keeps every head alive for every prompt. The paper uses 0.5.
     #[arg(long, default_value_t = 0.0, value_parser = non_negative)]
     entropy: f64,
     /// By prompt, sparse local: punishes entropy of every prompt's weights.
@@ -174,7 +174,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         train.iter().copied().filter(|&idx| dataset.pairs[idx].file == file).collect::<Vec<_>>()
     };
     let singles: Result<Vec<_>, _> = (0..args.inputs.data.len())
-        .map(|file| single(&examples, &of_file(file), args.ridge.of(file), args.scalars))
+        .map(|file| single(&examples, &of_file(file), args.ridge.of(file), args.scalar_scale))
         .collect();
     let singles = singles.map_err(Failure::failed)?;
     let report = report(&dataset, &examples, &learned, &singles).map_err(Failure::failed)?;
@@ -211,9 +211,9 @@ fn options(args: &Args) -> Options {
         n_heads: args.k.clone(),
         ridge: args.ridge.clone(),
         restarts: args.restarts as usize,
-        follow: args.follow,
-        deviation: args.deviation.clone(),
-        scalars: args.scalars,
+        router_personalization: args.router_personalization,
+        deviation_ridge: args.deviation_ridge.clone(),
+        scalar_scale: args.scalar_scale,
         merge_above: args.merge,
         is_length_free: args.debias.is_some(),
         prompt: PromptOptions {
@@ -254,7 +254,8 @@ fn refuse_lists(args: &Args) -> Result<(), Failure> {
         HeadCount::Given(counts) if args.mixture != Mixture::Prompt => counts.0.len(),
         _ => 1,
     };
-    let lists = [("--k", n_k), ("--ridge", args.ridge.0.len()), ("--deviation", args.deviation.0.len())];
+    let lists =
+        [("--k", n_k), ("--ridge", args.ridge.0.len()), ("--deviation-ridge", args.deviation_ridge.0.len())];
     let n_files = args.inputs.data.len();
     match lists.into_iter().find(|(_, n)| *n != 1 && *n != n_files) {
         None => Ok(()),

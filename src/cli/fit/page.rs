@@ -84,7 +84,7 @@ fn matrix(report: &Report, heads: &[String]) -> Figure {
             rows: heads.to_vec(),
             columns: report.slices.iter().map(|slice| format!("{} (n {})", slice.name, slice.n)).collect(),
             cells: (0..heads.len()).map(cell).collect(),
-            centre: 0.5,
+            center: 0.5,
         },
     }
 }

@@ -80,7 +80,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let single = match train.is_empty() {
         true => None,
         false => {
-            let learned = calibrated_single(&examples, &train, args.ridge, args.scalars);
+            let learned = calibrated_single(&examples, &train, args.ridge, args.scalar_scale);
             let (head, beta) = learned.map_err(Failure::failed)?;
             Some((examples.rewards(&head).map_err(Failure::failed)?, beta))
         }
@@ -144,8 +144,8 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
         oracle: (0..groups.len()).map(top).collect(),
         oracle_of_all: top(groups.len()),
     };
-    let router = Config::new(Layers::defaults()).map_err(Failure::failed)?.router;
-    let served = Served { routing: router.routing, transfer: args.transfer.unwrap_or(router.transfer) };
+    let posterior = Config::new(Layers::defaults()).map_err(Failure::failed)?.posterior;
+    let served = Served { routing: posterior.routing, transfer: args.transfer.unwrap_or(posterior.transfer) };
     let mut after = args.after.clone();
     after.sort_unstable();
     after.dedup();

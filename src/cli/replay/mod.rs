@@ -57,7 +57,7 @@ pub(super) struct Args {
     ridge: f64,
     /// How much larger its columns of length and similarity are than those of embeddings.
     #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
-    scalars: f64,
+    scalar_scale: f64,
     #[command(flatten)]
     outputs: Outputs,
 }

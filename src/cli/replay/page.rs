@@ -129,7 +129,7 @@ fn matrix(figures: &Figures) -> Figure {
             rows: figures.heads.clone(),
             columns,
             cells: figures.accuracy.clone(),
-            centre: 0.5,
+            center: 0.5,
         },
     }
 }

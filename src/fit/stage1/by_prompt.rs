@@ -35,7 +35,7 @@ pub(super) fn learn(
         HeadCount::Auto => &CANDIDATES,
         HeadCount::Given(counts) => &counts.0,
     };
-    let scales = scales(examples, &responses(examples, &learned), options.scalars)?;
+    let scales = scales(examples, &responses(examples, &learned), options.scalar_scale)?;
     let mut best: Option<(f64, PromptMixtureFit)> = None;
     let mut candidates = Vec::new();
     for &n_heads in tried {

@@ -45,7 +45,7 @@ pub(super) fn learn(
     }
     let log_priors: Vec<f64> = calibration.iter().map(|c| c.prior.ln()).collect();
     let mut router = Router::constant(examples.layout.n_embedding, &log_priors, options.seed);
-    if files.len() > 1 || options.follow > 0.0 {
+    if files.len() > 1 || options.router_personalization > 0.0 {
         let lesson = |rng: &mut ChaCha8Rng| {
             let file = rng.random_range(0..files.len());
             let i = rng.random_range(0..files[file].len());
@@ -53,7 +53,8 @@ pub(super) fn learn(
             let mut target = vec![0.0; n_heads];
             for (k, share) in part.shares.iter().enumerate() {
                 let own = part.held_out[k][i].weight;
-                target[firsts[file] + k] = options.follow * own + (1.0 - options.follow) * share;
+                target[firsts[file] + k] =
+                    options.router_personalization * own + (1.0 - options.router_personalization) * share;
             }
             Lesson { prompt: examples.pairs[files[file][i]].prompt, target }
         };
@@ -92,8 +93,9 @@ impl Part {
     ) -> Result<Self, RowsError> {
         let Options { restarts, seed, .. } = *options;
         let file = examples.pairs[pairs[0]].file;
-        let ridges = Ridges { ridge: options.ridge.of(file), deviation: options.deviation.of(file) };
-        let scales = scales(examples, &responses(examples, pairs), options.scalars)?;
+        let ridges =
+            Ridges { ridge: options.ridge.of(file), deviation_ridge: options.deviation_ridge.of(file) };
+        let scales = scales(examples, &responses(examples, pairs), options.scalar_scale)?;
         let votes = Votes::new(examples, pairs, &scales)?;
         let everybody = vec![1.0; votes.n_users];
         let pull = ridges.pull(&votes, &everybody)?;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use ndarray::{Array2, Axis};
 
-use super::calibrate::{Calibration, temperature};
+use super::calibrate::{Calibration, inverse_temperature};
 use super::choose_k::{CANDIDATES, HeadCountTrial};
 use super::data::{EmbedError, Examples};
 use super::differences::RowsError;
@@ -59,11 +59,11 @@ pub struct Options {
     /// `ridge / 2 |w_k|^2` is taken off the log-likelihood: the heads of small data are drawn to 0.
     pub ridge: PerFile<f64>,
     /// If above 0, heads are drawn to their file's single head by this ridge, instead of to 0.
-    pub deviation: PerFile<f64>,
+    pub deviation_ridge: PerFile<f64>,
     /// How much larger columns of one number are than those of embeddings.
-    pub scalars: f64,
+    pub scalar_scale: f64,
     /// How far the router follows the users' own heads, in [0, 1], rather than their file's shares.
-    pub follow: f64,
+    pub router_personalization: f64,
     /// Starts of which the likeliest is kept.
     pub restarts: usize,
     /// Heads whose margins on held-out pairs correlate above this are merged.
@@ -211,12 +211,12 @@ pub fn single(
     examples: &Examples,
     pairs: &[usize],
     ridge: f64,
-    scalars: f64,
+    scalar_scale: f64,
 ) -> Result<Array2<f32>, RowsError> {
-    Ok(learn_single(examples, pairs, ridge, scalars)?.head)
+    Ok(learn_single(examples, pairs, ridge, scalar_scale)?.head)
 }
 
-/// As [`single`], with the temperature that people give it from whom it was not learned.
+/// As [`single`], with the inverse_temperature that people give it from whom it was not learned.
 ///
 /// # Errors
 /// As [`learn`].
@@ -224,12 +224,12 @@ pub fn calibrated_single(
     examples: &Examples,
     pairs: &[usize],
     ridge: f64,
-    scalars: f64,
+    scalar_scale: f64,
 ) -> Result<(Array2<f32>, f64), RowsError> {
-    let Single { votes, mixture, head } = learn_single(examples, pairs, ridge, scalars)?;
-    let margins = votes.out_of_fold(&mixture, Ridges { ridge, deviation: 0.0 }, 0)?;
+    let Single { votes, mixture, head } = learn_single(examples, pairs, ridge, scalar_scale)?;
+    let margins = votes.out_of_fold(&mixture, Ridges { ridge, deviation_ridge: 0.0 }, 0)?;
     let held_out: Vec<(f64, f64)> = margins.iter().map(|&margin| (margin, 1.0)).collect();
-    Ok((head, temperature(&held_out)))
+    Ok((head, inverse_temperature(&held_out)))
 }
 
 /// A single head with what it was learned from.
@@ -239,11 +239,16 @@ struct Single {
     head: Array2<f32>,
 }
 
-fn learn_single(examples: &Examples, pairs: &[usize], ridge: f64, scalars: f64) -> Result<Single, RowsError> {
-    let scales = scales(examples, &responses(examples, pairs), scalars)?;
+fn learn_single(
+    examples: &Examples,
+    pairs: &[usize],
+    ridge: f64,
+    scalar_scale: f64,
+) -> Result<Single, RowsError> {
+    let scales = scales(examples, &responses(examples, pairs), scalar_scale)?;
     let votes = Votes::new(examples, pairs, &scales)?;
     let everybody = vec![1.0; votes.n_users];
-    let pull = Ridges { ridge, deviation: 0.0 }.pull(&votes, &everybody)?;
+    let pull = Ridges { ridge, deviation_ridge: 0.0 }.pull(&votes, &everybody)?;
     let mixture = user_mixture::learn(&votes, &everybody, 1, &pull, 0, &|| ())?;
     let head = unscaled(&mixture.heads, &scales);
     if !head.iter().all(|x| x.is_finite()) {

@@ -1,4 +1,4 @@
-//! What tokens promise, on tokenisers of every kind that the tail has a law for.
+//! What tokens promise, on tokenizers of every kind that the tail has a law for.
 
 use std::fmt::Write;
 
@@ -49,7 +49,7 @@ fn text_with_control() -> impl Strategy<Value = String> {
     prop::collection::vec(part, 0..40).prop_map(|parts| parts.concat())
 }
 
-/// A tokeniser, and the library's own for the same file.
+/// A tokenizer, and the library's own for the same file.
 struct Both {
     ours: Tokenizer,
     theirs: tokenizers::Tokenizer,
@@ -185,7 +185,7 @@ fn added(is_special: bool) -> Vec<Value> {
     SPECIAL.iter().enumerate().map(token).collect()
 }
 
-/// A tokeniser without words whose vocabulary holds its control tokens, as SentencePiece makes them.
+/// A tokenizer without words whose vocabulary holds its control tokens, as SentencePiece makes them.
 fn sentence_pieces(model: Value, normalizer: Value, pre_tokenizer: Value, is_special: bool) -> Value {
     let special = |id: &str| json!({ "SpecialToken": { "id": id, "type_id": 0 } });
     let text = |id: &str, type_id: u8| json!({ "Sequence": { "id": id, "type_id": type_id } });
@@ -243,7 +243,7 @@ fn metaspace(scheme: &str) -> Value {
     json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": true })
 }
 
-/// Every kind of tokeniser that takes a text for one word, or for words that begin with a blank.
+/// Every kind of tokenizer that takes a text for one word, or for words that begin with a blank.
 fn all_sentence_pieces(is_special: bool) -> Vec<Value> {
     let mut all = Vec::new();
     for model in [unigram(), bpe(true), bpe(false)] {
@@ -332,15 +332,15 @@ fn what_a_control_token_is_called_is_text() {
     }
     for json in all_sentence_pieces(true).iter().chain(&all_sentence_pieces(false)) {
         let both = Both::of(json, 64);
-        let spelt: Vec<u32> = ["<", "/", "s", ">"].map(|c| both.theirs.token_to_id(c).unwrap()).into();
+        let spelled: Vec<u32> = ["<", "/", "s", ">"].map(|c| both.theirs.token_to_id(c).unwrap()).into();
         let ids = both.ours.tokens(Text::Single("c</s>c")).unwrap().ids;
-        assert!(ids.windows(4).any(|window| window == spelt), "{ids:?} in {json}");
+        assert!(ids.windows(4).any(|window| window == spelled), "{ids:?} in {json}");
     }
 }
 
-/// The tail is all that is tokenised.
+/// The tail is all that is tokenized.
 #[test]
-fn what_is_tokenised_does_not_grow_with_the_text() {
+fn what_is_tokenized_does_not_grow_with_the_text() {
     const N: usize = 1 << 20;
     let (words, blanks) = (default_tokenizer(256).ours, toy(256).ours);
     let tail = |tokenizer: &Tokenizer, text: &str| tokenizer.tail.of_text(text, 255).len();

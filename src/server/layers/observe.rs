@@ -20,23 +20,25 @@ pub async fn observe(request: Request, next: Next) -> Response {
     let route = route.strip_suffix('/').unwrap_or(route).to_owned();
     let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = tracing::info_span!("request", method = %request.method(), route, id);
-    let is_grpc = grpc::is_grpc(request.headers());
+    let protocol = if grpc::is_grpc(request.headers()) { "grpc" } else { "http" };
     let response = next.run(request).instrument(span.clone()).await;
-    metrics::histogram!(metric::REQUEST_SECONDS, "route" => route.clone()).record(start.elapsed());
+    metrics::histogram!(metric::REQUEST_SECONDS, "protocol" => protocol, "route" => route.clone())
+        .record(start.elapsed());
     let problem = response.extensions().get::<Problem>().map(|Problem(error)| &**error);
     if let Some(error) = problem.or_else(|| grpc::error_of(&response)) {
         span.in_scope(|| error.log());
     }
-    if is_grpc {
+    if protocol == "grpc" {
         let code = grpc::code_name(response.headers());
         return watch(response, Counted { route, code }, Counted::see);
     }
-    count(route, response.status().as_str().to_owned());
+    count(protocol, route, response.status().as_str().to_owned());
     response
 }
 
-fn count(route: String, code: String) {
-    metrics::counter!(metric::REQUESTS, "route" => route, "code" => code).increment(1);
+fn count(protocol: &'static str, route: String, code: String) {
+    metrics::counter!(metric::REQUESTS, "protocol" => protocol, "route" => route, "code" => code)
+        .increment(1);
 }
 
 /// A gRPC answer, counted when it is over: its code comes last.
@@ -55,6 +57,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         // Without a code, the caller went away before the end.
         let code = self.code.unwrap_or("CANCELLED");
-        count(std::mem::take(&mut self.route), code.to_owned());
+        count("grpc", std::mem::take(&mut self.route), code.to_owned());
     }
 }

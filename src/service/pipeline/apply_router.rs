@@ -11,7 +11,7 @@ use crate::model::Rewards;
 use crate::service::work::work;
 use crate::service::{Service, context_key};
 use crate::telemetry::metric;
-use crate::types::config::Router;
+use crate::types::config::Posterior;
 use crate::types::{Error, Objective, ScoredItem, ShareOf, Stale, UserId};
 
 /// Weights computed on an async thread at most, at about 0.2 us each; more go to the blocking pool.
@@ -78,7 +78,7 @@ impl Service {
         let n_users = users.as_ref().map(|users| users.len());
         let stranger = || Arc::from([Evidence::none(self.bundle.n_heads())]);
         let view = RewardView {
-            router: self.settings.router,
+            posterior: self.settings.posterior,
             objective,
             shares: log_softmax(&self.bundle.log_prior()).into_iter().map(f64::exp).collect(),
             asked,
@@ -103,7 +103,7 @@ impl Service {
 
 /// How one request looks at the rewards of heads.
 struct RewardView {
-    router: Router,
+    posterior: Posterior,
     objective: Objective,
     /// Every head's share of the population, from the bundle; sums to 1.
     shares: Vec<f64>,
@@ -116,7 +116,7 @@ struct RewardView {
 impl RewardView {
     fn route(&self, rewards: &Rewards, item: &ItemScores) -> RoutedItem {
         let log_prior = log_softmax(&item.router_logits);
-        let Router { routing, transfer, .. } = self.router;
+        let Posterior { routing, transfer, .. } = self.posterior;
         let weigh = |evidence: &Evidence| evidence.weights(&log_prior, self.asked, routing, transfer);
         let of_users = || self.users.iter().map(weigh).collect::<Vec<Weights>>();
         let weights = weigh(&self.own);

@@ -267,7 +267,7 @@ fn look_up(
     LookUp { item_texts, sources, found }
 }
 
-/// Tokenises texts and sends them to the encoder as it goes; stops early once nobody waits for it, or one on_failure all.
+/// Tokenizes texts and sends them to the encoder as it goes; stops early once nobody waits for it, or one on_failure all.
 fn tokenize(
     bundle: &Bundle,
     sources: &[(TextKey, Source)],

@@ -16,7 +16,7 @@ pub enum FailurePolicy {
 /// Why a text has no embedding.
 #[derive(Debug, Clone)]
 pub enum TextError {
-    /// The tokeniser fails on it, or makes no token of it.
+    /// The tokenizer fails on it, or makes no token of it.
     Untokenizable(Arc<str>),
     /// The encoder fails on it, or is gone.
     Unencoded(EncodeError),

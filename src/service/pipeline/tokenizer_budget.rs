@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::types::{Error, ErrorKind, deadline};
 
-/// Bytes of it. Most tokenisers read the end of a text only; those that read all of it hold about 150 bytes for each.
+/// Bytes of it. Most tokenizers read the end of a text only; those that read all of it hold about 150 bytes for each.
 const N_BYTES: usize = 1 << 21;
 
 /// TokenizerBudget for texts while they are tokenized.
@@ -50,7 +50,7 @@ mod tests {
     use crate::types::until;
 
     #[tokio::test]
-    async fn texts_that_are_tokenised_at_once_have_no_more_bytes_than_there_is_room_for() {
+    async fn texts_that_are_tokenized_at_once_have_no_more_bytes_than_there_is_room_for() {
         let room = TokenizerBudget::default();
         let half = room.take(N_BYTES / 2).await.unwrap();
         let other = room.take(N_BYTES / 2).await.unwrap();

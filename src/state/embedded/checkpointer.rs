@@ -174,7 +174,7 @@ impl Core {
         if until > since {
             let mut changed = Vec::new();
             self.resident.for_each(|user, lsn, _| changed.extend((lsn > since).then_some(user)));
-            // Neighbours share a page of the file, and a transaction writes each page that it touches once.
+            // Neighbors share a page of the file, and a transaction writes each page that it touches once.
             changed.sort_unstable();
             for users in changed.chunks(ROWS_AT_ONCE) {
                 self.save_rows(users)?;

@@ -47,7 +47,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         users.extend(user_of(&frame));
         Ok(())
     })?;
-    // In the order of the file, in which neighbours share a page.
+    // In the order of the file, in which neighbors share a page.
     users.sort_unstable();
     users.dedup();
     let mut unreadable = HashMap::new();

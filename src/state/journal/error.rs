@@ -57,7 +57,7 @@ pub enum OpenError {
     /// The evidence is of other heads.
     #[error(
         "{}: found ledgers of {} heads with the key {:016x}, expected {} with {:016x}: they were written with another \
-         bundle or `router.half_life`. `micro-reward rebuild` makes new ones out of the raw events",
+         bundle or `posterior.half_life`. `micro-reward rebuild` makes new ones out of the raw events",
         path.display(), found.n_heads, found.key, expected.n_heads, expected.key
     )]
     OtherLedgerId {

@@ -48,7 +48,7 @@ pub async fn preferences(service: &Service, query: ExportQuery) -> Result<Respon
 fn lines(rows: &[ExportRow]) -> Bytes {
     let mut lines = Vec::new();
     for row in rows {
-        // A struct of texts and numbers always serialises.
+        // A struct of texts and numbers always serializes.
         lines.extend(serde_json::to_vec(row).unwrap_or_default());
         lines.push(b'\n');
     }

@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 
 #[derive(OpenApi)]
 #[openapi(
-    info(title = "micro-reward", description = "Routed reward heads, personalised online."),
+    info(title = "micro-reward", description = "Routed reward heads, personalized online."),
     paths(
         super::native::score,
         super::native::rank,

@@ -13,10 +13,10 @@ const MAX_THREADS: i64 = 1024;
 pub struct Batch {
     pub threads: NonZeroUsize,
     /// Further threads, for small requests while a large one has the others.
-    pub small_threads: usize,
+    pub interactive_threads: usize,
     /// None where it is measured.
     pub tokens: Option<NonZeroUsize>,
-    pub queue_texts: NonZeroUsize,
+    pub max_queued_texts: NonZeroUsize,
 }
 
 impl Batch {
@@ -28,11 +28,11 @@ impl Batch {
         };
         Self {
             threads: section.zero_or_count_up_to("threads", MAX_THREADS).unwrap_or_else(default_threads),
-            small_threads: section
-                .zero_or_count_up_to("small_threads", MAX_THREADS)
+            interactive_threads: section
+                .zero_or_count_up_to("interactive_threads", MAX_THREADS)
                 .map_or(0, NonZeroUsize::get),
             tokens: section.zero_or_count("tokens"),
-            queue_texts: section.count("queue_texts"),
+            max_queued_texts: section.count("max_queued_texts"),
         }
     }
 }

@@ -12,7 +12,7 @@ const MAX_EVENTS: i64 = 65_536;
 #[derive(Debug, Clone, Copy)]
 pub struct Feedback {
     pub max_age: Duration,
-    pub max_skew: Duration,
+    pub max_clock_skew: Duration,
     /// Events of one user that are remembered within `max_age`.
     pub max_events: NonZeroUsize,
 }
@@ -21,7 +21,7 @@ impl Feedback {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         Self {
             max_age: section.duration_above_zero("max_age", YEAR),
-            max_skew: section.duration("max_skew", YEAR),
+            max_clock_skew: section.duration("max_clock_skew", YEAR),
             max_events: section.count_up_to("max_events", MAX_EVENTS),
         }
     }

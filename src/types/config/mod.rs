@@ -12,8 +12,8 @@ mod layers;
 mod log;
 mod model;
 mod population;
-mod receipts;
-mod router;
+mod posterior;
+mod responses;
 mod section;
 mod server;
 mod shutdown;
@@ -29,8 +29,8 @@ pub use layers::{ConfigProblem, ConfigProblems, Layers};
 pub use log::Log;
 pub use model::{Model, Provider};
 pub use population::Population;
-pub use receipts::Receipts;
-pub use router::Router;
+pub use posterior::Posterior;
+pub use responses::Responses;
 use section::Section;
 pub use server::Server;
 pub use shutdown::Shutdown;
@@ -48,10 +48,10 @@ pub struct Config {
     pub model: Model,
     pub batch: Batch,
     pub cache: Cache,
-    pub router: Router,
+    pub posterior: Posterior,
     pub population: Population,
     pub feedback: Feedback,
-    pub receipts: Receipts,
+    pub responses: Responses,
     pub state: State,
     pub valkey: Valkey,
     pub events: Events,
@@ -76,10 +76,10 @@ impl Config {
             ),
             model,
             cache: Cache::read(Section::new(&mut layers, "cache")),
-            router: Router::read(Section::new(&mut layers, "router")),
+            posterior: Posterior::read(Section::new(&mut layers, "posterior")),
             population: Population::read(Section::new(&mut layers, "population")),
             feedback: Feedback::read(Section::new(&mut layers, "feedback")),
-            receipts: Receipts::read(Section::new(&mut layers, "receipts")),
+            responses: Responses::read(Section::new(&mut layers, "responses")),
             state: State::read(Section::new(&mut layers, "state")),
             valkey: Valkey::read(Section::new(&mut layers, "valkey")),
             events: Events::read(Section::new(&mut layers, "events")),

@@ -11,14 +11,14 @@ const MAX_SAMPLE: i64 = 16_384;
 /// The sample of users that stands for all of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Population {
-    pub users: NonZeroUsize,
+    pub sample_size: NonZeroUsize,
     pub refresh: Duration,
 }
 
 impl Population {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         Self {
-            users: section.count_up_to("users", MAX_SAMPLE),
+            sample_size: section.count_up_to("sample_size", MAX_SAMPLE),
             refresh: section.duration_above_zero("refresh", HOUR),
         }
     }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use super::section::{HOUR, Section};
 
-/// The bound on stopping: `linger + drain_timeout`.
+/// The bound on stopping: `ready_delay + drain_timeout`.
 #[derive(Debug, Clone, Copy)]
 pub struct Shutdown {
-    pub linger: Duration,
+    pub ready_delay: Duration,
     pub drain_timeout: Duration,
 }
 
 impl Shutdown {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         Self {
-            linger: section.duration("linger", HOUR),
+            ready_delay: section.duration("ready_delay", HOUR),
             drain_timeout: section.duration("drain_timeout", HOUR),
         }
     }

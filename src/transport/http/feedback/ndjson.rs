@@ -126,7 +126,7 @@ async fn ack_lines(service: Arc<Service>, batch: Vec<ParsedEvent>) -> Bytes {
 fn lines(acks: &[Ack]) -> Bytes {
     let mut lines = Vec::new();
     for ack in acks {
-        // A struct of texts and numbers always serialises.
+        // A struct of texts and numbers always serializes.
         lines.extend(serde_json::to_vec(ack).unwrap_or_default());
         lines.push(b'\n');
     }

@@ -1,4 +1,4 @@
-//! From a bundle and labelled pairs to tuned routers and what they reach.
+//! From a bundle and labeled pairs to tuned routers and what they reach.
 
 use ndarray::{Array2, ArrayView1};
 use rand::SeedableRng;
@@ -13,7 +13,7 @@ use crate::cli::files::at;
 use crate::cli::judged::Judged;
 use crate::cli::progress::bar;
 use crate::fit::{
-    Dataset, Examples, Fields, Labelled, LearningRule, Router, Split, mean_log_weights, pooled, read_router,
+    Dataset, Examples, Fields, Labeled, LearningRule, Router, Split, mean_log_weights, pooled, read_router,
     single, tune,
 };
 use crate::mixture::{Routing, Weights, log_sigmoid, preference, win};
@@ -48,7 +48,7 @@ pub(super) struct Figures {
 #[derive(Debug, Serialize)]
 pub(super) struct ResultRow {
     pub(super) name: String,
-    /// Labelled pairs per criterion; none for what is not tuned.
+    /// Labeled pairs per criterion; none for what is not tuned.
     pub(super) budget: Option<u32>,
     /// Accuracy by criterion, averaged over seeds.
     pub(super) accuracy: Vec<f64>,
@@ -87,9 +87,9 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
         for &budget in &budgets {
             let mut total: Option<Tally> = None;
             for seed in 0..seeds {
-                let labelled = task.draw(budget as usize, seed);
-                let prior = task.prior(&labelled)?;
-                let router = tune(&task.router, &task.examples, &labelled, &prior, rule, seed)
+                let labeled = task.draw(budget as usize, seed);
+                let prior = task.prior(&labeled)?;
+                let router = tune(&task.router, &task.examples, &labeled, &prior, rule, seed)
                     .map_err(Failure::failed)?;
                 if is_measured {
                     let tally = task.routed(&router)?;
@@ -105,9 +105,9 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     }
     bar.finish_and_clear();
     let router = kept.ok_or_else(|| Failure::refused("--budget: found none, expected at least one"))?;
-    let labelled = task.draw(most as usize, 0);
-    let prior = task.prior(&labelled)?;
-    let targets = pooled(&labelled, &prior);
+    let labeled = task.draw(most as usize, 0);
+    let prior = task.prior(&labeled)?;
+    let targets = pooled(&labeled, &prior);
     Ok(Measured { figures: task.figures(&rows)?, router, targets })
 }
 
@@ -115,14 +115,15 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
 fn baselines(args: &Args, task: &Task) -> Result<Vec<Tallied>, Failure> {
     let (n_heads, beta_margins) = (task.n_heads, &task.margins);
     let mut rows: Vec<Tallied> = Vec::new();
-    let by_labels = task.by_labels(args.ridge, args.scalars)?;
+    let by_labels = task.by_labels(args.ridge, args.scalar_scale)?;
     rows.push(("head of the criterion's labels".to_owned(), None, by_labels));
     let length = |idx: usize| {
         let pair = task.examples.pairs[idx];
         f64::from(task.examples.rows[pair.chosen].log_length - task.examples.rows[pair.rejected].log_length)
     };
     rows.push(("length only".to_owned(), None, task.tally(length)));
-    let everybody = single(&task.examples, &task.train, args.ridge, args.scalars).map_err(Failure::failed)?;
+    let everybody =
+        single(&task.examples, &task.train, args.ridge, args.scalar_scale).map_err(Failure::failed)?;
     let rewards = task.examples.rewards(&everybody).map_err(Failure::failed)?;
     let by_single = |idx: usize| {
         let pair = task.examples.pairs[idx];
@@ -218,7 +219,7 @@ impl Task {
         let mut names = crate::fit::Interner::default();
         let person = |(idx, row): (usize, &crate::fit::Preference)| names.index(row.user.ok_or(idx));
         let people = dataset.pairs.iter().enumerate().map(person).collect();
-        let routing = Config::new(Layers::defaults()).map_err(Failure::failed)?.router.routing;
+        let routing = Config::new(Layers::defaults()).map_err(Failure::failed)?.posterior.routing;
         let n_heads = bundle.n_heads();
         Ok(Self { dataset, examples, train, test, n_heads, router, margins, prompts, people, routing })
     }
@@ -228,27 +229,27 @@ impl Task {
     }
 
     /// `budget` random train pairs of every criterion; all of them, where there are fewer.
-    fn draw(&self, budget: usize, seed: u64) -> Vec<Labelled> {
+    fn draw(&self, budget: usize, seed: u64) -> Vec<Labeled> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut labelled = Vec::new();
+        let mut labeled = Vec::new();
         for criterion in 0..self.dataset.contexts.len() {
             let own: Vec<usize> =
                 self.train.iter().copied().filter(|&idx| self.criterion(idx) == criterion).collect();
             for position in sample(&mut rng, own.len(), budget.min(own.len())) {
                 let margins = self.margins.row(own[position]);
-                labelled.push(Labelled {
+                labeled.push(Labeled {
                     criterion,
                     prompts: self.prompts[own[position]].clone(),
                     log_likelihoods: margins.iter().map(|&d| log_sigmoid(d)).collect(),
                 });
             }
         }
-        labelled
+        labeled
     }
 
     /// What the router says before it is tuned.
-    fn prior(&self, labelled: &[Labelled]) -> Result<Vec<f64>, Failure> {
-        mean_log_weights(&self.router, &self.examples, labelled).map_err(Failure::failed)
+    fn prior(&self, labeled: &[Labeled]) -> Result<Vec<f64>, Failure> {
+        mean_log_weights(&self.router, &self.examples, labeled).map_err(Failure::failed)
     }
 
     /// Wins of a margin on test pairs; a tie counts one half.
@@ -278,12 +279,12 @@ impl Task {
     }
 
     /// For every criterion a head fitted on all its train pairs.
-    fn by_labels(&self, ridge: f64, scalars: f64) -> Result<Tally, Failure> {
+    fn by_labels(&self, ridge: f64, scalar_scale: f64) -> Result<Tally, Failure> {
         let mut rewards = Vec::new();
         for criterion in 0..self.dataset.contexts.len() {
             let own: Vec<usize> =
                 self.train.iter().copied().filter(|&idx| self.criterion(idx) == criterion).collect();
-            let head = single(&self.examples, &own, ridge, scalars).map_err(Failure::failed)?;
+            let head = single(&self.examples, &own, ridge, scalar_scale).map_err(Failure::failed)?;
             rewards.push(self.examples.rewards(&head).map_err(Failure::failed)?);
         }
         Ok(self.tally(|idx| {

@@ -1,4 +1,4 @@
-//! `micro-reward route`: stage 2. A bundle and pairs with criteria in, a bundle whose router reads criteria out.
+//! `micro-reward tune-router`: stage 2. A bundle and pairs with criteria in, a bundle whose router reads criteria out.
 
 mod bundle;
 mod measure;
@@ -19,7 +19,7 @@ use crate::fit::LearningRule;
 /// split, averaged over criteria. All budgets are measured under both rules; without test rows, none is.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// The bundle whose router is tuned; its router must be one that `fit` or `route` wrote.
+    /// The bundle whose router is tuned; its router must be one that `fit` or `tune-router` wrote.
     #[arg(long, value_name = "DIR")]
     bundle: PathBuf,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// The field that holds the criterion: the router reads it after the prompt, as a request's `context`.
     #[arg(long, value_name = "NAME", default_value = "criterion")]
     criterion_field: String,
-    /// Labelled pairs per criterion; the largest makes the bundle.
+    /// Labeled pairs per criterion; the largest makes the bundle.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "5,10,20,50", value_parser = clap::value_parser!(u32).range(1..))]
     budget: Vec<u32>,
     /// How labels become what the router of the bundle is taught.
@@ -44,7 +44,7 @@ pub(super) struct Args {
     ridge: f64,
     /// How much larger their columns of length and similarity are than those of embeddings.
     #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
-    scalars: f64,
+    scalar_scale: f64,
     #[command(flatten)]
     outputs: Outputs,
 }

@@ -9,7 +9,7 @@ pub(super) fn page(args: &Args, measured: &Measured, revision: &str) -> Page {
     let figures = &measured.figures;
     Page {
         title: format!("Route of {}", args.bundle.display()),
-        lead: "The router learns criteria in words from few labelled pairs; heads stay as they are. Accuracies are those of \
+        lead: "The router learns criteria in words from few labeled pairs; heads stay as they are. Accuracies are those of \
                test pairs, averaged over criteria. Bands are 95 % intervals over people."
             .to_owned(),
         facts: vec![
@@ -52,7 +52,7 @@ fn curves(figures: &Figures) -> Figure {
     }
     Figure {
         title: "Accuracy by labels".to_owned(),
-        caption: "Labelled pairs per criterion. Level lines need no labels, but the head of the criterion's labels, which has \
+        caption: "Labeled pairs per criterion. Level lines need no labels, but the head of the criterion's labels, which has \
                   all of them."
             .to_owned(),
         body: Body::Lines {
@@ -76,7 +76,7 @@ fn by_criterion(figures: &Figures) -> Figure {
             rows: figures.rows.iter().map(name).collect(),
             columns: criteria.chain(std::iter::once("mean".to_owned())).collect(),
             cells: cells.collect(),
-            centre: 0.5,
+            center: 0.5,
         },
     }
 }
@@ -113,7 +113,7 @@ fn targets(measured: &Measured) -> Figure {
             rows: (0..n_heads).map(|k| format!("head {k}")).collect(),
             columns: measured.figures.criteria.clone(),
             cells: (0..n_heads).map(cell).collect(),
-            centre: 1.0 / n_heads.max(1) as f64,
+            center: 1.0 / n_heads.max(1) as f64,
         },
     }
 }

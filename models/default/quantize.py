@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Makes the int8 encoder of models/default from the fp32 one in models/fp32: the same bytes on every machine.
 
-usage: quantise.py OUT      gets encoder.onnx, tokenizer.json and a bundle.toml that `micro-reward fit --encoder` reads
+usage: quantize.py OUT      gets encoder.onnx, tokenizer.json and a bundle.toml that `micro-reward fit --encoder` reads
 
 Weights of products and rows of embeddings become int8 with a scale for each column or row. What a product is fed is
-quantised as it comes, each token with a scale of its own. A scale for the whole batch, as onnxruntime's quantize_dynamic
+quantized as it comes, each token with a scale of its own. A scale for the whole batch, as onnxruntime's quantize_dynamic
 takes it, would let texts in one batch change one another's embeddings by a tenth; here they change nothing.
 """
 
@@ -83,9 +83,9 @@ class Graph:
 
     def rows(self, x):
         """Activations as uint8 around 128, and the scale of every row."""
-        quantised, scale = f"{x}/int8", f"{x}/int8_scale"
-        if quantised not in self.used:
-            self.used.add(quantised)
+        quantized, scale = f"{x}/int8", f"{x}/int8_scale"
+        if quantized not in self.used:
+            self.used.add(quantized)
             size = self.node("Abs", [x], f"{x}/int8_abs")
             axis = self.tensor("int8/axis", np.array([-1], np.int64))
             largest = self.node("ReduceMax", [size, axis], f"{x}/int8_max", keepdims=1)
@@ -93,8 +93,8 @@ class Graph:
             # A row of zeros must not divide by zero.
             least = self.tensor("int8/least", np.array(1e-20, np.float32))
             self.node("Max", [self.node("Mul", [largest, step], f"{x}/int8_step"), least], scale)
-            self.node("QuantizeLinear", [x, scale, self.zeros()], quantised, axis=2, block_size=self.width(x))
-        return quantised, scale
+            self.node("QuantizeLinear", [x, scale, self.zeros()], quantized, axis=2, block_size=self.width(x))
+        return quantized, scale
 
     def width(self, x):
         """How long a row is: as long as a column of the weights that it meets."""
@@ -118,9 +118,9 @@ class Graph:
     def product(self, node):
         (x, name), (output,) = node.input, node.output
         weights = self.weights(name)
-        quantised, scales = to_int8(weights, largest_columns(weights))
+        quantized, scales = to_int8(weights, largest_columns(weights))
         row, row_scale = self.rows(x)
-        column, column_scale = self.tensor(f"{name}/int8", quantised), self.tensor(f"{name}/int8_scale", scales)
+        column, column_scale = self.tensor(f"{name}/int8", quantized), self.tensor(f"{name}/int8_scale", scales)
         one = self.tensor("int8/one", np.array(1, np.float32))
         inputs = [row, column, one, column_scale, self.zero()]
         real = self.node("MatMulIntegerToFloat", inputs, f"{output}/int8_column", domain=CONTRIB)
@@ -142,8 +142,8 @@ class Graph:
     def lookup(self, node):
         (name, idx), (output,) = node.input, node.output
         weights = self.weights(name)
-        quantised, scales = to_int8(weights, np.abs(weights).max(axis=1, keepdims=True))
-        row = self.node("Gather", [self.tensor(f"{name}/int8", quantised), idx], f"{output}/int8")
+        quantized, scales = to_int8(weights, np.abs(weights).max(axis=1, keepdims=True))
+        row = self.node("Gather", [self.tensor(f"{name}/int8", quantized), idx], f"{output}/int8")
         scale = self.node("Gather", [self.tensor(f"{name}/int8_scale", scales), idx], f"{output}/int8_scale")
         real = self.node("Cast", [row], f"{output}/int8_real", to=TensorProto.FLOAT)
         self.node("Mul", [real, scale], output)
@@ -164,7 +164,7 @@ def is_matrix(tensor):
     return tensor is not None and tensor.data_type == TensorProto.FLOAT and len(tensor.dims) == 2
 
 
-def quantise(model):
+def quantize(model):
     new = Graph(model.graph)
     for node in model.graph.node:
         if node.op_type == "MatMul" and is_matrix(new.old.get(node.input[1])):
@@ -178,7 +178,7 @@ def quantise(model):
         else:
             new.keep(node)
     new.finish([output.name for output in model.graph.output])
-    # Without the shapes that the old graph records inside, ONNX Runtime fuses nothing that rounds otherwise: every optimisation
+    # Without the shapes that the old graph records inside, ONNX Runtime fuses nothing that rounds otherwise: every optimization
     # level gives the same embeddings.
     graph = helper.make_graph(new.nodes, "encoder", model.graph.input, model.graph.output, new.tensors)
     # No producer and no version of one: the bytes depend on the weights alone.
@@ -194,7 +194,7 @@ def bundle(graph, tokenizer):
     return f"""[encoder]
 output = "{encoder["output"]}"
 pooling = "{encoder["pooling"]}"
-normalise = {str(encoder["normalise"]).lower()}
+normalize = {str(encoder["normalize"]).lower()}
 max_tokens = {encoder["max_tokens"]}
 
 [encoder.graph]
@@ -213,14 +213,14 @@ features = [{features}]
 
 def main():
     if len(sys.argv) != 2:
-        sys.exit("usage: quantise.py OUT")
+        sys.exit("usage: quantize.py OUT")
     out = Path(sys.argv[1])
     for name, pin in PINS.items():
         found = sha256(FP32 / name)
         if found != pin:
-            sys.exit(f"quantise: error: models/fp32/{name} has sha256 {found}, expected {pin} (`make bundle-fp32` fetches it)")
+            sys.exit(f"quantize: error: models/fp32/{name} has sha256 {found}, expected {pin} (`make bundle-fp32` fetches it)")
     out.mkdir(parents=True, exist_ok=True)
-    model = quantise(onnx.load(FP32 / "encoder.onnx"))
+    model = quantize(onnx.load(FP32 / "encoder.onnx"))
     (out / "encoder.onnx").write_bytes(model.SerializeToString(deterministic=True))
     shutil.copyfile(FP32 / "tokenizer.json", out / "tokenizer.json")
     graph, tokenizer = sha256(out / "encoder.onnx"), sha256(out / "tokenizer.json")

@@ -1,4 +1,4 @@
-//! `[router]`: from evidence to weights.
+//! `[posterior]`: from evidence to weights.
 
 use std::num::NonZeroU64;
 
@@ -7,18 +7,18 @@ use crate::mixture::{Decay, Routing};
 
 /// From evidence to weights.
 #[derive(Debug, Clone, Copy)]
-pub struct Router {
+pub struct Posterior {
     pub routing: Routing,
     pub decay: Decay,
     /// How likely a user's head is the same in another context, in [0, 1].
     pub transfer: f64,
 }
 
-impl Router {
+impl Posterior {
     pub(super) fn read(mut section: Section<'_>) -> Self {
         Self {
             routing: Routing {
-                eta: section.number("eta", f64::MIN_POSITIVE, 1e3),
+                eta: section.number("learning_rate", f64::MIN_POSITIVE, 1e3),
                 floor: section.number("floor", 0.0, 0.5),
             },
             decay: half_life(&mut section, "half_life"),
