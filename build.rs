@@ -1,4 +1,4 @@
-//! Compiles `proto/` in pure Rust, so that building needs no protoc.
+//! Compiles `proto/` and the messages of ONNX in pure Rust, so that building needs no protoc.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -21,5 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false)
         .codec_path("crate::transport::grpc::codec::Codec")
         .compile_fds(descriptors)?;
+    println!("cargo:rerun-if-changed=src/fit/onnx.proto");
+    tonic_prost_build::configure().compile_fds(protox::compile(["onnx.proto"], ["src/fit"])?)?;
     Ok(())
 }

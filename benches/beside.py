@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Two builds of the server by turns: what a change costs. Ratios are of the new one to the old one; above 1 it is faster.
+"""Two builds of the server by turns: what a change costs. Ratios are of the new one to the old one; above 1 it is
+faster.
 
-Of each load it tells answers per second, which the noise of a shared machine moves, and answers per second of the server's
-CPU time, which it moves less. Needs nothing beside the two binaries and Linux.
+Of each load it tells answers per second, which the noise of a shared machine moves, and answers per second of the
+server's CPU time, which it moves less. Needs nothing beside the two binaries and Linux.
 
     benches/beside.py OLD NEW [--bundles OLD_BUNDLE NEW_BUNDLE] [--rounds N]
 """
@@ -109,7 +110,8 @@ def main():
         ratios = {}
         for turn in range(args.rounds):
             for name, bodies, callers in loads(turn):
-                # Whoever comes second finds another machine: they take turns in that as well.
+                # The second server finds another state of the machine, so that the servers also take turns in being
+                # first.
                 order = [old, new] if turn % 2 == 0 else [new, old]
                 found = {server: server.answers(bodies, callers) for server in order}
                 for kind, idx in [("a second", 0), ("a second of CPU", 1)]:

@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""What models/default loses against models/fp32, which was fitted alike on the encoder before it was quantized: two tables.
+"""What models/default loses against models/fp32, which was fitted alike on the encoder before it was quantized: two
+tables.
 
 usage: benches/int8.py DATA OUT
 
-The first is of the reports of the two fits: test pairs, with the standard error of fp32, which takes them as independent. The
-second is of replays: the ledger on each person's other choices. The same people meet the same orders with both, so the
-standard error of the difference can be taken over people, paired. Under each are the rows that differ by more.
+The first is of the reports of the two fits: test pairs, with the standard error of fp32, which takes them as
+independent. The second is of replays: the ledger on each person's other choices. The same people meet the same orders
+with both, so the standard error of the difference can be taken over people, paired. Under each are the rows that
+differ by more.
 """
 import gzip
 import json
@@ -49,7 +51,7 @@ def reports():
         after = slices[1][name]
         start = f"| {name} | {before['n']} | {number(before['length'])} "
         for key in ["single", "routed", "best_head"]:
-            # Reports have four digits: back to a number of pairs.
+            # Reports have four digits, so that the share is rounded back to a number of pairs.
             p, q = (round(row[key] * row["n"]) / row["n"] for row in (before, after))
             se = math.sqrt(p * (1 - p) / before["n"])
             label = key.replace("_", " ")
@@ -66,7 +68,8 @@ def replay(bundle, name):
     rows = out / f"{name}.jsonl"
     with gzip.open(data / f"{name}{votes}.jsonl.gz", "rt") as lines, open(rows, "w") as file:
         for row in map(json.loads, lines):
-            # A person's own group, so that the replay tells of each person. The name itself can't be one too.
+            # Each user is a group, so that the replay has a curve of each. The user's id itself can't be the group
+            # too.
             if row["split"] == "test":
                 row["person"] = f"person {row['user']}"
             print(json.dumps(row), file=file)

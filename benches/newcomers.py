@@ -3,11 +3,11 @@
 
 usage: benches/newcomers.py DATA OUT
 
-DATA holds polis-bowling-green.*. People there agreed with some statements and disagreed with others, so that their choice
-between any one of each is known. Candidates are all pairs of the 40 statements on which most train people voted. A test
-person's choices keep only those that touch none of these statements, with the group "untouched": what is to be looked at is
-the ledger's curve of this group, so that no answer gives away what is measured. Added, without a group, are the answers to
-all candidates that are known of the person. Train rows stay as they are.
+DATA holds polis-bowling-green.*. People there agreed with some statements and disagreed with others, so that their
+choice between any one of each is known. Candidates are all pairs of the 40 statements on which most train people
+voted. A test person's choices keep only those that touch none of these statements, with the group "untouched": what
+is to be looked at is the ledger's curve of this group, so that no answer gives away what is measured. Added, without
+a group, are the answers to all candidates that are known of the person. Train rows stay as they are.
 """
 import collections
 import gzip

@@ -1,10 +1,10 @@
-//! What the state costs. One command, and every figure beside its own baseline:
+//! Cost of the state, each figure beside its baseline:
 //!
 //!     cargo bench --bench state [-- ledger | engine | http | post | users N RESIDENT]
 //!
-//! `ledger`: changes of rows in memory, one thread. `engine`: the embedded engine, durable and not. `http`: NDJSON feedback
-//! by id over a socket, durable, not, and in memory. `post`: one event at a time, beside the disk's own fdatasync. `users`:
-//! memory and restart with N users, of whom RESIDENT may be in memory.
+//! `ledger`: changes of rows in memory, one thread. `engine`: the embedded engine, durable and not. `http`: NDJSON
+//! feedback by id over a socket, durable, not, and in memory. `post`: one event at a time, beside the disk's own
+//! fdatasync. `users`: memory and restart with N users, of whom RESIDENT may be in memory.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,11 +31,11 @@ use micro_reward::types::config::{Config, Layers};
 use micro_reward::types::{Judgment, ResolvedFeedback, ResolvedResponse, SystemClock};
 use serde_json::{Value, json};
 
-/// As in the server.
+/// The allocator of the server.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The heads of models/default.
+/// Number of heads of models/default.
 const K: usize = 11;
 const RULES: RowRules =
     RowRules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: 1 << 20 };
@@ -112,7 +112,7 @@ fn embedded(dir: &Path, resident_users: usize, is_sync: bool) -> Embedded {
     Embedded::open(config, Arc::new(SystemClock)).unwrap()
 }
 
-/// A directory on the disk that the repository is on: a temporary one may be memory.
+/// Returns a directory on the repository's disk: a default temporary directory may be in memory.
 fn dir() -> tempfile::TempDir {
     std::fs::create_dir_all(root().join("target")).unwrap();
     tempfile::tempdir_in(root().join("target")).unwrap()
@@ -186,7 +186,8 @@ async fn app(engine: &str, durability: &str, dir: &Path) -> App {
 const N_HTTP: usize = 300_000;
 const N_HTTP_USERS: usize = 10_000;
 
-/// Everything that is sent is ready before the clock starts; the client is in this process and shares its cores.
+/// Measures NDJSON feedback: every body is ready before the clock starts; the client shares this process and its
+/// cores.
 async fn http() {
     let mut rates = Vec::new();
     for (engine, durability) in [("embedded", "sync"), ("embedded", "async"), ("memory", "sync")] {
@@ -308,7 +309,7 @@ async fn users(n_users: usize, resident: usize) {
         "users: {:.0} reads/s of rows on the disk, one by one",
         n_reads as f64 / start.elapsed().as_secs_f64()
     );
-    // What a kill leaves: the longest tail that is allowed.
+    // A kill leaves at most this tail in the journal.
     let n_tail = 900_000.min(n_users);
     for at in (0..n_tail).step_by(2048) {
         let ids = at..(at + 2048).min(n_tail);
@@ -327,7 +328,7 @@ async fn users(n_users: usize, resident: usize) {
     assert_eq!(again.n_users(), n_users);
 }
 
-/// Resident memory of this process.
+/// Returns the resident memory of this process in bytes.
 fn resident_bytes() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

@@ -1,8 +1,9 @@
-//! Makes `models/toy`: a bundle so small that tests run on it offline, with heads that like different words.
+//! Writes `models/toy`: a bundle so small that tests run on it offline, with heads that prefer different words.
 //!
 //! Every word of the vocabulary has an embedding of 8 numbers; a text's embedding is the mean. The first three
-//! columns say how kind, how exact and how playful a word is, and a head reads one of them; the fourth head likes
-//! short responses. Six questions tell them apart. Run it with `cargo run --example toy`; a test compares its bytes with the committed ones.
+//! columns hold how kind, how exact and how playful a word is, and one head reads each of them; the fourth head
+//! prefers short responses. Six questions tell the heads apart. Run it with `cargo run --example toy`; a test
+//! compares its bytes with the committed ones.
 
 use std::fs;
 use std::path::Path;
@@ -46,7 +47,7 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         [0.0, 0.0, 0.0, 0.0],
         [0.0, 0.0, 0.0, -1.0],
     ];
-    // An exact question calls for the exact head, a playful one for the playful head.
+    // The router favors the exact head for an exact question, and the playful head for a playful one.
     let hidden = Array2::from_shape_fn((WIDTH, 3), |(row, column)| if row == column { 1.0 } else { 0.0 });
     let output = Array2::from_shape_fn((3, 4), |(row, column)| if row == column { 2.0 } else { 0.0 });
     let zeros = |columns| Array2::zeros((1, columns));
@@ -79,7 +80,7 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         input: InputSection {
             template: Template::Separate,
             features: vec![Feature::Response, Feature::LogLength],
-            // Of one character, and of 14 words, as many as are read.
+            // The range starts at one character and ends at 14 words, as many as the encoder reads.
             ranges: [(Feature::LogLength, [1.0_f32.ln_1p(), 100.0_f32.ln_1p()])].into(),
         },
         heads_graph: file("heads.onnx", OnnxGraph::heads(&heads).into_bytes())?,
@@ -93,7 +94,7 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Each of the heads against each other one, the plain three at about equal length.
+/// Returns questions that oppose each two of the heads, the first three at about equal length.
 fn questions() -> String {
     let rows = [
         ("kind-or-exact", "tell me about tea", "thanks friend glad", "exactly seven percent"),
@@ -103,14 +104,14 @@ fn questions() -> String {
         ("brief-or-kind", "how is it", "it is", "thanks friend please welcome glad friend sorry"),
         ("brief-or-exact", "what is the weather", "weather", "exactly seven percent because measured proof"),
     ];
-    // The words need no escapes, and a reader wants the fields in this order.
+    // The words need no escapes, and readers want the fields in this order.
     let line = |(id, prompt, a, b)| {
         format!("{{\"id\": \"{id}\", \"prompt\": \"{prompt}\", \"a\": \"{a}\", \"b\": \"{b}\"}}\n")
     };
     rows.into_iter().map(line).collect()
 }
 
-/// `tanh(table[input_ids])`: the attention mask is an input, as every encoder has it, but no token sees another.
+/// Builds `tanh(table[input_ids])`: the attention mask is an input, as in every encoder, but no token sees another.
 fn encoder(n_words: usize) -> Vec<u8> {
     let table = Array2::from_shape_fn((n_words, WIDTH), |(word, column)| {
         let theme = word.checked_sub(4).map(|position| position / 6).filter(|&theme| theme < 3);

@@ -1,7 +1,7 @@
-//! How many feedbacks a second the shared engine takes, for `benches/valkey`.
+//! Feedback a second that the shared engine takes, for `benches/valkey`.
 //!
-//! Every user has said some events before; then each says as many again, one call per feedback, in requests of 16 from many callers at once.
-//! Prints the rate and the bytes of a row halfway.
+//! Every user has a first set of events; then each adds as many again, one call per event, in requests of 16 from
+//! many callers at once. Prints the rate, and the bytes of a row after the first set.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use micro_reward::state::{
 use micro_reward::types::{Secret, SystemClock};
 use tokio::time::Instant;
 
-/// As in the server.
+/// The allocator of the server.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -40,7 +40,7 @@ fn change(user: usize, id: usize) -> Result<Change, Box<dyn Error + Send + Sync>
     Ok(Change { user, now_ms: id as i64, kind: ChangeKind::Add(event) })
 }
 
-/// Has every user say the events `ids`, with so many callers at once; how long the store took.
+/// Adds the events `ids` of every user, with `n_callers` callers at once; returns the time that the store took.
 async fn say(
     store: &Arc<ValkeyStore>,
     n_users: usize,

@@ -1,7 +1,8 @@
-//! What holds for any bytes. `fuzz/targets` look for bytes for which it does not; `tests/fuzz_corpora.rs` goes through the corpora.
+//! Laws that hold for any bytes. `fuzz/targets` look for bytes that break them; `tests/fuzz_corpora.rs` checks the
+//! corpora.
 //!
-//! Nothing panics; what is refused says so in a bounded sentence and, where it can be told, names the field; what is read is
-//! written and read again as the same.
+//! No input causes a panic; an error is a bounded sentence that, where it can be told, names the field; a value that
+//! is read is written and read again as the same.
 
 use std::io::Write;
 
@@ -17,13 +18,13 @@ use prost::Message;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-/// What some programs begin UTF-8 with.
+/// The byte order mark with which some programs begin UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// A law over any bytes.
 pub type Law = fn(&[u8]);
 
-/// Every target by its name, which is its corpus' as well.
+/// The targets by name; a target's corpus has the same name.
 pub const TARGETS: [(&str, Law); 7] = [
     ("json", json),
     ("ndjson", ndjson),
@@ -34,7 +35,7 @@ pub const TARGETS: [(&str, Law); 7] = [
     ("grpc", grpc),
 ];
 
-/// What a caller is told of bytes of this length. Escapes make a byte into up to ten.
+/// Checks an error about bytes of this length. Escapes make a byte into up to ten.
 fn check_error(error: &Error, n_bytes: usize) {
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error:?}");
     assert!(!error.detail().is_empty(), "{error:?}");
@@ -43,13 +44,14 @@ fn check_error(error: &Error, n_bytes: usize) {
     assert!(error.field() != Some(""), "a field without a name: {error:?}");
 }
 
-/// The caller's own fields alone are named: "?" is one only if it was sent so, or may have been, by an escape.
+/// Checks that an error names the caller's own fields alone: "?" is one only if it was sent, or may have been, by an
+/// escape.
 fn check_field(error: &Error, bytes: &[u8]) {
     let may_be_sent = bytes.iter().any(|byte| b"?\\%".contains(byte));
     assert!(may_be_sent || error.field() != Some("?"), "no field is to blame: {error:?}");
 }
 
-/// A body of every verb: an event of /feedback, what the others take, a user's evidence, and whom to merge.
+/// Reads a body of every verb: an event of /feedback, requests of the others, a user's evidence, and a merge.
 pub fn json(bytes: &[u8]) {
     if let Some(event) = body::<Event>(bytes) {
         let _ = event.check().map_err(|error| check_error(&error, bytes.len()));
@@ -85,7 +87,7 @@ fn body<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     read.map_err(check).ok()
 }
 
-/// A body as lines: the first byte is how long one may be, the second how the body is cut.
+/// Reads a body as lines: the first byte is the maximum length of a line, the second decides how the body is cut.
 pub fn ndjson(bytes: &[u8]) {
     let [max_bytes, cut, body @ ..] = bytes else { return };
     let (max_bytes, cut) = (usize::from(*max_bytes), usize::from(*cut) + 1);
@@ -108,7 +110,7 @@ pub fn ndjson(bytes: &[u8]) {
     }
 }
 
-/// A query string.
+/// Reads a query string.
 pub fn query(bytes: &[u8]) {
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -136,7 +138,7 @@ pub fn query(bytes: &[u8]) {
     }
 }
 
-/// A bundle's manifest.
+/// Reads a bundle's manifest.
 pub fn manifest(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let Ok(manifest) = toml::from_str::<Manifest>(text) else { return };
@@ -145,11 +147,11 @@ pub fn manifest(bytes: &[u8]) {
     }
     let written = toml::to_string(&manifest).expect("what was read can be written");
     let again: Manifest = toml::from_str(&written).expect("what was written can be read");
-    // By its text: a number that is none equals nothing.
+    // Manifests are compared by their text, as NaN equals nothing.
     assert_eq!(toml::to_string(&again).expect("again"), written);
 }
 
-/// A user's row: the first byte is the number of heads.
+/// Reads a user's row: the first byte is the number of heads.
 pub fn row(bytes: &[u8]) {
     let Some((n_heads, rest)) = bytes.split_first() else { return };
     let n_heads = usize::from(*n_heads);
@@ -162,10 +164,10 @@ pub fn row(bytes: &[u8]) {
     assert!(written.len() <= rest.len(), "a row grows from {} to {} bytes", rest.len(), written.len());
 }
 
-/// A file of the journal: as it is; and frames that were written, of which an end was cut off, or some bytes are blank.
+/// Reads a file of the journal: as it is; and written frames, of which an end was cut off, or some bytes are blank.
 ///
-/// The first two bytes are where, the third is how many are blank: 0 cuts the file there, 255 blanks it to its end. The rest are the
-/// payloads, as lines.
+/// The first two bytes are the place, the third is how many are blank: 0 cuts the file there, 255 blanks it to its
+/// end. The rest are the payloads, as lines.
 pub fn journal(bytes: &[u8]) {
     journal_as_it_is(bytes);
     let [low, high, n_blank, lines @ ..] = bytes else { return };
@@ -177,7 +179,7 @@ pub fn journal(bytes: &[u8]) {
         0 | 255 => file.len(),
         n => file.len().min(from + usize::from(*n)),
     };
-    // Where it is another file than it was; none where what is blank was so before.
+    // The first changed byte; none if the blanked bytes were blank already.
     let changed = match n_blank {
         0 => (from < until).then_some(from),
         _ => (from..until).find(|&at| file[at] != 0),
@@ -201,7 +203,7 @@ pub fn journal(bytes: &[u8]) {
     }
 }
 
-/// Of a file that is read to its end, a byte less or more is seen, and changes no frame before it.
+/// Checks that in a file that is read to its end a byte less or more is noticed, and changes no frame before it.
 fn journal_as_it_is(bytes: &[u8]) {
     let (payloads, end) = read_file(bytes);
     let n_bytes: usize = payloads.iter().map(Vec::len).sum();
@@ -221,7 +223,7 @@ fn journal_as_it_is(bytes: &[u8]) {
     }
 }
 
-/// The frames of a file with these bytes, and whether it is whole, or the words in which it is refused.
+/// Returns the frames of a file with these bytes, and whether it is whole, or the words in which it is refused.
 fn read_file(bytes: &[u8]) -> (Vec<Vec<u8>>, Result<bool, String>) {
     let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
     file.write_all(bytes).expect("room for it");
@@ -229,7 +231,7 @@ fn read_file(bytes: &[u8]) -> (Vec<Vec<u8>>, Result<bool, String>) {
     (payloads, end.map_err(|error| error.to_string()))
 }
 
-/// A message: the first byte is which one.
+/// Reads a message: the first byte selects which one.
 pub fn grpc(bytes: &[u8]) {
     let Some((which, rest)) = bytes.split_first() else { return };
     match which % 6 {
@@ -251,7 +253,7 @@ where
     let Ok(found) = M::decode(bytes) else { return };
     let written = found.encode_to_vec();
     let again = M::decode(written.as_slice()).expect("what was written can be read");
-    // By their bytes: a number that is none equals nothing, and a map has any order.
+    // Messages are compared by their length, as NaN equals nothing and a map has any order.
     assert_eq!(again.encoded_len(), written.len());
     if let Err(error) = T::try_from(native(found)) {
         check_error(&error, bytes.len());

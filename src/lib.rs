@@ -3,11 +3,11 @@
 //! It serves MiCRo (arXiv 2505.24846): one frozen encoder, K reward heads learned from plain binary preferences,
 //! and a router whose per-user mixture weights follow streamed feedback while the server scores.
 //!
-//! The floors, in reading order; imports go down only (`tests/tidy/` checks it):
+//! The floors, in reading order; imports point down only (`tests/tidy/` checks it):
 //!
 //! - [`telemetry`]: the log and the metrics. [`mixture`]: the mathematics; pure.
 //! - [`types`]: the vocabulary and the configuration.
-//! - [`model`], [`batch`], [`state`], [`fit`], [`replay`], [`page`]: the engines. They do not know one another.
+//! - [`model`], [`batch`], [`state`], [`fit`], [`replay`], [`page`]: the engines. They do not import one another.
 //! - [`service`]: one function per verb, free of any transport.
 //! - [`transport`]: routes and handlers.
 //! - [`server`]: the process. [`cli`]: the commands.

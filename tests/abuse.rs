@@ -1,6 +1,7 @@
-//! Callers who do not read, do not finish, cancel, send too much or send nonsense: they cost little, and others do not notice.
+//! Callers that do not read, do not finish, cancel, or send too much or nonsense: they cost little and hinder no
+//! others.
 //!
-//! What they may cost is counted in bytes and permits, not in time.
+//! Their cost is counted in bytes and permits, not in time.
 
 #![allow(
     clippy::unwrap_used,
@@ -28,18 +29,18 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-/// A connection takes what the two sockets' buffers hold, a few batches, and lines whose acks, which are about half as long,
-/// are 32 MiB; more than this is not bounded.
+/// Upper bound of the bytes that an unread connection takes: the buffers of the two sockets, a few batches, and lines
+/// whose acks, which are about half as long, are 32 MiB. A server that takes more is unbounded.
 const MUCH: usize = 128 << 20;
 
-/// A writer that can't write for so long is held back.
+/// Time after which a writer that can't write counts as held back.
 const STUCK: Duration = Duration::from_secs(1);
 
 fn thumb(user: &str, id: usize) -> Value {
     json!({ "event_id": format!("e{id}"), "user": user, "kind": "thumb", "prompt": "tea", "response": "thanks", "up": true })
 }
 
-/// The head of a stream of lines, sent in chunks.
+/// Connects and sends the head of a stream of lines, whose body comes in chunks.
 async fn open(address: SocketAddr) -> TcpStream {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let head = "POST /feedback HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -51,7 +52,7 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-/// What comes up to the end of a body in chunks.
+/// Reads up to the end of a body in chunks.
 async fn to_the_last_chunk(reader: &mut (impl AsyncRead + Unpin)) -> String {
     let mut answer = Vec::new();
     while !answer.ends_with(b"0\r\n\r\n") {
@@ -80,7 +81,7 @@ async fn who_does_not_read_acks_is_held_back_and_loses_nothing() {
     };
     let stuck = loop {
         let bytes = chunk(lines(n_sent).as_bytes());
-        // What was written in part goes on where it stopped, once the acks are read.
+        // A partial write continues at its end, once the acks are read.
         let mut written = 0;
         let write = async {
             while written < bytes.len() {
@@ -92,7 +93,7 @@ async fn who_does_not_read_acks_is_held_back_and_loses_nothing() {
         }
         (n_sent, n_bytes) = (n_sent + 1000, n_bytes + bytes.len());
         assert!(n_bytes < MUCH, "{n_bytes} bytes were taken of somebody who does not read");
-        // A user may say only so much in a day.
+        // A user may have at most `feedback.max_events` events in a day.
         if n_sent % 10_000 == 0 {
             others_are_served(&client, n_sent).await;
         }
@@ -117,7 +118,7 @@ async fn half_open_streams_do_not_hinder_others() {
     let mut streams = Vec::new();
     for id in 0..250 {
         let mut stream = open(app.address).await;
-        // Half a line, then nothing.
+        // Each stream stops within a line.
         stream.write_all(&chunk(&thumb("ann", id).to_string().as_bytes()[..30])).await.unwrap();
         streams.push(stream);
     }
@@ -150,21 +151,21 @@ async fn nonsense_is_rejected_line_by_line_and_an_endless_line_once() {
     assert_eq!(client.get("/users/ann").await.1["n"], 2);
 }
 
-/// A head that announces a body of `n_bytes`, with further headers.
+/// Returns a head that announces a body of `n_bytes`, with further headers.
 fn announce(method: &str, path: &str, content_type: &str, n_bytes: u64, further: &str) -> String {
     format!(
         "{method} {path} HTTP/1.1\r\nhost: x\r\ncontent-type: {content_type}\r\ncontent-length: {n_bytes}\r\n{further}\r\n"
     )
 }
 
-/// What comes until the server closes or resets the connection.
+/// Reads until the server closes or resets the connection.
 async fn all(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     while stream.read_buf(&mut answer).await.is_ok_and(|n| n > 0) {}
     String::from_utf8(answer).unwrap()
 }
 
-/// The connection that has the only permit, by a stream that is open.
+/// Returns a connection that holds the only permit by an open stream.
 async fn with_the_only_permit(address: SocketAddr) -> TcpStream {
     let mut stream = open(address).await;
     stream.write_all(&chunk(format!("{}\n", thumb("ann", 1)).as_bytes())).await.unwrap();
@@ -264,7 +265,7 @@ async fn who_asks_before_it_sends_is_refused_by_the_head_alone() {
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(answer, *format!("HTTP/1.1 {expected}").as_bytes());
     }
-    // Who may go on is told so, and answered.
+    // An admitted request receives 100 Continue, and then its answer.
     let body = json!({ "items": [{ "prompt": "tea", "responses": ["thanks"] }] }).to_string();
     let mut stream = TcpStream::connect(app.address).await.unwrap();
     let head = announce("POST", "/score", json, body.len() as u64, "expect: 100-continue\r\n");
@@ -306,7 +307,7 @@ async fn who_ends_its_sending_half_gets_its_answer() {
 async fn who_sends_150_000_thumbs_before_it_reads_gets_150_000_acks() {
     const N_THUMBS: usize = 150_000;
     let (app, _clock) = start(&toy(), &[]).await;
-    // A user may say only so much in a day.
+    // A user may have at most `feedback.max_events` events in a day.
     let lines: String =
         (0..N_THUMBS).map(|id| format!("{}\n", thumb(&format!("u{}", id % 10_000), id))).collect();
     let mut stream = TcpStream::connect(app.address).await.unwrap();
@@ -320,7 +321,7 @@ async fn who_sends_150_000_thumbs_before_it_reads_gets_150_000_acks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_takes_nothing_of_its_acks_and_sends_nothing_loses_its_connection_and_its_permit() {
-    // Their acks are more than the two sockets hold.
+    // The acks of these lines exceed the buffers of the two sockets.
     const N_LINES: usize = 200_000;
     let settings = [("server.write_timeout", "100ms"), ("server.max_concurrent_requests", "1")];
     let (app, _clock) = start(&toy(), &settings).await;
@@ -364,7 +365,8 @@ async fn calls_that_are_cancelled_end_no_others_and_keep_no_permit() {
     let mut connection = http2::connect(app.address, 1 << 20).await;
     let ndjson = Some("application/x-ndjson");
     connection.write_all(&http2::head(1, "/feedback", ndjson, 0)).await.unwrap();
-    // All at once, so that they are cancelled before they are looked at; begun only, or sent to their end.
+    // One write holds all calls, so that they are canceled before they are read; first only begun, then sent to their
+    // end.
     for flags in [0, http2::END] {
         let first = if flags == 0 { 3 } else { 3 + 2 * N_CANCELLED };
         let ids = (first..).step_by(2).take(N_CANCELLED as usize);
@@ -379,7 +381,8 @@ async fn calls_that_are_cancelled_end_no_others_and_keep_no_permit() {
     assert!(acks.contains("\"applied\""), "{acks}");
     others_are_served(&client, 1).await;
 }
-// The clock jumps ahead whenever all wait for it; a line that is no event needs no model thread, which it does not wait for.
+// The paused clock advances whenever all tasks wait for it; a line that is no event needs no model thread, which the
+// clock would not wait for.
 #[tokio::test(start_paused = true)]
 async fn a_stream_on_which_nothing_moves_ends_with_a_line_that_says_so() {
     let (app, _clock) = start(&toy(), &[("server.max_concurrent_requests", "1")]).await;
@@ -395,7 +398,7 @@ async fn a_stream_on_which_nothing_moves_ends_with_a_line_that_says_so() {
 async fn a_blank_line_keeps_a_stream_open() {
     let (app, _clock) = start(&toy(), &[]).await;
     let mut stream = open(app.address).await;
-    // The kernel would hold small pieces back for a time that this clock does not have.
+    // The kernel would delay small pieces for a real time, which the paused clock does not have.
     stream.set_nodelay(true).unwrap();
     for _ in 0..10 {
         stream.write_all(&chunk(b"\n")).await.unwrap();
@@ -406,7 +409,7 @@ async fn a_blank_line_keeps_a_stream_open() {
     assert!(answer.contains("\"invalid_field\"") && !answer.contains("\"stalled_stream\""), "{answer}");
 }
 
-/// The program as a process on a bundle. It has scored a text: what it takes up from then on is what callers cost.
+/// Starts the program as a process on a bundle. It has scored a text: memory from then on is the cost of callers.
 async fn process(bundle: &Path, settings: &[(&str, &str)]) -> Server {
     let mut command = command(&[&FREE[..], &["--state", "memory"]].concat());
     command.env("MICRO_REWARD__MODEL__BUNDLE", bundle);
@@ -419,21 +422,21 @@ async fn process(bundle: &Path, settings: &[(&str, &str)]) -> Server {
     server
 }
 
-/// The most memory that a process has had so far, in bytes.
+/// Returns the peak memory of a process so far, in bytes.
 fn peak(server: &Server) -> usize {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id().unwrap())).unwrap();
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
     kilobytes.unwrap().trim().parse::<usize>().unwrap() << 10
 }
 
-/// Who costs more than `most` bytes at once costs too much.
+/// Checks that the peak memory has grown by at most `most` bytes.
 fn check_cost(server: &Server, before: usize, most: usize) {
     let cost = peak(server) - before;
     println!("{} of at most {} MiB", cost >> 20, most >> 20);
     assert!(cost <= most, "{cost} bytes were taken up, expected at most {most}");
 }
 
-/// The toy bundle with another tokenizer around its words.
+/// Writes the toy bundle with another tokenizer around its words.
 fn toy_that_tokenizes(dir: &Path, template: Template, change: impl FnOnce(&mut Value)) {
     toy_with(dir, |manifest| {
         manifest.input.template = template;
@@ -441,7 +444,7 @@ fn toy_that_tokenizes(dir: &Path, template: Template, change: impl FnOnce(&mut V
     });
 }
 
-/// As BERT's: every punctuation character is a word.
+/// Makes a tokenizer like BERT's: every punctuation character is a word.
 fn as_bert(tokenizer: &mut Value) {
     tokenizer["normalizer"] = json!({ "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null, "lowercase": true });
     tokenizer["pre_tokenizer"] = json!({ "type": "BertPreTokenizer" });
@@ -449,7 +452,7 @@ fn as_bert(tokenizer: &mut Value) {
         "max_input_chars_per_word": 100, "vocab": tokenizer["model"]["vocab"] });
 }
 
-/// As SentencePiece's: a text is one word, of pieces.
+/// Makes a tokenizer like SentencePiece's: a text is one word, of pieces.
 fn as_sentence_piece(tokenizer: &mut Value) {
     let vocab = tokenizer["model"]["vocab"].as_object().unwrap();
     let mut pieces: Vec<(u64, &String)> =
@@ -461,7 +464,7 @@ fn as_sentence_piece(tokenizer: &mut Value) {
     tokenizer["pre_tokenizer"] = Value::Null;
 }
 
-/// Posts all at once, and tells the statuses.
+/// Posts all requests at once and returns the statuses.
 async fn post_all(server: &Server, path: &str, requests: Vec<Value>) -> Vec<u16> {
     let posts = requests.into_iter().map(|request| {
         let (client, path) = (server.client.clone(), path.to_owned());
@@ -482,8 +485,8 @@ async fn callers_with_a_mebibyte_of_exclamation_marks_each_cost_what_they_send()
     let requests = (0..N_CALLERS).map(|n| json!({ "items": [{ "prompt": "tea", "responses": [text(n)] }] }));
     let statuses = post_all(&server, "/score", requests.collect()).await;
     assert_eq!(statuses, [200; N_CALLERS]);
-    // A body as it comes, in a buffer that doubles, its texts, and a copy of each: six times what was sent. One such text whose
-    // every character is a token would take 180 MB by itself.
+    // A body is held in a buffer that doubles, as its texts, and as a copy of each: six times what was sent. One such
+    // text whose every character is a token would take 180 MB by itself.
     check_cost(&server, before, 6 * (N_CALLERS << 20));
 }
 
@@ -498,7 +501,8 @@ async fn a_long_pair_without_words_costs_a_small_multiple_of_what_it_sends() {
         json!({ "items": [{ "prompt": text("tea"), "responses": [text("thanks"), text("banana")] }] });
     let (status, answer) = server.client.post("/score", &request).await;
     assert_eq!((status, &answer["items"][0]["truncated"]), (200, &json!([true, true])), "{answer}");
-    // One pair at a time is tokenized, and a tokenizer that reads all of it holds about 150 bytes for each of its own; twice that.
+    // One pair at a time is tokenized, and a tokenizer that reads all of it holds about 150 bytes for each of its
+    // bytes; the bound is twice that.
     check_cost(&server, before, 2 * 150 * 320_000);
 }
 
@@ -508,7 +512,7 @@ async fn a_body_that_inflates_without_end_costs_no_more_than_a_body_may() {
     let before = peak(&server);
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(&vec![b' '; 1 << 20]).unwrap();
-    // Two gibibytes.
+    // The body inflates to two gibibytes.
     let bomb = encoder.finish().unwrap().repeat(2048);
     for (path, kind, expected) in
         [("/score", "application/json", 413), ("/feedback", "application/x-ndjson", 200)]
@@ -522,7 +526,7 @@ async fn a_body_that_inflates_without_end_costs_no_more_than_a_body_may() {
         assert_eq!(answer.status().as_u16(), expected);
         assert!(answer.text().await.unwrap().contains("\"too_large\""));
     }
-    // A body of 64 MiB, and the two halves of its size that its buffer has grown from.
+    // The bound is a body of 64 MiB and the copies that its buffer makes as it grows.
     check_cost(&server, before, 3 << 26);
 }
 
@@ -539,7 +543,7 @@ async fn an_endless_line_costs_no_more_than_a_line_may() {
     stream.write_all(b"0\r\n\r\n").await.unwrap();
     let answer = to_the_last_chunk(&mut stream).await;
     assert!(answer.contains("\"too_large\"") && answer.contains("\"applied\""), "{answer}");
-    // A line of 24 MiB, in a buffer that is copied when it doubles. What is sent is 200 MiB.
+    // The bound is a line of 24 MiB in a buffer that is copied when it doubles; the caller sends 200 MiB.
     check_cost(&server, before, 4 * (24 << 20));
 }
 
@@ -553,14 +557,14 @@ async fn callers_who_stop_half_way_hold_no_more_than_all_bodies_may() {
         process(&toy(), &[("server.max_body_bytes", &most), ("server.max_buffered_bytes", &most)]).await;
     let before = peak(&server);
     let address = server.address();
-    // A body that does not say how long it is goes on until there is no room.
+    // A body without a content-length is read until there is no room.
     let head = "POST /score HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
     let half = Arc::new([head.as_bytes(), &chunk(&vec![b' '; SENT])].concat());
     let callers = (0..N_CALLERS).map(|_| {
         let half = half.clone();
         tokio::spawn(async move {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            // Who is refused may be cut off once it has been told so.
+            // The server may close the connection of a refused caller after its answer.
             let _ = stream.write_all(&half).await;
             stream
         })
@@ -568,8 +572,8 @@ async fn callers_who_stop_half_way_hold_no_more_than_all_bodies_may() {
     let callers = futures::future::join_all(callers.collect::<Vec<_>>()).await;
     let n_refused = async || server.admin.metric("micro_reward_requests_shed_total{reason=\"bodies\"}").await;
     while n_refused().await.unwrap_or_default() < (N_CALLERS - MOST / SENT) as f64 {}
-    // What bodies hold, in buffers that are copied when they double, and what a connection reads ahead, at most half a MiB. What
-    // is sent is 1000 MiB.
+    // The bound is the bodies, in buffers that are copied when they double, and at most half a MiB that each
+    // connection reads ahead; the callers send 1000 MiB.
     check_cost(&server, before, 4 * MOST + (N_CALLERS << 19));
     assert_eq!(server.client.get("/models").await.0, 200);
     drop(callers);
@@ -578,7 +582,7 @@ async fn callers_who_stop_half_way_hold_no_more_than_all_bodies_may() {
     assert_eq!(server.client.post("/score", &score).await.0, 200);
 }
 
-/// Counts rejected feedback, and forgets everything else.
+/// A recorder that counts rejected feedback and drops everything else.
 #[derive(Default)]
 struct Rejected(Arc<AtomicU64>);
 
@@ -600,7 +604,7 @@ impl Recorder for Rejected {
     }
 }
 
-// One thread for all: what is done on it without a pause, others wait for.
+// One thread runs all tasks, so that they wait for work that does not yield.
 #[tokio::test]
 async fn many_small_lines_are_read_a_few_at_a_time_and_others_have_their_turns_between() {
     const N_LINES: usize = 100_000;

@@ -1,4 +1,4 @@
-//! Work that is not done: texts that are known, that come twice, that nobody awaits, or that would be late.
+//! Work that the server avoids: texts that are cached, repeated, without a caller, or past their deadline.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,12 +13,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
 
-/// A metric's value; 0 where it is not there yet.
+/// Returns a metric's value; 0 before it exists.
 async fn n_of(server: &Server, name: &str) -> f64 {
     server.admin.metric(name).await.unwrap_or_default()
 }
 
-/// Texts that went through the encoder.
+/// Returns the number of texts that the encoder has encoded.
 async fn n_encoded(server: &Server) -> f64 {
     n_of(server, "micro_reward_stage_seconds_count{stage=\"queue_and_encode\"}").await
 }
@@ -74,17 +74,18 @@ async fn a_bundle_with_the_same_encoder_finds_what_is_known() {
     assert_eq!(n_encoded(&server).await, n_before);
 }
 
-/// Texts of a large request.
+/// Number of texts of a large request.
 const MANY: usize = 30_000;
 
 fn responses() -> Vec<String> {
     (0..MANY).map(|n| format!("seven {n} {} thanks", n * 7)).collect()
 }
 
-/// The caller of a large request, whose encoding has begun, has gone: what it left is dropped, and others are served.
+/// Checks that the texts of a large request are dropped and others are served, after its caller has disconnected
+/// during the encoding.
 async fn its_texts_are_dropped(server: &Server) {
     while n_of(server, "micro_reward_inflight_requests").await > 0.0 {}
-    // The tokenizer may be at a last few, which it drops when it is done with them.
+    // The tokenizer may hold the last few texts, which it drops when it has tokenized them.
     while n_of(server, "micro_reward_queue_texts").await > 0.0 {}
     assert!(n_encoded(server).await < MANY as f64);
     let items = score(server, json!([{ "prompt": "tell me", "responses": ["no"] }])).await;

@@ -1,6 +1,6 @@
-//! A reward does not depend on what else is asked: the real encoder on 200 real texts of mixed length.
+//! A reward does not depend on the other texts of a request: the real encoder on 200 real texts of mixed length.
 //!
-//! The texts are this repository's own prose and code, cut into passages of 1 to 400 words.
+//! The texts are this repository's prose and code, cut into passages of 1 to 400 words.
 
 #![allow(
     clippy::unwrap_used,
@@ -51,7 +51,7 @@ async fn rewards(client: &Client, texts: &[String]) -> Vec<f64> {
     numbers(&answer["items"][0]["rewards"])
 }
 
-/// To the last bit.
+/// Checks that rewards are equal to the last bit.
 fn assert_equal(found: &[f64], expected: &[f64], how: &str) {
     assert_eq!(found.len(), expected.len());
     let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
@@ -61,7 +61,7 @@ fn assert_equal(found: &[f64], expected: &[f64], how: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_texts_score_the_same_bits_alone_together_shuffled_and_under_32_clients() {
-    // Without a cache, so that every text is encoded anew with other mates.
+    // The cache is off, so that every text is encoded anew with other mates.
     let settings = [("server.request_timeout", "10m"), ("cache.max_bytes", "0")];
     let (app, _) = start(&root().join("models/default"), &settings).await;
     let client = Client::new(app.address);
@@ -92,7 +92,7 @@ async fn two_hundred_texts_score_the_same_bits_alone_together_shuffled_and_under
         })
     });
     let clients: Vec<_> = clients.collect();
-    // Beside them a large request, so that the thread for small ones has its share.
+    // A large request runs beside the clients, so that the thread for small ones takes part.
     assert_equal(&rewards(&client, &texts).await, &alone, "together, beside 32 clients");
     for client in clients {
         client.await.unwrap();

@@ -31,7 +31,7 @@ use tonic::transport::Endpoint;
 
 const NDJSON: &str = "application/x-ndjson";
 
-/// The toy bundle with a tokenizer that makes no token of a blank text.
+/// Returns the toy bundle with a tokenizer that makes no token of a blank text.
 fn without_special_tokens() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     toy_with(dir.path(), |manifest| {
@@ -40,13 +40,13 @@ fn without_special_tokens() -> TempDir {
     dir
 }
 
-/// The toy bundle with an encoder that fails on texts with the word "banana": its embedding is no number.
+/// Returns the toy bundle with an encoder that fails on texts with the word "banana", whose embedding is NaN.
 fn that_fails_on_bananas() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     toy_with(dir.path(), |manifest| {
         let path = dir.path().join("encoder.onnx");
         let mut graph = std::fs::read(&path).unwrap();
-        // Word 19 is the fourth of the third theme.
+        // Word 19, "banana", is the fourth of the third theme.
         let number = |column: usize| {
             let noise = ((19 * 7 + column * 3) % 11) as f32 / 50.0 - 0.1;
             if column == 2 { 1.5 + noise } else { noise }
@@ -95,7 +95,7 @@ async fn a_batch_of_more_texts_than_may_wait_is_cut() {
     assert_eq!((status, statuses(acks.as_array().unwrap())), (200, vec!["applied"; 40]));
     let (ann, ben) = (client.get("/users/ann").await.1, client.get("/users/ben").await.1);
     assert_eq!((&ann["ledger"], &ann["n"]), (&ben["ledger"], &json!(40)));
-    // One event that is too large by itself stays so, and stays alone.
+    // An event that is too large by itself is rejected, and no other.
     let ranking: Vec<String> = (0..10).map(|n| format!("tea {n}")).collect();
     let ranking =
         json!({ "event_id": "r", "user": "ann", "kind": "ranking", "prompt": "tea", "responses": ranking });
@@ -173,7 +173,7 @@ async fn the_error_of_a_text_names_its_path() {
     app.stop().await;
 }
 
-/// Numbers that are the same in every run.
+/// Pseudorandom numbers that are the same in every run.
 struct Draws(u64);
 
 impl Draws {
@@ -186,14 +186,14 @@ impl Draws {
         of[self.below(of.len())]
     }
 
-    /// An event that is good, or bad in one of many ways.
+    /// Returns an event that is good, or bad in one of many ways.
     fn event(&mut self) -> Value {
         let word = |draws: &mut Self| {
             let words = ["thanks", "friend", "seven", "exactly", "pirate", "haha", "tea"];
             format!("{} {}", draws.one_of(&words), draws.one_of(&words))
         };
         let user = self.one_of(&["ann", "ben", "cat", "dan", "eve"]);
-        // Few ids: events come twice, by text and by id, and under ids that others have failed with.
+        // Ids are few, so that events come twice, by text and by id, and under the ids of failed events.
         let mut event = json!({ "event_id": format!("e{}", self.below(60)), "user": user, "prompt": "tea" });
         let (text, other) = (word(self), word(self));
         let judgment = match self.below(14) {
@@ -219,7 +219,7 @@ impl Draws {
     }
 }
 
-/// The answer to one event as the ack that it would have in a batch.
+/// Returns the answer to one event as the ack that it would have in a batch.
 fn as_ack((status, answer): (u16, Value)) -> Value {
     if status == 200 {
         return answer;
@@ -234,7 +234,7 @@ fn as_ack((status, answer): (u16, Value)) -> Value {
     ack
 }
 
-/// What is said of an event, without its place in an array.
+/// Returns a detail without the event's place in an array.
 fn without_place(said: &str) -> &str {
     let Some((place, rest)) = said.strip_prefix('[').and_then(|said| said.split_once(']')) else {
         return said;
@@ -274,7 +274,7 @@ async fn is_settled_as_alone(settings: [&[(&str, &str)]; 2], seed: u64) {
                 if status == 200 {
                     acks.as_array().unwrap().clone()
                 } else {
-                    // None of them can be taken now: each is told so alone.
+                    // No event of the batch can be applied yet; alone, each is refused so.
                     vec![json!({ "status": "rejected", "code": acks["code"], "retryable": true }); n]
                 }
             }
@@ -341,7 +341,7 @@ async fn events_are_settled_together_as_they_would_be_alone_by_the_embedded_engi
     is_settled_as_alone([&one, &other], 3).await;
 }
 
-/// Puts bytes that are no row in the place of every user's.
+/// Replaces every user's row by bytes that are no row.
 fn spoil(dir: &Path) {
     use redb::ReadableTable;
     let rows = redb::TableDefinition::<[u8; 16], &[u8]>::new("rows");
@@ -401,20 +401,20 @@ async fn a_row_that_can_not_be_read_is_an_error_of_its_users_events_however_they
     let applied = (pb::AckStatus::Applied, None);
     let unreadable = (pb::AckStatus::Rejected, Some("unreadable_row".to_owned()));
     assert_eq!(told, [unreadable.clone(), applied.clone(), unreadable, applied]);
-    // Alone it is this server's fault, as its ack says in a batch.
+    // A lone event is refused as this server's fault, with the code of its ack in a batch.
     let (status, problem) = client.post("/feedback", &thumb("ann", "alone", "wow")).await;
     assert_eq!((status, &problem["code"]), (500, &json!("unreadable_row")), "{problem}");
     assert_eq!(client.get("/users/ben").await.1["n"], 3);
     app.stop().await;
 }
 
-/// A memory engine that can be held up, counted, and taken away.
+/// A memory engine that can be blocked, counted, and made unreachable.
 #[derive(Debug)]
 struct Gated {
     inner: MemoryStore,
     n_samples: AtomicUsize,
     is_away: AtomicBool,
-    /// One for each erasure and each sample that may end.
+    /// One permit for each erasure and each sample that may end.
     gate: Semaphore,
 }
 
@@ -481,7 +481,7 @@ fn service() -> (Arc<Service>, Arc<Gated>) {
     (Arc::new(service), store)
 }
 
-/// Texts that may wait for the encoder of [`load`].
+/// Number of texts that may wait for the encoder of [`load`].
 const MAX_TEXTS: usize = 100;
 
 fn load(dir: &Path) -> Model {
@@ -524,7 +524,7 @@ async fn feedback_by_id_is_taken_while_the_encoder_is_gone() {
         read(by_id("ann", "e2", "r1")),
         read(thumb("ben", "e3", "thanks")),
         read(by_id("ann", "e4", "nobody")),
-        // What is known needs no encoder.
+        // A cached text needs no encoder.
         read(thumb("ben", "e5", "glad")),
     ];
     let settled = service.apply_events(events).await;
@@ -533,7 +533,7 @@ async fn feedback_by_id_is_taken_while_the_encoder_is_gone() {
     let applied = (AckStatus::Applied, None, false);
     let unknown = (AckStatus::Rejected, Some("unknown_response"), true);
     assert_eq!(told, [gone, applied, gone, unknown, applied]);
-    // However many events fail for one reason, it is logged once.
+    // Failures of one reason are logged once, regardless of the number of events.
     let failures: Vec<_> =
         settled.failures.iter().filter(|error| error.code() == "model_unavailable").collect();
     assert_eq!(failures.len(), 1);
@@ -563,7 +563,7 @@ async fn a_store_that_is_away_is_an_error_of_what_needs_it() {
 async fn a_retry_of_what_is_not_durable_yet_is_not_acked() {
     let (service, store) = service();
     service.apply_events(vec![read(thumb("ann", "e1", "glad"))]).await;
-    // The row knows the event, and nobody remembers the response.
+    // The row holds the event, and no receipt holds the response.
     let retry = || vec![read(by_id("ann", "e1", "gone"))];
     store.is_away.store(true, Ordering::SeqCst);
     let ack = service.apply_events(retry()).await.acks.remove(0);
@@ -601,7 +601,7 @@ async fn a_sample_that_outlasts_its_callers_is_taken_once() {
     };
     for _ in 0..3 {
         let mut asked = Box::pin(ask());
-        // Each caller is gone before the sample is there, and once it waits for it.
+        // Each caller is dropped before the sample is complete, once it waits for it.
         let until = async {
             while store.n_samples.load(Ordering::SeqCst) == 0 {
                 tokio::task::yield_now().await;
@@ -619,12 +619,12 @@ async fn a_sample_that_outlasts_its_callers_is_taken_once() {
     let (one, other) = tokio::join!(one, other);
     assert_eq!((one.unwrap().users, other.unwrap().users), (Some(1), Some(1)));
     assert_eq!(store.n_samples.load(Ordering::SeqCst), 1);
-    // The next finds what the others have waited for.
+    // The next request uses the sample that the others have waited for.
     assert_eq!(ask().await.unwrap().users, Some(1));
     assert_eq!(store.n_samples.load(Ordering::SeqCst), 1);
 }
 
-/// As many texts as may wait, each of about `n_bytes`.
+/// Returns a request of as many texts as may wait, each of about `n_bytes`.
 fn many(name: &str, n_bytes: usize) -> ScoreRequest {
     let responses: Vec<String> =
         (1..MAX_TEXTS).map(|n| format!("{name} {n} {}", "tea".repeat(n_bytes / 3))).collect();
@@ -633,14 +633,15 @@ fn many(name: &str, n_bytes: usize) -> ScoreRequest {
 
 #[test]
 fn a_request_that_nobody_awaits_any_more_is_not_worked_on_and_lets_go_of_everything() {
-    // One thread for what takes longer, so that this test says when such work begins.
+    // One thread runs blocking work, so that this test decides when such work begins.
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build();
     runtime.unwrap().block_on(async {
         let (service, _) = service();
         let Model { bundle, queue, workers } = service.served();
         let held = || (Arc::strong_count(&bundle), Arc::strong_count(&queue));
         let idle = held();
-        // What is found of long texts, and the tokens of short ones, are looked for off the async thread.
+        // Long texts exceed the bytes that an async thread looks up at once; short ones, the texts that it tokenizes
+        // at once.
         for n_bytes in [3000, 30] {
             let (begin, begun) = std::sync::mpsc::channel::<()>();
             let busy = tokio::task::spawn_blocking(move || begun.recv());
@@ -653,12 +654,12 @@ fn a_request_that_nobody_awaits_any_more_is_not_worked_on_and_lets_go_of_everyth
             drop(asked);
             drop(begin);
             busy.await.unwrap().unwrap_err();
-            // This comes to its turn behind what was left.
+            // This task takes its turn behind the dropped work.
             tokio::task::spawn_blocking(|| ()).await.unwrap();
             assert_eq!(held(), idle, "of {n_bytes} bytes");
             assert_eq!((service.gauges().1, service.cache().size()), (0, (0, 0)), "nothing was encoded");
         }
-        // There is room for as many texts as before.
+        // The queue has room for as many texts as before.
         for name in ["one", "two"] {
             service.score(many(name, 30)).await.unwrap();
         }
@@ -691,7 +692,7 @@ async fn a_request_dropped_at_any_moment_leaves_room_for_others() {
         service.score(many(&format!("after {n}"), 30)).await.unwrap();
         n_amid += usize::from(n_polls > 0 && !is_answered);
     }
-    // How many polls an answer takes is up to the threads that work for it.
+    // The number of polls that an answer takes depends on the threads that work for it.
     assert!(n_amid > 0, "no request was dropped amid its work");
 }
 
@@ -704,7 +705,7 @@ async fn an_erasure_whose_caller_hangs_up_leaves_no_receipt() {
     assert!(erasure.as_mut().now_or_never().is_none());
     drop(erasure);
     store.gate.add_permits(1);
-    // Every id is a new event: the one that no receipt answers ends this.
+    // Every id is a new event; the loop ends at the first that no receipt resolves.
     for n in 0.. {
         let ack = service.apply_events(vec![read(by_id("ann", &format!("e{n}"), "r1"))]).await.acks.remove(0);
         if ack.code == Some("unknown_response") {

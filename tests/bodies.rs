@@ -1,4 +1,4 @@
-//! Bodies as programs really send them, and what is said of those that can't be read.
+//! Bodies as real clients send them, and the errors for those that can't be read.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says what it saw")]
 
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 const KIND: &str = "thanks friend glad";
 const EXACT: &str = "exactly seven percent";
 
-/// Names that this program has for what a caller calls object, array, text, number.
+/// Names that this program has for the types that a caller calls object, array, text, number.
 const FOREIGN: [&str; 29] = [
     "struct",
     "enum",
@@ -58,7 +58,7 @@ fn gzip(text: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// What is said of a value that is none of those that can be read in its place.
+/// Starts of the details about a value of a form that can't be read in its place.
 const OF_FORM: [&str; 9] = [
     "found null, ",
     "found true, ",
@@ -79,7 +79,7 @@ fn score() -> Value {
     json!({ "items": [{ "prompt": "tea", "responses": [KIND, EXACT] }] })
 }
 
-/// The acks of a stream of lines.
+/// Returns the acks of a stream of lines.
 fn acks(text: &Value) -> Vec<Value> {
     match text {
         Value::String(text) => json_lines(text),
@@ -87,7 +87,7 @@ fn acks(text: &Value) -> Vec<Value> {
     }
 }
 
-/// One request of every kind, with as many of its fields as go together.
+/// Returns one request of every kind, with as many of its fields as fit together.
 fn requests(ledger: &Value) -> Vec<(&'static str, &'static str, Value)> {
     let messages = json!([{ "role": "user", "content": "tea" }, { "role": "assistant", "content": "?" }]);
     let items = json!([{ "prompt": "tea", "responses": [KIND, { "id": "x", "text": EXACT }] },
@@ -128,7 +128,7 @@ fn requests(ledger: &Value) -> Vec<(&'static str, &'static str, Value)> {
     ]
 }
 
-/// Every place in a document, the document itself first, as a JSON pointer and as errors write it.
+/// Collects every place in a document, the document itself first, as a JSON pointer and as errors write it.
 fn places(value: &Value, pointer: String, path: String, found: &mut Vec<(String, String)>) {
     found.push((pointer.clone(), path.clone()));
     match value {
@@ -147,10 +147,10 @@ fn places(value: &Value, pointer: String, path: String, found: &mut Vec<(String,
     }
 }
 
-/// What is said of a bad request has to make sense to who has never seen this program.
+/// True if a detail makes sense to a caller who does not know this program.
 fn is_plain(said: &str) -> bool {
     let words = said.to_lowercase();
-    // What a caller wrote is theirs.
+    // Quoted words are the caller's own.
     let unquoted: Vec<&str> = words.split(['`', '"']).step_by(2).collect();
     let mut words = unquoted.iter().flat_map(|part| part.split(|c: char| !c.is_alphanumeric()));
     words.all(|word| !FOREIGN.contains(&word)) && !said.contains('?')
@@ -202,7 +202,7 @@ async fn whatever_is_wrong_wherever_is_named_by_its_path_in_words_of_json() {
                     (&said["code"], said["detail"].as_str().unwrap(), said["field"].as_str());
                 assert!(is_plain(detail), "{case}");
                 assert!(field.is_none_or(|field| !field.is_empty() && !field.contains('?')), "{case}");
-                // Others have read it and miss something beside it.
+                // Other errors have read the value and miss something beside it.
                 let is_of_its_form = OF_FORM.iter().any(|start| detail.starts_with(start));
                 if code == "invalid_field" && is_of_its_form && !path.is_empty() {
                     assert!(field.is_some_and(|field| field.starts_with(&path)), "{path}: {case}");
@@ -210,7 +210,7 @@ async fn whatever_is_wrong_wherever_is_named_by_its_path_in_words_of_json() {
                 if url != "/feedback" {
                     continue;
                 }
-                // The same beside a good one.
+                // The same event stands beside a good one in an array.
                 let events = json!([thumb("first"), changed]);
                 let (status, acks) = client.post("/feedback", &events).await;
                 assert_eq!((status, &acks[0]["status"]), (200, &json!("duplicate")), "{acks}");
@@ -221,7 +221,7 @@ async fn whatever_is_wrong_wherever_is_named_by_its_path_in_words_of_json() {
                     ),
                     "{acks}"
                 );
-                // And as lines.
+                // The same event stands between good ones in lines.
                 let lines = format!("{}\n{changed}\n{}\n", thumb("first"), thumb("second"));
                 let (_, lines) = client.post_text("/feedback", "application/x-ndjson", lines).await;
                 let lines = self::acks(&lines);
@@ -397,7 +397,7 @@ async fn a_byte_order_mark_is_skipped() {
     app.stop().await;
 }
 
-/// Every route of both ports: whose it is, its method, and its path for ann.
+/// Returns every route of both ports: its client, its method, and its path for ann.
 async fn routes<'a>(client: &'a Client, admin: &'a Client) -> Vec<(&'a Client, &'static str, String)> {
     let (_, document) = client.get("/openapi.json").await;
     let mut routes = vec![(client, "GET", "/openapi.json".to_owned())];
@@ -453,12 +453,12 @@ async fn a_slash_at_the_end_of_a_path_changes_nothing() {
     assert_eq!(client.post("/feedback/", &thumb("a")).await.1["status"], json!("applied"));
     assert_eq!(client.get("/users/ann/").await, client.get("/users/ann").await);
     assert_eq!(client.delete("/feedback/a/?user=ann").await.0, 200);
-    // Of every route, with a body that some take and others refuse, and twice what is done once.
+    // Every route gets a body that some take and others refuse; the first call does what is done only once.
     for (client, method, path) in routes(&client, &admin).await {
         let ask = async |path: &str| send_json(client, method, path, score().to_string()).await;
         let [_, with, without] = [ask(&path).await, ask(&format!("{path}/")).await, ask(&path).await];
         assert_eq!(with.0, without.0, "{method} {path}");
-        // Metrics count every request.
+        // Metrics count every request, so that their text differs.
         assert!(with == without || path == "/metrics", "{method} {path}: {with:?}, {without:?}");
     }
     for path in ["/models/", "/openapi.json/", "/elicit/?user=ann"] {
@@ -553,11 +553,11 @@ async fn gzip_is_bounded_by_what_it_inflates_to_and_told_apart_when_it_is_broken
         (status, found),
         (200, vec![applied.clone(), applied, (json!("rejected"), json!("malformed_gzip"))])
     );
-    // What is left of a line before the break is none, even if it could be read.
+    // A line that the break cuts is no line, even if it could be read.
     let zipped = gzip(thumb("d").to_string().as_bytes());
     let (_, said) = client.send("POST", "/feedback", &ndjson, zipped[..zipped.len() - 4].to_vec()).await;
     assert_eq!(acks(&said).iter().map(|ack| &ack["code"]).collect::<Vec<_>>(), ["malformed_gzip"], "{said}");
-    // One line of 25 MiB, which is more than a line may have, and one that follows.
+    // One line of 25 MiB exceeds the size of a line; the next line is read.
     let long = [vec![b'x'; 25 << 20], format!("\n{}\n", thumb("c")).into_bytes()].concat();
     let (_, said) = client.send("POST", "/feedback", &ndjson, gzip(&long)).await;
     let found = acks(&said);
@@ -619,7 +619,7 @@ async fn a_body_in_gzip_takes_up_what_it_has_inflated_to() {
     let (app, _clock) = start(&toy(), &settings).await;
     let client = Client::new(app.address);
     let json = [("content-type", "application/json")];
-    // As it is sent it is small, and its end is still to come.
+    // The body is small as sent, and its end is pending.
     let part = gzip(&vec![b' '; MOST - 1000]);
     assert!(part.len() < 2000, "{}", part.len());
     let part = futures::stream::iter([Ok::<_, std::io::Error>(bytes::Bytes::from(part))]);
@@ -636,7 +636,7 @@ async fn a_body_in_gzip_takes_up_what_it_has_inflated_to() {
         tokio::task::yield_now().await;
     };
     assert_eq!((status, &said["code"]), (503, &json!("too_many_bytes")), "{said}");
-    // Another in gzip is small as it is sent, too.
+    // Another body in gzip is small as sent, too.
     let zipped = [json[0], ("content-encoding", "gzip")];
     let (status, said) = client.send("POST", "/score", &zipped, gzip(&padded)).await;
     assert_eq!((status, &said["code"]), (503, &json!("too_many_bytes")), "{said}");

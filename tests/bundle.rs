@@ -1,4 +1,4 @@
-//! A bundle that is not fit to serve is refused with the file, what was found and what was expected.
+//! A bundle that is not fit to serve is refused with the file, the value found and the value expected.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -20,12 +20,12 @@ use micro_reward::types::Encode;
 use ndarray::{Array2, array};
 use serde_json::json;
 
-/// A toy bundle changed by `change`, with hashes and revision made right again; what loading it says.
+/// Loads a toy bundle changed by `change`, with hashes and revision updated.
 fn load(change: impl FnOnce(&Path, &mut Manifest)) -> Result<Bundle, BundleProblems> {
     load_all(change).map(|(bundle, _)| bundle)
 }
 
-/// The encoder of a changed toy bundle.
+/// Returns the encoder of a changed toy bundle.
 fn encoder(change: impl FnOnce(&Path, &mut Manifest)) -> Encoder {
     load_all(change).unwrap().1.remove(0)
 }
@@ -152,7 +152,7 @@ fn a_range_is_a_part_of_the_revision() {
     assert!(before.0 != after.0 && before.1 != after.1);
 }
 
-/// A row remembers events in frames of 64 KiB.
+/// A row stores the increment of an event within 64 KiB, which bounds the number of heads.
 #[test]
 fn more_heads_than_an_event_has_room_for_are_refused() {
     let with = |n: usize| {
@@ -283,7 +283,7 @@ fn a_manifest_of_garbage_is_refused_by_its_name() {
     }
 }
 
-/// Every value of a JSON document, as the way to it.
+/// Collects the JSON pointer of every value of a document.
 fn ways(value: &serde_json::Value, way: &str, found: &mut Vec<String>) {
     found.push(way.to_owned());
     match value {
@@ -336,7 +336,7 @@ fn a_tokenizer_of_garbage_is_refused_by_its_name_or_tokenizes() {
             Err(error) => assert!(error.to_string().contains("tokenizer.json"), "{error} of {case}"),
             Ok(tokenizer) => {
                 for text in [Text::Single("thanks for the tea"), Text::Pair("what is it", "\u{1f600} tea")] {
-                    // It may make nothing of the text, which it says.
+                    // A tokenizer may make no token of the text, which is an error.
                     if let Ok(tokens) = tokenizer.tokens(text) {
                         assert!((1..=16).contains(&tokens.ids.len()), "{case}");
                     }
@@ -346,7 +346,7 @@ fn a_tokenizer_of_garbage_is_refused_by_its_name_or_tokenizes() {
     }
 }
 
-/// One bundle per way to read text; each is served by the same code.
+/// Each way to read a text is a bundle that the same code serves.
 #[test]
 fn every_pooling_template_and_output_form_loads() {
     for pooling in [Pooling::Mean, Pooling::Cls, Pooling::Last] {
@@ -365,7 +365,7 @@ fn every_pooling_template_and_output_form_loads() {
 
 #[test]
 fn an_encoder_with_token_types_and_sentence_embeddings_loads() {
-    // The sum over a text's type ids, as a sentence embedding of 2 numbers.
+    // The sentence embedding is the maximum over the one-hot type ids of a text: 2 numbers.
     let graph = OnnxGraph::new("sentence")
         .int_input("input_ids", &[None, None])
         .int_input("attention_mask", &[None, None])
@@ -389,7 +389,7 @@ fn an_encoder_with_token_types_and_sentence_embeddings_loads() {
     assert_eq!((&*embeddings[0], &*embeddings[1]), (&[1.0, 0.0][..], &[1.0, 1.0][..]));
 }
 
-/// As dynamic quantization does, whose scale is that of the whole batch.
+/// The graph mixes texts as dynamic quantization does, whose scale is that of the whole batch.
 #[test]
 fn texts_that_would_change_one_another_are_run_alone() {
     let table = Array2::from_shape_fn((40, 8), |(i, j)| ((i * 8 + j) as f32).sin());
@@ -452,7 +452,7 @@ fn max_tokens_that_leave_no_room_are_refused() {
     assert!(said.contains("leaves no room within 2"), "{said}");
 }
 
-/// What the committed report says; `tests/people.rs` scores the same people anew.
+/// Checks the committed report; `tests/people.rs` scores the same users anew.
 #[test]
 fn the_shipped_heads_beat_a_single_head_on_both_groups() {
     let text = fs::read_to_string(common::root().join("models/default/bundle.toml")).unwrap();

@@ -1,4 +1,4 @@
-//! A checkout as its user has it: a server runs, its settings are in the shell, its data in `data/`. Tests leave all alone.
+//! Tests leave alone a checkout in use: its running server, its settings in the shell and its data in `data/`.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -18,7 +18,7 @@ fn event(id: &str) -> serde_json::Value {
     json!({ "event_id": id, "user": "ann", "kind": "pair", "prompt": "tea", "chosen": "thanks", "rejected": "seven" })
 }
 
-/// Every file below a directory with its bytes.
+/// Returns every file below a directory with its bytes.
 fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
@@ -32,7 +32,7 @@ fn files(dir: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     found
 }
 
-/// This checkout, with a `data` in which somebody has said something to other heads than those of the tests.
+/// Returns this checkout with a `data` directory that holds feedback for other heads than those of the tests.
 async fn in_use() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(root()).unwrap() {

@@ -1,4 +1,4 @@
-//! The commands as a user has them, on the toy bundle: fit, check, replay, tune-router.
+//! The commands as users run them, on the toy bundle: fit, check, replay, tune-router.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,11 +12,11 @@ use common::{json_lines, library, program, toy};
 use micro_reward::model::{MANIFEST, Manifest};
 use serde_json::{Value, json};
 
-/// A directory with data, and what the commands leave there.
+/// A directory with data and the files that the commands write.
 struct Place(tempfile::TempDir);
 
 impl Place {
-    /// With `data.jsonl`.
+    /// Creates the directory with `data.jsonl`.
     fn new() -> Self {
         let place = Self(tempfile::tempdir().unwrap());
         place.write("data.jsonl", &data());
@@ -45,7 +45,7 @@ impl Place {
         toml::from_str(&fs::read_to_string(path).unwrap()).unwrap()
     }
 
-    /// Every file of a directory with its bytes.
+    /// Returns every file of a directory with its bytes.
     fn files(&self, bundle: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let entries = fs::read_dir(self.at(bundle)).unwrap().map(|entry| entry.unwrap().path());
         let mut files: Vec<_> =
@@ -54,7 +54,7 @@ impl Place {
         files
     }
 
-    /// Runs `command`, with the cache in this place and the library where it is.
+    /// Runs `command`, with the cache in this directory and the library of the checkout.
     fn run(&self, command: &str, args: &[&str]) -> Output {
         let mut line = program();
         line.arg(command).args(args);
@@ -64,7 +64,7 @@ impl Place {
         line.output().unwrap()
     }
 
-    /// What it says when it succeeds.
+    /// Returns the output of a command that succeeds.
     #[track_caller]
     fn succeeds(&self, command: &str, args: &[&str]) -> String {
         let output = self.run(command, args);
@@ -72,7 +72,7 @@ impl Place {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// It ends with this code, names all of `words` and leaves no bundle behind.
+    /// Checks that the command ends with this code, names all of `words` and leaves no bundle behind.
     #[track_caller]
     fn refuses(&self, code: i32, command: &str, args: &[&str], words: &[&str]) {
         let output = self.run(command, args);
@@ -112,7 +112,8 @@ impl Place {
     }
 }
 
-/// Twelve people who like it kind or exact, and say so by the criterion they have in mind; four are not learned from.
+/// Returns rows of twelve users who prefer kind or exact responses and state that criterion; four are not learned
+/// from.
 fn data() -> Vec<Value> {
     let prompts = ["tell me about tea", "how is the weather", "what is it", "how is the tea"];
     let row = |i: usize| {
@@ -138,7 +139,7 @@ fn without(field: &str) -> Vec<Value> {
     rows
 }
 
-/// A table without its last line, which names where the bundle is.
+/// Returns the lines of a table without the last, which names the bundle's directory.
 fn table(said: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = said.lines().collect();
     lines.pop();
@@ -153,7 +154,7 @@ fn what_fit_writes_is_fit_to_serve_and_the_same_twice() {
     let manifest = place.manifest("bundle");
     assert!(said.contains(&format!("revision {}, 2 heads", manifest.revision)), "{said}");
     assert!(first.contains("data/kind") && first.contains(&manifest.revision), "{first}");
-    // Nothing is left of the first run but the embeddings; then not even those.
+    // The second run finds the embeddings of the first and nothing else; the third finds nothing.
     let again = place.fit("again", &["--k", "2"]);
     fs::remove_dir_all(place.at("cache")).unwrap();
     let anew = place.fit("anew", &["--k", "2"]);
@@ -197,7 +198,7 @@ fn questions_that_fit_chooses_are_fit_to_serve() {
         let a = format!("thanks{}", " friend".repeat(i % 4));
         json!({ "prompt": "what is it", "a": a, "b": format!("exactly{}", " seven".repeat(i % 5)) })
     };
-    // Turned round and again: a question is asked once.
+    // A question counts once, also swapped or repeated.
     let mut rows: Vec<Value> = (0..6).map(question).collect();
     rows.push(json!({ "prompt": "what is it", "a": rows[0]["b"], "b": rows[0]["a"] }));
     rows.push(rows[1].clone());
@@ -286,7 +287,7 @@ fn route_changes_the_router_alone_and_is_the_same_twice() {
         assert_eq!(old != new, is_changed, "{}", name.display());
     }
     assert_ne!(place.manifest("bundle").revision, place.manifest("routed").revision);
-    // A tuned router is one that can be tuned.
+    // The rule decides which router is written.
     let paper = place.route("paper", &["--rule", "paper"]);
     assert_eq!(table(&paper), table(&first), "both rules are measured, whichever makes the bundle");
     assert_ne!(place.manifest("paper").revision, place.manifest("routed").revision);

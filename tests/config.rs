@@ -15,7 +15,7 @@ fn problems(layers: Layers) -> String {
 fn the_embedded_defaults_are_valid() {
     let config = Config::new(Layers::defaults()).unwrap();
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
-    // A key that nothing reads would be a problem.
+    // A key that no code reads would be a problem.
 }
 
 #[test]

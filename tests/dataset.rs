@@ -1,4 +1,4 @@
-//! Reading preference data.
+//! Preference data read from files.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use micro_reward::fit::{DataError, Dataset, Fields, Split};
 
-/// Reads files whose fields have their usual names.
+/// Reads files whose fields have their default names.
 fn read(data: &[PathBuf], responses: &[PathBuf]) -> Result<Dataset, DataError> {
     Dataset::read(data, responses, &Fields::default())
 }

@@ -1,4 +1,4 @@
-//! What the documents say is so: every command of docs/api.md runs, in its order, and answers what is written below it.
+//! Every command of docs/api.md runs, in its order, and returns the answer written below it.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking and says what it saw")]
 
@@ -10,14 +10,14 @@ use common::{root, start, toy};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// A block of commands, and what is to become of it.
+/// A block of commands and its expected outcome.
 struct Block {
     commands: String,
     is_refused: bool,
     answer: Option<Value>,
 }
 
-/// The fenced blocks of a page, by what the fence says they are.
+/// Returns the fenced blocks of a page with the kinds that their fences name.
 fn fenced(page: &str) -> Vec<(String, String)> {
     let mut parts = page.split("\n```");
     parts.next();
@@ -38,7 +38,7 @@ fn blocks(page: &str) -> Vec<Block> {
             "json" => {
                 blocks.last_mut().unwrap().answer = Some(serde_json::from_str(&text).unwrap());
             }
-            // Another server or another program is needed for these.
+            // Another server or another program is needed for these blocks.
             "console" => {}
             other => panic!("found a block of \"{other}\""),
         }
@@ -46,11 +46,11 @@ fn blocks(page: &str) -> Vec<Block> {
     blocks
 }
 
-/// A refusal is a failure, as where a page asks for that itself.
+/// A `curl` that fails on a refusal, as the page's own `-sf` does.
 const FAILING_CURL: &str =
     r#"curl() { case $1 in -sf) ;; *) set -- --fail-with-body "$@" ;; esac; command curl "$@"; }"#;
 
-/// Runs commands as they are written, but against the server of this test; what is refused fails.
+/// Runs commands as they are written, but against the server of this test; a refused command fails.
 async fn run(commands: &str, [traffic, admin]: [&str; 2], dir: &Path) -> (bool, String) {
     let ports = ["80".to_owned() + "80", "80".to_owned() + "81"].map(|port| format!("localhost:{port}"));
     let commands = commands.replace(&ports[0], traffic).replace(&ports[1], admin);

@@ -1,4 +1,4 @@
-//! What was acked is there, whatever happens to the process and its disk.
+//! Acked events survive kills of the process, a full disk and a stop.
 
 #![allow(
     clippy::unwrap_used,
@@ -37,7 +37,7 @@ async fn serve_in(dir: &Path) -> Server {
     start(command(&[&FREE[..], &["--data-dir", dir.to_str().unwrap()]].concat())).await
 }
 
-/// Sends lines and collects acks as they come: how many lines were acked before the stream ended, and how.
+/// Sends lines and collects the acks as they arrive, until the stream ends or `on_ack` returns false.
 async fn send(server: &Server, body: reqwest::Body, mut on_ack: impl FnMut(&Value) -> bool) -> Vec<Value> {
     let url = format!("{}/feedback", server.client.base);
     let request = server.client.http.post(url).header("content-type", "application/x-ndjson").body(body);
@@ -75,7 +75,7 @@ async fn two_hundred_kills_lose_no_acked_event_and_count_none_twice() {
     let (mut n_acked, mut n_killed_early) = (0, 0);
     for kill in 0..N_KILLS {
         let ids = kill * EVENTS_PER_KILL..(kill + 1) * EVENTS_PER_KILL;
-        // Chunks of a few lines, so that many commits happen; the kill comes after a random number of acks.
+        // Chunks of a few lines cause many commits; the kill comes after a random number of acks.
         let text = lines(ids.clone());
         let chunks: Vec<Result<Bytes, std::io::Error>> = text
             .as_bytes()
@@ -155,7 +155,7 @@ async fn kills_during_merges_lose_no_acked_event_and_count_none_twice() {
         signal(&server, "KILL");
         server.child.wait().await.unwrap();
         server = serve_in(dir.path()).await;
-        // The client knows nothing of what arrived, and sends all of it again.
+        // The client can't know what arrived, and sends all of it again.
         let (status, merged) = server.client.post(&path, &from).await;
         assert_eq!(status, 200, "round {round}: {merged}");
         assert_eq!(send(&server, said.into(), |_| true).await.len(), N);
@@ -170,7 +170,7 @@ async fn kills_during_merges_lose_no_acked_event_and_count_none_twice() {
 #[tokio::test]
 async fn a_full_disk_refuses_feedback_and_loses_none_that_was_acked() {
     let dir = tempfile::tempdir().unwrap();
-    // A limit on the size of files is a full disk that needs no privileges; 512-byte blocks.
+    // A limit on the size of files, in 512-byte blocks, is a full disk that needs no privileges.
     let limited = |blocks: &str| {
         let serve = command(&[&FREE[..], &["--data-dir", dir.path().to_str().unwrap()]].concat());
         let serve = serve.as_std();
@@ -205,7 +205,7 @@ async fn a_full_disk_refuses_feedback_and_loses_none_that_was_acked() {
         "{refused}"
     );
     assert!(acked.len() > 500);
-    // It goes on serving, and says what is wrong.
+    // The server continues to score.
     let score = json!({ "user": "u1", "items": [{ "prompt": "tea", "responses": ["thanks", "seven"] }] });
     assert_eq!(server.client.post("/score", &score).await.0, 200);
     drop(server);

@@ -1,4 +1,4 @@
-//! Questions that tell most, over HTTP on the toy bundle.
+//! Informative questions over HTTP on the toy bundle.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ async fn ask(client: &Client, query: &str) -> Value {
     answer
 }
 
-/// Every head's margin for `a` over `b`.
+/// Returns every head's margin for `a` over `b`.
 async fn margins(client: &Client, question: &Value) -> Vec<f64> {
     let item = json!({ "prompt": question["prompt"], "responses": [question["a"], question["b"]] });
     let (_, answer) = client.post("/score", &json!({ "detail": true, "items": [item] })).await;
@@ -27,7 +27,7 @@ async fn margins(client: &Client, question: &Value) -> Vec<f64> {
     numbers(&heads[0]).iter().zip(numbers(&heads[1])).map(|(a, b)| a - b).collect()
 }
 
-/// The answer of somebody of one head's taste.
+/// Returns the answer of a user with the taste of one head.
 async fn answer(client: &Client, user: &str, question: &Value, head: usize) -> Value {
     let (mut chosen, mut rejected) = (&question["a"], &question["b"]);
     if margins(client, question).await[head] < 0.0 {
@@ -125,7 +125,7 @@ async fn the_most_informative_candidate_comes_first() {
     assert_eq!(order(&client.post("/elicit", &limited).await.1), [1]);
     assert_eq!(client.post("/elicit", &json!({ "candidates": [] })).await.1["candidates"], json!([]));
 
-    // Once Ann's taste is known, she is asked for what she would say anyway, and that tells less.
+    // Once Ann's taste is known, her answer is predictable, so that it is less informative.
     for id in 0..20 {
         let event = json!({ "event_id": format!("{id}"), "user": "ann", "kind": "pair", "prompt": "tea", "chosen": KIND, "rejected": EXACT });
         feed(&client, &event, "applied").await;

@@ -1,4 +1,4 @@
-//! The embedded engine on the disk: restarts, damage, owners, spilling, erasure.
+//! The embedded engine on the disk: restarts, damage, owners, eviction, erasure.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ use tempfile::TempDir;
 
 const LEDGER_ID: LedgerId = LedgerId { n_heads: K, key: 7 };
 
-/// A checkpoint is made when it is asked for only.
+/// Returns a config whose checkpoints happen on request only.
 fn config(dir: &Path) -> EmbeddedConfig {
     EmbeddedConfig {
         dir: dir.to_owned(),
@@ -54,7 +54,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     of(dir).into_iter().flat_map(|path| if path.is_dir() { of(&path) } else { vec![path] }).collect()
 }
 
-/// What a kill leaves: the files as they are, in another place, without an owner.
+/// Copies the files as a kill leaves them to another directory, without an owner.
 fn copy(dir: &Path) -> TempDir {
     let to = tempfile::tempdir().unwrap();
     for path in files(dir) {
@@ -72,12 +72,12 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// The segment that holds frames.
+/// Returns the segment that holds frames.
 fn written(dir: &Path) -> PathBuf {
     segments(dir).into_iter().max_by_key(|path| path.metadata().unwrap().len()).unwrap()
 }
 
-/// Whether any file holds a text; one that is replaced meanwhile is looked at in its new shape.
+/// True if any file holds a text; a file that is replaced meanwhile is read in its new form.
 fn holds(dir: &Path, text: &str) -> bool {
     let holds = |path: PathBuf| {
         let bytes = std::fs::read(path).unwrap_or_default();
@@ -203,7 +203,7 @@ async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
     let store = open(config(dir.path())).unwrap();
     store.change((0..8).map(|id| add(0, id)).collect()).await.unwrap();
     let first = written(dir.path()).metadata().unwrap().len();
-    // Two megabytes and a half that a disk loses, and what was acked after them.
+    // A disk loses up to 2.5 MB of these frames, and acked frames follow them.
     for at in (8..24_000).step_by(500) {
         store.change((at..at + 500).map(|id| add(id % 100, id)).collect()).await.unwrap();
     }
@@ -221,7 +221,7 @@ async fn acked_frames_behind_a_blank_megabyte_are_damage_and_not_a_torn_tail() {
     }
 }
 
-/// Forty events in each of so many segments.
+/// Writes forty events to each of `n` segments.
 async fn rounds(dir: &Path, n: usize) {
     for round in 0..n {
         let store = open(config(dir)).unwrap();
@@ -235,7 +235,7 @@ async fn a_segment_that_is_missing_between_others_is_noticed() {
     let dir = tempfile::tempdir().unwrap();
     rounds(dir.path(), 4).await;
     let paths = segments(dir.path());
-    // The oldest go when they are too old.
+    // Retention drops the oldest segments, so that a missing first one is no damage.
     let older = copy(dir.path());
     std::fs::remove_file(older.path().join("journal").join(paths[0].file_name().unwrap())).unwrap();
     open(config(older.path())).unwrap();
@@ -269,7 +269,7 @@ async fn a_flipped_byte_of_the_journal_is_named_by_file_and_offset() {
     let length = path.metadata().unwrap().len() as usize;
     drop(store);
     let bytes = std::fs::read(&path).unwrap();
-    // The file of rows has made the journal needless: without it, everything is replayed.
+    // The file of rows makes the journal redundant; without it, every frame is replayed.
     std::fs::remove_file(dir.path().join("rows.redb")).unwrap();
     for at in 0..length {
         let mut flipped = bytes.clone();
@@ -325,7 +325,7 @@ async fn a_flipped_byte_of_the_file_of_rows_is_never_served() {
     assert!(n_found > 0);
 }
 
-/// Puts bytes that are no row in the place of a user's.
+/// Replaces a user's row by bytes that are no row.
 fn spoil(dir: &Path, n: usize) {
     let rows = redb::TableDefinition::<[u8; 16], &[u8]>::new("rows");
     let database = redb::Database::open(dir.join("rows.redb")).unwrap();
@@ -353,10 +353,10 @@ async fn a_row_that_can_not_be_read_is_its_users_trouble_alone() {
     }
     let sample = store.sample(10).await.unwrap();
     assert!(sample.len() == 2 && others.iter().all(|row| sample.contains(row)));
-    // Checkpoints and sweeps go on.
+    // Checkpoints and sweeps continue.
     assert_eq!(store.trouble(), None);
 
-    // To forget somebody nothing of theirs need be read.
+    // An erasure need not read the row.
     assert_eq!(store.change(vec![erase(1, 50)]).await.unwrap(), [Outcome::Applied(1)]);
     let killed = copy(dir.path());
     for store in [store, open(config(killed.path())).unwrap()] {
@@ -381,7 +381,7 @@ async fn a_tombstone_that_can_not_be_read_does_not_stop_the_sweep() {
     let soon = EmbeddedConfig { erase_within: Duration::from_millis(1), ..config(dir.path()) };
     let later = 2 * RULES.max_age_ms;
     let store = Embedded::open(soon.clone(), FakeClock::at(later)).unwrap();
-    // The keeper's first round sweeps, and this is done in the first or a later one.
+    // The checkpointer sweeps in its first round, and completes this erasure in the first or a later one.
     store.change(vec![add(2, 2), erase(2, later)]).await.unwrap();
     while holds(&dir.path().join("journal"), "user-2") {
         tokio::task::yield_now().await;
@@ -439,7 +439,7 @@ async fn a_restart_remembers_what_was_remembered_and_nothing_more() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(config(dir.path())).unwrap();
     store.change(vec![add(0, 1), add(0, 2), add(0, 3)]).await.unwrap();
-    // Their window is over: an id may be used again, and what was said can't be taken back.
+    // The window of these events is over: an id may be used again, and no event can be retracted.
     let later = RULES.max_age_ms + 100;
     let mut again = add(0, 1);
     again.now_ms = later;
@@ -584,7 +584,7 @@ async fn events_that_stand_can_be_read_while_others_are_written() {
     assert_eq!(standing(&EventLog::open(dir.path()).unwrap()), expected);
 }
 
-/// When the rows have forgotten what happened in the first second.
+/// Time at which the rows have forgotten the events of the first second.
 const LATE: i64 = RULES.max_age_ms + 1000;
 
 fn context(n: u64) -> Change {
@@ -595,8 +595,8 @@ fn context(n: u64) -> Change {
     change
 }
 
-/// Feedback of user 1, in general, in contexts and in more contexts than have a ledger; then more, of which the row has
-/// to forget the rest.
+/// Adds feedback of user 1, in general, in contexts and in more contexts than have a ledger; then a later event, at
+/// which the row has to forget the others.
 async fn say_and_forget(store: &Embedded, skip: Option<usize>) {
     let many = (100..150).rev().map(context);
     let said: Vec<Change> = (0..6).map(|id| add(1, id)).chain(many).collect();
@@ -622,7 +622,7 @@ async fn a_vote_can_be_taken_back_for_as_long_as_its_raw_event_is_kept() {
             config.rules.decay = decay;
             config
         };
-        // When the latest event of a ledger happened stays, and so does the place of a context where all were taken.
+        // A retraction keeps the time of a ledger's latest event, and the slot of a context where all are taken.
         for idx in [0, 1, 5, 7, 20] {
             let [dir, never_dir] = [0; 2].map(|_| tempfile::tempdir().unwrap());
             let store = open(with_decay(dir.path())).unwrap();
@@ -681,7 +681,7 @@ async fn a_late_retraction_that_a_kill_interrupts_is_done_once_by_its_retry() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(config(dir.path())).unwrap();
     say_and_forget(&store, None).await;
-    // The mark is there, and nothing is subtracted yet.
+    // The mark is in the journal, and nothing is subtracted yet.
     let mark = Change { now_ms: LATE + 1, ..retract(1, 3) };
     assert_eq!(store.change(vec![mark]).await.unwrap(), [Outcome::Unknown { is_news: true }]);
     let killed = copy(dir.path());
@@ -702,7 +702,7 @@ async fn what_an_import_or_an_erasure_came_after_can_not_be_taken_back() {
     let before = rows(&store, 2).await[1].as_ref().unwrap().ledgers.clone();
     assert_eq!(store.retract(user(1), key(3), LATE + 1).await.unwrap(), Outcome::Unknown { is_news: false });
     assert_eq!(rows(&store, 2).await[1].as_ref().unwrap().ledgers, before);
-    // What was said before an undo that found nothing is not known after it, and a mark does not outlive an import.
+    // A retraction that found nothing leaves earlier events unknown, and a mark does not outlive an import.
     let import = Change { now_ms: LATE + 1, ..import(1, &carried) };
     store.change(vec![import]).await.unwrap();
     assert_eq!(store.retract(user(1), key(3), LATE + 2).await.unwrap(), Outcome::Unknown { is_news: false });
@@ -753,7 +753,7 @@ fn id(name: &str) -> UserId {
     name.parse().unwrap()
 }
 
-/// Event `n` of somebody who is known by this key.
+/// Returns event `n` of the user with this key.
 fn said_by(user: UserKey, n: usize) -> Change {
     Change { user, ..add(0, n) }
 }
@@ -813,7 +813,7 @@ async fn a_directory_from_before_there_were_secrets_goes_on_without_one() {
     let ann = UserKeys::default().of(&id("ann"));
     store.change(vec![said_by(ann, 1)]).await.unwrap();
     let killed = copy(dir.path());
-    // Neither the secret nor the note of it that the file of rows has.
+    // The copy loses the secret and the record of it in the file of rows.
     for file in ["secret", "rows.redb"] {
         std::fs::remove_file(killed.path().join(file)).unwrap();
     }
@@ -824,12 +824,12 @@ async fn a_directory_from_before_there_were_secrets_goes_on_without_one() {
         again.close().await;
         assert!(!killed.path().join("secret").exists());
     }
-    // A secret that came from elsewhere would lose everybody.
+    // A secret from another directory would lose every user.
     std::fs::copy(dir.path().join("secret"), killed.path().join("secret")).unwrap();
     assert!(matches!(open(config(killed.path())), Err(OpenError::Secret { .. })));
 }
 
-/// Gives every file of the journal this age.
+/// Sets the modification time of every file of the journal.
 fn touch(dir: &Path, at: std::time::SystemTime) {
     for path in segments(dir) {
         std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
@@ -846,14 +846,14 @@ async fn what_is_kept_depends_on_when_it_was_said_and_not_on_the_times_of_files(
     let before = rows(&store, 4).await;
     store.close().await;
     drop(store);
-    // A copy that lost its times, or was restored long after: what was said less than an hour ago stays.
+    // A copy may lose its times, or be restored much later: events of the last hour stay.
     touch(dir.path(), std::time::UNIX_EPOCH);
     let again = opened_at(hour_ms);
     again.change(vec![add(5, 200)]).await.unwrap();
     again.close().await;
     drop(again);
     assert!(holds(&dir.path().join("journal"), "user-0 said event-0"));
-    // Files that look new hold nothing longer.
+    // Files with recent times hold events no longer than others.
     touch(dir.path(), std::time::SystemTime::now());
     let late = opened_at(hour_ms + 150);
     late.change(vec![add(6, 201)]).await.unwrap();
@@ -937,14 +937,14 @@ async fn an_export_keeps_what_was_too_old_to_be_replaced() {
     let store = open(config(dir.path())).unwrap();
     let late = LATE as usize;
     store.change(vec![add(1, 1), add(2, 2), replace(2, 3, 2), add(3, 4)]).await.unwrap();
-    // Event 2 was replaced in time, and still is when a later one names it again.
+    // Event 2 was replaced in time, and remains so when a later event references it again.
     let outcomes = store.change(vec![replace(1, late, 1), replace(2, late, 2)]).await.unwrap();
     assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Applied(_))), "{outcomes:?}");
     let said = standing(&store.events().unwrap());
     let expected = ["user-1 said event-1", "user-2 said event-3", "user-3 said event-4"].map(str::to_owned);
     let latest = [1, 2].map(|n| format!("user-{n} said event-{late}"));
     assert_eq!(said, [&expected[..], &latest[..]].concat());
-    // Until it is taken back.
+    // A retraction removes event 1.
     assert!(matches!(store.retract(user(1), key(1), LATE + 1).await.unwrap(), Outcome::Applied(_)));
     assert_eq!(standing(&store.events().unwrap()), [&expected[1..], &latest[..]].concat());
 }
@@ -966,7 +966,8 @@ fn shared(config: EmbeddedConfig) -> std::sync::Arc<Embedded> {
     std::sync::Arc::new(open(config).unwrap())
 }
 
-/// What two ids said before they were merged into a third one after another, and what was said after it.
+/// Adds feedback of three ids, merges the first into the second and that into the third, with feedback after each
+/// merge.
 async fn say_and_merge(accounts: &Accounts) {
     accounts.change((0..9).map(|id| add(id % 3, id)).collect()).await.unwrap();
     accounts.merge(&nth(0), &nth(1), 20).await.unwrap();
@@ -996,7 +997,7 @@ async fn a_kill_at_any_moment_of_a_merge_loses_nothing_and_counts_nothing_twice(
         let survey = EventLog::open(killed.path()).unwrap().survey().unwrap();
         let again = shared(config(killed.path()));
         let people = accounts(&again);
-        // What was begun is finished by whoever reads first: nothing is missing then, and nothing is there twice.
+        // The first read completes a merge that was begun: nothing is missing then, and nothing counts twice.
         let mut n_events = 0;
         for n in 0..3 {
             let is_own = people.account_of(&nth(n)).await.unwrap().is_none();
@@ -1076,7 +1077,8 @@ async fn an_erased_account_and_its_ids_leave_every_file_and_exports_name_the_acc
     assert!(holds(dir.path(), "user-3"));
 }
 
-/// Feedback of two ids, some of it replaced or taken back under either, soon or when it is forgotten, and a merge between.
+/// Adds feedback of two ids, some of it replaced or retracted under either id, soon or when the row has forgotten it,
+/// with a merge between.
 async fn say_in_disorder(people: &Accounts, random: &mut ChaCha8Rng) {
     let merged_at = random.random_range(0..60);
     for step in 0..60_usize {
@@ -1104,7 +1106,7 @@ async fn exports_and_surveys_hold_what_counts_whatever_is_replaced_taken_back_or
         let people = accounts(&store);
         say_in_disorder(&people, &mut random).await;
         let n_events = account(&people, 1).await.ledgers.n_events();
-        // All that is acked has to be in the files.
+        // A close writes every acked event to the files.
         store.close().await;
         let said = standing(&store.events().unwrap());
         assert_eq!(said.len() as u64, n_events, "case {case}: {said:?}");
@@ -1112,7 +1114,7 @@ async fn exports_and_surveys_hold_what_counts_whatever_is_replaced_taken_back_or
         let survey = EventLog::open(dir.path()).unwrap().survey().unwrap();
         assert_eq!(survey.n_events.get(&user(1)).copied().unwrap_or_default(), n_events, "case {case}");
         assert_eq!(survey.n_events.len(), usize::from(n_events > 0), "case {case}");
-        // And where nothing is left of the rows but the journal.
+        // The journal alone gives the same counts.
         std::fs::remove_file(dir.path().join("rows.redb")).unwrap();
         let again = EventLog::open(dir.path()).unwrap().survey().unwrap();
         assert_eq!(again.n_events, survey.n_events, "case {case}");
@@ -1126,7 +1128,7 @@ async fn an_account_whose_row_can_not_be_read_is_erased_with_its_ids() {
     let people = accounts(&store);
     say_and_merge(&people).await;
     people.change(vec![add(3, 40), add(4, 41)]).await.unwrap();
-    // A kill has interrupted the merge of one more.
+    // A kill has interrupted the merge of one more id.
     let departure = Departure::new(&UserKeys::default(), &nth(3), &nth(2), 42);
     for (n, step) in [(2, MergeStep::Expect(user(3))), (3, MergeStep::Depart(departure))] {
         store.change(vec![Change { kind: ChangeKind::Merge(step), ..erase(n, 42) }]).await.unwrap();

@@ -1,4 +1,4 @@
-//! The raw events as data sets to train on, over HTTP on the toy bundle.
+//! Raw events as training data, over HTTP on the toy bundle.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -43,7 +43,7 @@ fn segment(dir: &Path) -> PathBuf {
     files.max_by_key(|path| path.metadata().unwrap().len()).unwrap()
 }
 
-/// Spoils a byte this many bytes before the end of the journal.
+/// Overwrites two bytes that lie this many bytes before the end of the journal.
 fn spoil(dir: &Path, before_end: i64) {
     let mut file = std::fs::OpenOptions::new().write(true).open(segment(dir)).unwrap();
     file.seek(SeekFrom::End(-before_end)).unwrap();
@@ -150,7 +150,7 @@ async fn a_vote_that_was_changed_is_one_row_and_one_that_was_cleared_is_none() {
     let (_app, client, admin) = serve(dir.path()).await;
     let thumb = |id: &str, up: bool, replaces: Option<&str>| json!({ "event_id": id, "user": "ann", "kind": "thumb", "prompt": "p", "response": "a", "up": up, "replaces": replaces });
     say(&client, &[thumb("1", true, None), thumb("2", false, Some("1")), thumb("3", true, Some("2"))]).await;
-    // One overtakes what it replaces.
+    // Event 6 arrives before event 5, which it replaces.
     say(&client, &[thumb("6", true, Some("5"))]).await;
     assert_eq!(client.post("/feedback", &thumb("5", false, Some("4"))).await.1["status"], "retracted");
     assert_eq!(client.post("/feedback", &thumb("4", true, None)).await.1["status"], "retracted");
@@ -204,7 +204,7 @@ async fn a_damaged_journal_is_refused_or_breaks_the_body_off() {
     let url = format!("{}/export/preferences?type=unpaired", admin.base);
     let whole = admin.http.get(&url).send().await.unwrap().text().await.unwrap();
     assert_eq!(whole.lines().count(), 100);
-    // The first pass is over when the head is here; the second waits for who reads.
+    // The first pass is complete when the head arrives; the second waits for the reader.
     let answer = admin.http.get(&url).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;

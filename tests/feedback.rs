@@ -19,7 +19,7 @@ const TEXTS: [&str; 5] = [
 const IDS: [&str; 5] = ["r0", "r1", "r2", "r3", "r4"];
 const DAY_MS: i64 = 86_400_000;
 
-/// Scores the five texts for a user, or for nobody, under the ids.
+/// Scores the five texts under the ids, for a user or for none.
 async fn score(client: &Client, user: Option<&str>, prompt: &str) {
     let named = |(id, text): (&&str, &&str)| json!({ "id": id, "text": text });
     let responses: Vec<Value> = IDS.iter().zip(&TEXTS).map(named).collect();
@@ -31,7 +31,7 @@ async fn score(client: &Client, user: Option<&str>, prompt: &str) {
     assert_eq!(status, 200, "{answer}");
 }
 
-/// An event of a user: `judgment` and what identifies it.
+/// Returns an event of a user: `judgment` with an event id and the user.
 fn event(user: &str, judgment: &Value) -> Value {
     let mut event =
         json!({ "event_id": judgment.to_string().chars().take(200).collect::<String>(), "user": user });
@@ -62,7 +62,7 @@ async fn evidence(client: &Client, user: &str) -> Vec<f64> {
     numbers(&view["evidence"])
 }
 
-/// Each kind with texts, and the same opinion with ids.
+/// Returns each kind with texts, and the same judgment with ids.
 fn kinds() -> Vec<(Value, Value)> {
     let [a, b, c, d, e] = TEXTS;
     let edited = "thanks dear friend";
@@ -373,7 +373,8 @@ async fn memory_is_bounded_and_the_oldest_receipts_go_first() {
         let item = json!({ "prompt": "long ".repeat(100), "responses": [id(0), id(1), id(2), id(3), id(4)] });
         client.post("/score", &json!({ "user": "ann", "items": [item] })).await;
     }
-    // Other apps of this process write the same gauge when they are asked: only bounds that hold for all of them.
+    // Other apps of this process set the same gauges on their own requests: only bounds that hold for all apps are
+    // checked.
     let (n, bytes) = (
         admin.metric("micro_reward_receipts").await.unwrap(),
         admin.metric("micro_reward_receipt_bytes").await.unwrap(),
@@ -435,7 +436,7 @@ async fn an_id_that_names_two_responses_of_a_request_is_refused_by_the_path_of_t
         "of candidates[0].a again with another text",
     )
     .await;
-    // What was refused left nothing behind.
+    // A refused request leaves no receipt.
     let thumb = event("ann", &json!({ "kind": "thumb", "response_id": "m1", "up": true }));
     let (_, problem) = client.post("/feedback", &thumb).await;
     assert_eq!(problem["code"], "unknown_response", "{problem}");

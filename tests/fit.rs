@@ -1,4 +1,4 @@
-//! The laws of learning heads and routers, on made-up people.
+//! Laws of learning heads and routers, on synthetic users.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -7,9 +7,9 @@ mod common;
 use std::collections::BTreeSet;
 
 use micro_reward::fit::{
-    Block, EmbeddingCache, Examples, FeatureRow, HeadCount, Labeled, Layout, Learned, LearningRule, Mixture,
-    OnnxGraph, Options, Pair, PerFile, PromptOptions, Router, correlation, heads_graph, learn, pooled,
-    read_router, router_graph, single, tune,
+    Block, EmbeddingCache, Examples, FeatureRow, HeadCount, Labeled, Layout, Learned, LearningRule,
+    MixtureBy, OnnxGraph, Options, Pair, PerFile, PromptOptions, Router, correlation, heads_graph, learn,
+    pooled, read_router, router_graph, single, tune,
 };
 use micro_reward::mixture::{Routing, Weights, log_sigmoid, preference, sigmoid};
 use micro_reward::model::{Graph, Runtime};
@@ -21,13 +21,13 @@ use rand_chacha::ChaCha8Rng;
 /// Numbers of an embedding.
 const H: usize = 8;
 
-/// How many responses there are: more than are worked on at once.
+/// Number of responses: more than are processed at once.
 const POOL: usize = 2500;
 
-/// How many prompts every group has.
+/// Number of prompts of every group.
 const PROMPTS: usize = 20;
 
-/// How sure people are of a difference of 1.
+/// Log-odds of a user's choice at a difference of 1.
 const SURENESS: f64 = 20.0;
 
 /// An encoder whose texts are numbers: each is its only token.
@@ -39,8 +39,8 @@ impl Encode for Table {
     }
 }
 
-/// Examples over texts with these embeddings; a row is (prompt, response, log length), `prompts` are what the router
-/// reads.
+/// Returns examples over texts with these embeddings; a row is (prompt, response, log length), and the router reads
+/// `prompts`.
 fn examples(
     blocks: &[Block],
     embeddings: &[Vec<f32>],
@@ -68,7 +68,7 @@ fn examples(
     }
 }
 
-/// A point on the unit sphere, near the axis `near` if there is one.
+/// Returns a point on the unit sphere, near the axis `near` if there is one.
 fn direction(rng: &mut ChaCha8Rng, near: Option<usize>) -> Vec<f32> {
     let mut numbers: Vec<f32> = (0..H).map(|_| rng.random_range(-1.0..1.0)).collect();
     if let Some(axis) = near {
@@ -79,7 +79,7 @@ fn direction(rng: &mut ChaCha8Rng, near: Option<usize>) -> Vec<f32> {
     numbers.iter().map(|x| x / length).collect()
 }
 
-/// What a group likes: the first number of an embedding, and length.
+/// Coefficients of a group's taste: of the first number of an embedding, and of the log length.
 struct Taste {
     first: f32,
     length: f32,
@@ -89,16 +89,16 @@ const LIKES: Taste = Taste { first: 1.0, length: 0.0 };
 const DISLIKES: Taste = Taste { first: -1.0, length: 0.0 };
 
 struct Crowd<'a> {
-    /// One for each group; person u is in group u modulo their number.
+    /// One for each group; user u is in group u modulo their number.
     tastes: &'a [Taste],
     n_people: usize,
     n_votes: usize,
-    /// Whether a prompt tells which group asks; else everybody has the same prompts.
+    /// True if a prompt reveals the group of its user; else all users share the prompts.
     prompts_tell: bool,
 }
 
 impl Crowd<'_> {
-    /// Everybody's choices, person by person, between random responses.
+    /// Returns the choices of all users, user by user, between random responses.
     fn examples(&self, seed: u64) -> Examples {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut embeddings: Vec<Vec<f32>> = (0..POOL).map(|_| direction(&mut rng, None)).collect();
@@ -131,7 +131,7 @@ fn two_groups(n_people: usize, n_votes: usize) -> Examples {
 
 fn options(n_heads: usize) -> Options {
     Options {
-        mixture: Mixture::Auto,
+        mixture: MixtureBy::Auto,
         n_heads: HeadCount::Given(PerFile(vec![n_heads])),
         ridge: PerFile(vec![1.0]),
         deviation_ridge: PerFile(vec![0.0]),
@@ -153,7 +153,7 @@ fn learned(examples: &Examples, options: &Options) -> Learned {
     learn(examples, &all(examples), options, &|| ()).unwrap()
 }
 
-/// `r_k(chosen) - r_k(rejected)` of every pair, shape `[pairs, K]`.
+/// Returns `r_k(chosen) - r_k(rejected)` of every pair, shape `[pairs, K]`.
 fn margins(examples: &Examples, heads: &Array2<f32>) -> Array2<f64> {
     let rewards = examples.rewards(heads).unwrap();
     let of = |(i, k): (usize, usize)| {
@@ -216,7 +216,7 @@ fn the_same_seed_gives_the_same_heads_whatever_the_number_of_threads() {
     let distinct: BTreeSet<(usize, usize)> = examples.pairs.iter().map(|p| (p.chosen, p.rejected)).collect();
     assert!(distinct.len() > 2048, "more than one block of rows");
     let once = PromptOptions { epochs: 2, ..options(2).prompt };
-    for mixture in [Mixture::User, Mixture::Prompt] {
+    for mixture in [MixtureBy::User, MixtureBy::Prompt] {
         let options = Options { mixture, restarts: 2, prompt: once, ..options(2) };
         let first = learned(&examples, &options);
         assert_same(&first, &learned(&examples, &options));
@@ -231,7 +231,7 @@ fn the_same_seed_gives_the_same_heads_whatever_the_number_of_threads() {
 
 #[test]
 fn auto_finds_two_groups_and_one_where_there_is_one() {
-    // A weak ridge lets several heads with other noise predict better than the true one.
+    // With a weak ridge, several heads with different noise predict better than the true one.
     let ridge = PerFile(vec![40.0]);
     let auto = Options { n_heads: HeadCount::Auto, restarts: 2, ridge, ..options(0) };
     let one = Crowd { tastes: &[LIKES], n_people: 40, n_votes: 12, prompts_tell: false }.examples(2);
@@ -246,8 +246,8 @@ fn auto_finds_two_groups_and_one_where_there_is_one() {
 #[test]
 fn heads_that_say_the_same_are_merged() {
     let one = Crowd { tastes: &[LIKES], n_people: 60, n_votes: 12, prompts_tell: false }.examples(3);
-    // LedgerId of a mixture by prompt share a population that is not split by people: they say the same only roughly.
-    for (mixture, merge_above) in [(Mixture::User, 0.95), (Mixture::Prompt, 0.2)] {
+    // Heads of a mixture by prompt share a population that is not split by users: they agree only roughly.
+    for (mixture, merge_above) in [(MixtureBy::User, 0.95), (MixtureBy::Prompt, 0.2)] {
         let asked = Options { mixture, merge_above, ..options(4) };
         let found = learned(&one, &asked);
         let n_heads = found.heads.ncols();
@@ -270,7 +270,7 @@ fn length_free_rewards_do_not_correlate_with_length() {
     let responses: BTreeSet<usize> =
         train.iter().flat_map(|&i| [examples.pairs[i].chosen, examples.pairs[i].rejected]).collect();
     let lengths: Vec<f64> = responses.iter().map(|&row| f64::from(examples.rows[row].log_length)).collect();
-    for mixture in [Mixture::User, Mixture::Prompt] {
+    for mixture in [MixtureBy::User, MixtureBy::Prompt] {
         for is_length_free in [false, true] {
             let options = Options { mixture, is_length_free, ..options(2) };
             let found = learn(&examples, &train, &options, &|| ()).unwrap();
@@ -285,16 +285,15 @@ fn length_free_rewards_do_not_correlate_with_length() {
     }
 }
 
-/// A graph's answers to rows.
-/// LedgerId do not extrapolate: one odd text in a thousand makes no range.
+/// Heads do not extrapolate: one odd text in a thousand does not widen the range.
 #[test]
 fn the_range_of_a_scalar_is_from_quantile_001_to_999_of_training_and_what_is_beyond_becomes_its_end() {
-    // Texts of 0 to 1999, one that is much longer than any, and one that only a test reads.
+    // The rows are texts of 0 to 1999, one that is much longer than any, and one that only a test reads.
     let (ordinary, [huge, unseen]) = (2000, [2000, 2001]);
     let lengths = (0..ordinary).map(|n| n as f32).chain([1e9, -1e9]);
     let rows: Vec<_> = lengths.map(|length| (None, 0, length)).collect();
     let pair = |chosen: usize, rejected: usize| Pair { file: 0, user: None, prompt: 0, chosen, rejected };
-    // Everybody has seen the huge one, which counts once.
+    // Every pair has the huge one, which counts once.
     let pairs: Vec<Pair> = (0..ordinary).map(|row| pair(row, huge)).chain([pair(0, unseen)]).collect();
     let mut examples = examples(&[Block::Response, Block::LogLength], &[vec![0.5; H]], &rows, &[0], pairs);
     let training: Vec<usize> = (0..ordinary).collect();
@@ -305,6 +304,7 @@ fn the_range_of_a_scalar_is_from_quantile_001_to_999_of_training_and_what_is_bey
     assert_eq!(examples.log_length_range(&[]), [0.0, 0.0]);
 }
 
+/// Returns a graph's answers to rows.
 fn run(graph: OnnxGraph, rows: ArrayView2<'_, f32>, n_out: usize) -> Array2<f32> {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), graph.into_bytes()).unwrap();
@@ -333,7 +333,7 @@ fn a_product_is_made_inside_the_graph() {
         let layout = examples.layout.clone();
         let heads = Array2::from_shape_simple_fn((layout.n_columns(), 3), || rng.random_range(-2.0..2.0_f32));
         let direct = examples.rewards(&heads).unwrap();
-        // What a bundle is fed.
+        // A bundle is fed the input columns only.
         examples.layout = Layout { blocks: layout.inputs(), ..layout.clone() };
         assert!(!examples.layout.blocks.iter().any(|block| matches!(block, Product | Similarity)));
         let fed = examples.features(&(0..rows.len()).collect::<Vec<_>>()).unwrap();
@@ -413,19 +413,19 @@ fn what_is_no_router_is_not_read_as_one() {
 fn a_mixture_by_prompt_is_what_auto_comes_to_without_people() {
     let mut examples = two_groups(10, 2);
     let pairs = all(&examples);
-    assert_eq!(Mixture::Auto.resolve(&examples, &pairs), Mixture::User);
-    assert_eq!(Mixture::Prompt.resolve(&examples, &pairs), Mixture::Prompt);
-    // One row without a user.
+    assert_eq!(MixtureBy::Auto.resolve(&examples, &pairs), MixtureBy::User);
+    assert_eq!(MixtureBy::Prompt.resolve(&examples, &pairs), MixtureBy::Prompt);
+    // One row has no user.
     examples.pairs[7].user = None;
-    assert_eq!(Mixture::Auto.resolve(&examples, &pairs), Mixture::Prompt);
+    assert_eq!(MixtureBy::Auto.resolve(&examples, &pairs), MixtureBy::Prompt);
     assert_eq!(
-        Mixture::Auto.resolve(&examples, &pairs[..6]),
-        Mixture::User,
+        MixtureBy::Auto.resolve(&examples, &pairs[..6]),
+        MixtureBy::User,
         "only what is learned from counts"
     );
-    // People who chose once can't be told apart.
+    // Users who chose once can't be told apart.
     examples.pairs.iter_mut().enumerate().for_each(|(idx, pair)| pair.user = Some(idx));
-    assert_eq!(Mixture::Auto.resolve(&examples, &pairs), Mixture::Prompt);
+    assert_eq!(MixtureBy::Auto.resolve(&examples, &pairs), MixtureBy::Prompt);
 }
 
 #[test]
@@ -470,7 +470,7 @@ fn heads_of_two_files_are_told_apart_by_their_prompts() {
 
 const CRITERIA: usize = 3;
 
-/// Prompts with every criterion: what the router reads of prompt p and criterion c is at `p * CRITERIA + c`.
+/// Returns prompts with every criterion: the router's text for prompt p and criterion c is at `p * CRITERIA + c`.
 fn criteria(n_prompts: usize, seed: u64) -> Examples {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let near = |text: usize| direction(&mut rng, Some(text % CRITERIA));
@@ -479,8 +479,8 @@ fn criteria(n_prompts: usize, seed: u64) -> Examples {
     examples(&[Block::Response], &embeddings, &[], &texts, Vec::new())
 }
 
-/// `budget` labels of every criterion, each about a prompt of its own. Head c agrees with all labels of criterion c, and all
-/// other heads with every other one: there is one head more than there are criteria.
+/// Returns `budget` labels of every criterion, each about a prompt of its own. Head c agrees with all labels of
+/// criterion c, and all other heads with every other one: there is one head more than there are criteria.
 fn labels(budget: usize, seed: u64) -> Vec<Labeled> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut label = |i: usize| {

@@ -1,4 +1,4 @@
-//! The corpora of `fuzz/`, and all their near neighbors: what a long search found once stays mended.
+//! The corpora of `fuzz/` and their near neighbors: faults that a long search has found stay fixed.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,17 +16,17 @@ use std::path::{Path, PathBuf};
 
 use laws::{Law, TARGETS};
 
-/// Of longer inputs, neighbors are made up to here.
+/// Bytes of an input up to which neighbors are made.
 const NEIGHBORS: usize = 400;
 
-/// Fewer of the journal's: it takes some files for each.
+/// Step between neighbors of a journal, each of which takes some files.
 const STEP_OF_FILES: usize = 7;
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
 }
 
-/// The inputs of a target with their names.
+/// Returns the inputs of a target with their names.
 fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(fuzz().join("corpus").join(target)).unwrap();
     let input = |path: PathBuf| {
@@ -38,7 +38,7 @@ fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
-/// The law's panic says what is wrong; this says of which input.
+/// Checks a law on an input: the law's panic names the fault, this one the input.
 fn check(target: &str, name: &str, law: Law, bytes: &[u8]) {
     if std::panic::catch_unwind(|| law(bytes)).is_err() {
         panic!("{target}: {name} breaks a law: {:?}", String::from_utf8_lossy(bytes));

@@ -1,4 +1,4 @@
-//! The native verbs over HTTP, on the toy bundle with a clock of our own.
+//! The native verbs over HTTP, on the toy bundle with a clock that tests set.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -255,7 +255,7 @@ async fn an_erased_user_is_a_stranger() {
     });
 }
 
-/// One bad request: path, body, and the status, code and words that the answer must have.
+/// Sends one bad request, and checks the status, code and words of its answer.
 async fn refused(client: &Client, path: &str, body: &str, status: u16, code: &str, words: &[&str]) {
     let (found, problem) = client.post_text(path, "application/json", body.to_owned()).await;
     assert_eq!((found, &problem["code"]), (status, &json!(code)), "{path}: {problem}");
@@ -338,7 +338,7 @@ async fn a_long_text_keeps_its_end_and_is_reported() {
 #[tokio::test]
 async fn too_much_work_is_shed_with_retry_after() {
     serve!(client, _clock, &[("server.max_concurrent_requests", "1")], {
-        // A body that never ends holds the only permit.
+        // A body without an end holds the only permit.
         let (sender, receiver) = tokio::sync::mpsc::channel::<Result<bytes::Bytes, std::io::Error>>(1);
         let stream = futures::stream::unfold(receiver, |mut receiver| async {
             Some((receiver.recv().await?, receiver))
@@ -446,7 +446,7 @@ async fn a_pair_template_scores_prompt_and_response_together() {
     let request = json!({ "detail": true, "items": [item("tea"), item("thanks friend")] });
     let (status, answer) = client.post("/score", &request).await;
     assert_eq!(status, 200, "{answer}");
-    // The heads of this variant read the prompt's own first columns: a kind prompt is liked by the kind head.
+    // The heads of this variant read the prompt's first columns too: the kind head prefers a kind prompt.
     let kind = |item: usize| answer["items"][item]["heads"][1][0].as_f64().unwrap();
     assert!(kind(1) > kind(0), "{answer}");
     assert_eq!(client.post("/feedback", &pair("ann", 1, KIND, EXACT)).await.1["status"], json!("applied"));

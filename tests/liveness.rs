@@ -1,4 +1,4 @@
-//! What an operator's probe sees when a background thread dies.
+//! Probes after the death of a background thread.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,13 +10,17 @@ use common::{Client, start_by, toy};
 use jiff::Timestamp;
 use micro_reward::types::{Clock, SystemClock};
 
-/// A clock that kills the thread that keeps the rows, and nobody else.
+/// A clock that panics on the checkpointer's thread, and on no other.
 #[derive(Debug)]
 struct Deadly;
 
 impl Clock for Deadly {
     fn now(&self) -> Timestamp {
-        assert_ne!(std::thread::current().name(), Some("keeper"), "as a defect of the keeper would");
+        assert_ne!(
+            std::thread::current().name(),
+            Some("checkpointer"),
+            "as a defect of the checkpointer would"
+        );
         SystemClock.now()
     }
 }
@@ -36,8 +40,8 @@ async fn livez_names_the_background_thread_that_died() {
         tokio::task::yield_now().await;
         (status, said) = admin.get("/livez").await;
     }
-    assert_eq!((status, said.as_str().unwrap()), (503, "not alive: the keeper of the rows has died\n"));
+    assert_eq!((status, said.as_str().unwrap()), (503, "not alive: the checkpointer has died\n"));
     let (status, said) = admin.get("/readyz?verbose").await;
-    assert!(status == 200 && said.as_str().unwrap().contains("the keeper of the rows has died"), "{said}");
+    assert!(status == 200 && said.as_str().unwrap().contains("the checkpointer has died"), "{said}");
     app.stop().await;
 }

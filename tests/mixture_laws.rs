@@ -1,4 +1,4 @@
-//! The laws of the mathematics, as properties.
+//! Laws of the mathematics, as properties.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -49,13 +49,13 @@ fn ledger(events: &[Event], decay: Decay) -> Ledger {
     ledger
 }
 
-/// What forgetting may cost: one unit per event, and one per change of epoch of each of three replicas.
+/// Returns the most that decay may cost: one unit per event, and one per change of epoch of each of three replicas.
 fn slack(events: &[Event]) -> i64 {
     let epochs: BTreeSet<i64> = events.iter().map(|(_, at_ms)| at_ms / (80 * DAY_MS)).collect();
     events.len() as i64 + 4 * epochs.len() as i64
 }
 
-/// Equal up to `slack` units.
+/// Checks that ledgers are equal up to `slack` units.
 fn assert_same(a: &Ledger, b: &Ledger, slack: i64) {
     assert_eq!((a.n_events(), a.last_at_ms()), (b.n_events(), b.last_at_ms()));
     for (x, y) in a.sums().iter().zip(b.sums()) {
@@ -63,7 +63,7 @@ fn assert_same(a: &Ledger, b: &Ledger, slack: i64) {
     }
 }
 
-/// The ledgers of events that each belong to a context, or to none.
+/// Returns the ledgers of events that each belong to a context, or to none.
 fn ledgers(events: &[(Option<u64>, Event)], decay: Decay) -> Ledgers {
     let mut ledgers = Ledgers::new(K);
     for (context, (increment, at_ms)) in events {
@@ -72,7 +72,7 @@ fn ledgers(events: &[(Option<u64>, Event)], decay: Decay) -> Ledgers {
     ledgers
 }
 
-/// Events of more contexts than have ledgers.
+/// Generates events of more contexts than have ledgers.
 fn contextual_events() -> impl Strategy<Value = Vec<(Option<u64>, Event)>> {
     let context = prop_oneof![1 => Just(None), 5 => (0..2 * MAX_CONTEXTS as u64).prop_map(Some)];
     prop::collection::vec((context, (increment(), 0..400 * DAY_MS)), 1..200)
@@ -85,10 +85,10 @@ fn shuffle<T>(items: &mut [T], seed: u64) {
     }
 }
 
-/// A prior, a general ledger and those of contexts.
+/// A prior, the evidence of the general ledger and that of each context.
 type Said = (Vec<f64>, Vec<f64>, Vec<(u64, Vec<f64>)>);
 
-/// What a user of three contexts has said.
+/// Generates the evidence of a user with three contexts.
 fn evidence() -> impl Strategy<Value = Said> {
     let nats = |size: f64| prop::collection::vec(-size..size, K);
     (nats(5.0), nats(30.0), prop::collection::vec(nats(30.0), 3))
@@ -101,13 +101,14 @@ fn assert_close(a: &Weights, b: &Weights, by: f64) {
     }
 }
 
-/// Weights that may be very uneven.
+/// Generates weights that may be very uneven.
 fn weights() -> impl Strategy<Value = Weights> {
     prop::collection::vec(-12.0..0.0_f64, K)
         .prop_map(|prior| Weights::posterior(&prior, &[0.0; K], Routing::BAYES))
 }
 
-/// Two to nine rated responses: every head's log-odds of each, of ordinary size or absurd, with many equal ratings.
+/// Generates two to nine rated responses: every head's log-odds of each, of ordinary size or extreme, with many equal
+/// ratings.
 fn rated() -> impl Strategy<Value = Vec<(Vec<f64>, f64)>> {
     let log_odds = prop::collection::vec(prop_oneof![4 => -8.0..8.0_f64, 1 => -1e6..1e6_f64], K);
     prop::collection::vec((log_odds, (0..5_i8).prop_map(f64::from)), 2..10)
@@ -123,7 +124,7 @@ fn assert_within_one_unit(a: &Increment, b: &Increment) {
     }
 }
 
-/// How far apart an increment puts the heads, in units.
+/// Returns the largest difference between the heads of an increment, in units.
 fn range(increment: &Increment) -> i64 {
     increment.units().iter().max().unwrap() - increment.units().iter().min().unwrap()
 }
@@ -142,11 +143,11 @@ fn greatest(values: &[f64]) -> f64 {
 
 const ROUTING: Routing = Routing { eta: 0.7, floor: 0.01 };
 
-/// Nothing is ever too old.
+/// Rules under which no event is too old.
 const RULES: RowRules =
     RowRules { n_heads: K, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
 
-/// The events as changes of one user's row.
+/// Returns the events as changes of one user's row.
 fn changes(events: &[Event]) -> Vec<Change> {
     let change = |(idx, (increment, at_ms)): (usize, &Event)| {
         let event = LedgerEvent {
@@ -224,7 +225,7 @@ proptest! {
         prop_assert_eq!(maxmin(&z, own.as_slice(), at), maxmin(&z2, &shares, at));
         prop_assert_eq!(quantile(&z, own.as_slice(), 0.0), quantile(&z2, &shares, 0.0));
         prop_assert_eq!(quantile(&z, own.as_slice(), 1.0), quantile(&z2, &shares, 1.0));
-        // LedgerId of equal reward may be summed in another order, which can matter only within the slack.
+        // Heads of equal reward may be summed in another order, which can matter only within the slack.
         let near = [at - 1e-8, at + 1e-8].map(|q| quantile(&z, own.as_slice(), q.clamp(0.0, 1.0)));
         prop_assert!((near[0]..=near[1]).contains(&quantile(&z2, &shares, at)));
         let mut shuffled = users.clone();
@@ -299,7 +300,7 @@ proptest! {
     fn context_weights_are_those_of_the_summed_out_model(
         (prior, general, contexts) in evidence(), transfer in 0.0..=1.0_f64, asked in 0..3_u64,
     ) {
-        // Every assignment of a head to the user and to each context, one by one.
+        // The sums run over every assignment of a head to the user and to each context.
         let p = Weights::posterior(&prior, &[0.0; K], Routing::BAYES);
         let (mut user, mut here) = (vec![0.0; K], vec![0.0; K]);
         let scale = general.iter().chain(contexts.iter().flat_map(|(_, nats)| nats)).fold(0.0_f64, |a, x| a.max(x.abs()));
@@ -454,7 +455,7 @@ proptest! {
         let mut now_ms = 0;
         for (id, step) in steps {
             now_ms += step;
-            // The time of an event is its own, whenever it is sent.
+            // An event keeps its time, whenever it is sent.
             let mut change = changes(&[(pair(&[1.0; K]), id as i64 * 7)]).remove(0);
             if let ChangeKind::Add(event) = &mut change.kind {
                 event.key = EventKey(id as u64);
@@ -551,7 +552,7 @@ proptest! {
         let pairs: Vec<Increment> =
             (0..n).flat_map(|i| (i + 1..n).map(move |j| (i, j))).map(of_pair).collect();
         let whole = rating(&log_odds, &ratings);
-        // Never more than the strongest pair: weights that sum to 1 can't exceed the largest term.
+        // The range is at most that of the strongest pair: weights that sum to 1 can't exceed the largest term.
         prop_assert!(range(&whole) <= pairs.iter().map(range).max().unwrap() + 2);
         for (k, unit) in whole.units().iter().enumerate() {
             let mean = pairs.iter().map(|pair| pair.units()[k] as f64).sum::<f64>() / pairs.len() as f64;
@@ -592,7 +593,7 @@ proptest! {
     }
 }
 
-/// The aggregating algorithm's bound, on streams that no distribution generated.
+/// The aggregating algorithm's bound holds on streams that no distribution generated.
 #[test]
 fn regret_against_the_best_head_is_at_most_ln_k() {
     let mut rng = ChaCha8Rng::seed_from_u64(7);
@@ -614,7 +615,7 @@ fn regret_against_the_best_head_is_at_most_ln_k() {
     }
 }
 
-/// The default share of 0.1 must not exclude ten equal heads, whose weights are a hair off a tenth.
+/// The default share of 0.1 must not exclude ten equal heads, whose weights differ from a tenth by rounding.
 #[test]
 fn a_share_that_is_a_hair_too_small_has_a_say() {
     let ten = Weights::posterior(&[0.0; 10], &[0.0; 10], Routing { eta: 1.0, floor: 0.001 });

@@ -1,4 +1,4 @@
-//! Objectives for policies that many people share, over HTTP on the toy bundle.
+//! Objectives for policies that many users share, over HTTP on the toy bundle.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -31,7 +31,7 @@ fn rewards(answer: &Value) -> Vec<f64> {
     numbers(&answer["items"][0]["rewards"])
 }
 
-/// Twenty pairs of one user, the first response always preferred.
+/// Adds twenty pairs of one user, the first response always preferred.
 async fn feed(client: &Client, user: &str, chosen: &str, rejected: &str) {
     let event = |id: usize| {
         json!({ "event_id": format!("{id}"), "user": user, "kind": "pair", "prompt": "tell me",
@@ -45,7 +45,7 @@ fn assert_close(a: &[f64], b: &[f64]) {
     assert!(a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-6), "{a:?} {b:?}");
 }
 
-/// Over the heads of an answer, by response.
+/// Applies `f` to the rewards of the heads for each response.
 fn over_heads(answer: &Value, f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     answer["items"][0]["heads"].as_array().unwrap().iter().map(|z| f(&numbers(z))).collect()
 }
@@ -107,7 +107,8 @@ async fn a_population_is_the_mean_of_its_users_whoever_asks() {
         let mean: Vec<f64> = (0..3).map(|i| each.iter().map(|user| user[i]).sum::<f64>() / 3.0).collect();
         assert_close(&rewards(&answer), &mean);
     }
-    // Two of three are exact: the median is theirs, the lowest quantile of a kind response too, the highest Ann's.
+    // Two of three users prefer exact responses: the median is theirs, the lowest quantile of a kind response too,
+    // and the highest is Ann's.
     for (q, user) in [(0.5, 1), (0.0, 1), (1.0, 0)] {
         let answer = score(&client, json!({ "objective": "quantile", "over": "users", "q": q })).await;
         assert!((rewards(&answer)[0] - each[user][0]).abs() < 1e-6, "{q}: {answer} {each:?}");
@@ -138,7 +139,7 @@ async fn a_sample_is_kept_until_it_is_refreshed() {
     app.stop().await;
 }
 
-/// Long enough to leave the async threads: the answer is that of the short way.
+/// The request is long enough to leave the async threads: its answer equals that of a short one.
 #[tokio::test]
 async fn many_items_are_routed_as_one_is() {
     let (app, _) = start(&toy(), &[]).await;

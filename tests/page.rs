@@ -1,4 +1,4 @@
-//! The laws of a page, on a page with a bit of everything.
+//! Laws of a page, on a page with every kind of figure.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -46,7 +46,7 @@ fn one(body: Body) -> String {
     page(vec![figure(body)]).html()
 }
 
-/// A figure of each kind, with `name` wherever a caller may put a text.
+/// Returns a figure of each kind, with `name` wherever a caller may put a text.
 fn bodies(name: &str) -> Vec<Body> {
     let curve = |idx: usize| {
         let points = [0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0];
@@ -91,7 +91,7 @@ fn everything(name: &str) -> Page {
     }
 }
 
-/// Reads a page as XML, which its markup is too; XML is the stricter reader.
+/// Parses a page as XML, the stricter grammar, which its markup satisfies.
 fn parsed(html: &str) -> Document<'_> {
     let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
     Document::parse_with_options(html, options).unwrap()

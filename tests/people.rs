@@ -1,4 +1,4 @@
-//! Real people's choices: feedback makes the ranking of what a person has not seen yet better.
+//! Choices of real users: feedback improves the ranking of unseen pairs.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,10 +16,10 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-/// How many choices a user gives.
+/// Number of choices that a user gives.
 const N_FED: usize = 60;
 
-/// The share of pairs whose chosen response is ranked above the rejected one.
+/// Returns the share of pairs whose chosen response is ranked above the rejected one.
 async fn accuracy(client: &Client, user: Option<&str>, pairs: &[Value]) -> f64 {
     let item =
         |pair: &Value| json!({ "prompt": pair["prompt"], "responses": [pair["chosen"], pair["rejected"]] });

@@ -1,4 +1,4 @@
-//! The process as a user has it: start, call, kill, restart.
+//! The process as users run it: start, call, kill, restart.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use common::{json_lines, library, toy, toy_with};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 
-/// With it ONNX Runtime reports nothing; the program starts over where it is missing.
+/// Variable that turns off ONNX Runtime's reports; a program without it restarts itself with it.
 const NO_TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
 async fn refused(args: &[&str], words: &[&str]) {
@@ -21,7 +21,7 @@ async fn refused(args: &[&str], words: &[&str]) {
     assert!(words.iter().all(|word| said.contains(word)), "{words:?} not in {said}");
 }
 
-/// The whole of a refused start's standard error, as a log in JSON.
+/// Returns the whole standard error of a refused start, as a log in JSON.
 async fn logged(args: &[&str], variables: &[(&str, &str)]) -> Vec<Value> {
     let mut command = command(args);
     let output = command.envs(variables.iter().copied()).output().await.unwrap();
@@ -47,7 +47,7 @@ async fn sigterm_finishes_what_is_in_flight_and_exits_cleanly() {
         })
         .collect();
     signal(&server, "TERM");
-    // A call either came too late to be accepted or is answered whole.
+    // A call arrives too late to be accepted, or is answered in full.
     for call in calls {
         if let Ok(answer) = call.await.unwrap() {
             assert_eq!(answer.status().as_u16(), 200);
@@ -64,7 +64,7 @@ async fn sigterm_while_starting_ends_cleanly() {
         let args = [&FREE[..], &["--state", "memory"]].concat();
         let mut child = command(&args).env("MICRO_REWARD__LOG__FILTER", "trace").spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-        // The first line is logged once signals are listened for.
+        // The first line is logged once the signal handlers are set.
         log.next_line().await.unwrap().unwrap();
         let id = child.id().unwrap().to_string();
         assert!(std::process::Command::new("kill").args(["-s", "TERM", &id]).status().unwrap().success());
@@ -101,7 +101,7 @@ async fn an_open_stream_does_not_hold_the_process_beyond_its_bound() {
     drop(open);
 }
 
-/// How many model threads the process has.
+/// Returns the number of model threads of the process.
 fn model_threads(server: &Server) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id().unwrap())).unwrap();
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")).ok());
@@ -127,12 +127,12 @@ async fn sighup_loads_the_bundle_again_and_the_old_model_threads_end() {
     assert!(server.child.wait().await.unwrap().success());
 }
 
-/// The program's file.
+/// Returns the path of the program's file.
 fn binary() -> std::path::PathBuf {
     common::program().get_program().into()
 }
 
-/// What `ps` and `top` call a process: its name, and how it was called.
+/// Returns the names of a process in `ps` and `top`: its name and its first argument.
 fn names(id: u32) -> [String; 2] {
     ["comm", "cmdline"].map(|file| {
         let text = std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap();
@@ -143,7 +143,7 @@ fn names(id: u32) -> [String; 2] {
 #[tokio::test]
 async fn the_process_keeps_its_name_when_it_starts_over() {
     let mut command = command(&[&FREE[..], &["--state", "memory"]].concat());
-    // Without it the program starts over in an environment that has it.
+    // Without the variable the program restarts itself in an environment that has it.
     command.env_remove(NO_TELEMETRY);
     let server = common::server::start(command).await;
     let id = server.child.id().unwrap();
@@ -164,7 +164,7 @@ async fn a_program_whose_file_has_gone_starts_over_as_well() {
     assert!(String::from_utf8(output.stdout).unwrap().contains("micro-reward"));
 }
 
-/// The messages that are logged until one of these is.
+/// Returns the messages that are logged up to `last`.
 async fn messages_until(server: &mut Server, last: &str) -> Vec<String> {
     let mut messages = Vec::new();
     while messages.last().is_none_or(|message| message != last) {
@@ -230,7 +230,7 @@ async fn a_refused_start_is_json_where_the_log_is_json() {
     std::fs::write(config.path(), "[log]\nformat = \"json\"\n[server]\nlisten = 1\n[batch]\nsize = 1\n")
         .unwrap();
     let faulty = ["serve", "--config", config.path().to_str().unwrap()];
-    // The environment has it as JSON as well, where the file does not say so.
+    // The environment sets JSON as well, for the cases whose file does not.
     type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a [&'a str]);
     let cases: [Case<'_>; 5] = [
         (&["serve", "--listen", &address], &[], &["`server.listen`", "in use"]),

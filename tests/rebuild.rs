@@ -1,4 +1,4 @@
-//! Ledgers made anew out of raw events: `micro-reward rebuild` on what a server heard, on the toy bundle.
+//! Ledgers rebuilt from raw events: `micro-reward rebuild` on a server's feedback, on the toy bundle.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -72,16 +72,16 @@ fn events(user: &str) -> Vec<Value> {
         json!({ "kind": "rating", "prompt": "how is it", "responses": [a, b, c], "ratings": [1, 1, 5] }),
         json!({ "kind": "correction", "original_id": "r1", "edited": "thanks dear friend" }),
         json!({ "kind": "thumb", "prompt": "what", "response": b, "up": false }),
-        // Changed from down to up; the undo of the first of the two may come again.
+        // The vote changes from down to up; the retraction of the first of the two may come again.
         json!({ "kind": "thumb", "prompt": "what", "response": b, "up": true, "replaces": "8", "comment": "so exact" }),
-        // An answer to a question of the toy bundle.
+        // The pair answers a question of the toy bundle.
         json!({ "kind": "pair", "prompt": "tell me about tea", "chosen": a, "rejected": b }),
         json!({ "kind": "thumb", "prompt": "what", "response": c, "up": true, "context": "only once" }),
     ];
     events.into_iter().enumerate().map(|(idx, event)| of(idx, event)).collect()
 }
 
-/// Every kind of feedback of everybody, some of it taken back, somebody erased, and somebody back after it.
+/// Adds every kind of feedback of all users; retracts some of it, erases two users, and adds feedback of one of them.
 async fn say_everything(client: &Client) {
     for user in USERS {
         let named =
@@ -97,7 +97,7 @@ async fn say_everything(client: &Client) {
     for event in [4, 11] {
         assert_eq!(client.delete(&format!("/feedback/{event}?user=bob")).await.0, 200);
     }
-    // The undo comes before the click.
+    // The retraction precedes its event.
     assert_eq!(client.delete("/feedback/early?user=bob").await.0, 404);
     assert_eq!(client.delete("/users/cat").await.0, 200);
     assert_eq!(client.delete("/users/dan").await.0, 200);
@@ -105,7 +105,8 @@ async fn say_everything(client: &Client) {
     assert_eq!(client.post("/feedback", &back).await.1["status"], "applied");
 }
 
-/// All that can be seen of everybody, with the ledgers to the last bit; the versions of those who were erased differ.
+/// Returns all that the API shows of the users, with the ledgers to the last bit; the versions of erased users
+/// differ.
 async fn seen(client: &Client) -> Vec<Value> {
     let mut seen = Vec::new();
     for user in USERS {
@@ -133,7 +134,7 @@ async fn the_same_bundle_gives_the_ledgers_that_were_served_and_refuses_what_the
     app.stop().await;
 
     let said = rebuilds(&old, &new, &toy());
-    // Twelve events each of ann, bob and eve, and the one of dan, who is back.
+    // Ann, bob and eve have twelve events each, and dan, who has returned, has one.
     assert_eq!(said.trim_end(), format!("{}: ledgers of 4 users out of 37 events", new.display()));
     rebuilds(&new, &again, &toy());
     for dir in [&new, &again] {
@@ -165,7 +166,7 @@ async fn a_directory_from_before_there_were_secrets_is_rebuilt_into_one_with() {
     say_everything(&client).await;
     let before = seen(&client).await;
     app.stop().await;
-    // What is left says nothing of how users are known.
+    // The rest of the directory does not tell how users are hashed.
     for file in ["secret", "rows.redb"] {
         std::fs::remove_file(old.join(file)).unwrap();
     }
@@ -288,7 +289,7 @@ async fn it_says_of_whom_older_events_are_no_longer_kept() {
     first.iter().for_each(|path| std::fs::remove_file(path).unwrap());
     let said = rebuilds(&old, &new, &toy());
     assert!(said.contains("ledgers of 1 users out of 1 events"), "{said}");
-    // ann, bob, dan and eve: cat was erased and has said nothing since.
+    // The users are ann, bob, dan and eve: cat was erased and has no feedback since.
     assert!(said.contains("4 users have said more than the events that are still kept"), "{said}");
     // Copies of events are as old as the events, so that they are kept no longer.
     let log = EventLog::open(&new).unwrap();
@@ -317,7 +318,7 @@ async fn events_without_texts_and_imports_are_counted() {
     store.change(vec![add(1, 1), add(1, 2), silent]).await.unwrap();
     let ledgers = store.get(user(1), 0).await.unwrap().row.unwrap().ledgers;
     store.change(vec![common::changes::import(3, &ledgers)]).await.unwrap();
-    // As a kill leaves it: no row is in the file of rows.
+    // A kill leaves the directory without a row in the file of rows.
     let killed = dir.path().join("killed");
     std::fs::create_dir_all(killed.join("journal")).unwrap();
     for file in ["VERSION", "secret"] {
@@ -361,7 +362,7 @@ async fn a_secret_that_the_rows_were_not_written_with_is_refused() {
 async fn merges_of_a_directory_from_before_there_were_secrets_are_rebuilt_into_one_with() {
     let dir = tempfile::tempdir().unwrap();
     let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
-    // A directory that has something in it and no secret goes on without one.
+    // A directory with data and no secret continues without one.
     let (app, client) = serve(&toy(), &old).await;
     let thumb = |user: &str| json!({ "event_id": user, "user": user, "kind": "thumb", "prompt": "tea", "response": "no", "up": true });
     client.post("/feedback", &thumb("fay")).await;

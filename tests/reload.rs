@@ -20,7 +20,7 @@ fn manifest(dir: &Path) -> Manifest {
     toml::from_str(&std::fs::read_to_string(dir.join(MANIFEST)).unwrap()).unwrap()
 }
 
-/// A copy of the toy bundle with the same heads, but another router, shares, name and no questions.
+/// Writes a copy of the toy bundle with the same heads, but another router, shares, name and no questions.
 fn sibling(dir: &Path) {
     for entry in std::fs::read_dir(toy()).unwrap() {
         let path = entry.unwrap().path();
@@ -57,7 +57,7 @@ async fn a_reload_loses_no_request_and_every_answer_is_of_one_bundle() {
     let (app, _) = start(&toy(), &[("batch.threads", "1")]).await;
     let (client, admin) = (Client::new(app.address), Client::new(app.admin_address));
 
-    // What each bundle answers when nothing else happens.
+    // Each bundle has its own answer, recorded here without concurrent reloads.
     let mut expected = HashMap::new();
     for bundle in [other.path().to_owned(), toy()] {
         let (status, view) = reload(&admin, &bundle).await;
@@ -147,7 +147,7 @@ async fn without_a_name_it_is_the_configured_bundle_that_is_loaded_again() {
     let mut changed = manifest(dir.path());
     (changed.name, changed.questions) = ("changed".to_owned(), manifest(&toy()).questions);
     std::fs::write(dir.path().join(MANIFEST), toml::to_string(&changed).unwrap()).unwrap();
-    // A body of its own is not needed.
+    // The request needs no body.
     let answer = admin.http.post(format!("{}/models/reload", admin.base)).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 200);
     assert_eq!(client.get("/models").await.1["name"], "changed");

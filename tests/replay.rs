@@ -1,4 +1,4 @@
-//! The laws of replaying choices, on made-up people.
+//! Laws of replaying choices, on synthetic users.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,7 +19,7 @@ const SERVED: Served = Served { routing: Routing { eta: 1.0, floor: 1e-3 }, tran
 
 const ORDERS: [Order; 4] = [Order::Given, Order::Random, Order::Informative, Order::Questions];
 
-/// A choice between two responses with these rewards by head.
+/// Returns a choice between two responses with these rewards by head.
 fn trial(chosen: &[f64], rejected: &[f64]) -> Trial {
     let margins: Vec<f64> = chosen.iter().zip(rejected).map(|(a, b)| a - b).collect();
     Trial {
@@ -35,7 +35,7 @@ fn trial(chosen: &[f64], rejected: &[f64]) -> Trial {
     }
 }
 
-/// The same pair, chosen the other way round.
+/// Returns the same pair with the opposite choice.
 fn flipped(trial: &Trial) -> Trial {
     let negated = trial.margins.iter().map(|d| -d).collect();
     Trial {
@@ -48,8 +48,8 @@ fn flipped(trial: &Trial) -> Trial {
     }
 }
 
-/// People who each answer as one head says; the head is the group, contexts take turns. All but every `telling`-th pair tell
-/// the heads apart by a tenth only; the telling ones are the questions.
+/// Returns users who each answer as one head says; the head is the group, contexts take turns. All but every
+/// `telling`-th pair separate the heads by a tenth only; the others are the questions.
 fn people(n_people: usize, n_trials: usize, telling: usize) -> Vec<Person> {
     let mut rng = ChaCha8Rng::seed_from_u64(3);
     let person = |idx: usize| {
@@ -112,14 +112,14 @@ fn a_rule_sees_no_label_before_it_predicts() {
     let n_given = 5;
     let setting = setting(Order::Given, 0.0, &[0, 1, 3, n_given]);
     let before = curves(&people, &setting);
-    // Had people chosen the other way round from then on, every prediction would have been as wrong as it was right.
+    // Had users made the opposite choices from then on, every prediction would have been as wrong as it was right.
     let other = mapped(&people, |i, trial| if i < n_given { trial.clone() } else { flipped(trial) });
     let after = curves(&other, &setting);
     for (before, after) in before.iter().zip(&after) {
         let at = |curve: &Curve| curve.points.last().unwrap().accuracy.mean;
         assert_near(at(before), 1.0 - at(after), before.rule);
     }
-    // Nor does what is asked later matter to what is known by then.
+    // The order of later trials does not matter to the predictions either.
     let permuted = |person: &Person| {
         let mut trials = person.trials.clone();
         trials[n_given..].reverse();
@@ -186,7 +186,8 @@ fn what_is_left_is_what_was_not_asked() {
     }
 }
 
-/// Trials of one person, none a question, each its own group, so that a group's curve says whether the trial is measured.
+/// Returns trials of one user, none a question, each its own group, so that a group's curve shows whether the trial
+/// is measured.
 fn one_by_one() -> Person {
     let mut person = people(1, 8, 2).remove(0);
     for (i, trial) in person.trials.iter_mut().enumerate() {
@@ -240,7 +241,7 @@ fn every_order_is_measured_on_the_same_reserve() {
 
 #[test]
 fn an_informative_order_needs_fewer_answers_than_a_random_one() {
-    // One pair in five tells people apart.
+    // One pair in five separates the users.
     let people = people(80, 40, 5);
     let n_answers = [0, 2, 4, 8];
     let ledger = |order: Order| {
@@ -260,7 +261,7 @@ fn the_ledger_learns_what_people_like() {
     let losses: Vec<f64> =
         of_rule(&curves, Rule::Bayes).points.iter().map(|point| point.log_loss.mean).collect();
     assert!(losses.is_sorted_by(|a, b| a > b), "{losses:?}");
-    // People answer as one head says, so that no rule can know more than the head that is theirs.
+    // Users answer as one head says, so that no rule can predict better than the user's own head.
     let oracle = of_rule(&curves, Rule::Oracle).points[2].log_loss.mean;
     let gained = (losses[0] - losses[2]) / (losses[0] - oracle);
     assert!(gained > 0.8, "twenty answers are most of the way to the own head: {gained}");
@@ -296,7 +297,7 @@ fn the_questions_of_the_bundle_are_asked_first_and_in_their_order() {
     }
 }
 
-/// What a rule makes of a pair, as a chance.
+/// Returns a rule's probability of a pair's choice.
 fn chance(rule: Rule, labels: &[Trial], asked: &Trial) -> f64 {
     let mut seen = Seen::nothing(asked.margins.len(), SERVED);
     labels.iter().for_each(|label| seen.learn(label));
@@ -320,7 +321,7 @@ fn with_tau_near_zero_a_label_votes_for_the_largest_margin() {
     }
     let found = chance(Rule::Paper, &votes, &asked);
     assert_near(found, (head(0) + head(1) + head(2)) / 3.0, "a vote each");
-    // However sure the first head is of it, a label has one vote.
+    // A label has one vote, however sure the first head is of it.
     let two_to_one = [label(&[5.0, -5.0, -5.0]), label(&[0.1, 0.2, 0.0]), label(&[0.1, 0.2, 0.0])];
     let found = chance(Rule::Paper, &two_to_one, &asked);
     assert_near(found, (head(0) + 2.0 * head(1)) / 3.0, "two votes against one");
@@ -352,7 +353,7 @@ fn the_ledger_of_one_context_is_the_posterior() {
 
 #[test]
 fn maxmin_does_not_give_up_the_minority_of_two_opposed_groups() {
-    // 70 % like what 30 % dislike; the two responses differ in how far they go.
+    // A share of 70 % likes what 30 % dislike; the two responses differ in degree.
     let opposed = |x: f64, y: f64, group: usize| {
         let sign = if group == 0 { 1.0 } else { -1.0 };
         let (chosen, rejected) = if sign * x > sign * y { (x, y) } else { (y, x) };
@@ -365,7 +366,7 @@ fn maxmin_does_not_give_up_the_minority_of_two_opposed_groups() {
         name: group.to_string(),
         trials: vec![opposed(2.0, -1.0, group), opposed(1.0, -2.0, group)],
     };
-    // A third group is named, and nobody who is replayed has it.
+    // A third group is named, and no replayed user has it.
     let people = [person(0), person(1)];
     let rows = compare_objectives(&people, &people, 3, SERVED);
     let row = |name: &str| rows.iter().find(|row| row.objective.starts_with(name)).unwrap();
@@ -398,7 +399,7 @@ fn intervals_shrink_with_people() {
     let of = |n: usize| estimate(&values[..n]).unwrap();
     let (few, many) = (of(100), of(1600));
     let ratio = |width: fn(Estimate) -> f64| width(few) / width(many);
-    // The square root of 16.
+    // The ratio is the square root of 16.
     for ratio in [ratio(|e| e.standard_error), ratio(|e| e.high - e.low)] {
         assert!((3.0..5.0).contains(&ratio), "{ratio}");
     }
@@ -415,7 +416,7 @@ fn nobody_has_no_mean() {
 
 #[test]
 fn a_column_counts_like_any_other_however_full_it_is() {
-    // Column 0: 3 of 4; column 1: 10 of 40; column 2 is empty.
+    // Column 0 has 3 of 4, column 1 has 10 of 40, and column 2 is empty.
     let people = [vec![(1.0, 1.0), (4.0, 20.0), (0.0, 0.0)], vec![(2.0, 3.0), (6.0, 20.0), (0.0, 0.0)]];
     assert_near(estimate_columns(&people).unwrap().mean, 0.5, "mean of 0.75 and 0.25");
 }

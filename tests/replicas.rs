@@ -1,4 +1,4 @@
-//! Replicas as users have them: several `serve` processes on one store, through HTTP.
+//! Replicas as users run them: several `serve` processes on one store, through HTTP.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -26,10 +26,10 @@ const N_USERS: usize = 500;
 const N_EVENTS: usize = 10_000;
 const N_TWICE: usize = 2000;
 
-/// Events of one request, and requests under way at once.
+/// Events of one request, and requests in flight at once.
 const AT_ONCE: (usize, usize) = (10, 12);
 
-/// Longer than anything here takes; whatever waits so long is broken.
+/// Upper bound of every wait: a longer one is a defect.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Replica {
@@ -62,7 +62,7 @@ impl Replica {
                 break event;
             }
         };
-        // It must not block on a full pipe.
+        // The replica must not block on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
         let client = |key: &str| Client::new(ready[key].as_str().unwrap().parse().unwrap());
         Self { client: client("address"), admin: client("admin_address"), child }
@@ -80,7 +80,7 @@ impl Replica {
     }
 }
 
-/// Waits for what must come to be.
+/// Waits until a condition holds.
 async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let wait = async {
         while !is_so().await {
@@ -90,7 +90,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} never came to be");
 }
 
-/// The events, the same in every run that starts at `start`.
+/// Returns the events, the same in every run that starts at `start`.
 fn events(start: Timestamp) -> Vec<Value> {
     let texts = ["thanks friend", "seven", "exactly seven percent", "glad", "thanks", "please wait here"];
     let event = |n: usize| {
@@ -106,7 +106,8 @@ fn events(start: Timestamp) -> Vec<Value> {
     (0..N_EVENTS).map(event).collect()
 }
 
-/// Sends events as a client that wants each acked does: what fails is sent again, to whoever answers.
+/// Sends events as a client that wants each acked: a failed request is sent again, to the next replica. Returns the
+/// number of queued events.
 async fn send(replicas: &[Mutex<Client>], events: &[Value]) -> usize {
     let (per_call, calls) = AT_ONCE;
     let mut n_queued = 0;
@@ -131,7 +132,7 @@ async fn send(replicas: &[Mutex<Client>], events: &[Value]) -> usize {
     n_queued
 }
 
-/// Every user's row as the store has it.
+/// Returns every user's row as the store has it.
 async fn rows(server: &Valkey, prefix: &str) -> Vec<Option<Row>> {
     let mut connection = server.connect().await;
     let keys: Vec<String> =
@@ -174,7 +175,7 @@ async fn three_replicas_through_kills_and_an_outage_end_in_the_sequential_state(
 
     let (early, rest) = shuffled.split_at(4000);
     let (during, late) = rest.split_at(4000);
-    // One is killed amid traffic and stays away.
+    // One replica is killed amid traffic and stays away.
     let killed = async {
         until("some feedback", || async { a.metric("micro_reward_users").await > Some(100.0) }).await;
         b.kill().await;
@@ -182,7 +183,7 @@ async fn three_replicas_through_kills_and_an_outage_end_in_the_sequential_state(
     let (n_queued, ()) = tokio::join!(send(&clients, early), killed);
     println!("queued before the outage: {n_queued}");
 
-    // The store is away for 5 s; meanwhile another is killed with feedback in its outbox, and started again.
+    // The store is away for 5 s; meanwhile another replica is killed with feedback in its outbox, and restarted.
     server.kill();
     let outage = tokio::time::sleep(Duration::from_secs(5));
     let restarted = async {
@@ -238,13 +239,13 @@ async fn an_outage_is_told_and_scoring_goes_on() {
     server.freeze();
     let (_, ack) = client.post("/feedback", &feedback("2")).await;
     assert_eq!((&ack["status"], ack.get("version")), (&json!("queued"), None));
-    // Somebody of whom nothing is known here is scored as a stranger, and the answer says so.
+    // A user without a row in the cache is scored as new, and the answer says so.
     let (status, unknown) = client.post("/score", &score("bob", 0)).await;
     assert_eq!((status, &unknown["stale"]), (200, &json!({ "age_ms": null })));
-    // Ann's row is younger than the bound: it is what it would be with the store.
+    // Ann's row is younger than the bound: the answer equals one with the store.
     let (status, same) = client.post("/score", &score("ann", 1)).await;
     assert_eq!((status, &same["items"], same.get("stale")), (200, &before["items"], None));
-    // A later version than is known here can't be had.
+    // A later version than the cached one can't be read.
     let (status, problem) = client.post("/score", &score("ann", 2)).await;
     assert_eq!(
         (status, &problem["code"], &problem["field"]),

@@ -1,4 +1,4 @@
-//! A reward depends on what the encoder reads, and on nothing else: equal tokens, equal features and equal rewards, to the bit.
+//! A reward depends on the encoder's input alone: equal tokens, equal features and equal rewards, to the bit.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -34,7 +34,7 @@ impl Model {
         self.bundle.tokenizer().tokens(text).unwrap()
     }
 
-    /// The bits of a response's features and of every head's reward.
+    /// Returns the bits of a response's features and of every head's reward.
     fn judge(&mut self, prompt: &str, response: &str) -> (Vec<u32>, Vec<u32>) {
         let tokens = self.tokens(prompt, response);
         let embedding = self.encoder.encode(&[&tokens]).unwrap().remove(0);
@@ -45,7 +45,7 @@ impl Model {
     }
 }
 
-/// The toy bundle, the toy bundle that reads pairs, and the bundle that is served by default.
+/// Returns the toy bundle, the toy bundle that reads pairs, and the default bundle.
 fn models() -> Vec<Model> {
     let dir = tempfile::tempdir().unwrap();
     common::toy_with(dir.path(), |manifest| manifest.input.template = Template::Pair);
@@ -58,10 +58,11 @@ fn models() -> Vec<Model> {
 
 thread_local!(static MODELS: RefCell<Vec<Model>> = RefCell::new(models()));
 
-/// What the default tokenizer drops between words: Unicode's blanks, NUL, zero-width characters, line ends.
+/// Characters that the default tokenizer drops between words: Unicode's blanks, NUL, zero-width characters, line
+/// ends.
 const BLANKS: &str = "[ \t\r\n\\x00\u{85}\u{a0}\u{1680}\u{2000}-\u{200b}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}]{1,400}";
 
-/// What every tokenizer drops between words.
+/// Characters that every tokenizer drops between words.
 const SPACES: &str =
     "[ \t\r\n\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]{1,400}";
 
@@ -128,7 +129,7 @@ proptest! {
     }
 }
 
-/// What a scalar is beyond what training saw, heads were never asked about.
+/// Heads are not trained on a scalar beyond the range of the training data.
 #[test]
 fn a_scalar_stays_within_the_range_that_training_saw() {
     let text = std::fs::read_to_string(common::toy().join("bundle.toml")).unwrap();
@@ -179,7 +180,7 @@ fn toy_with_control_tokens(dir: &Path, template: Template) {
     });
 }
 
-/// They have the places of words, so that one in a text would be read as such a word.
+/// Gives the control tokens the places of words, so that one in a text would be read as such a word.
 fn make_control(tokenizer: &mut Value) {
     let mut added = Vec::new();
     for (word, content) in [("please", "</s>"), ("sorry", "<|im_end|>"), ("[SEP]", "[SEP]")] {
@@ -227,7 +228,7 @@ async fn special_tokens_in_a_response_a_prompt_or_a_context_are_text() {
                     [control, spelled, "thanks"].map(|end| with(&format!("{end} x")));
                 let expected = ask(spelled.each_ref().map(String::as_str)).await;
                 assert_eq!(ask(written.each_ref().map(String::as_str)).await, expected, "{written:?}");
-                // It is read, and a token in its place would be as well.
+                // The words there are read, so that a token in their place would change the answer as well.
                 assert_ne!(ask(word.each_ref().map(String::as_str)).await, expected, "{word:?}");
             }
         }

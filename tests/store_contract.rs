@@ -24,14 +24,15 @@ use tempfile::TempDir;
 
 const MAX_USERS: usize = 100;
 
-/// An engine and what it lives in.
+/// An engine and its directory or server.
 struct Engine {
     store: Arc<dyn UserStore>,
     _dir: Option<TempDir>,
     _server: Option<Valkey>,
 }
 
-/// Fresh engines. The embedded one has room for so few rows that most are on the disk, and the shared one keeps few too.
+/// Returns fresh engines. The embedded one has room for so few rows that most are on the disk, and the shared one
+/// caches few too.
 async fn engines() -> Vec<Engine> {
     let memory = MemoryStore::new(RULES, NonZeroUsize::new(MAX_USERS).unwrap());
     let dir = tempfile::tempdir().unwrap();
@@ -94,7 +95,7 @@ async fn what_is_too_old_to_be_remembered_is_late() {
         // Event 101 is within the window; by then events 1 and 50 are not.
         assert_eq!(one(&**store, later(101)).await, Outcome::Applied(3));
         assert_eq!(one(&**store, later(1)).await, Outcome::Late);
-        // A clock that jumps back makes nothing younger.
+        // A clock that jumps back makes no event younger.
         assert_eq!(one(&**store, add(1, 1)).await, Outcome::Late);
         assert_eq!(one(&**store, add(1, 50)).await, Outcome::Late);
         assert_eq!(one(&**store, add(1, 101)).await, Outcome::Duplicate(3));
@@ -188,7 +189,7 @@ async fn imported_evidence_replaces_what_was_there() {
         let carried = ledgers(&**store, 1).await.unwrap();
         assert_eq!(one(&**store, import(2, &carried)).await, Outcome::Applied(2));
         assert_eq!(ledgers(&**store, 2).await, Some(carried));
-        // What the import replaced can't be taken back from what it brought.
+        // An event that the import replaced can't be retracted from the imported evidence.
         assert_eq!(one(&**store, retract(2, 1)).await, Outcome::Unknown { is_news: false });
         assert_eq!(one(&**store, add(2, 1)).await, Outcome::Duplicate(2));
     }
@@ -202,7 +203,7 @@ async fn another_event_of_a_known_id_is_a_conflict_and_changes_nothing() {
         let of = |event: LedgerEvent| Change { kind: ChangeKind::Add(event), ..add(1, 5) };
         let other = LedgerEvent { content: Some(5), ..event(1, 1) };
         assert_eq!(one(&**store, of(other)).await, Outcome::Conflict { kept: content(1) });
-        // What is not known can't be told apart, and when something happened is no content.
+        // Unknown content can't be told apart, and the time of an event is not part of its content.
         let unknown = LedgerEvent { content: None, at_ms: 5, ..event(1, 1) };
         assert_eq!(one(&**store, of(unknown)).await, Outcome::Duplicate(2));
         assert_eq!(store.get(user(1), 0).await.unwrap().row, before);
@@ -212,7 +213,7 @@ async fn another_event_of_a_known_id_is_a_conflict_and_changes_nothing() {
     }
 }
 
-/// The ledgers of a user who said only this.
+/// Returns the ledgers of a user with these events alone.
 fn only(n: usize, ids: &[usize]) -> Ledgers {
     let mut ledgers = Ledgers::new(K);
     for &id in ids {
@@ -228,7 +229,7 @@ async fn what_replaces_counts_as_if_it_alone_had_been_said() {
         store.change(vec![add(1, 0), add(1, 3)]).await.unwrap();
         assert_eq!(one(&**store, replace(1, 4, 0)).await, Outcome::Replaced(3));
         assert_eq!(ledgers(&**store, 1).await, Some(only(1, &[3, 4])));
-        // A retry of either changes nothing, and the new one can be replaced in turn, and taken back.
+        // A retry of either changes nothing, and the new one can be replaced in turn, and retracted.
         assert_eq!(one(&**store, replace(1, 4, 0)).await, Outcome::Duplicate(3));
         assert_eq!(one(&**store, add(1, 0)).await, Outcome::Retracted { version: 3, is_news: false });
         assert_eq!(one(&**store, replace(1, 5, 4)).await, Outcome::Replaced(4));
@@ -237,7 +238,7 @@ async fn what_replaces_counts_as_if_it_alone_had_been_said() {
         assert_eq!(one(&**store, retract(1, 5)).await, Outcome::Applied(5));
         let n_events = ledgers(&**store, 1).await.map(|ledgers| ledgers.n_events());
         assert_eq!(n_events, Some(1));
-        // Nothing is left of what was taken back; the new one counts.
+        // A retracted event leaves nothing to replace; the new one counts.
         assert_eq!(one(&**store, replace(1, 6, 5)).await, Outcome::Applied(6));
     }
 }
@@ -307,13 +308,13 @@ async fn people_who_do_not_exist_leave_no_more_behind_than_users_may() {
         let full = Outcome::Full { max_users: MAX_USERS };
         let more = (MAX_USERS..MAX_USERS + 4).map(invented).collect();
         assert_eq!(store.change(more).await.unwrap(), [full; 4]);
-        // Who is known is erased all the same, and so is whoever was noted; users find their own room.
+        // A store without room for more still erases users and ids with a tombstone; new users have their own room.
         assert!(matches!(one(&**store, erase(0, 60)).await, Outcome::Applied(_)));
         assert!(matches!(one(&**store, erase(1000, 70)).await, Outcome::Applied(_)));
         assert!(matches!(one(&**store, retract(1, 1)).await, Outcome::Applied(_)));
         assert!(matches!(one(&**store, add(2, 1)).await, Outcome::Applied(_)));
         assert_eq!(ledgers(&**store, 0).await, None);
-        // Who took everything back has still answered a question.
+        // A user who has retracted every event has still answered a question.
         assert_eq!(store.n_users(), 2);
     }
 }
@@ -322,7 +323,7 @@ async fn people_who_do_not_exist_leave_no_more_behind_than_users_may() {
 async fn a_user_who_says_too_much_is_refused_until_it_has_aged() {
     for Engine { store, .. } in &engines().await {
         store.change((0..RULES.max_events).map(|id| add(1, id)).collect()).await.unwrap();
-        // The oldest happened at 0 and is remembered for as long as events are.
+        // The oldest event happened at 0 and is remembered for the window of events.
         let until_ms = RULES.max_age_ms + 1;
         let crowded = Outcome::Crowded { max_events: RULES.max_events, until_ms };
         let at = |now_ms| Change { now_ms, ..add(1, RULES.max_events) };
@@ -349,7 +350,7 @@ async fn a_sample_of_users_does_not_depend_on_the_order_of_arrival() {
         other.change((0..MAX_USERS).rev().map(|user| add(user, 1)).collect()).await.unwrap();
         let sample = store.sample(10).await.unwrap();
         assert_eq!((sample.len(), &sample), (10, &other.sample(10).await.unwrap()));
-        // A smaller sample is the beginning of a larger one, so that it changes little when it grows.
+        // A smaller sample is a prefix of a larger one, so that a sample changes little when it grows.
         assert_eq!(store.sample(3).await.unwrap(), sample[..3]);
         assert_eq!(store.sample(MAX_USERS * 2).await.unwrap().len(), MAX_USERS);
         assert!(store.sample(0).await.unwrap().is_empty());
@@ -387,19 +388,19 @@ async fn changes_of_any_kind_are_the_same_in_every_engine() {
         rows.push(all);
     }
     assert!(rows.windows(2).all(|pair| pair[0] == pair[1]));
-    // What was imported last is there with what was said after it, and nobody else's is.
+    // The last import is there with the later events, and no other user's import is.
     let row = rows[0][(19 * 7) % 17].as_ref().unwrap();
     assert_eq!(row.ledgers.of(Some(9)), imported(19).of(Some(9)));
 }
 
-/// Evidence that comes from elsewhere, as of a context that nobody talks in.
+/// Returns evidence from another server, in a context without events.
 fn imported(round: usize) -> Ledgers {
     let mut ledgers = Ledgers::new(K);
     ledgers.add(Some(9), &event(0, round).increment, round as i64, Decay::NONE);
     ledgers
 }
 
-/// The engines that merge users.
+/// Returns the engines that merge users.
 async fn merging() -> Vec<(Engine, Arc<Accounts>)> {
     let mut merging = Vec::new();
     for engine in engines().await {
@@ -420,13 +421,13 @@ async fn of_account(accounts: &Accounts, n: usize) -> Ledgers {
     accounts.get(user(n), 0).await.unwrap().row.map_or_else(|| Ledgers::new(K), |row| row.ledgers)
 }
 
-/// The same event under another id.
+/// Returns the same event under another id.
 fn under(n: usize, mut change: Change) -> Change {
     change.user = user(n);
     change
 }
 
-/// The sums and the numbers of events.
+/// Returns the sums and the numbers of events.
 fn sums(ledgers: &Ledgers) -> Vec<(Option<u64>, Vec<i64>, u64)> {
     let sums = |key, ledger: &Ledger| (key, ledger.sums().to_vec(), ledger.n_events());
     let contexts = ledgers.contexts().iter().filter(|(_, ledger)| ledger.n_events() > 0);
@@ -448,12 +449,12 @@ async fn events_split_over_two_ids_and_merged_at_any_moment_are_as_all_under_one
                 if step == merged_at {
                     accounts.merge(&id(visitor), &id(account), 0).await.unwrap();
                 }
-                // Small ids, so that many are said twice, under both users, or taken back under the other one.
+                // Event ids are few, so that many come twice, under both users, or are retracted under the other one.
                 let n = random.random_range(0..40);
                 let is_undo = with_undos && random.random_bool(0.3);
                 let change = match n {
                     _ if is_undo => retract(0, n),
-                    // What one says takes the place of another, whichever comes first, and under whichever id.
+                    // One event replaces another, whichever comes first, and under either id.
                     _ if with_undos && n % 4 == 3 => replace(0, n, n - 3),
                     _ => add(0, n),
                 };
@@ -466,7 +467,7 @@ async fn events_split_over_two_ids_and_merged_at_any_moment_are_as_all_under_one
             for n in [visitor, account] {
                 let found = of_account(accounts, n).await;
                 assert_eq!(sums(&found), sums(&expected), "case {case}, merged at {merged_at} of {n_steps}");
-                // A retraction does not bring back when the event before it happened.
+                // A retraction does not restore the time of the event before it.
                 assert!(with_undos || found == expected, "{found:?} {expected:?}");
             }
             let answered = |row: micro_reward::state::Row| row.answered;
@@ -483,11 +484,11 @@ async fn merges_lose_nothing_where_there_is_no_room_for_more() {
     for (Engine { store, .. }, accounts) in &merging().await {
         store.change((0..MAX_USERS).map(|n| add(n, n)).collect()).await.unwrap();
         store.change((0..MAX_USERS).map(|n| retract(1000 + n, 500)).collect()).await.unwrap();
-        // Nothing was said under an account that there is no room to note, and the id is as it was.
+        // The store has no room for a new account: the merge changes neither id.
         assert!(matches!(accounts.merge(&id(1), &id(5000), 200).await, Err(MergeError::Full { .. })));
         assert_eq!(of_account(accounts, 1).await.n_events(), 1);
         assert_eq!(accounts.account_of(&id(1)).await.unwrap(), None);
-        // One who has only taken something back becomes the account of somebody.
+        // A user who has only retracted an event becomes the account of another.
         accounts.merge(&id(1), &id(1000), 200).await.unwrap();
         accounts.merge(&id(2), &id(3), 200).await.unwrap();
         assert_eq!(of_account(accounts, 1000).await.n_events(), 1);
@@ -500,7 +501,7 @@ async fn merges_lose_nothing_where_there_is_no_room_for_more() {
 async fn ids_that_were_merged_are_as_many_as_users_may_be_and_take_no_room_from_strangers() {
     for (Engine { store, .. }, accounts) in &merging().await {
         store.change(vec![add(0, 0)]).await.unwrap();
-        // Every second one has said something before.
+        // Every second id has an event already.
         store.change((1..=MAX_USERS).step_by(2).map(|n| add(n, n)).collect()).await.unwrap();
         for n in 1..=MAX_USERS {
             accounts.merge(&id(n), &id(0), 200).await.unwrap();
@@ -511,7 +512,7 @@ async fn ids_that_were_merged_are_as_many_as_users_may_be_and_take_no_room_from_
         assert!(matches!(accounts.merge(&id(5001), &id(0), 200).await, Err(MergeError::Full { .. })));
         assert_eq!(of_account(accounts, 5001).await.n_events(), 1);
         assert_eq!(of_account(accounts, 0).await.n_events(), 1 + MAX_USERS as u64 / 2);
-        // Strangers and users find the room that they would find without.
+        // Retractions of new users, and new users, find the room that they would find without merges.
         let undos = (0..MAX_USERS).map(|n| retract(1000 + n, 500)).collect();
         let unknown = Outcome::Unknown { is_news: true };
         assert_eq!(store.change(undos).await.unwrap(), [unknown; MAX_USERS]);
@@ -519,7 +520,7 @@ async fn ids_that_were_merged_are_as_many_as_users_may_be_and_take_no_room_from_
         let said = store.change(users).await.unwrap();
         assert!(said.iter().all(|outcome| *outcome == Outcome::Applied(1)), "{said:?}");
         assert_eq!(store.n_users(), MAX_USERS);
-        // An id that is forgotten makes room for another.
+        // An erased id makes room for another.
         accounts.erase(user(1), 600).await.unwrap();
         accounts.merge(&id(5000), &id(0), 600).await.unwrap();
     }
@@ -538,7 +539,7 @@ async fn a_visitors_event_is_the_accounts_under_either_id() {
             let again = accounts.change(vec![under(n, add(1, 0)), under(n, add(2, 4))]).await.unwrap();
             assert!(again.iter().all(|outcome| matches!(outcome, Outcome::Duplicate(_))), "{again:?}");
         }
-        // A late event of the old id counts, and either can be taken back under either.
+        // A late event of the old id counts, and either can be retracted under either.
         assert!(matches!(accounts.change(vec![add(1, 5)]).await.unwrap()[..], [Outcome::Applied(_)]));
         assert_eq!(of_account(accounts, 1).await.n_events(), 4);
         assert!(matches!(accounts.retract(user(2), key(5), 20).await.unwrap(), Outcome::Applied(_)));
@@ -566,14 +567,14 @@ async fn merging_twice_changes_nothing_and_redirects_neither_chain_nor_circle() 
         assert!(matches!(accounts.merge(&id(3), &id(1), 15).await, Err(MergeError::Cycle)));
         accounts.change(vec![add(1, 16)]).await.unwrap();
         assert_eq!(of_account(accounts, 3).await.n_events(), 4);
-        // An id takes those with it that were merged into it, and its account keeps what it has.
+        // The erasure of an id erases the ids merged into it, and its account keeps its evidence.
         accounts.erase(user(2), 20).await.unwrap();
         accounts.change(vec![add(1, 30)]).await.unwrap();
         assert_eq!(
             (of_account(accounts, 1).await.n_events(), of_account(accounts, 3).await.n_events()),
             (1, 4)
         );
-        // Nobody was there before, and what is said later follows.
+        // Neither id has a row yet, and later events follow the merge.
         accounts.merge(&id(4), &id(5), 30).await.unwrap();
         accounts.change(vec![add(4, 31)]).await.unwrap();
         assert_eq!(ledgers(&**store, 5).await.unwrap().n_events(), 1);
@@ -588,7 +589,7 @@ async fn an_erased_account_takes_its_ids_with_it_and_an_erased_id_nothing() {
         for n in 1..3 {
             accounts.merge(&id(n), &id(3), 10).await.unwrap();
         }
-        // An id that is forgotten alone is a stranger, and its account keeps what counts for it.
+        // An id that is erased alone has no row, and its account keeps its evidence.
         assert!(accounts.erase(user(1), 50).await.unwrap().before.unwrap().unwrap().is_moved());
         assert_eq!(of_account(accounts, 3).await.n_events(), 3);
         accounts.change(vec![add(1, 60)]).await.unwrap();
@@ -606,7 +607,7 @@ async fn an_erased_account_takes_its_ids_with_it_and_an_erased_id_nothing() {
             assert_eq!(accounts.change(vec![add(n, 79)]).await.unwrap(), [Outcome::Late]);
             assert_eq!(accounts.account_of(&id(n)).await.unwrap(), None);
         }
-        // What had become somebody else's is not touched.
+        // An id that belongs to another account is not touched.
         assert_eq!(of_account(accounts, 1).await.n_events(), 2);
     }
 }

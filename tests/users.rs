@@ -1,4 +1,4 @@
-//! Taking back, carrying over and forgetting, through HTTP.
+//! Retracting, merging, importing and erasing, through HTTP.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -37,7 +37,7 @@ async fn what_is_taken_back_never_counted() {
     assert_eq!((status, &taken["status"], &taken["version"]), (200, &json!("retracted"), &json!(3)));
     let (_, after) = client.get("/users/ann").await;
     assert_eq!((&before["ledger"], &before["weights"]), (&after["ledger"], &after["weights"]));
-    // A retry of either the undo or the click changes nothing more.
+    // A retry of either the retraction or the event changes nothing more.
     assert_eq!(client.delete("/feedback/e2?user=ann").await.0, 200);
     let (_, ack) = client.post("/feedback", &thumb("ann", "e2", "tone")).await;
     assert_eq!(ack["status"], "retracted");
@@ -92,7 +92,7 @@ async fn a_visitor_who_signs_in_keeps_what_they_said_and_takes_nothing_from_the_
     for settings in [&kept[..], &[]] {
         let (app, _clock) = start(&toy(), settings).await;
         let client = Client::new(app.address);
-        // The same events under one id, for comparison.
+        // The same events under one id serve for comparison.
         said(&client, &[pair("all", "e1"), thumb("all", "e2", "tone"), thumb("all", "e3", "tone")]).await;
         said(
             &client,
@@ -129,11 +129,11 @@ async fn a_visitor_who_signs_in_keeps_what_they_said_and_takes_nothing_from_the_
                 "{exported}"
             );
         }
-        // Replacing an account by way of an old id would be a slip.
+        // An import by way of an old id would replace the account by mistake.
         let put =
             client.http.put(format!("{}/users/visitor-7", client.base)).json(&visitor).send().await.unwrap();
         assert_eq!(put.status(), 409);
-        // The old id can be forgotten alone; the account takes its ids with it.
+        // The old id can be erased alone; the account takes its ids with it.
         client.post("/users/ann/merge", &json!({ "from": "visitor-8" })).await;
         assert_eq!(client.delete("/users/visitor-7").await.1["existed"], true);
         assert_eq!(client.get("/users/visitor-7").await.0, 404);
@@ -183,7 +183,7 @@ async fn a_merge_that_makes_no_sense_is_refused_by_name() {
         let names_from = body.get("from").is_some() && body.get("into").is_none();
         assert!(problem["field"] == "from" || !names_from, "{problem}");
     }
-    // Nothing need have been said, and what is said later follows.
+    // Ids without a row can be merged, and later feedback follows.
     said(&client, &[pair("c", "e1")]).await;
     assert_eq!(client.get("/users/d").await.1["n"], 1);
 }

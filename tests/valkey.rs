@@ -23,7 +23,7 @@ use micro_reward::telemetry::metric;
 use micro_reward::types::{Event, UserId};
 use redis::AsyncCommands;
 
-/// Longer than anything here takes; whatever waits so long is broken.
+/// Upper bound of every wait: a longer one is a defect.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn open(config: ValkeyConfig) -> ValkeyStore {
@@ -38,7 +38,7 @@ async fn row(store: &ValkeyStore, n: usize) -> Option<Row> {
     store.get(user(n), 0).await.unwrap().row
 }
 
-/// The ledgers of a user who has said these events and nothing else.
+/// Returns the ledgers of a user with these events alone.
 fn ledgers(n: usize, ids: impl IntoIterator<Item = usize>) -> Ledgers {
     let mut ledgers = Ledgers::new(K);
     for id in ids {
@@ -48,7 +48,7 @@ fn ledgers(n: usize, ids: impl IntoIterator<Item = usize>) -> Ledgers {
     ledgers
 }
 
-/// Waits for what must come to be.
+/// Waits until a condition holds.
 async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let wait = async {
         while !is_so().await {
@@ -62,7 +62,7 @@ async fn until_back(store: &ValkeyStore) {
     until("the store's return", || async { store.trouble().is_none() }).await;
 }
 
-/// Settings of a replica that notices an outage soon and keeps rows for long.
+/// Returns settings of a replica that notices an outage soon and keeps rows for long.
 fn patient(server: &Valkey) -> ValkeyConfig {
     ValkeyConfig {
         response_timeout: Duration::from_millis(300),
@@ -87,7 +87,7 @@ async fn replicas_that_change_one_user_lose_nothing() {
             let store = replicas[task % 3].clone();
             tokio::spawn(async move {
                 for id in (0..600).filter(|id| id % 24 == task) {
-                    // Every tenth comes twice, to another replica as well.
+                    // Every tenth event comes twice, to another replica as well.
                     assert!(matches!(
                         one(&store, add(1, id)).await,
                         Outcome::Applied(_) | Outcome::Duplicate(_)
@@ -130,11 +130,11 @@ async fn one_feedback_of_a_known_user_is_one_call() {
     for id in 1..11 {
         assert_eq!(one(&store, add(1, id)).await, Outcome::Applied(id as u64 + 1));
     }
-    // The rows of a user who changes are known here: neither the changes nor the reads ask for them.
+    // The rows of a changed user are in the cache: neither the changes nor the reads ask the store for them.
     assert_eq!(row(&store, 1).await.unwrap().version, 11);
     let after = calls(&mut connection).await;
     assert_eq!(after.0 - before.0, 10);
-    // Only the number of users is asked for now and then.
+    // Only the number of users is polled.
     assert!(after.1 - before.1 <= 2);
 }
 
@@ -146,11 +146,11 @@ async fn a_replica_reads_its_own_writes_and_others_by_version() {
     assert_eq!(row(&there, 1).await.unwrap().version, 1);
     assert_eq!(one(&here, add(1, 2)).await, Outcome::Applied(2));
     assert_eq!(row(&here, 1).await.unwrap().version, 2);
-    // Within its bound the other replica has what it has, unless it is asked for more.
+    // Within its bound the other replica serves its cached row, unless a later version is asked for.
     assert_eq!(row(&there, 1).await.unwrap().version, 1);
     let reading = there.get(user(1), 2).await.unwrap();
     assert_eq!((reading.row.unwrap().version, reading.freshness), (2, Freshness::Current));
-    // A version that there is not yet is no error: it is the newest that is given.
+    // A version that does not exist yet is no error: the newest is returned.
     assert_eq!(there.get(user(1), 9).await.unwrap().row.unwrap().version, 2);
     // A change on top of an old row is made on the new one.
     assert_eq!(one(&there, add(1, 3)).await, Outcome::Applied(3));
@@ -181,7 +181,7 @@ async fn an_outage_ages_rows_and_refuses_changes() {
     assert_eq!(reading.row.unwrap().ledgers, ledgers(1, 1..2));
     assert!(matches!(reading.freshness, Freshness::Stale(age) if age >= Duration::from_millis(300)));
     assert!(store.trouble().unwrap().contains("can't be reached"));
-    // The circuit is open: nobody else waits.
+    // The circuit is open: no other call waits.
     let start = tokio::time::Instant::now();
     for n in 0..1000 {
         let reading = store.get(user(n + 10), 0).await.unwrap();
@@ -201,7 +201,7 @@ async fn a_change_whose_answer_is_lost_counts_once() {
     let store = open(with_outbox(&server, &dir)).await;
     one(&store, add(1, 1)).await;
     server.freeze();
-    // The swap is in the frozen server's socket: it will be made, after this replica has given it up.
+    // The change is in the frozen server's socket: it will be made, after this replica has given it up.
     assert_eq!(one(&store, add(1, 2)).await, Outcome::Queued);
     server.thaw();
     let reader = open(config(&server, "t")).await;
@@ -211,7 +211,7 @@ async fn a_change_whose_answer_is_lost_counts_once() {
     assert_eq!((row.version, row.ledgers), (2, ledgers(1, 1..3)));
 }
 
-/// Drops a store without closing it, and opens another once the tasks of the first have let go of the directory.
+/// Drops a store without closing it, and opens another once the tasks of the first have released the directory.
 async fn reopen(store: ValkeyStore, config: ValkeyConfig) -> Result<ValkeyStore, OpenError> {
     drop(store);
     loop {
@@ -222,7 +222,7 @@ async fn reopen(store: ValkeyStore, config: ValkeyConfig) -> Result<ValkeyStore,
     }
 }
 
-/// How many of the outbox's segments hold more than their header.
+/// Returns the number of the outbox's segments that hold more than their header.
 fn n_segments_with_events(dir: &tempfile::TempDir) -> usize {
     let (header, _) = fuzzing::segment(LedgerId { n_heads: K, key: 7 }, &[]);
     let segments = std::fs::read_dir(dir.path().join("data/outbox")).unwrap();
@@ -239,16 +239,16 @@ async fn feedback_waits_in_the_outbox_and_survives_both_sides_restart() {
     let queued = store.change((10..20).map(|id| add(1, id)).collect()).await.unwrap();
     assert_eq!(queued, [Outcome::Queued; 10]);
     assert_eq!(one(&store, retract(1, 3)).await, Outcome::Queued);
-    // Votes that are changed meanwhile; the undo of what was replaced takes nothing more back.
+    // Votes change during the outage; the retraction of a replaced event takes nothing more back.
     assert_eq!(one(&store, replace(1, 20, 4)).await, Outcome::Queued);
     assert_eq!(one(&store, replace(1, 21, 12)).await, Outcome::Queued);
     assert_eq!(one(&store, retract(1, 12)).await, Outcome::Queued);
-    // A retry of what waits waits as well; neither counts twice.
+    // A retry of a queued event is queued as well; neither counts twice.
     assert_eq!(one(&store, add(1, 15)).await, Outcome::Queued);
     assert_eq!(one(&store, add(1, 5)).await, Outcome::Queued);
-    // What could undo later feedback does not wait.
+    // A change that could undo later feedback is not queued.
     assert!(matches!(store.change(vec![erase(1, 50)]).await, Err(StoreError::Unreachable { .. })));
-    // The store's rows are still what scoring goes on with.
+    // Scoring continues with the store's cached rows.
     assert_eq!(row(&store, 1).await.unwrap().ledgers, ledgers(1, 0..10));
     let store = reopen(store, with_outbox(&server, &dir)).await.unwrap();
     assert_eq!(one(&store, add(2, 1)).await, Outcome::Queued);
@@ -322,10 +322,10 @@ async fn a_tombstone_expires_and_a_row_does_not() {
         (connection.pttl(key(1)).await.unwrap(), connection.pttl(key(2)).await.unwrap());
     assert!(ttl > RULES.max_age_ms && ttl <= RULES.max_age_ms + 3_600_000, "{ttl}");
     assert_eq!(none, -1);
-    // Coming back makes it a row again.
+    // New feedback makes it a row again.
     one(&store, add(1, 60)).await;
     assert_eq!(connection.pttl::<_, i64>(key(1)).await.unwrap(), -1);
-    // One that has expired is a stranger's, also where it is remembered.
+    // The user of an expired tombstone is new, even where the tombstone is cached.
     let _: () = connection.del(key(1)).await.unwrap();
     assert_eq!(one(&store, add(1, 61)).await, Outcome::Applied(1));
 }
@@ -339,7 +339,7 @@ async fn a_row_that_rots_is_an_error_of_its_user_alone() {
     let bytes: Vec<u8> = connection.get(&key).await.unwrap();
     let _: () = connection.setrange(&key, 12, vec![bytes[12] ^ 1]).await.unwrap();
     let store = open(patient(&server)).await;
-    // As is a key that holds something else than a row.
+    // A key that does not hold a row is an error too.
     let _: () = connection.rpush(format!("t:{:016x}:{}", 7, user(3)), "x").await.unwrap();
     for n in [1, 3] {
         assert!(matches!(store.get(user(n), 0).await, Err(StoreError::Damaged { .. })));
@@ -348,7 +348,7 @@ async fn a_row_that_rots_is_an_error_of_its_user_alone() {
     }
     assert_eq!(store.trouble(), None);
     assert_eq!(store.sample(10).await.unwrap(), [row(&store, 2).await.unwrap()]);
-    // To forget somebody nothing of theirs need be read.
+    // An erasure need not read the row.
     assert_eq!(one(&store, erase(1, 50)).await, Outcome::Applied(1));
     assert_eq!(store.n_users(), 1);
     assert_eq!(one(&store, add(1, 2)).await, Outcome::Late);
@@ -364,7 +364,7 @@ async fn who_has_a_key_of_another_type_can_be_erased() {
     let _: () = connection.hset(key(2), "field", "x").await.unwrap();
     let store = open(patient(&server)).await;
     one(&store, add(3, 1)).await;
-    // The key is met for the first time, or was read before.
+    // The first key is new to this replica, and the second has been read.
     assert!(matches!(store.get(user(2), 0).await, Err(StoreError::Damaged { .. })));
     for n in [1, 2] {
         let outcomes = store.change(vec![add(n, 2), erase(n, 50), add(n, 3)]).await.unwrap();
@@ -386,7 +386,7 @@ async fn an_erasure_overwrites_no_row_that_another_replica_has_put_in_place_of_w
     let _: () = connection.rpush(&key, "x").await.unwrap();
     let store = open(patient(&server)).await;
     assert!(store.get(user(1), 0).await.is_err());
-    // What is cached here is no longer so.
+    // The cached key is out of date.
     let _: () = connection.del(&key).await.unwrap();
     let other = open(config(&server, "t")).await;
     one(&other, add(1, 60)).await;
@@ -394,12 +394,12 @@ async fn an_erasure_overwrites_no_row_that_another_replica_has_put_in_place_of_w
     assert_eq!(one(&store, add(1, 60)).await, Outcome::Retracted { version: 2, is_news: false });
 }
 
-/// The file of the dead letters.
+/// Returns the path of the file of dead letters.
 fn dead_letters_file(dir: &tempfile::TempDir) -> PathBuf {
     dir.path().join("data/dead_letters/unreadable_row.ndjson")
 }
 
-/// The lines of the dead letters.
+/// Returns the lines of the dead letters.
 fn dead_letters(dir: &tempfile::TempDir) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(dead_letters_file(dir)).unwrap_or_default();
     json_lines(&text)
@@ -407,7 +407,7 @@ fn dead_letters(dir: &tempfile::TempDir) -> Vec<serde_json::Value> {
 
 #[tokio::test]
 async fn the_outbox_sets_aside_what_is_of_a_row_that_can_not_be_read() {
-    // Of this thread, which all tasks of this test run on.
+    // The recorder is this thread's, on which all tasks of this test run.
     let recorder = PrometheusBuilder::new().build_recorder();
     let _recorded = metrics::set_default_local_recorder(&recorder);
     let refused = |reason: &str| {
@@ -435,7 +435,7 @@ async fn the_outbox_sets_aside_what_is_of_a_row_that_can_not_be_read() {
     let ids: Vec<_> = kept.iter().map(|line| line["event_id"].as_str().unwrap()).collect();
     assert_eq!(ids, ["event-2", "event-3"]);
     assert!(kept.iter().all(|line| line["user"] == "user-1" && line["chosen"] == "thanks"));
-    // An erasure takes them along.
+    // An erasure removes the user's dead letters too.
     assert!(matches!(one(&store, erase(1, 50)).await, Outcome::Applied(_)));
     assert_eq!(dead_letters(&dir), Vec::<serde_json::Value>::new());
 }
@@ -462,7 +462,7 @@ async fn dead_letters_can_be_sent_again_and_one_that_a_kill_tore_spoils_no_other
     assert_eq!(ids.collect::<Vec<_>>(), [id(2), id(3), None, id(4), id(5), None]);
 
     let (app, clock) = common::start(&common::toy(), &[]).await;
-    // Of the time at which they were said.
+    // The clock is set to the time of the events.
     clock.0.store(10, Ordering::SeqCst);
     let client = common::Client::new(app.address);
     let (status, acks) = client.post_text("/feedback", "application/x-ndjson", text).await;
@@ -505,14 +505,14 @@ async fn what_finds_no_room_waits_in_the_outbox_and_holds_up_nobody() {
     store.change((0..3).map(|id| add(1, id)).chain([add(2, 1)]).collect()).await.unwrap();
     let config = strict();
     server.kill();
-    // The first user has said too much, for the third there is no room, and the second is behind both.
+    // The first user has too many events, the third finds no room, and the second is behind both.
     let changes = vec![add(1, 3), add(3, 1), add(2, 2)];
     assert_eq!(store.change(changes).await.unwrap(), [Outcome::Queued; 3]);
     server.restart();
     until("the second user's", || async { row(&store, 2).await.unwrap().ledgers == ledgers(2, 1..3) }).await;
     assert_eq!(row(&store, 1).await.unwrap().ledgers, ledgers(1, 0..3));
     assert_eq!(row(&store, 3).await, None);
-    // They wait across a restart too.
+    // Queued events wait across a restart too.
     store.close().await;
     let store = reopen(store, config).await.unwrap();
     assert!(n_segments_with_events(&dir) > 0);
@@ -543,7 +543,7 @@ async fn the_password_is_needed_and_never_shown() {
 #[tokio::test]
 async fn a_login_with_the_least_rights_is_enough() {
     let server = Valkey::start();
-    // Somebody else has loaded the functions.
+    // Another login has loaded the functions.
     drop(open(patient(&server)).await);
     let mut setuser = redis::cmd("ACL");
     setuser.arg("SETUSER").arg("app").arg("on").arg(">pw").arg("~t:*");
@@ -588,7 +588,7 @@ async fn replicas_know_users_by_the_same_secret_or_are_refused() {
         let refused = ValkeyStore::open(keyed(other, "k")).await.unwrap_err().to_string();
         assert!(refused.contains("`valkey.user_key`") && !refused.contains("secret of"), "{refused}");
     }
-    // A store that was filled without a secret goes on without one.
+    // A store that was filled without a secret continues without one.
     let old = open(keyed("", "o")).await;
     one(&old, add(0, 1)).await;
     let mut connection = server.connect().await;

@@ -1,4 +1,4 @@
-//! How the shared engine reaches its store: a cluster of three, and TLS.
+//! Connections of the shared engine to its store: a cluster of three, and TLS.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -19,10 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Longer than anything here takes; whatever waits so long is broken.
+/// Upper bound of every wait: a longer one is a defect.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for what must come to be.
+/// Waits until a condition holds.
 async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let wait = async {
         while !is_so().await {
@@ -32,7 +32,7 @@ async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> 
     assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "{what} never came to be");
 }
 
-/// Three primaries that know each other and share the slots.
+/// Starts three primaries that know each other and share the slots.
 async fn cluster() -> Vec<Valkey> {
     let durable = ["--appendonly", "yes", "--appendfsync", "always"];
     let args = [&["--cluster-enabled", "yes", "--cluster-node-timeout", "3000"][..], &durable].concat();
@@ -89,7 +89,7 @@ async fn a_cluster_holds_the_same_rows_as_memory() {
     let changes: Vec<Change> = (0..37).map(|n| add(n, 5000)).collect();
     assert_eq!(store.change(changes.clone()).await.unwrap(), memory.change(changes).await.unwrap());
 
-    // A node that is gone makes the store one that is away, and all is well once it is back.
+    // A lost node makes the store unreachable; its return ends the outage.
     nodes[1].kill();
     let everybody = || (0..37).map(|n| add(n, 6000)).collect::<Vec<Change>>();
     assert!(matches!(store.change(everybody()).await, Err(StoreError::Unreachable { .. })));
@@ -103,7 +103,8 @@ async fn a_cluster_holds_the_same_rows_as_memory() {
     }
 }
 
-/// Puts TLS before a server, as the one that the tests start has none; the certificate that signs for it, in PEM.
+/// Puts TLS before a server, as the one that the tests start has none; returns the port and the certificate that
+/// signs for it, in PEM.
 async fn with_tls(server: &Valkey) -> (u16, String) {
     let signed = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
@@ -118,7 +119,7 @@ async fn with_tls(server: &Valkey) -> (u16, String) {
             tokio::spawn(async move {
                 let Ok(mut outside) = acceptor.accept(outside).await else { return };
                 let mut inside = TcpStream::connect(("127.0.0.1", behind)).await.unwrap();
-                // Either side may end it as it likes.
+                // Either side may close the connection.
                 _ = copy_bidirectional(&mut outside, &mut inside).await;
             });
         }

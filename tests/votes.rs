@@ -1,4 +1,4 @@
-//! Votes of people: changed, cleared, sent twice, too early or wrongly, over HTTP on the toy bundle.
+//! Votes that users change, clear, send twice, too early or wrongly, over HTTP on the toy bundle.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -16,7 +16,7 @@ fn with(mut event: Value, more: &Value) -> Value {
     event
 }
 
-/// The ack of one event that is understood.
+/// Sends one valid event and returns its ack.
 async fn say(client: &Client, event: &Value) -> Value {
     let (status, ack) = client.post("/feedback", event).await;
     assert_eq!(status, 200, "{event}: {ack}");
@@ -29,7 +29,7 @@ async fn refused(client: &Client, event: &Value) -> (Value, String) {
     (problem["field"].clone(), problem["detail"].as_str().unwrap().to_owned())
 }
 
-/// The evidence of a user, to the last bit, and how many events it has.
+/// Returns the evidence of a user, to the last bit, and its number of events.
 async fn ledger(client: &Client, user: &str) -> Value {
     let (_, view) = client.get(&format!("/users/{user}")).await;
     json!([view["ledger"]["general"]["sums"], view["ledger"]["contexts"], view["n"]])
@@ -45,7 +45,7 @@ async fn a_vote_that_was_taken_back_never_counts_again_and_says_so() {
     assert_eq!((&again["status"], &again["version"]), (&json!("retracted"), &json!(2)));
     assert!(again["detail"].as_str().unwrap().contains("use a new id"), "{again}");
     assert_eq!(client.get("/users/ann").await.0, 404);
-    // The undo may come first.
+    // The retraction may come first.
     assert_eq!(client.delete("/feedback/early?user=ann").await.0, 404);
     assert_eq!(say(&client, &thumb("ann", "early", true)).await["status"], "retracted");
     assert_eq!(say(&client, &thumb("ann", "m2", true)).await["status"], "applied");
@@ -79,7 +79,7 @@ async fn the_same_id_with_other_content_is_a_conflict_with_the_hash_of_what_coun
     assert!(kept[0].len() == 16 && kept.iter().all(|content| *content == kept[0]), "{kept:?}");
     let pair = json!({ "event_id": "m", "user": "ann", "kind": "pair", "prompt": "tea?", "chosen": "thanks friend", "rejected": "no" });
     assert_eq!(say(&client, &pair).await["content"], kept[0].as_str());
-    // What a retry may differ in.
+    // A retry may differ in these fields.
     for same in [
         json!({}),
         json!({ "at": NOON + 500 }),
@@ -113,7 +113,7 @@ async fn a_vote_that_replaces_another_counts_as_if_it_alone_had_been_cast() {
     let again = say(&client, &change).await;
     assert_eq!((&again["status"], again.get("replaced")), (&json!("duplicate"), None));
     assert_eq!(say(&client, &thumb("ann", "m1", true)).await["status"], "retracted");
-    // It can be replaced in turn, also as a line of a stream, and into another context.
+    // The event can be replaced in turn, also as a line of a stream, and into another context.
     let back = with(replaces(thumb("ann", "m3", true), "m2"), &json!({ "context": "at work" }));
     let lines = format!("{back}\n{back}\n");
     let (_, acks) = client.post_text("/feedback", "application/x-ndjson", lines).await;
@@ -121,7 +121,7 @@ async fn a_vote_that_replaces_another_counts_as_if_it_alone_had_been_cast() {
     assert_eq!((&acks[0]["replaced"], &acks[1]["status"]), (&json!(true), &json!("duplicate")), "{acks:?}");
     say(&client, &with(thumb("cat", "up", true), &json!({ "context": "at work" }))).await;
     assert_eq!(ledger(&client, "ann").await, ledger(&client, "cat").await);
-    // Cleared: nothing is left.
+    // A cleared vote leaves nothing.
     assert_eq!(client.delete("/feedback/m3?user=ann").await.0, 200);
     assert_eq!(client.get("/users/ann").await.0, 404);
     app.stop().await;
@@ -184,7 +184,7 @@ async fn a_retry_whose_response_is_forgotten_is_still_a_retry() {
 
 #[tokio::test]
 async fn times_are_read_as_texts_seconds_and_milliseconds() {
-    // Evidence fades fast enough that a second can be seen.
+    // Evidence fades fast enough that a second is visible.
     let (app, _) = start(&toy(), &[("posterior.half_life", "1m")]).await;
     let client = Client::new(app.address);
     let at = NOON - 12_500;
@@ -288,7 +288,7 @@ async fn a_user_who_says_too_much_is_told_when_there_is_room() {
     say(&client, &thumb("ann", "2", true)).await;
     let url = format!("{}/feedback", client.base);
     let answer = client.http.post(url).json(&thumb("ann", "3", true)).send().await.unwrap();
-    // The first is remembered for 10 s, of which 3.5 have gone.
+    // The first event is remembered for 10 s, of which 3.5 have passed.
     assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (429, &"7".parse().unwrap()));
     let problem: Value = answer.json().await.unwrap();
     assert_eq!(problem["code"], "too_many_events");

@@ -55,7 +55,7 @@ class Batcher:
                 while not self.queue.empty():
                     self.sorted.append(self.queue.get_nowait())
                 self.sorted.sort(key=lambda entry: len(entry[0].ids))
-                # Shared evenly, so that no session is idle while another has all that waited.
+                # The texts are shared evenly, so that no session is idle while another has all that waited.
                 self.size = min(self.max_batch, math.ceil(len(self.sorted) / len(self.models)))
             batch = self.sorted[-self.size :]
             del self.sorted[-self.size :]
@@ -64,7 +64,7 @@ class Batcher:
 
 def _settle(futures, settle, values):
     for future, value in zip(futures, values):
-        # Cancelled: its request was given up.
+        # The future is canceled if its request was dropped.
         if not future.cancelled():
             settle(future, value)
 
@@ -81,7 +81,7 @@ def open_app(arguments):
             task.cancel()
 
     async def rewards(texts):
-        # In a thread: a long text would hold up every other request.
+        # The tokenizer runs in a thread, as a long text would delay every other request.
         return await batcher.rewards(await asyncio.to_thread(models[0].read, texts))
 
     return common.make_app(rewards, lifespan)

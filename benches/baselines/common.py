@@ -34,10 +34,11 @@ def make_app(rewards, lifespan=None):
     @app.post("/score")
     async def score(request: Request):
         try:
-            # Not as a parameter: by way of json.loads a text with half a surrogate pair would pass, and fail later.
+            # The body is no parameter: `json.loads` would accept a text with half a surrogate pair, which fails
+            # later.
             items = ScoreRequest.model_validate_json(await request.body()).items
         except ValidationError as error:
-            # Nor is the input repeated, which can hold what JSON can't be written from.
+            # The input is not repeated, as JSON can't be written from all that it can hold.
             problems = error.errors(include_url=False, include_context=False, include_input=False)
             return JSONResponse({"detail": problems}, status_code=422)
         rest = iter(await rewards([response for item in items for response in item.responses]))
@@ -67,7 +68,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, app, tell):
         options = {"loop": "uvloop", "http": "httptools", "ws": "none", "access_log": False, "log_level": "warning"}
-        # A benchmark's client may rest for longer than uvicorn's five seconds and find its connection closed.
+        # A benchmark's client may pause for longer than uvicorn's five seconds and find its connection closed.
         super().__init__(uvicorn.Config(app, **options, timeout_keep_alive=60, timeout_graceful_shutdown=2))
         self.tell = tell
 
@@ -87,7 +88,7 @@ def serve(open_app, arguments, n_processes):
         Server(open_app(arguments), announce).run(sockets=[listener])
         return
     for number in (signal.SIGTERM, signal.SIGINT):
-        # Leaving Python ends its daemons and waits for them.
+        # The exit of Python ends its daemons and waits for them.
         signal.signal(number, lambda *_: sys.exit())
     # A fork would copy the locks of ONNX Runtime's threads without the threads.
     context = multiprocessing.get_context("spawn")

@@ -4,8 +4,8 @@ import sys
 import tomllib
 from typing import NamedTuple
 
-# Read when the libraries load. ONNX Runtime reports to its makers otherwise; threads of tokenizers and numpy would
-# compete with the sessions for the same cores.
+# The libraries read these when they load. Without them ONNX Runtime sends telemetry, and threads of tokenizers and
+# numpy compete with the sessions for the same cores.
 os.environ.update(ORT_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false", OPENBLAS_NUM_THREADS="1")
 
 import numpy as np  # noqa: E402
@@ -63,7 +63,7 @@ class Model:
 
     def read(self, texts):
         """Tokens of each text; one that is too long keeps its end."""
-        # `encode` holds the interpreter's lock while it works, this does not.
+        # `encode_batch_fast` releases the interpreter's lock while it works, `encode` does not.
         encodings = self.tokenizer.encode_batch_fast(texts)
         return [Text(encoding.ids, int(self.n_chars[encoding.ids].sum())) for encoding in encodings]
 

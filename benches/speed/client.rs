@@ -1,4 +1,4 @@
-//! A client that costs little: it shares the cores with what it measures.
+//! HTTP client of the bench, cheap because it shares the cores with the server that it measures.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// One connection of HTTP/1.1.
+/// An HTTP/1.1 connection.
 pub struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -22,7 +22,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::new() })
     }
 
-    /// Sends one request as made by [`request`]; its status, and its body in the buffer.
+    /// Sends one request as made by [`request`]; returns the status and the body, which lies in the buffer.
     pub async fn send(&mut self, request: &[u8]) -> std::io::Result<(u16, &[u8])> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -49,7 +49,7 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
-/// A POST of JSON to /score, whose caller waits for `timeout`, such as "2s".
+/// Returns a POST of JSON to /score with the request timeout `timeout`, such as "2s".
 pub fn request(body: &str, timeout: &str) -> Vec<u8> {
     format!(
         "POST /score HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\nx-request-timeout: {timeout}\r\n\
@@ -59,10 +59,10 @@ pub fn request(body: &str, timeout: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What clients saw within a span of time.
+/// The answers that clients received within a span of time.
 #[derive(Default)]
 pub struct Seen {
-    /// Of the answers with 200.
+    /// Latencies of the answers with status 200.
     pub latencies: Vec<Duration>,
     pub n_shed: usize,
     pub n_failed: usize,
@@ -98,8 +98,8 @@ pub fn quantile(times: &mut [Duration], q: f64) -> Duration {
     times[((times.len() - 1) as f64 * q).round() as usize]
 }
 
-/// Clients that send the next request when they have the answer to the last: each of `requests` once, until `span` is
-/// over. The first fifth of the time does not count.
+/// Runs clients that each send the next request when they have the answer to the last: each of `requests` once, until
+/// `span` is over. The first fifth of the span does not count.
 pub async fn closed_loop(
     address: SocketAddr,
     n_clients: usize,
@@ -137,8 +137,8 @@ pub async fn closed_loop(
     seen
 }
 
-/// Clients that each send a request when it is due, `rate` a second between them; latency is from when it was sent, as a sleep on
-/// busy cores ends late.
+/// Runs clients that each send a request when it is due, `rate` a second between them; latency counts from the send,
+/// as a sleep on busy cores ends late.
 pub fn paced(address: SocketAddr, rate: f64, n_clients: usize, span: Duration, requests: &[Vec<u8>]) -> Seen {
     let start = Instant::now();
     let client = |first: usize| {
@@ -153,7 +153,7 @@ pub fn paced(address: SocketAddr, rate: f64, n_clients: usize, span: Duration, r
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             let sent = Instant::now();
             stream.write_all(&requests[n % requests.len()]).unwrap();
-            // An answer to one text comes in one piece.
+            // The answer to one text arrives in one piece.
             let n_read = stream.read(&mut buffer).unwrap();
             assert!(buffer[..n_read].starts_with(b"HTTP/1.1 200"));
             if due > start + span / 5 {
@@ -170,7 +170,8 @@ pub fn paced(address: SocketAddr, rate: f64, n_clients: usize, span: Duration, r
     all
 }
 
-/// Sends `rate` requests a second, whatever comes back, round and round; latency is from when each was due.
+/// Sends `rate` requests a second in rotation, regardless of the answers; latency counts from the start of a
+/// request's task, before its connection is open.
 pub async fn open_loop(address: SocketAddr, rate: f64, span: Duration, requests: Arc<Vec<Vec<u8>>>) -> Seen {
     const TICK: Duration = Duration::from_millis(1);
     let (idle, n_sent) = (Arc::new(parking_lot::Mutex::new(Vec::<Connection>::new())), AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! What an axis costs as it grows: heads, users, responses, lengths.
+//! Cost of a request as one axis grows: heads, users, responses, lengths.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ pub async fn all() {
     lengths().await;
 }
 
-/// A copy of a bundle, changed, that its server can load.
+/// Copies a bundle, applies `change` and updates its revision, so that a server can load it.
 fn changed(from: &Path, change: impl FnOnce(&mut Manifest, &Path)) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
@@ -35,7 +35,7 @@ fn changed(from: &Path, change: impl FnOnce(&mut Manifest, &Path)) -> tempfile::
     dir
 }
 
-/// The median time of `n` sends.
+/// Returns the median time of `n` sends, after one that does not count.
 async fn median(server: &Server, request: &[u8], n: usize) -> Duration {
     let mut connection = Connection::open(server.address).await.unwrap();
     assert_eq!(connection.send(request).await.unwrap().0, 200);
@@ -60,7 +60,8 @@ async fn heads() {
             for (idx, head) in manifest.heads.iter_mut().enumerate() {
                 (head.name, head.prior) = (format!("head-{idx}"), 1.0 / n_heads as f64);
             }
-            // Embedding and length to heads; embedding to 128 and to heads.
+            // The heads read embedding and length, 384 + 1 inputs; the router maps the embedding to 128 units and
+            // these to heads.
             let wave =
                 |shape: (usize, usize)| Array2::from_shape_fn(shape, |(i, j)| ((i * 7 + j) as f32).sin());
             let graphs = [

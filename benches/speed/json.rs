@@ -1,4 +1,4 @@
-//! Parsers of JSON on what trainers send and get.
+//! JSON parsers on the requests and answers of trainers.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn time(mut work: impl FnMut()) -> Duration {
     quantile(&mut (0..N_RUNS).map(once).collect::<Vec<_>>(), 0.5)
 }
 
-/// A request of 1,024 responses and its answer.
+/// Times each parser on a request of 1,024 responses and on its answer.
 pub fn parsers() {
     const N: usize = 1024;
     let mut texts = texts();
@@ -29,7 +29,7 @@ pub fn parsers() {
     let parsed = [
         ("serde_json", time(|| drop(serde_json::from_slice::<ScoreRequest>(&body).unwrap()))),
         ("sonic-rs", time(|| drop(sonic_rs::from_slice::<ScoreRequest>(&body).unwrap()))),
-        // It parses in place, so that it needs a copy of what is shared.
+        // `simd-json` parses in place, so each run copies the shared body.
         ("simd-json", time(|| drop(simd_json::from_slice::<ScoreRequest>(&mut body.clone()).unwrap()))),
     ];
     let rewards: Vec<f64> = (0..N).map(|n| (n as f64).sin()).collect();

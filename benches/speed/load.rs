@@ -1,4 +1,4 @@
-//! More load than one caller's: a chat beside a trainer, too much of everything, thousands of connections, hours.
+//! Load beyond one caller's: a chat beside a trainer, overload, thousands of connections, hours.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use super::server::Server;
 use super::texts::{Kind, Texts};
 use super::{bundles, singles, texts};
 
-/// A request of a trainer.
+/// Number of responses in a trainer's request.
 const N_LARGE: usize = 10_000;
 
 fn large(texts: &mut Texts, kind: Kind, n: usize) -> Vec<u8> {
@@ -24,13 +24,13 @@ async fn one_by_one(server: &Server, requests: &[Vec<u8>]) -> Vec<Duration> {
         let start = Instant::now();
         assert_eq!(connection.send(request).await.unwrap().0, 200);
         latencies.push(start.elapsed());
-        // A chat thinks between its calls; the trainer does not.
+        // A chat pauses between its requests; the trainer does not.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     latencies
 }
 
-/// A chat's single request, alone and beside a trainer's 10,000 responses.
+/// Measures a chat's single requests, alone and beside a trainer's 10,000 responses.
 pub async fn fairness() {
     const N: usize = 300;
     let mut texts = texts();
@@ -62,7 +62,7 @@ pub async fn fairness() {
     }
 }
 
-/// Answers in time at the peak, and at ten times as many requests, whose callers wait 2 s.
+/// Counts the answers a second at the peak, and those in time at ten times as many requests, whose callers wait 2 s.
 pub async fn overload() {
     const SPAN: Duration = Duration::from_secs(20);
     let mut texts = texts();
@@ -88,7 +88,7 @@ pub async fn overload() {
     }
 }
 
-/// 5,000 connections at once with one sample each, and a connection for every call.
+/// Opens 5,000 connections at once with one sample each; compares one connection with a connection for every call.
 pub async fn connections() {
     const N: usize = 5000;
     let mut texts = texts();
@@ -112,7 +112,7 @@ pub async fn connections() {
         "{name}: {N} connections at once, one short text each: {n_answered} answered with 200 in {:.1} s",
         start.elapsed().as_secs_f64()
     );
-    // They are all known now.
+    // Every text is cached by this point, so that only the connections differ.
     let mut kept = Connection::open(server.address).await.unwrap();
     let start = Instant::now();
     for request in requests.iter() {
@@ -130,11 +130,11 @@ pub async fn connections() {
     );
 }
 
-/// Memory while everything is asked for, a line a minute.
+/// Prints the resident memory once a minute under mixed load.
 pub async fn soak(minutes: u64) {
     let mut texts = texts();
     let (name, dir) = bundles().remove(0);
-    // A small cache is full after a minute, so that what is kept does not look like a leak.
+    // A small cache is full after a minute, so that cached entries do not look like a leak.
     let server = Server::ours(&dir, &[("cache.max_bytes", "16777216"), ("responses.max_bytes", "16777216")]);
     let start = Instant::now();
     let mut n_answers = 0;

@@ -1,14 +1,15 @@
-//! What the server costs beside the encoder, and what it saves. Every figure beside its own baseline, in one run:
+//! Cost of the server beside the encoder, and the work that it saves; each figure has its baseline from the same run:
 //!
-//!     cargo bench --bench speed [-- raw | peers | grpo | latency | fairness | overload | connections | growth | json | soak MINUTES]
+//!     cargo bench --bench speed [-- raw | peers | grpo | latency | fairness | overload | connections]
+//!     cargo bench --bench speed [-- growth | json | soak MINUTES]
 //!
-//! `raw`: the encoder in a loop, and the same texts through the server. `peers`: plain Python servers (`benches/baselines`)
-//! and ours. `grpo`: 64 prompts with 16 responses each, at once, one by one, and again. `latency`: a text that is known,
-//! and one that is not. `fairness`: a chat beside a trainer. `overload`: ten times as much as there is room for.
+//! `raw`: the encoder in a loop, and the same texts through the server. `peers`: plain Python servers
+//! (`benches/baselines`) and this server. `grpo`: 64 prompts with 16 responses each, at once, one by one, and again.
+//! `latency`: a cached text and a new one. `fairness`: a chat beside a trainer. `overload`: ten times the peak rate.
 //! `connections`: thousands at once, and one per call. `growth`: heads, users, responses, lengths. `json`: parsers.
 //! `soak`: memory over time. Without a name: all but `soak`.
 //!
-//! Servers are processes of their own. They, the clients and the baselines share the cores of this machine.
+//! Servers are separate processes. They, the clients and the baselines share the cores of this machine.
 
 #![allow(
     clippy::unwrap_used,
@@ -38,11 +39,11 @@ use client::request;
 use server::root;
 use texts::Texts;
 
-/// As in the server.
+/// The allocator of the server.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The bundles that are measured: int8, which is the default, and fp32.
+/// The bundles to measure: int8, which is the default, and fp32.
 const BUNDLES: [(&str, &str); 2] = [("int8", "models/default"), ("fp32", "models/fp32")];
 
 fn main() {
@@ -76,7 +77,7 @@ fn main() {
     }
 }
 
-/// The bundles that are here; fp32 is there after `make bundle-fp32`.
+/// Returns the bundles that have an encoder; fp32 has one after `make bundle-fp32`.
 fn bundles() -> Vec<(&'static str, PathBuf)> {
     let bundles = BUNDLES.map(|(name, dir)| (name, root().join(dir)));
     let is_here = |dir: &PathBuf| dir.join("encoder.onnx").exists() && dir.join("tokenizer.json").exists();
@@ -91,7 +92,7 @@ fn texts() -> Texts {
     Texts::new(&root(), Tokenizer::load(&dir.join("tokenizer.json"), 512).unwrap())
 }
 
-/// Requests of one text each: prompt and response are the same, so that every side encodes it once.
+/// Returns requests of one text each: prompt and response are the same, so that every side encodes it once.
 fn singles(texts: &[String]) -> Arc<Vec<Vec<u8>>> {
     let single = |text: &String| json!({ "items": [{ "prompt": text, "responses": [text] }] }).to_string();
     Arc::new(texts.iter().map(|text| request(&single(text), "1h")).collect())

@@ -1,4 +1,4 @@
-//! The encoder in a loop, the same texts through the server, and through others' servers.
+//! The encoder in a loop, and the same texts through this server and the baseline servers.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,26 +14,26 @@ use super::{bundles, singles, texts};
 
 const KINDS: [Kind; 3] = [Kind::Short, Kind::Mixed, Kind::Exactly(128)];
 
-/// How long one load lasts.
+/// Duration of one load.
 const SPAN: Duration = Duration::from_secs(6);
 
-/// Loads of the same kind; sides take turns, and the median counts.
+/// Loads of the same kind; the sides take turns, and the median counts.
 const ROUNDS: usize = 3;
 
-/// More than any load uses up.
+/// More requests than any load uses.
 const MANY: usize = 12_000;
 
 pub fn n_cores() -> usize {
     std::thread::available_parallelism().unwrap().get()
 }
 
-/// Sessions of one thread, as the server has them.
+/// Loads sessions of one thread, as the server does.
 pub fn encoders(bundle: &Path, n: usize) -> Vec<Box<dyn Encode>> {
     let runtime = Runtime::load(&root().join("vendor/onnxruntime/libonnxruntime.so")).unwrap();
     load_encoder(&runtime, bundle, n).unwrap().sessions
 }
 
-/// Texts a second, one text at a time on a thread per core.
+/// Measures texts a second, one text at a time on a thread per session.
 fn raw_rate(encoders: &mut [Box<dyn Encode>], tokens: &[Tokens]) -> f64 {
     let (next, start) = (AtomicUsize::new(0), Instant::now());
     std::thread::scope(|scope| {
@@ -54,7 +54,7 @@ fn median(rates: &mut [f64]) -> f64 {
     rates[rates.len() / 2]
 }
 
-/// Raw, and the server with more and more clients.
+/// Compares the encoder alone with the server at 1, 8, 32 and 256 clients.
 pub async fn beside_the_server() {
     const MIDDLE: usize = 32;
     const CLIENTS: [usize; 4] = [1, 8, MIDDLE, 256];
@@ -102,7 +102,8 @@ pub async fn beside_the_server() {
     }
 }
 
-/// Plain Python servers on the fp32 encoder, and ours on both, without a cache, 32 clients.
+/// Compares plain Python servers on the fp32 encoder with this server on both encoders, without a cache, at 32
+/// clients.
 pub async fn beside_peers() {
     let bundles = bundles();
     let Some((_, fp32)) = bundles.iter().find(|(name, _)| *name == "fp32") else { return };

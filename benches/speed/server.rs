@@ -1,4 +1,4 @@
-//! Servers as processes of their own: ours, and those to compare with.
+//! Servers as separate processes: this program and the baselines.
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener};
@@ -11,14 +11,14 @@ pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A process that answers; it ends with its owner.
+/// A server process, which ends when this value is dropped.
 pub struct Server {
     process: Child,
     pub address: SocketAddr,
 }
 
 impl Server {
-    /// Our own, on `bundle`, with these settings.
+    /// Starts this program on `bundle` with these settings.
     pub fn ours(bundle: &Path, settings: &[(&str, &str)]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
         // The shell may hold the settings of another server.
@@ -40,7 +40,7 @@ impl Server {
         })
     }
 
-    /// `benches/baselines/NAME.py` on `bundle`.
+    /// Starts `benches/baselines/NAME.py` on `bundle`.
     pub fn baseline(name: &str, bundle: &Path, args: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
         let mut command = Command::new("benches/baselines/run");
@@ -60,17 +60,17 @@ impl Server {
     ) -> Self {
         let mut lines = BufReader::new(output).lines();
         let address = lines.find_map(|line| address(&line.unwrap())).expect("the server starts");
-        // Somebody has to read what it says next.
+        // A thread reads the rest of the output, as a full pipe would block the server.
         std::thread::spawn(move || lines.for_each(drop));
         Self { process, address }
     }
 
-    /// Seconds of CPU that it has used.
+    /// Returns the CPU seconds that the server has used.
     pub fn cpu_seconds(&self) -> f64 {
         cpu_seconds(self.process.id())
     }
 
-    /// Resident memory in MB.
+    /// Returns the resident memory in MB.
     pub fn resident_mb(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
@@ -85,7 +85,7 @@ impl Drop for Server {
     }
 }
 
-/// Seconds of CPU that a process has used.
+/// Returns the CPU seconds that a process has used.
 pub fn cpu_seconds(process: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();

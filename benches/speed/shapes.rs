@@ -1,4 +1,4 @@
-//! The shapes of requests: groups of responses as trainers of policies send them, and single ones.
+//! Request shapes: groups of responses as policy trainers send them, and single responses.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,14 +38,15 @@ impl Groups {
     }
 }
 
-/// 64 prompts with 16 responses each.
+/// Measures 64 prompts with 16 responses each: one by one, at once, and again.
 pub async fn grpo() {
     const N_AGAIN: usize = 50;
     let n = (N_PROMPTS * N_RESPONSES) as f64;
     let mut texts = texts();
     for (name, dir) in bundles() {
         let mut rates = Vec::new();
-        // One by one: as a server without memory, by one caller and by 32; then at once, and the same again.
+        // The single requests find no cache, by one caller and by 32; then a server with a cache scores all at once,
+        // and the same again.
         let server = Server::ours(&dir, &[("cache.max_bytes", "0")]);
         let address = server.address;
         for n_callers in [1, 32] {
@@ -93,7 +94,7 @@ pub async fn grpo() {
     }
 }
 
-/// A text that is known at half load, and one that is not beside the encoder alone.
+/// Measures a cached text at half load, and a new one beside the encoder alone.
 pub async fn latency() {
     const SPAN: Duration = Duration::from_secs(8);
     let mut texts = texts();
@@ -111,7 +112,7 @@ pub async fn latency() {
             alone.push(start.elapsed());
         }
         let many = Arc::new(known.iter().cycle().take(400_000).cloned().collect::<Vec<_>>());
-        // Short, as it goes through tens of thousands of requests a second.
+        // The span is short, as the clients send tens of thousands of requests a second.
         let peak = closed_loop(server.address, 32, SPAN / 4, many).await.rate();
         let mut half = paced(server.address, peak / 2.0, 8, SPAN, &known);
         println!(
@@ -139,7 +140,7 @@ async fn miss(
     let texts_of_it = texts.some(kind, N);
     let tokens: Vec<Tokens> = texts_of_it.iter().map(|text| texts.tokens(text)).collect();
     let (mut raw, mut through) = (Vec::new(), Vec::new());
-    // By turns, so that both see the machine in the same moods.
+    // The sides take turns, so that both run under the same conditions of the machine.
     for (request, tokens) in singles(&texts_of_it).iter().zip(&tokens) {
         let start = Instant::now();
         encoder.encode(&[tokens]).unwrap();

@@ -1,4 +1,4 @@
-//! Texts of a known number of tokens: passages of this repository's own prose and code, no two alike.
+//! Texts of a known number of tokens: passages of this repository's prose and code, no two alike.
 
 use std::path::Path;
 
@@ -7,27 +7,27 @@ use micro_reward::types::Tokens;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// The ends of a text, which the tokenizer adds.
+/// The special tokens at the ends of a text, which the tokenizer adds.
 const N_SPECIAL: usize = 2;
 
-/// One token.
+/// A word of one token.
 const FILLER: &str = "the";
 
 pub struct Texts {
     tokenizer: Tokenizer,
-    /// Words with how many tokens each is.
+    /// Words with their numbers of tokens.
     words: Vec<(String, usize)>,
     rng: ChaCha8Rng,
 }
 
-/// How long texts are, in tokens.
+/// Length of texts in tokens.
 #[derive(Debug, Clone, Copy)]
 pub enum Kind {
-    /// 22 to 32.
+    /// 22 to 32 tokens.
     Short,
-    /// 11 to 219.
+    /// 11 to 219 tokens.
     Mixed,
-    /// Of one length.
+    /// Exactly so many tokens.
     Exactly(usize),
 }
 
@@ -80,7 +80,7 @@ impl Texts {
         let mut left = n_tokens - N_SPECIAL;
         let start = self.rng.random_range(0..self.words.len());
         let mut text = Vec::new();
-        // Two words at random, so that passages with the same start differ.
+        // Two random words come first, so that passages with the same start differ.
         let odd = (0..2).map(|_| self.rng.random_range(0..self.words.len())).collect::<Vec<_>>();
         for idx in odd.into_iter().chain(start..start + n_tokens) {
             let (word, n) = &self.words[idx % self.words.len()];

@@ -1,7 +1,7 @@
-//! How many texts of a length are encoded at once: what gives the most texts a second on this device.
+//! Batch budgets: the number of texts of a length that gives the highest throughput on this device.
 //!
-//! On a CPU a batch pays for short texts only, on a GPU for all of them, and where the turn comes differs per model. So
-//! it is measured, unless somebody fixes it.
+//! On a CPU a batch pays for short texts only, on a GPU for all of them, and the length at which that changes
+//! differs per model. So it is measured, unless the configuration fixes it.
 
 use std::time::Duration;
 
@@ -9,68 +9,69 @@ use tokio::time::Instant;
 
 use crate::types::{Encode, EncodeError, Tokens};
 
-/// The shortest length that is measured; shorter texts go by it.
+/// The shortest length that is measured; shorter texts use its budget.
 const SHORTEST: usize = 16;
 
-/// Twice the texts have to give this much more throughput to be worth the longer wait; less is noise.
+/// The least gain in throughput that makes a batch of twice the texts worth the longer wait; less is noise.
 const WORTH: f64 = 1.08;
 
-/// A batch is not tried twice as large if it took longer: every text in it would wait for all.
+/// The time of a batch above which twice its size is not tried: every text in it would wait for all.
 const LONGEST: Duration = Duration::from_millis(250);
 
-/// A run is repeated this often, and the fastest counts: what disturbs a run makes it slower, never faster.
+/// Repetitions of a run, of which the fastest counts: a disturbance makes a run slower, never faster.
 const RUNS: usize = 3;
 
-/// How full of its tokens a row of a batch has to be where nothing was measured. On CPUs random batches run at half the speed
-/// of single texts, for their padding.
+/// The least share of a batch's row that tokens fill where nothing was measured. On CPUs random batches run at half
+/// the speed of single texts, for their padding.
 const MIN_FILL: f64 = 0.75;
 
-/// What may share a batch, by the length of its longest text.
+/// The texts that may share a batch, by the length of its longest text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Budgets {
-    /// Lengths rise; a text goes by the first that it does not exceed, or the last.
+    /// Budgets by ascending length; a text uses the first that it does not exceed, or the last.
     by_length: Vec<Budget>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Budget {
     longest: usize,
-    /// Of a batch, padding included.
+    /// Tokens of a batch, padding included.
     n_tokens: usize,
-    /// The part of the longest text's length that another has at least: a shorter one is faster alone than padded.
+    /// The least share of the longest text's length that another text has: a shorter one is faster alone than
+    /// padded.
     min_fill: f64,
 }
 
-/// What may share a batch with a text, which is the longest in it.
+/// The limits of a batch, by its longest text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BatchLimits {
-    /// Texts in all, at least one.
+    /// Upper bound of the texts, at least one.
     pub(super) n_texts: usize,
-    /// Tokens of each at least.
+    /// Lower bound of the tokens of each text.
     pub(super) shortest: usize,
 }
 
-/// What was measured of an encoder.
+/// The measurements of an encoder.
 #[derive(Debug, Clone)]
 pub struct Measured {
-    /// The batches that are fastest.
+    /// The budgets of the fastest batches.
     pub budgets: Budgets,
-    /// Seconds per token at them, the mean over lengths.
+    /// Seconds per token of these batches, the mean over lengths.
     pub seconds_per_token: f64,
 }
 
 impl Budgets {
-    /// The same number of tokens for every length, padding included.
+    /// Returns a budget of the same number of tokens for every length, padding included.
     #[must_use]
     pub fn fixed(tokens: usize) -> Self {
         Self { by_length: vec![Budget { longest: usize::MAX, n_tokens: tokens, min_fill: MIN_FILL }] }
     }
 
-    /// Times batches of texts of up to `max_tokens` tokens, which are cut out of `sample` over and over. Blocks for a few
-    /// seconds at most.
+    /// Times batches of texts of up to `max_tokens` tokens, which are cut out of `sample` over and over. Blocks for
+    /// a few seconds at most.
     ///
     /// # Errors
-    /// When a single text can't be encoded.
+    /// Fails when a single text can't be encoded.
     pub fn measure(
         encoder: &mut dyn Encode,
         sample: &Tokens,
@@ -82,7 +83,7 @@ impl Budgets {
         })
     }
 
-    /// By `time`, which tells how long a batch of (length, texts) takes.
+    /// Chooses budgets by `time`, which returns the time of a batch of (length, texts).
     fn choose<E>(
         max_tokens: usize,
         mut time: impl FnMut(usize, usize) -> Result<Duration, E>,
@@ -101,7 +102,7 @@ impl Budgets {
         Ok(Measured { budgets: Self { by_length }, seconds_per_token })
     }
 
-    /// What may share a batch with a text of `length` tokens.
+    /// Returns the limits of a batch whose longest text has `length` tokens.
     pub(super) fn limits(&self, length: usize) -> BatchLimits {
         let fits = self.by_length.iter().find(|budget| length <= budget.longest);
         let alone = BatchLimits { n_texts: 1, shortest: length };
@@ -113,7 +114,7 @@ impl Budgets {
 }
 
 impl std::fmt::Display for Budgets {
-    /// `16 tokens: 16 texts, 32 tokens: 8 texts`
+    /// Formats as in `16 tokens: 16 texts, 32 tokens: 8 texts`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let part = |&Budget { longest, n_tokens, .. }: &Budget| match longest {
             usize::MAX => format!("{n_tokens} tokens"),
@@ -123,7 +124,7 @@ impl std::fmt::Display for Budgets {
     }
 }
 
-/// The number of texts that is fastest, its seconds per text, and those of a text alone.
+/// The fastest number of texts, its seconds per text, and those of a text alone.
 struct Fastest {
     n_texts: usize,
     seconds: f64,
@@ -134,9 +135,9 @@ fn fastest<E>(mut time: impl FnMut(usize) -> Result<Duration, E>) -> Result<Fast
     let alone = time(1)?.as_secs_f64();
     let mut best = Fastest { n_texts: 1, seconds: alone, alone };
     let mut n_texts = 2;
-    // Throughput can dip at one size and rise after it: two in a row that are not worth it end the search.
+    // Throughput can dip at one size and rise after it: two sizes in a row without the gain end the search.
     while n_texts <= 4 * best.n_texts {
-        // A batch that the device can't hold is no reason not to serve smaller ones.
+        // A batch that the device can't hold does not rule out smaller ones.
         let Ok(total) = time(n_texts) else { break };
         let seconds = total.as_secs_f64() / n_texts as f64;
         if best.seconds > WORTH * seconds {
@@ -151,7 +152,7 @@ fn fastest<E>(mut time: impl FnMut(usize) -> Result<Duration, E>) -> Result<Fast
 }
 
 fn time(encoder: &mut dyn Encode, texts: &[&Tokens]) -> Result<Duration, EncodeError> {
-    // The first run of a shape allocates.
+    // The first run of a shape allocates, so it is not timed.
     encoder.encode(texts)?;
     let mut shortest = Duration::MAX;
     for _ in 0..RUNS {
@@ -171,7 +172,7 @@ fn cut(sample: &Tokens, length: usize) -> Tokens {
 mod tests {
     use super::*;
 
-    /// A device that takes a fixed time per batch and some per token, in microseconds.
+    /// Measures a device that takes `per_batch` microseconds per batch and `per_token` per token.
     fn measured(per_batch: usize, per_token: usize, most_texts: usize) -> Result<Measured, ()> {
         Budgets::choose(64, |length, n_texts| {
             let micros = per_batch + per_token * length * n_texts;
@@ -207,10 +208,10 @@ mod tests {
 
     #[test]
     fn a_text_is_padded_only_where_that_is_faster_than_alone() {
-        // Alone 1,160 us for 16 tokens; in the largest batches 160 us and a little.
+        // 16 tokens take 1,160 us alone; in the largest batches 160 us and a little.
         let budgets = measured(1000, 10, usize::MAX).unwrap().budgets;
         assert!(budgets.limits(16).shortest <= 4, "{budgets:?}");
-        // 64 tokens are 1,640 us alone and 640 us and a little in a batch.
+        // 64 tokens take 1,640 us alone, and 640 us and a little in a batch.
         assert!((26..=40).contains(&budgets.limits(64).shortest), "{budgets:?}");
         assert_eq!(
             measured(0, 10, usize::MAX).unwrap().budgets.limits(64),

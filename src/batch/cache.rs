@@ -1,41 +1,41 @@
-//! Embeddings of texts that were encoded before, bounded by bytes.
+//! The cache of embeddings of encoded texts, bounded by bytes.
 //!
-//! One per process: keys hold the encoder's revision, so that a bundle that replaces another with the same encoder finds
-//! what is known, and any other finds nothing.
+//! One per process: keys hold the encoder's revision, so that a bundle that replaces another with the same encoder
+//! finds its entries, and any other finds none.
 
 use moka::sync::Cache;
 
 use crate::telemetry::metric;
 use crate::types::{Encoded, TextKey};
 
-/// What an entry costs beside its numbers, the cache's share and the allocator's included.
+/// Bytes of an entry beside its numbers, the cache's share and the allocator's included.
 const ENTRY_BYTES: usize = 320;
 
-/// What is known of texts.
+/// The embeddings of encoded texts, by key.
 #[derive(Debug)]
 pub struct EmbeddingCache {
-    /// None where it is turned off.
+    /// None if the cache is off.
     kept: Option<Cache<TextKey, Encoded>>,
 }
 
 impl EmbeddingCache {
-    /// Nothing yet, and never more than about `max_bytes`; 0 turns it off.
+    /// Creates an empty cache of at most about `max_bytes`; 0 turns it off.
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
-        let weigh = |_: &TextKey, encoded: &Encoded| {
+        let n_bytes = |_: &TextKey, encoded: &Encoded| {
             u32::try_from(ENTRY_BYTES + size_of_val(&*encoded.embedding)).unwrap_or(u32::MAX)
         };
         Self {
-            kept: (max_bytes > 0).then(|| Cache::builder().max_capacity(max_bytes).weigher(weigh).build()),
+            kept: (max_bytes > 0).then(|| Cache::builder().max_capacity(max_bytes).weigher(n_bytes).build()),
         }
     }
 
-    /// What is known of a text, without counting a hit or a miss.
+    /// Returns the entry of a text, without counting a hit or a miss.
     pub(super) fn get(&self, key: TextKey) -> Option<Encoded> {
         self.kept.as_ref()?.get(&key)
     }
 
-    /// What is known of the texts of one request, in their order.
+    /// Returns the entries of the texts of one request, in their order, and counts the hits and misses.
     #[must_use]
     pub fn find(&self, keys: impl Iterator<Item = TextKey>) -> Vec<Option<Encoded>> {
         let found: Vec<_> = keys.map(|key| self.get(key)).collect();
@@ -51,7 +51,7 @@ impl EmbeddingCache {
         }
     }
 
-    /// How many texts are known, and about how many bytes they hold.
+    /// Returns the number of texts in the cache, and about how many bytes they hold.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
         self.kept.as_ref().map_or((0, 0), |kept| {

@@ -1,16 +1,16 @@
-//! A text on its way: who has it, and who awaits it.
+//! A text on its way: its sender, its receivers and its answer.
 
 use tokio::sync::watch;
 
 use crate::types::{EncodeError, Encoded, TextKey};
 
-/// What became of a text.
+/// The embedding of a text, or the error of its encoder.
 pub(super) type Answer = Result<Encoded, EncodeError>;
 
-/// A text on its way; whoever awaits it has a receiver.
+/// The sender of a text on its way; every request that awaits it has a receiver.
 pub(super) type Flight = watch::Sender<Option<Answer>>;
 
-/// One text of a request that was pushed.
+/// One text that a request has pushed.
 #[derive(Debug)]
 pub(super) enum Pending {
     Known(Encoded),

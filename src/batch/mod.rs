@@ -1,9 +1,9 @@
 //! The encoder's work queue: texts in, embeddings out.
 //!
-//! Owns the order of the work, the model threads and the embeddings that are kept. Deliberately knows no model: it sees
-//! an encoder through [`crate::types::Encode`]. The laws: a batch never waits while a model thread is idle; a text
-//! that nobody awaits is never encoded, and one that several await is encoded once; which texts share a batch changes
-//! no embedding; a request's size delays that request and no smaller one.
+//! It owns the order of the work, the model threads and the cache of embeddings. It knows no model by design: it
+//! calls an encoder through [`crate::types::Encode`]. The laws: a batch never waits while a model thread is idle; a
+//! text that no request awaits is never encoded, and one that several await is encoded once; an embedding does not
+//! depend on the texts that share its batch; a request's size delays that request and no smaller one.
 
 mod budget;
 mod cache;

@@ -1,9 +1,10 @@
-//! The order of what waits: fair between requests, alike in length within a batch. Pure: no lock, no clock.
+//! The order of waiting texts: fair between requests, alike in length within a batch. Pure: no lock, no clock.
 //!
-//! Self-clocked fair queueing (Golestani, INFOCOM 1994), with tokens as bits and requests as sessions: a text's tag is the
-//! later of its request's last tag and of the clock, plus its own tokens, and the clock is the tag of the text that led the
-//! last batch of a thread that takes any text. The lowest tag leads the next batch, and texts of about its length fill it. So
-//! a request waits for as much of another as it is large itself, however large the other is, and nobody starves.
+//! Self-clocked fair queueing (Golestani, INFOCOM 1994), with tokens as bits and requests as sessions: a text's tag
+//! is the later of its request's last tag and of the clock, plus its own tokens, and the clock is the tag of the
+//! text that led the last batch of a thread that takes any text. The lowest tag leads the next batch, and texts of
+//! about its length fill it. So a request waits for as many tokens of another as it has itself, however large the
+//! other is, and no request starves.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -14,7 +15,7 @@ use super::budget::{BatchLimits, Budgets};
 use super::flight::Flight;
 use crate::types::{TextKey, Tokens};
 
-/// One text and who awaits it.
+/// One waiting text and the sender of its answer.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) key: TextKey,
@@ -23,34 +24,34 @@ pub(super) struct Job {
     pub(super) queued_at: Instant,
 }
 
-/// What a model thread does next; at least one text.
+/// The texts that a model thread encodes next; at least one.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) jobs: Vec<Job>,
     pub(super) is_bulk: bool,
 }
 
-/// Where a text stands.
+/// The position of a text in the order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
-    /// Whether it is part of a large request: those share no batch with small ones, who would wait for it.
+    /// True for a text of a large request: those share no batch with small ones, which would wait for it.
     is_bulk: bool,
     tag: u64,
-    /// Keeps places apart.
+    /// A counter that keeps places distinct.
     age: u64,
 }
 
-/// What waits.
+/// The waiting texts.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     jobs: BTreeMap<Place, Job>,
-    /// Longest first; neighbors make good batches.
+    /// Places by length, longest first; neighbors make good batches.
     by_length: BTreeSet<(bool, Reverse<usize>, Place)>,
     places: HashMap<TextKey, Place>,
     next_age: u64,
-    /// The tag of the last text that led a batch.
+    /// The clock: the tag of the last text that led a batch of a thread that takes any text.
     now: u64,
-    /// Tokens that wait, of small requests and of large ones.
+    /// Waiting tokens, of small requests and of large ones.
     n_tokens: [usize; 2],
 }
 
@@ -59,7 +60,7 @@ impl Order {
         self.jobs.len()
     }
 
-    /// The tag of a request's next text, after one with the tag `last`.
+    /// Returns the tag of a request's next text, after one with the tag `last`.
     pub(super) fn tag(&self, last: u64, n_tokens: usize) -> u64 {
         last.max(self.now) + n_tokens as u64
     }
@@ -78,7 +79,7 @@ impl Order {
         self.jobs.insert(place, job);
     }
 
-    /// Lets a text that another request awaits as well come when the earlier of the two would have it.
+    /// Moves a text that another request awaits as well to the earlier of the two places.
     pub(super) fn promote(&mut self, key: TextKey, is_bulk: bool, tag: u64) {
         let Some(&place) = self.places.get(&key) else { return };
         if (is_bulk, tag) < (place.is_bulk, place.tag)
@@ -88,20 +89,20 @@ impl Order {
         }
     }
 
-    /// Removes a text that nobody awaits; whether there was one.
+    /// Removes a text that no request awaits; true if there was one.
     pub(super) fn abandon(&mut self, key: TextKey) -> bool {
         let abandoned = self.places.get(&key).copied();
         let abandoned = abandoned.filter(|place| !self.jobs.get(place).is_some_and(is_awaited));
         abandoned.and_then(|place| self.remove(place)).is_some()
     }
 
-    /// How many tokens wait that are of small requests, or of any for a large one.
+    /// Returns the number of waiting tokens of small requests, or of all requests if `is_bulk`.
     pub(super) fn n_tokens(&self, is_bulk: bool) -> usize {
         self.n_tokens[..=usize::from(is_bulk)].iter().sum()
     }
 
-    /// How many tokens come before the last text of a request that came now with `n_tokens` tokens. Counts no
-    /// further once it has found `enough`.
+    /// Returns the number of tokens before the last text of a request that comes now with `n_tokens` tokens. Stops
+    /// counting at `enough`.
     pub(super) fn n_tokens_ahead(&self, n_tokens: u64, enough: usize) -> usize {
         let last = self.now.saturating_add(n_tokens);
         let ahead = [false, true].into_iter().flat_map(|is_bulk| {
@@ -122,8 +123,8 @@ impl Order {
         self.jobs.first_key_value().is_some_and(|(place, _)| !place.is_bulk)
     }
 
-    /// The next batch, if there is one: the lowest tag that somebody still awaits, and its neighbors in length. Also how
-    /// many texts were found abandoned.
+    /// Returns the next batch, if there is one: the lowest tag that a request still awaits, and its neighbors in
+    /// length. Also returns the number of abandoned texts that were found.
     pub(super) fn cut(&mut self, budgets: &Budgets, only_small: bool) -> (Option<Batch>, usize) {
         let mut n_abandoned = 0;
         while let Some(place) = self.lead(only_small) {
@@ -132,7 +133,8 @@ impl Order {
                 n_abandoned += 1;
                 continue;
             }
-            // What a thread for small requests takes is beside the turns of the others: large requests must not fall behind by it.
+            // A thread for small requests takes no turn of the others and leaves the clock as it is: large requests
+            // must not fall behind by it.
             if !only_small {
                 self.now = self.now.max(place.tag);
             }

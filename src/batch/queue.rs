@@ -1,4 +1,4 @@
-//! What waits for a model thread: who may add to it, who awaits what, and what a thread takes.
+//! The queue of texts that wait for a model thread: admission, receivers and batches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,31 +16,31 @@ use super::refused::Refused;
 use crate::telemetry::metric;
 use crate::types::{TextKey, Tokens};
 
-/// A request with more texts is a large one. Best-of-n calls and chats are below, rollout batches above.
+/// Upper bound of the texts of a small request. Best-of-n calls and chats are below, rollout batches above.
 const SMALL_TEXTS: usize = 32;
 
-/// How much a batch moves the measured pace, and a text the measured length.
+/// The weight of one batch in the measured pace, and of one text in the measured length.
 const NEWS: f64 = 0.05;
 
-/// The tokens of a text, until it is known better.
+/// The tokens of a text, until texts are measured.
 const TOKENS_PER_TEXT: f64 = 64.0;
 
-/// A text that is not known yet is taken to be this much longer than others: what is shorter goes before it.
+/// A text of unknown length is assumed to be longer than the mean by this factor: shorter ones precede it.
 const LONGER: f64 = 2.0;
 
-/// Texts dropped under one lock: others want it too.
+/// Texts dropped under one lock: other threads wait for it too.
 const DROPPED_AT_ONCE: usize = 256;
 
 /// The bounds of the queue.
 #[derive(Debug, Clone)]
 pub struct QueueConfig {
-    /// How many texts are a batch.
+    /// Texts per batch, by length.
     pub budgets: Budgets,
-    /// Texts that wait; more are refused.
+    /// Upper bound of the texts that wait; more are refused.
     pub max_texts: usize,
-    /// Threads that serve it, those for small requests alone not counted.
+    /// Threads that serve the queue, without those for small requests alone.
     pub n_threads: usize,
-    /// How long a thread takes for a token, until it is known better.
+    /// Time per token of a thread in seconds, until batches are measured.
     pub seconds_per_token: f64,
 }
 
@@ -48,7 +48,7 @@ pub struct QueueConfig {
 #[derive(Debug)]
 pub struct Queue {
     state: Mutex<State>,
-    /// For threads that take what is small while others are at something large.
+    /// Wakes threads that take small requests while others encode a large one.
     small_work: Condvar,
     cache: Arc<EmbeddingCache>,
     config: QueueConfig,
@@ -57,31 +57,31 @@ pub struct Queue {
 #[derive(Debug)]
 struct State {
     order: Order,
-    /// Texts that are being encoded now.
+    /// Texts that are being encoded.
     running: HashMap<TextKey, Flight>,
-    /// Texts of small requests and of large ones that were let in and are yet to come.
+    /// Texts of small requests and of large ones that were admitted and are yet to come.
     n_promised: [usize; 2],
-    /// Threads that take anything and have nothing to do. The last one to come is the first to go: its session's weights are
+    /// Idle threads that take any text. The last to become idle is the first to be woken: its session's weights are
     /// still in the cache of its core.
     idle: Vec<Arc<Condvar>>,
-    /// Threads that are at a batch of a large request.
+    /// Number of threads that encode a batch of a large request.
     n_bulk: usize,
     seconds_per_token: f64,
     tokens_per_text: f64,
     is_closed: bool,
 }
 
-/// Which texts a model thread takes.
+/// The texts that a model thread takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Takes {
-    /// Any.
+    /// Any text.
     All,
-    /// Those of small requests, and only while every other thread is busy and one of them with a large request.
+    /// Texts of small requests, and only while every other thread is busy and one of them with a large request.
     Small,
 }
 
 impl Queue {
-    /// An empty queue.
+    /// Creates an empty queue.
     #[must_use]
     pub fn new(config: QueueConfig, cache: Arc<EmbeddingCache>) -> Self {
         let state = State {
@@ -97,27 +97,27 @@ impl Queue {
         Self { state: Mutex::new(state), small_work: Condvar::new(), cache, config }
     }
 
-    /// What is known already.
+    /// Returns the cache of embeddings.
     #[must_use]
     pub fn cache(&self) -> &Arc<EmbeddingCache> {
         &self.cache
     }
 
-    /// What was measured of the encoder that it is for, or was fixed.
+    /// Returns the budgets and the pace of the encoder, as measured or fixed.
     #[must_use]
     pub fn measured(&self) -> Measured {
         let QueueConfig { budgets, seconds_per_token, .. } = &self.config;
         Measured { budgets: budgets.clone(), seconds_per_token: *seconds_per_token }
     }
 
-    /// How many texts may wait.
+    /// Returns the upper bound of the texts that wait.
     #[must_use]
     pub fn max_texts(&self) -> usize {
         self.config.max_texts
     }
 
-    /// Keeps places for a request with `n_texts` texts, whose caller waits until `deadline`; for all of them or none.
-    /// Whether it is a large one.
+    /// Reserves places for a request with `n_texts` texts, whose caller waits until `deadline`; for all of them or
+    /// none. True if the request is a large one.
     pub(super) fn promise(&self, n_texts: usize, deadline: Option<Instant>) -> Result<bool, Refused> {
         let is_bulk = n_texts > SMALL_TEXTS;
         let mut state = self.state.lock();
@@ -134,8 +134,8 @@ impl Queue {
         Ok(is_bulk)
     }
 
-    /// Adds some of the texts that a request was let in with, after one with the tag `last`; the second answer is the
-    /// tag of the new last one.
+    /// Adds some of the texts that a request was admitted with, after one with the tag `last`. Also returns the tag
+    /// of the new last one.
     pub(super) fn push(
         &self,
         texts: Vec<(TextKey, Tokens)>,
@@ -167,12 +167,12 @@ impl Queue {
         (pending, tag)
     }
 
-    /// Gives up the places of texts that will not be pushed.
+    /// Releases the places of texts that will not be pushed.
     pub(super) fn withdraw(&self, n_promised: usize, is_bulk: bool) {
         self.state.lock().n_promised[usize::from(is_bulk)] -= n_promised;
     }
 
-    /// Drops those of the texts that wait and that nobody awaits any more.
+    /// Drops the waiting texts among `keys` that no request awaits any more.
     pub(super) fn abandon(&self, keys: &[TextKey]) {
         for keys in keys.chunks(DROPPED_AT_ONCE) {
             let mut state = self.state.lock();
@@ -180,7 +180,7 @@ impl Queue {
         }
     }
 
-    /// Takes the next batch, waiting for one; none once the queue is closed. `own` is the calling thread's.
+    /// Takes the next batch and waits for one; none once the queue is closed. `own` belongs to the calling thread.
     pub(super) fn pop(&self, takes: Takes, own: &Arc<Condvar>) -> Option<Batch> {
         let mut state = self.state.lock();
         loop {
@@ -188,7 +188,7 @@ impl Queue {
                 return None;
             }
             if let Some(batch) = state.take(takes, &self.config.budgets) {
-                // Who came just before a large batch was taken shall not wait for it.
+                // A request that came just before a large batch was taken must not wait for it.
                 if state.n_bulk > 0 && state.order.has_small() {
                     self.small_work.notify_one();
                 }
@@ -197,7 +197,8 @@ impl Queue {
             match takes {
                 Takes::All => {
                     state.idle.push(own.clone());
-                    // Whoever wakes a thread has taken it from the list, and a condition variable of parking_lot wakes for nothing else.
+                    // The waker has taken the thread from the list, and a condition variable of parking_lot has no
+                    // spurious wakeups.
                     own.wait(&mut state);
                 }
                 Takes::Small => self.small_work.wait(&mut state),
@@ -205,20 +206,21 @@ impl Queue {
         }
     }
 
-    /// Tells whoever awaits a text what became of it.
+    /// Sends the answer of a text to its receivers.
     pub(super) fn complete(&self, key: TextKey, answer: Answer) {
-        // Kept before it is no longer on its way, so that at every moment it is known to be one of the two.
+        // The cache keeps the embedding before the text leaves `running`, so that at every moment it is in one of
+        // the two.
         if let Ok(encoded) = &answer {
             self.cache.keep(key, encoded.clone());
         }
         let flight = self.state.lock().running.remove(&key);
         if let Some(flight) = flight {
-            // A caller that has gone meanwhile is no error.
+            // A caller that is gone by then is no error.
             let _ = flight.send(Some(answer));
         }
     }
 
-    /// Notes that a thread is done with a batch of `n_tokens` tokens, padding included.
+    /// Records that a thread is done with a batch of `n_tokens` tokens, padding included.
     pub(super) fn done(&self, is_bulk: bool, n_tokens: usize, took: Duration) {
         let mut state = self.state.lock();
         state.n_bulk -= usize::from(is_bulk);
@@ -226,7 +228,7 @@ impl Queue {
         state.seconds_per_token += NEWS * (pace - state.seconds_per_token);
     }
 
-    /// Drops what waits and what is pushed later, and lets the model threads end.
+    /// Drops the texts that wait and those that are pushed later, and lets the model threads end.
     pub fn close(&self) {
         let mut state = self.state.lock();
         (state.is_closed, state.order) = (true, Order::default());
@@ -236,14 +238,14 @@ impl Queue {
         self.small_work.notify_all();
     }
 
-    /// How many texts wait.
+    /// Returns the number of texts that wait.
     pub fn depth(&self) -> usize {
         self.state.lock().order.len()
     }
 }
 
 impl State {
-    /// Whether a request that comes now with `n_texts` texts gets its turn within `left`, about.
+    /// Checks whether a request that comes now with `n_texts` texts gets its turn within `left`, about.
     fn check(&self, n_texts: usize, is_bulk: bool, left: Duration, n_threads: usize) -> Result<(), Refused> {
         let seconds_per_token = self.seconds_per_token / n_threads as f64;
         let wait = |n_tokens: f64| {
@@ -253,7 +255,7 @@ impl State {
         let n_promised = self.n_promised[..=usize::from(is_bulk)].iter().sum();
         let all = wait(self.order.n_tokens(is_bulk) as f64 + tokens_of(n_promised));
         Refused::check(all, left).or_else(|late| {
-            // Larger ones are not ahead of it with all that they have.
+            // Larger requests are not ahead of it with all their tokens.
             let enough = left.as_secs_f64() / seconds_per_token;
             let ahead = self.order.n_tokens_ahead((LONGER * tokens_of(n_texts)) as u64, enough as usize);
             let ahead = wait(ahead as f64 + tokens_of(self.n_promised[0]));
@@ -273,7 +275,7 @@ impl State {
         Some(batch)
     }
 
-    /// A receiver of one text's answer, which it joins or begins.
+    /// Returns a receiver of one text's answer: joins its flight or begins one.
     fn add(
         &mut self,
         key: TextKey,

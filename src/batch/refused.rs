@@ -1,45 +1,45 @@
-//! Why a request is not let in, and when it is worth trying again.
+//! The reasons why a request is refused, and the time until a retry.
 
 use std::time::Duration;
 
-/// The part of its time that a request may spend waiting: the estimate is rough, shorter texts that come later may go first,
-/// and the work takes time as well.
+/// The share of its time that a request may spend waiting: the estimate is rough, shorter texts that come later may
+/// precede it, and the work takes time as well.
 const WAIT_SHARE: f64 = 0.6;
 
-/// How long to stay away at least, and at most.
+/// The least and the greatest time until a retry.
 const RETRY_AFTER: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
-/// Why a request is not let in.
+/// The reason why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There is no room.
+    /// The queue has no room.
     #[error("{waiting} texts are waiting and {new} more do not fit into {max_texts}")]
     Full {
-        /// How many texts wait.
+        /// Texts that wait.
         waiting: usize,
-        /// How many were to be added.
+        /// Texts of the request.
         new: usize,
-        /// How many may wait.
+        /// Upper bound of the texts that wait.
         max_texts: usize,
     },
-    /// It would not be answered in time.
+    /// The answer would come too late.
     #[error("a model thread would be free in about {wait:?}, and the caller stops waiting in {left:?}")]
     Late {
-        /// How long it would wait.
+        /// Estimated time that the request would wait.
         wait: Duration,
-        /// How long its caller does.
+        /// Time until its caller stops waiting.
         left: Duration,
     },
 }
 
 impl Refused {
-    /// Whether a request that waits for `wait` can be answered within `left`.
+    /// Checks whether a request that waits for `wait` can be answered within `left`.
     pub(super) fn check(wait: Duration, left: Duration) -> Result<(), Self> {
         let is_in_time = !left.is_zero() && wait <= left.mul_f64(WAIT_SHARE);
         if is_in_time { Ok(()) } else { Err(Self::Late { wait, left }) }
     }
 
-    /// When it is worth trying again.
+    /// Returns the time after which a retry is worthwhile.
     #[must_use]
     pub fn retry_after(&self) -> Duration {
         let [least, most] = RETRY_AFTER;

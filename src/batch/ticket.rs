@@ -1,4 +1,4 @@
-//! One request's way into the queue and out of it.
+//! The ticket of a request: its texts' way into the queue, and their answers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,21 +10,21 @@ use super::queue::Queue;
 use super::refused::Refused;
 use crate::types::{EncodeError, Encoded, TextKey, Tokens};
 
-/// A request's way in: it was let in with a number of texts, which it pushes as they are tokenized.
+/// A request that was admitted with a number of texts, which it pushes as they are tokenized.
 #[derive(Debug)]
 pub struct Ticket {
     answers: Answers,
     n_promised: usize,
     is_bulk: bool,
-    /// Of the text that was pushed last.
+    /// Tag of the text that was pushed last.
     tag: u64,
 }
 
 impl Queue {
-    /// Lets a request with `n_texts` texts in, whose caller waits until `deadline`; all of them or none.
+    /// Admits a request with `n_texts` texts, whose caller waits until `deadline`; all of them or none.
     ///
     /// # Errors
-    /// [`Refused`] when they do not fit, or when others' texts would take the time that the caller has.
+    /// Returns [`Refused`] when they do not fit, or when other texts would take the time that the caller has.
     pub fn open(self: &Arc<Self>, n_texts: usize, deadline: Option<Instant>) -> Result<Ticket, Refused> {
         let is_bulk = self.promise(n_texts, deadline)?;
         let answers = Answers { queue: self.clone(), pending: VecDeque::with_capacity(n_texts) };
@@ -33,8 +33,8 @@ impl Queue {
 }
 
 impl Ticket {
-    /// Adds some of the texts that were let in, each with its key. A text that another request has on its way is not
-    /// encoded again.
+    /// Adds some of the admitted texts, each with its key. A text that another request has on its way is not encoded
+    /// again.
     pub fn push(&mut self, texts: Vec<(TextKey, Tokens)>) {
         self.n_promised -= texts.len();
         let (pending, tag) = self.answers.queue.push(texts, self.is_bulk, self.tag);
@@ -42,7 +42,7 @@ impl Ticket {
         self.answers.pending.extend(pending);
     }
 
-    /// What became of the texts that were pushed.
+    /// Returns the answers to the texts that were pushed.
     #[must_use]
     pub fn answers(mut self) -> Answers {
         let pending = std::mem::take(&mut self.answers.pending);
@@ -58,20 +58,21 @@ impl Drop for Ticket {
     }
 }
 
-/// The answers to one request's texts. Dropping it drops the texts that nobody else awaits.
+/// The answers to one request's texts. Dropping it drops the texts that no other request awaits.
 #[derive(Debug)]
 pub struct Answers {
     queue: Arc<Queue>,
-    /// In the order of pushing.
+    /// Texts in the order of pushing.
     pending: VecDeque<Pending>,
 }
 
 impl Answers {
-    /// Every text's, in the order of pushing. One that an encoder failed with says nothing of the others.
+    /// Returns every text's answer, in the order of pushing. An encoder's failure with one does not affect the
+    /// others.
     pub async fn all(mut self) -> Vec<Result<Encoded, EncodeError>> {
         let mut all = Vec::with_capacity(self.pending.len());
         while let Some(pending) = self.pending.front_mut() {
-            // Stays in its place until it is answered: whoever drops this future drops the text as well.
+            // A text stays in its place until it is answered, so that dropping this future drops the text as well.
             all.push(match pending {
                 Pending::Known(encoded) => Ok(encoded.clone()),
                 Pending::Flying(_, receiver) => match receiver.wait_for(Option::is_some).await {

@@ -13,12 +13,12 @@ use super::queue::{Queue, Takes};
 use crate::telemetry::metric;
 use crate::types::{Embedding, Encode, EncodeError, Encoded, Liveness, Part, Tokens};
 
-/// What model threads run; a thread for each.
+/// The encoders that model threads run; a thread for each.
 pub struct Encoders {
-    /// For any text.
+    /// Encoders for any text.
     pub all: Vec<Box<dyn Encode>>,
-    /// For small requests, which would wait for a long text of a large one otherwise. They share the cores with the
-    /// others, for as long as it takes.
+    /// Encoders for small requests, which would otherwise wait for a long text of a large one. They share the cores
+    /// with the others while they run.
     pub small: Vec<Box<dyn Encode>>,
 }
 
@@ -28,12 +28,12 @@ pub struct Workers {
     queue: Arc<Queue>,
     beats: Vec<Arc<Beat>>,
     liveness: Liveness,
-    /// How many of the beats, from the first, are of threads that take any text.
+    /// Number of threads that take any text; their beats come first.
     n_all: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What a model thread tells about itself.
+/// The state that a model thread reports.
 #[derive(Debug)]
 struct Beat(Mutex<Pulse>);
 
@@ -56,7 +56,7 @@ impl Workers {
     /// Starts a thread per encoder.
     ///
     /// # Errors
-    /// When the operating system gives no thread; those that did start end.
+    /// Fails when the operating system gives no thread; those that did start end.
     pub fn spawn(queue: &Arc<Queue>, encoders: Encoders) -> std::io::Result<Self> {
         let mut beats = Vec::new();
         let mut threads = Vec::new();
@@ -80,25 +80,25 @@ impl Workers {
         Ok(Self { queue: queue.clone(), beats, n_all, liveness, threads: Mutex::new(threads) })
     }
 
-    /// Whether the threads live.
+    /// Returns the liveness of the threads.
     #[must_use]
     pub fn liveness(&self) -> &Liveness {
         &self.liveness
     }
 
-    /// Whether no thread has been at one batch for longer than `limit`.
+    /// True if no thread has been at one batch for longer than `limit`.
     #[must_use]
     pub fn are_moving(&self, limit: Duration) -> bool {
         self.beats.iter().all(|beat| beat.is_moving(limit))
     }
 
-    /// Whether some thread that takes any text has not been at one batch for longer than `limit`.
+    /// True if some thread that takes any text has not been at one batch for longer than `limit`.
     #[must_use]
     pub fn are_serving(&self, limit: Duration) -> bool {
         self.beats.iter().take(self.n_all).any(|beat| beat.is_moving(limit))
     }
 
-    /// Closes the queue and ends the threads, each after the batch it is at. Blocks.
+    /// Closes the queue and ends the threads, each after its current batch. Blocks.
     pub fn stop(&self) {
         self.queue.close();
         for thread in self.threads.lock().drain(..) {
@@ -116,7 +116,7 @@ impl Drop for Workers {
     }
 }
 
-/// Held by a thread: however the last one ends that takes any text, nobody waits for a turn that never comes.
+/// A thread's guard: however the last thread that takes any text ends, no request waits for a turn that never comes.
 struct Leaves<'a> {
     queue: &'a Queue,
     takes: Takes,
@@ -148,7 +148,7 @@ fn run(queue: &Queue, takes: Takes, mut encoder: Box<dyn Encode>, beat: &Beat, p
     part.end();
 }
 
-/// A batch that a thread is at, until the thread is done with it, be it by a panic.
+/// A batch that a thread encodes, until the thread is done with it or panics.
 struct Run<'a> {
     queue: &'a Queue,
     batch: &'a Batch,
@@ -159,7 +159,7 @@ struct Run<'a> {
 impl Drop for Run<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            // Nobody may wait for these texts any more, nor join those who do.
+            // No request may wait for these texts any more, nor join those that do.
             self.batch.jobs.iter().for_each(|job| self.queue.complete(job.key, Err(EncodeError::Gone)));
         }
         let took = self.start.elapsed();
@@ -173,7 +173,7 @@ fn encode(queue: &Queue, encoder: &mut dyn Encode, jobs: &[Job]) {
     match encode_all(encoder, &texts) {
         Ok(embeddings) => {
             for (job, embedding) in jobs.iter().zip(embeddings) {
-                // Before the answer: who has it finds it counted.
+                // The metric is recorded before the answer, so that a caller that has the answer finds it counted.
                 metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue_and_encode")
                     .record(job.queued_at.elapsed());
                 queue.complete(job.key, Ok(Encoded { embedding, kept: job.tokens.kept }));
@@ -181,7 +181,7 @@ fn encode(queue: &Queue, encoder: &mut dyn Encode, jobs: &[Job]) {
         }
         Err(error) => match jobs {
             [job] => queue.complete(job.key, Err(error)),
-            // One text must not fail its batch mates, who are other callers'.
+            // One text must not fail the others of its batch, which belong to other callers.
             _ => jobs.chunks(1).for_each(|job| encode(queue, encoder, job)),
         },
     }
@@ -234,7 +234,7 @@ mod tests {
             QueueConfig { budgets: Budgets::fixed(1), max_texts: 10, n_threads: 1, seconds_per_token: 0.01 };
         let queue = Arc::new(Queue::new(config, Arc::new(EmbeddingCache::new(0))));
         let tokens = Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() };
-        // Each is a batch of its own, and the thread dies of the first.
+        // Each text is a batch of its own, and the thread dies at the first.
         let lanes = (0..3).map(|n| {
             let mut ticket = queue.open(1, None).unwrap();
             ticket.push(vec![(TextKey([n; 16]), tokens.clone())]);

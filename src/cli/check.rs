@@ -1,4 +1,4 @@
-//! `micro-reward check`
+//! `micro-reward check`: loads a bundle as `serve` would and reports every problem.
 
 use std::path::PathBuf;
 
@@ -8,10 +8,10 @@ use super::{Failure, say};
 use crate::model::{Bundle, Runtime};
 use crate::types::config::{Config, Layers, environment};
 
-/// Checks what `serve` would start with.
+/// Check the config and the bundle that `serve` would start with.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
-    /// The bundle to check; without it, the config's.
+    /// The bundle to check; by default, the bundle of the config.
     #[arg(long, value_name = "DIR")]
     bundle: Option<String>,
     /// A config file to check as well.

@@ -1,4 +1,4 @@
-//! From the texts of a data set to embeddings on disk and the examples that point at them.
+//! Encodes the texts of a data set into embeddings on disk, and examples that point at them.
 
 use std::path::Path;
 
@@ -10,19 +10,19 @@ use crate::fit::{Block, Dataset, EmbeddingCache, Examples, FeatureRow, Interner,
 use crate::model::{EncoderParts, Feature, InputSection, Template, Text, Tokenizer};
 use crate::types::Tokens;
 
-/// Texts that are read, tokenized and encoded at once.
+/// Texts read, tokenized and encoded at once.
 const CHUNK: usize = 1024;
 
-/// What is encoded as one: numbers of texts.
+/// One input of the encoder: a text or a pair of texts, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Key {
     Single(usize),
     Pair(usize, usize),
 }
 
-/// Encodes every text that heads or router read, once; what the cache in `dir` holds is not encoded again. `more` are
-/// texts that the router reads beside those of the pairs; the second answer is where they are in `Examples::prompts`. Log
-/// lengths are as the tokens have them, in no range.
+/// Encodes every text that the heads or the router read, once; texts in the cache in `dir` are not encoded again.
+/// `more` are texts that the router reads besides those of the pairs; the second result is their positions in
+/// `Examples::prompts`. Log lengths are computed from the tokens and not clamped to a range.
 pub(super) fn encode(
     dataset: &Dataset,
     more: &[usize],
@@ -83,7 +83,7 @@ pub(super) fn encode(
     Ok((examples, more))
 }
 
-/// The columns that a bundle is fed.
+/// Returns the input columns of a bundle.
 pub(super) fn layout(input: &InputSection, n_embedding: usize) -> Layout {
     let block = |feature: &Feature| match feature {
         Feature::Response => Block::Response,
@@ -93,13 +93,15 @@ pub(super) fn layout(input: &InputSection, n_embedding: usize) -> Layout {
     Layout { blocks: input.features.iter().map(block).collect(), n_embedding }
 }
 
-/// The columns that `fit` would learn from, where a bundle is fed `layout`: for a single head to compare with.
+/// Returns the columns that `fit` would learn from for a bundle with the input columns `layout`: those of a single
+/// head to compare with.
 pub(super) fn learnable(layout: &Layout) -> Layout {
     let similarity = |block: &Block| if *block == Block::Prompt { Block::Similarity } else { *block };
     Layout { blocks: layout.blocks.iter().map(similarity).collect(), n_embedding: layout.n_embedding }
 }
 
-/// What a bundle has to be fed for heads over `layout` that were trained on `log_lengths`, from the least to the largest.
+/// Returns the input section of a bundle for heads over `layout`; `log_lengths` is the range that they were trained
+/// on, the least first.
 pub(super) fn input(template: Template, layout: &Layout, log_lengths: [f32; 2]) -> InputSection {
     let feature = |block: Block| match block {
         Block::Response => Some(Feature::Response),
@@ -112,7 +114,7 @@ pub(super) fn input(template: Template, layout: &Layout, log_lengths: [f32; 2]) 
     InputSection { template, ranges: ranges.collect(), features }
 }
 
-/// Log lengths in the range that the heads of a bundle were trained on.
+/// Clamps log lengths to the range that the heads of a bundle were trained on.
 pub(super) fn in_range(mut examples: Examples, input: &InputSection) -> Examples {
     if let Some(&range) = input.ranges.get(&Feature::LogLength) {
         examples.clamp_log_lengths(range);

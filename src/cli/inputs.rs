@@ -1,10 +1,10 @@
-//! What `fit`, `route` and `replay` read.
+//! Input flags of `fit`, `tune-router` and `replay`.
 
 use std::path::PathBuf;
 
 use clap::Args;
 
-/// Data, and where its texts become embeddings.
+/// Preference data, and the encoding of its texts.
 #[derive(Debug, Args)]
 pub(super) struct Inputs {
     /// Preference pairs as JSON lines, plain or .gz.
@@ -13,7 +13,7 @@ pub(super) struct Inputs {
     /// {id, text} rows for data that names responses by id.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub(super) responses: Vec<PathBuf>,
-    /// Where embeddings are kept between runs.
+    /// Directory that keeps embeddings between runs.
     #[arg(long, value_name = "DIR", default_value = ".cache/embeddings")]
     pub(super) cache: PathBuf,
     /// The ONNX Runtime library.

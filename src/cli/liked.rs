@@ -1,4 +1,4 @@
-//! What each head likes: the responses it puts highest and lowest.
+//! Finds the responses that each head scores highest and lowest.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use super::Failure;
 use crate::fit::{Dataset, Examples};
 use crate::page::{Scored, TextGroup};
 
-/// Responses at either end.
+/// Responses shown at either end.
 const N_SHOWN: usize = 3;
 
-/// One group per head: its `reward(row, k)` of the responses of `pairs` (positions), highest and lowest.
+/// Returns one group per head: the responses of `pairs` (positions) with its highest and its lowest `reward(row, k)`.
 pub(super) fn liked(
     dataset: &Dataset,
     examples: &Examples,

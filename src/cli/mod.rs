@@ -1,17 +1,17 @@
-//! The commands. Each reads flags, calls one engine or the app, and says what happened.
+//! The commands. Each reads flags, calls one engine or the app, and prints the result.
 
 mod check;
 mod encode;
 mod files;
 mod fit;
 mod inputs;
-mod judged;
 mod liked;
 mod numbers;
 mod outputs;
 mod progress;
 mod rebuild;
 mod replay;
+mod scored;
 mod serve;
 mod tune_router;
 
@@ -21,7 +21,7 @@ use clap::{Parser, Subcommand};
 
 use crate::telemetry::logging;
 
-/// EX_USAGE of sysexits.h: what was given is not fit to start with.
+/// EX_USAGE of sysexits.h: the config, the bundle or the data is refused.
 const EXIT_REFUSED: u8 = 64;
 
 /// A reward server with a routed mixture of heads, personalized online.
@@ -40,16 +40,16 @@ enum Command {
     Fit(fit::Args),
     /// Teach a bundle's router criteria in words, from few labeled pairs.
     TuneRouter(tune_router::Args),
-    /// Run recorded choices through the router: accuracy after n labels, beside other rules.
+    /// Run recorded choices through the router: accuracy after n labels, compared with other rules.
     Replay(replay::Args),
-    /// Make the ledgers of another bundle out of the raw events of a data directory.
+    /// Rebuild the ledgers for another bundle from the raw events of a data directory.
     Rebuild(rebuild::Args),
-    /// Say everything that is wrong with a bundle or a config.
+    /// Report every problem of a bundle or a config.
     Check(check::Args),
 }
 
 /// Runs the command; the exit code is 0, 1 for a failure, 64 for a config, bundle or data that is refused. Flags that
-/// can't be parsed end in clap's own 2.
+/// can't be parsed exit with clap's own 2.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
@@ -72,12 +72,12 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
-/// Why a command failed, in words for people.
+/// The failure of a command: a message and an exit code.
 #[derive(Debug)]
 struct Failure {
     message: String,
     code: u8,
-    /// Whether standard error is a log in JSON, which whoever collects it has to be able to read to its last line.
+    /// True if standard error is a log in JSON, which log collectors must be able to parse to its last line.
     is_logged: bool,
 }
 
@@ -91,7 +91,7 @@ impl Failure {
     }
 }
 
-/// Writes a line; a closed pipe is the reader's choice.
+/// Writes a line; errors are ignored, since a closed pipe is the reader's choice.
 fn say(out: &mut impl std::io::Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }

@@ -1,18 +1,18 @@
-//! Numbers in flags.
+//! Parses numbers in flags and checks their ranges.
 
 use std::ops::RangeInclusive;
 
-/// A number >= 0.
+/// Parses a number >= 0.
 pub(super) fn non_negative(text: &str) -> Result<f64, String> {
     within(text, 0.0..=f64::MAX, ">= 0")
 }
 
-/// A number from 0 to 1.
+/// Parses a number from 0 to 1.
 pub(super) fn unit(text: &str) -> Result<f64, String> {
     within(text, 0.0..=1.0, "from 0 to 1")
 }
 
-/// A share that leaves something.
+/// Parses a share from 0 to 0.9, which leaves a rest.
 pub(super) fn share(text: &str) -> Result<f64, String> {
     within(text, 0.0..=0.9, "from 0 to 0.9")
 }

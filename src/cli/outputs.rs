@@ -1,4 +1,4 @@
-//! The figures of a run beside its table: as JSON, and as a page.
+//! Writes the figures of a run as JSON and as a page.
 
 use std::path::PathBuf;
 
@@ -9,19 +9,19 @@ use super::Failure;
 use super::files::{check_place, write};
 use crate::page::Page;
 
-/// Where figures go; nowhere, unless named.
+/// Files to write figures to; none by default.
 #[derive(Debug, Args)]
 pub(super) struct Outputs {
-    /// Where the figures are written as JSON.
+    /// File to write the figures to, as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Where the report is written: one file that needs no other.
+    /// File to write the report to, as self-contained HTML.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
 
 impl Outputs {
-    /// Refuses places that are not there, before the work is done.
+    /// Refuses files whose directory does not exist, before the work is done.
     pub(super) fn check(&self) -> Result<(), Failure> {
         check_place("--json", self.json.as_ref())?;
         check_place("--html", self.html.as_ref())

@@ -1,8 +1,8 @@
-//! Progress on the terminal; nothing where there is none.
+//! Shows progress on a terminal, and nothing elsewhere.
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of unknown length.
+/// Returns a bar of unknown length.
 pub(super) fn bar(what: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {eta} {msg}");
     let bar = ProgressBar::new(0).with_prefix(what);

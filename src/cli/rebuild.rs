@@ -1,4 +1,4 @@
-//! `micro-reward rebuild`: the events of one data directory, judged by another bundle's heads, in a new one.
+//! `micro-reward rebuild`: scores the events of one data directory by another bundle's heads, into a new one.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -19,21 +19,21 @@ use crate::state::{
 use crate::types::config::{Config, Layers, environment};
 use crate::types::{SystemClock, UserId};
 
-/// Changes that are judged and made at once, unless their texts have this many bytes before.
+/// Changes scored and applied at once, unless their texts have `CHUNK_BYTES` before.
 const CHUNK: usize = 256;
 const CHUNK_BYTES: usize = 4 << 20;
 
-/// Ledgers belong to heads; the raw events do not. Rules such as `feedback.max_age` and `posterior.half_life` are those of the
-/// config, as `serve` would have it. No server may use either directory meanwhile; the old one stays as it is.
+/// Ledgers belong to heads; raw events do not. Rules such as `feedback.max_age` and `posterior.half_life` are those
+/// of the config, as in `serve`. No server may use either directory meanwhile; the old one stays unchanged.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// The data directory whose events are read.
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
-    /// Where the new data directory is written; must not be there, or be empty.
+    /// Directory to write the new data to; must not exist, or be empty.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// The bundle whose heads judge the events.
+    /// The bundle whose heads score the events.
     #[arg(long, value_name = "DIR")]
     bundle: Option<String>,
     /// A TOML file that overlays the defaults.
@@ -41,25 +41,25 @@ pub(super) struct Args {
     config: Option<PathBuf>,
 }
 
-/// What was done.
+/// The counts of a rebuild, and the increments that later events may withdraw.
 #[derive(Debug, Default)]
 struct Done {
     n_events: u64,
     n_without_texts: u64,
-    /// Feedback whose texts the new tokenizer makes nothing of.
+    /// Feedback with a text that the new tokenizer turns into no token.
     n_untokenizable: u64,
-    /// Feedback that the rules do not take.
+    /// Feedback that the rules refuse.
     n_refused: u64,
-    /// Users with evidence of other heads that came without events.
+    /// Users with imported evidence of other heads, which has no events.
     imported: HashSet<UserKey>,
-    /// Users with evidence that came without events, of a directory in which only events tell who they are.
+    /// Users with imported evidence in a directory where only events name users, and no event names them.
     unnamed: HashSet<UserKey>,
     n_users: usize,
-    /// Users of whom older events counted than are still there.
+    /// Users whose former ledgers counted more events than are left.
     n_incomplete: usize,
-    /// What events added by these heads that are taken back when their rows no longer remember them.
+    /// Increments by the new heads of events that are withdrawn after their rows have forgotten them.
     added: HashMap<(UserKey, EventKey), Vec<Withdrawn>>,
-    /// For how long the new rows remember events.
+    /// Time in ms for which the new rows remember events.
     max_age_ms: i64,
 }
 
@@ -73,14 +73,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     check_places(args)?;
     let log = EventLog::open(&args.from).map_err(Failure::refused)?;
     let survey = log.survey().map_err(Failure::refused)?;
-    // All of it or nothing comes to the new place, whatever ends this.
+    // The new data directory is renamed into place at the end, so it is complete or absent, however the run ends.
     let parent = args.to.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or_else(|| Path::new("."));
     let beside = tempfile::Builder::new().prefix(".rebuild-").tempdir_in(parent);
     let beside = beside.map_err(|error| super::files::at(parent, &error))?;
     let dir = beside.path().join("data");
 
-    // What was acked counts, however much a user may say by now.
+    // Acked events count, so no limit of the queue may shed any of them.
     let config = Config {
         batch: crate::types::config::Batch { max_queued_texts: NonZeroUsize::MAX, ..config.batch },
         ..config
@@ -137,13 +137,13 @@ async fn rebuild(
     let service = Service::new(model, store.clone(), Receipts::off(), Arc::new(SystemClock), settings);
 
     let mut done = Done { max_age_ms, ..Done::default() };
-    let bar = bar("judge");
+    let bar = bar("score");
     bar.set_length(survey.n_events.values().sum());
     let (mut changes, mut n_bytes) = (Vec::new(), 0);
     let mut departed = HashSet::new();
     for logged in log.unerased().map_err(Failure::refused)? {
         let mut change = logged.map_err(|error: OpenError| Failure::refused(error))?.change;
-        // Who is named nowhere can't be given the key that the new directory knows people by.
+        // A user whom no event names can't be given a user key of the new directory.
         let Some(user) = named(change.user) else {
             if let ChangeKind::Import(_) = &change.kind {
                 done.unnamed.insert(change.user);
@@ -157,7 +157,8 @@ async fn rebuild(
         }
         change.user = user;
         if let ChangeKind::Merge(step) = &mut change.kind {
-            // An id that is named nowhere keeps its old key: nobody is known by it, and what it gave an account stays there.
+            // An id that no event names keeps its old key, which no user of the new directory has; the evidence that
+            // it gave an account stays there.
             step.others().into_iter().for_each(|other| *other = named(*other).unwrap_or(*other));
         }
         match &mut change.kind {
@@ -175,13 +176,13 @@ async fn rebuild(
             },
             ChangeKind::Import(_) if !keeps_imports => {
                 make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
-                done.settle(change.user);
+                done.finish(change.user);
                 done.imported.insert(change.user);
                 continue;
             }
             ChangeKind::Erase => _ = done.imported.remove(&change.user),
             ChangeKind::Withdraw(Withdrawal { key, events }) => {
-                // What these heads added has to be known by now.
+                // The increments by the new heads must be complete before they are withdrawn.
                 make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
                 match done.added.remove(&(change.user, *key)) {
                     Some(added) => *events = added,
@@ -189,7 +190,8 @@ async fn rebuild(
                 }
             }
             ChangeKind::Merge(MergeStep::Depart(departure)) => {
-                // What these heads gave the row goes, and so do the steps that followed.
+                // The merge is repeated with the increments by the new heads, so the steps that follow it in the log
+                // are skipped.
                 make(&service, std::mem::take(&mut changes), survey, &mut done).await?;
                 departed.insert(change.user);
                 done.depart(change.user, departure.into);
@@ -197,7 +199,7 @@ async fn rebuild(
                 merged.map_err(|error| Failure::failed(error.to_string()))?;
                 continue;
             }
-            // What the row held, where what was said is no longer kept.
+            // A row absorbed without its departure in the log has left its evidence, but no events.
             ChangeKind::Merge(MergeStep::Absorb(absorbed)) if !departed.contains(&absorbed.from) => {
                 if !keeps_imports {
                     done.imported.insert(change.user);
@@ -233,7 +235,7 @@ async fn rebuild(
     }
 }
 
-/// Who the users of a directory without a secret are, as far as events name them.
+/// Returns the users of a directory without a secret, as far as events name them.
 fn names(log: &EventLog) -> Result<HashMap<UserKey, UserId>, Failure> {
     let mut names = HashMap::new();
     for logged in log.unerased().map_err(Failure::refused)? {
@@ -251,7 +253,7 @@ fn names(log: &EventLog) -> Result<HashMap<UserKey, UserId>, Failure> {
     Ok(names)
 }
 
-/// Makes changes together, and counts what became of the feedback among them.
+/// Applies changes together, and counts the outcomes of the feedback among them.
 async fn make(
     service: &Service,
     mut changes: Vec<Change>,
@@ -265,7 +267,7 @@ async fn make(
             Ok(outcome) => done.count(change, outcome, survey),
             Err(error) if error.code() == "untokenizable_text" => {
                 done.n_untokenizable += 1;
-                // It takes back what it replaces all the same.
+                // Feedback without tokens still takes back the events that it replaces.
                 if let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &change.kind {
                     done.forget(change, *replaced);
                 }
@@ -277,14 +279,14 @@ async fn make(
 }
 
 impl Done {
-    /// What was added under an id is the account's to take back.
+    /// Moves the increments of a merged id to its account, which can withdraw them from then on.
     fn depart(&mut self, user: UserKey, account: UserKey) {
         let keys: Vec<EventKey> =
             self.added.keys().filter(|(owner, _)| *owner == user).map(|(_, key)| *key).collect();
         for key in keys {
             let theirs = self.added.remove(&(user, key)).unwrap_or_default();
             let own = self.added.entry((account, key)).or_default();
-            // What was sent under both counts once.
+            // An event that was sent under both ids counts once.
             let is_own = |event: &Withdrawn| own.iter().any(|own| own.is_same(event));
             let alone: Vec<Withdrawn> = theirs.into_iter().filter(|event| !is_own(event)).collect();
             own.extend(alone);
@@ -307,12 +309,12 @@ impl Done {
             }
             (ChangeKind::Add(_), _) => self.n_refused += 1,
             (ChangeKind::Retract(key), Outcome::Applied(_)) => self.forget(change, *key),
-            (ChangeKind::Import(_), Outcome::Applied(_)) => self.settle(change.user),
+            (ChangeKind::Import(_), Outcome::Applied(_)) => self.finish(change.user),
             _ => {}
         }
     }
 
-    /// The row has taken back by itself what it remembered of the events with this key.
+    /// Drops the events with this key that the row remembered: the row has taken them back itself.
     fn forget(&mut self, Change { user, now_ms, .. }: &Change, key: EventKey) {
         let since_ms = now_ms.saturating_sub(self.max_age_ms);
         if let Some(added) = self.added.get_mut(&(*user, key)) {
@@ -320,8 +322,8 @@ impl Done {
         }
     }
 
-    /// What was added can't be taken back any more: other evidence has taken its place.
-    fn settle(&mut self, user: UserKey) {
+    /// Drops a user's increments, which can't be withdrawn: imported evidence has replaced them.
+    fn finish(&mut self, user: UserKey) {
         self.added.retain(|(owner, _), _| *owner != user);
     }
 }
@@ -376,7 +378,7 @@ mod tests {
         change(at_ms, ChangeKind::Add(event))
     }
 
-    /// When what was added under the name happened that is still to be taken back.
+    /// Returns the times of the events with `KEY` that can still be withdrawn.
     fn left(changes: &[Change]) -> Vec<i64> {
         let survey = Survey { withdrawn: HashSet::from([KEY]), ..Survey::default() };
         let mut done = Done { max_age_ms: 100, ..Done::default() };
@@ -387,7 +389,7 @@ mod tests {
     #[test]
     fn a_retraction_takes_all_that_the_row_remembers_and_a_late_one_the_rest() {
         let retract = |now_ms| change(now_ms, ChangeKind::Retract(KEY));
-        // The last two came under two ids that are one person's.
+        // The last two events were sent under two ids of one user.
         let said = [add(0), add(150), add(160)];
         assert_eq!(left(&said), [0, 150, 160]);
         assert_eq!(left(&[&said[..], &[retract(170)]].concat()), [0]);

@@ -1,4 +1,4 @@
-//! `micro-reward serve`
+//! `micro-reward serve`: starts the server and waits for the signal to stop.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -12,7 +12,7 @@ use crate::telemetry::logging;
 use crate::types::SystemClock;
 use crate::types::config::{Config, Layers, environment};
 
-/// Flags win over the environment, which wins over the file.
+/// Flags override the environment, which overrides the file.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// A TOML file that overlays the defaults.
@@ -21,13 +21,13 @@ pub(super) struct Args {
     /// The bundle to serve.
     #[arg(long, value_name = "DIR")]
     bundle: Option<String>,
-    /// Where traffic is served, such as 0.0.0.0:8080.
+    /// Address that serves traffic, such as 0.0.0.0:8080.
     #[arg(long, value_name = "ADDR")]
     listen: Option<String>,
-    /// Where probes and metrics are served.
+    /// Address that serves probes and metrics.
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<String>,
-    /// Where ledgers live: embedded, valkey or memory.
+    /// Store of the ledgers: embedded, valkey or memory.
     #[arg(long, value_name = "ENGINE")]
     state: Option<String>,
     /// The directory of the embedded engine, and of the outbox of valkey.
@@ -53,7 +53,7 @@ impl Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let layers = args.into_layers();
-    // A faulty config still says how the log is to look, unless this is its fault.
+    // A faulty config still sets the format of the log, unless that is its fault.
     let is_logged = layers.want_json_log();
     serve(layers).map_err(|failure| Failure { is_logged, ..failure })
 }
@@ -72,7 +72,7 @@ fn serve(layers: Layers) -> Result<(), Failure> {
             app = &mut start => app.map_err(Failure::refused)?,
             signal = &mut stop => {
                 tracing::info!(signal, "stopping as soon as it has started");
-                // Leaving while ONNX Runtime is being loaded would tear it down under its own feet.
+                // An exit while ONNX Runtime is being loaded would tear it down in the middle of its start.
                 start.await.map_err(Failure::refused)?.stop().await;
                 return Ok(());
             }
@@ -87,7 +87,7 @@ fn serve(layers: Layers) -> Result<(), Failure> {
         app.stop().await;
         Ok(())
     })?;
-    // A connection or a model thread that outlived the drain must not hold the process.
+    // A connection or a model thread that outlived the drain must not keep the process alive.
     runtime.shutdown_background();
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! What makes heads comparable: mean, standard deviation, inverse temperature, share of the population.
+//! Makes heads comparable: mean, standard deviation, inverse temperature, share of the population.
 
 use ndarray::ArrayView1;
 
 use crate::mixture::{log_sigmoid, sigmoid};
 
-/// An inverse temperature outside of this says that the held-out pairs tell nothing about the head.
+/// Range of an inverse temperature; a value outside of it would mean that held-out pairs have no information about
+/// the head.
 const BETA_RANGE: (f64, f64) = (0.05, 20.0);
 
 /// One head's calibration.
@@ -14,19 +15,20 @@ pub struct Calibration {
     pub mean: f64,
     /// Standard deviation of the reward over the training responses.
     pub std: f64,
-    /// The inverse temperature minimizes the held-out log loss of `sigma(beta d)`, pairs weighted by the head's share in them.
+    /// The inverse temperature: the minimizer of the held-out log loss of `sigma(beta d)`, with pairs weighted by the
+    /// head's share in them.
     pub beta: f64,
-    /// The head's share of the population, every file weighing the same.
+    /// The head's share of the population, with the same weight for every file.
     pub prior: f64,
 }
 
 impl Calibration {
-    /// A head of which only the share is known.
+    /// Returns the calibration of a head of which only the share is given.
     pub(super) fn uncalibrated(prior: f64) -> Self {
         Self { mean: 0.0, std: 1.0, beta: 1.0, prior }
     }
 
-    /// From the rewards of training responses, and (margin, weight) of held-out pairs.
+    /// Computes the calibration from the rewards of training responses, and (margin, weight) of held-out pairs.
     pub(super) fn new(rewards: ArrayView1<'_, f64>, held_out: &[(f64, f64)], prior: f64) -> Self {
         Self {
             mean: rewards.mean().unwrap_or_default(),
@@ -37,7 +39,8 @@ impl Calibration {
     }
 }
 
-/// The minimizer of `- sum w log sigma(beta d)` over (margin, weight), which is convex, by bisection of its slope.
+/// Returns the minimizer of `- sum w log sigma(beta d)` over (margin, weight), which is convex, by bisection of its
+/// slope; 1 where that is no worse.
 pub(super) fn inverse_temperature(margins: &[(f64, f64)]) -> f64 {
     let slope = |beta: f64| margins.iter().map(|(d, w)| -w * d * sigmoid(-beta * d)).sum::<f64>();
     let loss = |beta: f64| -margins.iter().map(|(d, w)| w * log_sigmoid(beta * d)).sum::<f64>();

@@ -1,9 +1,9 @@
-//! How many heads: by the log loss on people that the heads have not seen.
+//! Chooses the number of heads by the log loss on users that the heads were not learned from.
 
 use super::differences::RowsError;
 use super::user_mixture::{Ridges, Votes};
 
-/// What is tried, smallest first.
+/// Numbers of heads that are tried, smallest first.
 pub(super) const CANDIDATES: [usize; 6] = [1, 2, 3, 4, 6, 8];
 
 /// One number of heads that was tried.
@@ -13,12 +13,12 @@ pub struct HeadCountTrial {
     pub n_heads: usize,
     /// Mean log loss per vote of held-out users, in nats.
     pub log_loss: f64,
-    /// By user: the standard error, over users, of its difference to the best candidate's, 0 for the best. By prompt: that
-    /// of the loss itself, over held-out pairs.
+    /// By user: the standard error, over users, of its difference to the best candidate's, 0 for the best. By prompt:
+    /// that of the loss itself, over held-out pairs.
     pub standard_error: f64,
 }
 
-/// The fewest heads whose held-out log loss is within one standard error of the best, and all that was tried.
+/// Returns the fewest heads whose held-out log loss is within one standard error of the best, and all trials.
 pub(super) fn choose(
     votes: &Votes,
     ridges: Ridges,

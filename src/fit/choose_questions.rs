@@ -1,11 +1,11 @@
-//! A short questionnaire that tells the heads apart, chosen from candidates.
+//! Chooses from candidates a short questionnaire that tells the heads apart.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::mixture::{Routing, Weights, log_sigmoid, mutual_information, sigmoid};
 
-/// People who are made up by the heads to answer what has been chosen so far.
+/// Simulated users, drawn from the heads, who answer the questions chosen so far.
 const PEOPLE: usize = 256;
 
 /// Characters at which a question is worth half of one that needs no reading.
@@ -20,11 +20,12 @@ pub struct CandidateQuestion {
     pub n_chars: usize,
 }
 
-/// The positions of at most `n` candidates, the most telling first; what tells nothing is not asked.
+/// Returns the positions of at most `n` candidates, the most informative first; candidates without information are
+/// left out.
 ///
-/// Each is the one with the most information about the head of somebody from the population (`log_shares`, shape `[K]`),
-/// in the mean over the likely answers to those before it, weighed down by its length. The likely answers are those
-/// of 256 people who are drawn from the shares and answer as their head does.
+/// Each is the one with the most information about the head of a user drawn from the population (`log_shares`, shape
+/// `[K]`), in the mean over the likely answers to those before it, discounted by its length. The likely answers are
+/// those of 256 users who are drawn from the shares and answer as their head does.
 #[must_use]
 pub fn choose_questions(
     candidates: &[CandidateQuestion],

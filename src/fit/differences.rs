@@ -1,4 +1,4 @@
-//! What distinguishes the two responses of every pair, as a matrix that may be larger than memory.
+//! Differences of the two responses of every pair, as a matrix that may be larger than memory.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::data::{EmbedError, Examples};
 
-/// Rows that are worked on at once.
+/// Rows processed at once.
 const BLOCK: usize = 2048;
 
 /// Rows beyond this many bytes are written to a temporary file and read again in every pass.
@@ -25,24 +25,24 @@ pub(super) struct Differences {
     n_columns: usize,
 }
 
-/// Why rows can't be had.
+/// The reason why rows can't be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum RowsError {
     /// The embeddings can't be read.
     #[error(transparent)]
     Embed(#[from] EmbedError),
-    /// The heads ran away.
+    /// Learning diverged.
     #[error(
         "learning gave numbers that are not finite; a smaller ridge, deviation ridge, rate or scale of scalars may help"
     )]
     NotFinite,
     /// The temporary file can't be written or read.
     #[error("the temporary file for feature rows: {0}")]
-    Spill(#[from] io::Error),
+    Scratch(#[from] io::Error),
 }
 
 impl Differences {
-    /// The rows of `pairs` (chosen, rejected), multiplied by `scales` (shape `[D]`).
+    /// Computes the rows of `pairs` (chosen, rejected), multiplied by `scales` (shape `[D]`).
     pub(super) fn new(
         examples: &Examples,
         pairs: &[(usize, usize)],
@@ -77,18 +77,18 @@ impl Differences {
         Ok(rows)
     }
 
-    /// How many rows: n.
+    /// Returns the number of rows: n.
     pub(super) fn n_rows(&self) -> usize {
         self.n_rows
     }
 
-    /// How many columns: D.
+    /// Returns the number of columns: D.
     pub(super) fn n_columns(&self) -> usize {
         self.n_columns
     }
 
-    /// What `f` makes of every block and the number of its first row. The answers are in order, so that what is
-    /// summed over them does not depend on the number of threads.
+    /// Applies `f` to every block and the number of its first row. The results are in order, so that sums over them
+    /// do not depend on the number of threads.
     pub(super) fn map<T: Send>(
         &self,
         f: impl Fn(usize, ArrayView2<'_, f32>) -> T + Sync,
@@ -124,10 +124,10 @@ mod tests {
     use super::*;
     use crate::types::{Embedding, Encode, EncodeError, Kept, Tokens};
 
-    /// Distinct embeddings, shape `[TEXTS, 3]`.
+    /// Number of distinct embeddings, which have shape `[TEXTS, 3]`.
     const TEXTS: u32 = 40;
 
-    /// Three numbers of a text's only token.
+    /// An encoder that returns three sines of a text's only token.
     struct Sines;
 
     impl Encode for Sines {
@@ -158,7 +158,7 @@ mod tests {
     fn rows_on_disk_are_the_rows_in_memory() {
         let examples = examples();
         let n_texts = TEXTS as usize;
-        // The last block is not whole.
+        // These sizes end in a whole block or in a partial one.
         for n_pairs in [1, BLOCK, 3 * BLOCK, 3 * BLOCK + 17] {
             let pairs: Vec<(usize, usize)> =
                 (0..n_pairs).map(|i| (i % n_texts, (i / n_texts + 1) % n_texts)).collect();

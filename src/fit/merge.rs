@@ -1,4 +1,4 @@
-//! Which heads say the same.
+//! Finds the heads that score alike.
 
 use ndarray::ArrayView2;
 
@@ -20,7 +20,7 @@ pub fn alike(margins: ArrayView2<'_, f64>, limit: f64) -> Vec<Vec<usize>> {
     (0..n_heads).map(members).filter(|members| !members.is_empty()).collect()
 }
 
-/// Pearson's correlation, 0 where one of the two does not vary.
+/// Returns Pearson's correlation, 0 where one of the two does not vary.
 #[must_use]
 pub fn correlation<'a>(
     a: impl Iterator<Item = &'a f64> + Clone,

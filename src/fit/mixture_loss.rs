@@ -19,22 +19,22 @@ use crate::mixture::{log_sigmoid, log_sum_exp, sigmoid};
 /// Heads and router.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameters {
-    /// `[D, K]`
+    /// The heads, `[D, K]`.
     pub heads: Array2<f32>,
-    /// What weighs them.
+    /// The router, which gives their mixture weights.
     pub router: Router,
 }
 
-/// How strongly each term pulls; all >= 0.
+/// Coefficients of the terms of the loss; all >= 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Regularizers {
-    /// The paper's: rewards entropy of every prompt's weights.
+    /// The paper's alpha: reward for the entropy of every prompt's weights.
     pub entropy: f64,
-    /// Punishes entropy of every prompt's weights.
+    /// Penalty on the entropy of every prompt's weights.
     pub sparse: f64,
-    /// Rewards entropy of the batch's mean weights.
+    /// Reward for the entropy of the batch's mean weights.
     pub balance: f64,
-    /// Shrinks the heads.
+    /// Ridge that shrinks the heads.
     pub l2: f64,
 }
 
@@ -47,12 +47,12 @@ pub(super) struct Batch<'a> {
 }
 
 impl Parameters {
-    /// The arrays, in a fixed order.
+    /// Returns the arrays, in a fixed order.
     pub(super) fn arrays(&mut self) -> impl Iterator<Item = &mut Array2<f32>> {
         std::iter::once(&mut self.heads).chain(self.router.arrays())
     }
 
-    /// The loss of a batch and its gradient.
+    /// Returns the loss of a batch and its gradient.
     pub(super) fn gradient(&self, batch: &Batch<'_>, regularizers: Regularizers) -> (f64, Self) {
         let n = batch.differences.nrows() as f64;
         let margins = batch.differences.dot(&self.heads).mapv(f64::from);

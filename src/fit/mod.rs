@@ -1,9 +1,9 @@
 //! Stage 1: K reward heads and a router from plain binary preferences, on frozen embeddings. Stage 2: the router from
 //! few pairs that name a criterion.
 //!
-//! Owns preference data, the mixtures and their gradients, the optimizer, calibration, the report and writing ONNX
-//! graphs. Deliberately knows no bundle and no tokenizer: it is given tokens and an encoder. The law: the same data,
-//! options and seed give the same bytes, whatever the number of threads.
+//! The module owns preference data, the mixtures and their gradients, the optimizer, calibration, the report and
+//! writing ONNX graphs. It deliberately knows no bundle and no tokenizer: its input is tokens and an encoder. The
+//! law: the same data, options and seed give the same bytes, whatever the number of threads.
 
 mod calibrate;
 mod choose_k;
@@ -40,6 +40,6 @@ pub use prompt_mixture::PromptOptions;
 pub use report::{Report, Slice, report};
 pub use router::Router;
 pub use stage1::{
-    HeadCount, HeldOut, Learned, Mixture, Options, PerFile, calibrated_single, learn, n_steps, single,
+    HeadCount, HeldOut, Learned, MixtureBy, Options, PerFile, calibrated_single, learn, n_steps, single,
 };
 pub use stage2::{Labeled, LearningRule, mean_log_weights, pooled, tune};

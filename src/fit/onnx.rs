@@ -1,23 +1,27 @@
 //! Writing small ONNX graphs: enough for heads, routers and the toy encoder.
 //!
-//! The messages are the part of `onnx.proto` that is used, with its field numbers. Weights are stored as raw
-//! little-endian bytes and nothing depends on time, so equal graphs are equal bytes.
+//! `build.rs` makes the messages from `onnx.proto`. Weights are stored as raw little-endian bytes and nothing depends
+//! on time, so equal graphs are equal bytes.
 
 use std::collections::HashMap;
 
 use ndarray::Array2;
 use prost::Message;
 
+use pb::attribute_proto::AttributeType;
+use pb::tensor_proto::DataType;
+use pb::{
+    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto,
+};
+
+#[allow(clippy::allow_attributes_without_reason, reason = "generated")]
+mod pb {
+    include!(concat!(env!("OUT_DIR"), "/onnx.rs"));
+}
+
 /// The lowest versions that hold what is written here: every ONNX Runtime in use reads them.
 const IR_VERSION: i64 = 8;
 const OPSET: i64 = 13;
-
-const FLOAT: i32 = 1;
-const INT64: i32 = 7;
-
-/// Kinds of attributes.
-const INT: i32 = 2;
-const INTS: i32 = 7;
 
 /// A graph under construction.
 #[derive(Debug, Default)]
@@ -52,12 +56,16 @@ pub enum Operation {
 
 impl Operation {
     fn attributes(self) -> Vec<AttributeProto> {
-        let int =
-            |name: &str, i| AttributeProto { name: name.to_owned(), i, r#type: INT, ..Default::default() };
+        let int = |name: &str, i| AttributeProto {
+            name: name.to_owned(),
+            i,
+            r#type: AttributeType::Int.into(),
+            ..Default::default()
+        };
         let ints = |name: &str, ints| AttributeProto {
             name: name.to_owned(),
             ints,
-            r#type: INTS,
+            r#type: AttributeType::Ints.into(),
             ..Default::default()
         };
         match self {
@@ -112,21 +120,21 @@ impl Graph {
     /// Adds a float input; a size of none is free.
     #[must_use]
     pub fn float_input(mut self, name: &str, shape: &[Option<usize>]) -> Self {
-        self.inner.input.push(value(name, FLOAT, shape));
+        self.inner.input.push(value(name, DataType::Float, shape));
         self
     }
 
     /// Adds an int64 input; a size of none is free.
     #[must_use]
     pub fn int_input(mut self, name: &str, shape: &[Option<usize>]) -> Self {
-        self.inner.input.push(value(name, INT64, shape));
+        self.inner.input.push(value(name, DataType::Int64, shape));
         self
     }
 
     /// Adds a float output; a size of none is free.
     #[must_use]
     pub fn float_output(mut self, name: &str, shape: &[Option<usize>]) -> Self {
-        self.inner.output.push(value(name, FLOAT, shape));
+        self.inner.output.push(value(name, DataType::Float, shape));
         self
     }
 
@@ -135,7 +143,7 @@ impl Graph {
     pub fn constant(mut self, name: &str, matrix: &Array2<f32>) -> Self {
         self.inner.initializer.push(TensorProto {
             dims: vec![matrix.nrows() as i64, matrix.ncols() as i64],
-            data_type: FLOAT,
+            data_type: DataType::Float.into(),
             name: name.to_owned(),
             raw_data: matrix.iter().flat_map(|x| x.to_le_bytes()).collect(),
         });
@@ -147,7 +155,7 @@ impl Graph {
     pub fn index(mut self, name: &str, index: usize) -> Self {
         self.inner.initializer.push(TensorProto {
             dims: vec![1],
-            data_type: INT64,
+            data_type: DataType::Int64.into(),
             name: name.to_owned(),
             raw_data: (index as i64).to_le_bytes().to_vec(),
         });
@@ -174,7 +182,7 @@ impl Graph {
             ir_version: IR_VERSION,
             producer_name: "micro-reward".to_owned(),
             graph: Some(self.inner),
-            opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+            opset_import: vec![OperatorSetIdProto { domain: String::new(), version: OPSET }],
         };
         model.encode_to_vec()
     }
@@ -194,127 +202,26 @@ pub fn constants(bytes: &[u8]) -> Option<HashMap<String, Array2<f32>>> {
         Some((tensor.name, Array2::from_shape_vec(shape, numbers.collect()).ok()?))
     };
     Some(
-        graph.initializer.into_iter().filter(|tensor| tensor.data_type == FLOAT).filter_map(matrix).collect(),
+        graph
+            .initializer
+            .into_iter()
+            .filter(|tensor| tensor.data_type == DataType::Float as i32)
+            .filter_map(matrix)
+            .collect(),
     )
 }
 
-fn value(name: &str, elem_type: i32, shape: &[Option<usize>]) -> ValueInfo {
-    let dim = |(idx, size): (usize, &Option<usize>)| Dimension {
-        dim_value: size.map(|n| n as i64),
-        dim_param: size.is_none().then(|| format!("dim{idx}")),
+fn value(name: &str, elem_type: DataType, shape: &[Option<usize>]) -> ValueInfoProto {
+    use pb::tensor_shape_proto::{Dimension, dimension};
+    use pb::{TensorShapeProto, TypeProto, type_proto};
+
+    let dim = |(idx, size): (usize, &Option<usize>)| {
+        let free = || dimension::Value::DimParam(format!("dim{idx}"));
+        let value = size.map_or_else(free, |n| dimension::Value::DimValue(n as i64));
+        Dimension { value: Some(value) }
     };
-    let shape = Some(Shape { dim: shape.iter().enumerate().map(dim).collect() });
-    ValueInfo {
-        name: name.to_owned(),
-        r#type: Some(Type { tensor_type: Some(TensorType { elem_type, shape }) }),
-    }
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ModelProto {
-    #[prost(int64, tag = "1")]
-    ir_version: i64,
-    #[prost(string, tag = "2")]
-    producer_name: String,
-    #[prost(message, optional, tag = "7")]
-    graph: Option<GraphProto>,
-    #[prost(message, repeated, tag = "8")]
-    opset_import: Vec<OperatorSet>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OperatorSet {
-    #[prost(string, tag = "1")]
-    domain: String,
-    #[prost(int64, tag = "2")]
-    version: i64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct GraphProto {
-    #[prost(message, repeated, tag = "1")]
-    node: Vec<NodeProto>,
-    #[prost(string, tag = "2")]
-    name: String,
-    #[prost(message, repeated, tag = "5")]
-    initializer: Vec<TensorProto>,
-    #[prost(message, repeated, tag = "11")]
-    input: Vec<ValueInfo>,
-    #[prost(message, repeated, tag = "12")]
-    output: Vec<ValueInfo>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct NodeProto {
-    #[prost(string, repeated, tag = "1")]
-    input: Vec<String>,
-    #[prost(string, repeated, tag = "2")]
-    output: Vec<String>,
-    #[prost(string, tag = "3")]
-    name: String,
-    #[prost(string, tag = "4")]
-    op_type: String,
-    #[prost(message, repeated, tag = "5")]
-    attribute: Vec<AttributeProto>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct AttributeProto {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(int64, tag = "3")]
-    i: i64,
-    #[prost(int64, repeated, packed = "false", tag = "8")]
-    ints: Vec<i64>,
-    #[prost(int32, tag = "20")]
-    r#type: i32,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TensorProto {
-    #[prost(int64, repeated, tag = "1")]
-    dims: Vec<i64>,
-    #[prost(int32, tag = "2")]
-    data_type: i32,
-    #[prost(string, tag = "8")]
-    name: String,
-    #[prost(bytes = "vec", tag = "9")]
-    raw_data: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct ValueInfo {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(message, optional, tag = "2")]
-    r#type: Option<Type>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Type {
-    #[prost(message, optional, tag = "1")]
-    tensor_type: Option<TensorType>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct TensorType {
-    #[prost(int32, tag = "1")]
-    elem_type: i32,
-    #[prost(message, optional, tag = "2")]
-    shape: Option<Shape>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct Shape {
-    #[prost(message, repeated, tag = "1")]
-    dim: Vec<Dimension>,
-}
-
-/// A oneof in `onnx.proto`: at most one of the two is set.
-#[derive(Clone, PartialEq, Message)]
-struct Dimension {
-    #[prost(int64, optional, tag = "1")]
-    dim_value: Option<i64>,
-    #[prost(string, optional, tag = "2")]
-    dim_param: Option<String>,
+    let shape = Some(TensorShapeProto { dim: shape.iter().enumerate().map(dim).collect() });
+    let tensor = type_proto::Tensor { elem_type: elem_type.into(), shape };
+    let value = Some(type_proto::Value::TensorType(tensor));
+    ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { value }) }
 }

@@ -17,13 +17,13 @@ pub(super) struct AdamW {
 }
 
 impl AdamW {
-    /// For `n_steps` steps with the peak learning rate `rate`.
+    /// Prepares `n_steps` steps with the peak learning rate `rate`.
     pub(super) fn new(shapes: &[(usize, usize)], n_steps: usize, rate: f64, weight_decay: f32) -> Self {
         let moments = shapes.iter().map(|&shape| (Array2::zeros(shape), Array2::zeros(shape))).collect();
         Self { moments, step: 0, n_steps, rate, weight_decay }
     }
 
-    /// Moves every array against its gradient.
+    /// Moves every array one step against its gradient.
     pub(super) fn step<'a>(
         &mut self,
         arrays: impl IntoIterator<Item = &'a mut Array2<f32>>,
@@ -43,7 +43,7 @@ impl AdamW {
         }
     }
 
-    /// Linear warm-up over 5 % of the steps, times a half cosine to 0.
+    /// Returns the rate of the next step: linear warm-up over 5 % of the steps, times a half cosine to 0.
     fn scheduled_rate(&self) -> f32 {
         let done = self.step as f64 / self.n_steps as f64;
         let warm_up = ((self.step + 1) as f64 / (0.05 * self.n_steps as f64).max(1.0)).min(1.0);

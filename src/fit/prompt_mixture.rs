@@ -1,6 +1,6 @@
-//! Stage 1 where people are not known: the mixture of single pairs with the prompt router (the paper's).
+//! Stage 1 without users: the mixture of single pairs with the prompt router (the paper's).
 //!
-//! Batches are drawn file by file, so that a large file does not drown a small one.
+//! Batches are drawn file by file, so that a large file does not outweigh a small one.
 
 use ndarray::{Array1, Array2, Axis};
 use rand::{Rng, SeedableRng};
@@ -11,7 +11,7 @@ use super::mixture_loss::{Batch, Parameters, Regularizers};
 use super::optimizer::AdamW;
 use super::router::Router;
 
-/// How to learn from single pairs.
+/// Options for learning from single pairs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PromptOptions {
     /// Passes over as many pairs as there are.
@@ -20,11 +20,11 @@ pub struct PromptOptions {
     pub batch: usize,
     /// Peak learning rate.
     pub rate: f64,
-    /// Rewards entropy of every prompt's weights (the paper's alpha).
+    /// Reward for the entropy of every prompt's weights (the paper's alpha).
     pub entropy: f64,
-    /// Punishes entropy of every prompt's weights.
+    /// Penalty on the entropy of every prompt's weights.
     pub sparse: f64,
-    /// Rewards entropy of the batch's mean weights.
+    /// Reward for the entropy of the batch's mean weights.
     pub balance: f64,
 }
 
@@ -67,12 +67,12 @@ pub(super) fn learn(
     Ok(parameters)
 }
 
-/// How many steps [`learn`] takes.
+/// Returns the number of steps of [`learn`].
 pub(super) fn steps(n_pairs: usize, options: PromptOptions) -> usize {
     (options.epochs * n_pairs).div_ceil(options.batch).max(1)
 }
 
-/// Positions of pairs, file by file; files without a pair are left out.
+/// Returns the positions of pairs, file by file; files without a pair are left out.
 pub(super) fn by_file(examples: &Examples, pairs: &[usize]) -> Vec<Vec<usize>> {
     let n_files = examples.pairs.iter().map(|pair| pair.file + 1).max().unwrap_or_default();
     let mut files = vec![Vec::new(); n_files];
@@ -83,7 +83,7 @@ pub(super) fn by_file(examples: &Examples, pairs: &[usize]) -> Vec<Vec<usize>> {
     files
 }
 
-/// Heads for the columns as they are.
+/// Returns the heads for unscaled columns.
 pub(super) fn unscaled(heads: &Array2<f32>, scales: &Array1<f32>) -> Array2<f32> {
     heads * &scales.clone().insert_axis(Axis(1))
 }

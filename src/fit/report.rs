@@ -1,4 +1,4 @@
-//! What a fit reached on test pairs, beside what it must beat: length alone and a single Bradley-Terry head.
+//! Reports a fit's accuracy on test pairs beside its baselines: length alone and a single Bradley-Terry head.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::merge::correlation;
 use super::stage1::Learned;
 use crate::mixture::{Routing, Weights, preference, win};
 
-/// Accuracies on test pairs by slice, and what the heads are like.
+/// Accuracies on test pairs by slice, and the heads' correlation with length.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Report {
     /// Every file, and every group of a file.
@@ -24,22 +24,22 @@ pub struct Report {
 pub struct Slice {
     /// `file` or `file/group`.
     pub name: String,
-    /// How many test pairs.
+    /// Number of test pairs.
     pub n: usize,
-    /// The longer response is preferred.
+    /// Accuracy of preferring the longer response.
     pub length: f64,
-    /// A single head, learned from the file's train pairs.
+    /// Accuracy of a single head, learned from the file's train pairs.
     pub single: f64,
-    /// The mixture routed by the prompt, knowing nothing of the user.
+    /// Accuracy of the mixture routed by the prompt, without any evidence of the user.
     pub routed: f64,
-    /// Every head on its own, shape `[K]`.
+    /// Accuracy of every head on its own, shape `[K]`.
     pub heads: Vec<f64>,
     /// The head that is best on the slice's train pairs and its accuracy on the test pairs; none without train pairs.
     pub best_head: Option<(usize, f64)>,
 }
 
 impl Slice {
-    /// The standard error of an accuracy on this slice, pairs taken as independent.
+    /// Returns the standard error of an accuracy on this slice, with pairs taken as independent.
     #[must_use]
     pub fn standard_error(&self, accuracy: f64) -> f64 {
         (accuracy * (1.0 - accuracy) / self.n.max(1) as f64).sqrt()

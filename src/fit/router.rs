@@ -1,4 +1,4 @@
-//! The router: embeddings of what a person reads and means, to weights of the heads.
+//! The router: from embeddings of prompts and contexts to weights of the heads.
 
 use ndarray::{Array2, ArrayView2, Axis, Zip};
 use rand::{Rng, SeedableRng};
@@ -9,7 +9,7 @@ use crate::mixture::log_softmax;
 /// Units of the hidden layer (paper, section 4).
 const HIDDEN: usize = 128;
 
-/// `pi(x) = softmax(relu(e(x) V + a) U + b)`
+/// The router: `pi(x) = softmax(relu(e(x) V + a) U + b)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Router {
     /// `V [H, 128]`
@@ -22,16 +22,16 @@ pub struct Router {
     pub output_bias: Array2<f32>,
 }
 
-/// What a router made of a batch.
+/// The values of a forward pass over a batch.
 pub(super) struct Forward {
-    /// `[B, 128]`
+    /// Outputs of the hidden layer, `[B, 128]`.
     active: Array2<f32>,
     /// `ln pi`, `[B, K]`
     pub(super) log_weights: Array2<f64>,
 }
 
 impl Router {
-    /// A router that knows nothing yet.
+    /// Returns a router with random parameters.
     pub(super) fn new(n_embedding: usize, n_heads: usize, rng: &mut ChaCha8Rng) -> Self {
         let mut uniform = |shape: (usize, usize), width: f32| {
             Array2::from_shape_simple_fn(shape, || rng.random_range(-width..width))
@@ -44,7 +44,7 @@ impl Router {
         }
     }
 
-    /// A router that answers these logits whatever it reads, until it is taught.
+    /// Returns a router with these logits for every prompt, until it is taught.
     pub(super) fn constant(n_embedding: usize, logits: &[f64], seed: u64) -> Self {
         let mut router = Self::new(n_embedding, logits.len(), &mut ChaCha8Rng::seed_from_u64(seed));
         router.output.fill(0.0);
@@ -52,12 +52,12 @@ impl Router {
         router
     }
 
-    /// The arrays, in a fixed order.
+    /// Returns the arrays, in a fixed order.
     pub(super) fn arrays(&mut self) -> [&mut Array2<f32>; 4] {
         [&mut self.hidden, &mut self.hidden_bias, &mut self.output, &mut self.output_bias]
     }
 
-    /// The log-weights of prompts `[B, H]`, shape `[B, K]`.
+    /// Returns the log-weights of prompts `[B, H]`, shape `[B, K]`.
     #[must_use]
     pub fn log_weights(&self, prompts: ArrayView2<'_, f32>) -> Array2<f64> {
         self.forward(prompts).log_weights
@@ -73,7 +73,7 @@ impl Router {
         Forward { active, log_weights }
     }
 
-    /// The gradient of a loss whose slope in the logits is `d_logits`, `[B, K]`.
+    /// Returns the gradient of a loss whose slope in the logits is `d_logits`, `[B, K]`.
     pub(super) fn backward(
         &self,
         prompts: ArrayView2<'_, f32>,

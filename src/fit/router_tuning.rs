@@ -1,4 +1,4 @@
-//! Teaching a router soft targets by cross-entropy, heads left alone.
+//! Teaches a router soft targets by cross-entropy, with fixed heads.
 
 use ndarray::{Array2, Axis};
 use rand::{Rng, SeedableRng};
@@ -8,30 +8,30 @@ use super::data::{EmbedError, Examples};
 use super::optimizer::AdamW;
 use super::router::Router;
 
-/// One thing to learn: what the router reads, and the weights it shall answer.
+/// One example to learn: a prompt, and the weights that the router should return for it.
 #[derive(Debug, Clone)]
 pub(super) struct Lesson {
-    /// A position in [`Examples::prompts`].
+    /// The prompt: a position in [`Examples::prompts`].
     pub prompt: usize,
-    /// A point on the simplex, shape `[K]`.
+    /// The weights: a point on the simplex, shape `[K]`.
     pub target: Vec<f64>,
 }
 
-/// How to teach.
+/// Options for teaching a router.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Teaching {
     /// Steps of AdamW.
     pub steps: usize,
     /// Peak learning rate.
     pub rate: f64,
-    /// How far embeddings (of length 1) are blurred, so that what is near a known prompt is routed alike.
+    /// Length of the noise on embeddings (of length 1), so that texts near a prompt are routed like it.
     pub noise: f64,
-    /// The same seed gives the same router.
+    /// Seed of random numbers; the same seed gives the same router.
     pub seed: u64,
 }
 
-/// Minimizes the mean cross-entropy of `router` against the lessons that `draw` gives for a step, at least one; it is
-/// shown the router as it is by then.
+/// Minimizes the mean cross-entropy of `router` against the lessons that `draw` returns for a step, at least one;
+/// `draw` reads the router as it is at this step.
 ///
 /// # Errors
 /// When the embeddings can't be read.
@@ -65,7 +65,7 @@ pub(super) fn teach(
     Ok(())
 }
 
-/// Adds noise of length `noise` (in the mean) to every row and scales it back to length 1.
+/// Adds noise of `noise` times its length (in the mean) to every row, and scales the row back to its length.
 fn blur(rows: &mut Array2<f32>, noise: f64, rng: &mut ChaCha8Rng) {
     // A uniform draw from +-a has variance a^2 / 3.
     let width = (noise * (3.0 / rows.ncols() as f64).sqrt()) as f32;

@@ -1,17 +1,17 @@
-//! Scales that let one penalty fit all columns.
+//! Scales columns so that one penalty fits all of them.
 
 use ndarray::{Array1, Axis};
 
 use super::data::{EmbedError, Examples};
 
-/// Rows that are read at once.
+/// Rows read at once.
 const BLOCK: usize = 2048;
 
-/// What every column is multiplied by while learning, shape `[D]`, from the feature rows `rows`.
+/// Returns the factor of every column while learning, shape `[D]`, from the feature rows `rows`.
 ///
-/// The columns of a block share one scale, one over the root of their mean variance: rare directions of an embedding are
-/// not blown up. Blocks of one column are `scalar_scale` times as large as the others: the larger, the less a ridge draws
-/// their weights to 0.
+/// The columns of a block share one scale, one over the root of their mean variance, so that rare directions of an
+/// embedding are not amplified. Blocks of one column are `scalar_scale` times as large as the others: the larger, the
+/// less a ridge draws their weights to 0.
 pub(super) fn scales(
     examples: &Examples,
     rows: &[usize],
@@ -33,7 +33,7 @@ pub(super) fn scales(
         let first = scales.len();
         let mean = variances.iter().skip(first).take(width).sum::<f64>() / width as f64;
         let size = if width == 1 { scalar_scale } else { 1.0 };
-        // A column that does not vary tells nothing; scaled up, it would make huge weights of rounding.
+        // A column that does not vary has no information; scaled up, its rounding would become huge weights.
         let scale = if mean > 1e-12 { size / mean.sqrt() } else { 0.0 };
         scales.extend(std::iter::repeat_n(scale as f32, width));
     }

@@ -1,4 +1,4 @@
-//! Stage 2: the router from few pairs that name a criterion, heads left alone.
+//! Stage 2: tunes the router on few pairs that name a criterion, with fixed heads.
 //!
 //! ```text
 //! paper:  w_ik = pi_k(x_i, c_i) exp(-L_ik / tau), normalized; recomputed once per epoch            (equation 5)
@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The paper's tau of 0.001 makes a label's weights one-hot on the head with the largest margin for that single pair;
-//! what the labels of a criterion say together is never asked. The Bayes rule adds them up first. Its target does not depend
-//! on the prompt, so that every labeled prompt teaches every criterion.
+//! it never pools the labels of a criterion. The Bayes rule adds them up first. Its target does not depend on the
+//! prompt, so that every labeled prompt teaches every criterion.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -18,7 +18,7 @@ use super::router::Router;
 use super::router_tuning::{Lesson, Teaching, teach};
 use crate::mixture::log_softmax;
 
-/// The paper's temperature on HelpSteer2 and across data sets.
+/// The paper's tau on HelpSteer2 and across data sets.
 const TAU: f64 = 1e-3;
 
 /// Passes over the labeled pairs (paper, section 4).
@@ -30,13 +30,13 @@ const BATCH: usize = 32;
 /// Lessons per step of the Bayes rule, where a lesson costs no label.
 const BAYES_BATCH: usize = 128;
 
-/// Steps at the least: a few labels are seen more often than in ten epochs.
+/// Minimum number of steps, so that a few labels are seen more often than in ten epochs.
 const MIN_STEPS: usize = 200;
 
 /// Peak learning rate.
 const RATE: f64 = 2e-3;
 
-/// How a label becomes what the router is taught.
+/// The rule that turns a label into the router's target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LearningRule {
     /// Soft labels of single pairs at tau = 0.001, from the router's own weights.
@@ -48,15 +48,15 @@ pub enum LearningRule {
 /// One labeled pair.
 #[derive(Debug, Clone)]
 pub struct Labeled {
-    /// A number below the number of criteria.
+    /// The criterion: a number below the number of criteria.
     pub criterion: usize,
-    /// What the router reads for every criterion with this pair's prompt: positions in [`Examples::prompts`].
+    /// This pair's prompt with every criterion, as the router reads it: positions in [`Examples::prompts`].
     pub prompts: Vec<usize>,
     /// `log sigma(beta_k d_k)`, shape `[K]`.
     pub log_likelihoods: Vec<f64>,
 }
 
-/// Tunes a router; `log_prior`, shape `[K]`, is what is known of the heads before any label.
+/// Tunes a router; `log_prior`, shape `[K]`, is the prior over heads before any label.
 ///
 /// # Errors
 /// When the embeddings can't be read.
@@ -108,7 +108,7 @@ pub fn tune(
     Ok(tuned)
 }
 
-/// What a router says of the labeled prompts with their criteria, in the mean: log, shape `[K]`.
+/// Returns the log of the router's mean weights for the labeled prompts with their criteria, shape `[K]`.
 ///
 /// # Errors
 /// When the embeddings can't be read.
@@ -123,7 +123,7 @@ pub fn mean_log_weights(
     Ok(mean.iter().map(|p| p.max(f64::MIN_POSITIVE).ln()).collect())
 }
 
-/// Every criterion's posterior over heads under `log_prior`, `[criteria][K]`: all its labels are of one head.
+/// Returns every criterion's posterior over heads under `log_prior`, `[criteria][K]`: all its labels are of one head.
 #[must_use]
 pub fn pooled(labeled: &[Labeled], log_prior: &[f64]) -> Vec<Vec<f64>> {
     let n_criteria = labeled.first().map_or(0, |label| label.prompts.len());

@@ -1,13 +1,14 @@
-//! Stage 1 where people are known: all pairs of one user share their latent head.
+//! Stage 1 with users: all pairs of one user share their latent head.
 //!
 //! ```text
 //! P(pairs of u) = sum_k rho_k prod_{i of u} sigma(w_k . x_i)            x_i = phi(chosen) - phi(rejected)
-//! J = sum_u log P(pairs of u) - ridge/2 sum_k |w_k - c|^2             c = 0, or the head of everybody
+//! J = sum_u log P(pairs of u) - ridge/2 sum_k |w_k - c|^2             c = 0, or the single head of all users
 //! ```
 //!
-//! A mixture of logistic regressions with a group's likelihood inside the sum. Two people who disagree end in different
-//! heads although nobody labeled them; a mixture of single pairs (`prompt_mixture`) can't see that. J is climbed by
-//! its gradient, `sum_u q_uk sum_i sigma(-w_k . x_i) x_i - ridge (w_k - c)`, where `q_uk` is the posterior of u's head.
+//! The model is a mixture of logistic regressions with a group's likelihood inside the sum. Two users who disagree
+//! end in different heads without any label of their groups; a mixture of single pairs (`prompt_mixture`) can't see
+//! that. J is climbed by its gradient, `sum_u q_uk sum_i sigma(-w_k . x_i) x_i - ridge (w_k - c)`, where `q_uk` is
+//! the posterior of u's head.
 
 use ndarray::{Array2, ArrayView2, Axis, Zip};
 use rand::Rng;
@@ -21,13 +22,13 @@ use crate::mixture::{log_sigmoid, log_sum_exp, sigmoid};
 /// Steps of Adam on all pairs.
 pub(super) const STEPS: usize = 200;
 
-/// Steps before responsibilities follow the heads: until then they are the random ones that heads start from.
+/// Steps before responsibilities follow the heads; until then they are the random ones that heads start from.
 const HOLD: usize = 20;
 
 /// The peak learning rate.
 const RATE: f64 = 0.05;
 
-/// The votes of people: which of the distinct pairs each is about, and whose it is.
+/// The votes of users: the distinct pair that each is about, and its user.
 #[derive(Debug)]
 pub(super) struct Votes {
     pub(super) differences: Differences,
@@ -52,7 +53,7 @@ pub(super) struct UserMixture {
 }
 
 impl Votes {
-    /// The log-likelihood of every user's votes by every head, shape `[users, K]`; `margins` are `[n, K]`.
+    /// Returns the log-likelihood of every user's votes by every head, shape `[users, K]`; `margins` are `[n, K]`.
     pub(super) fn log_likelihoods(&self, margins: &Array2<f64>) -> Array2<f64> {
         let mut sums = Array2::zeros((self.n_users, margins.ncols()));
         for (&row, &user) in self.rows.iter().zip(&self.users) {
@@ -63,13 +64,13 @@ impl Votes {
         sums
     }
 
-    /// `w_k . x` of every distinct pair, shape `[n, K]`.
+    /// Returns `w_k . x` of every distinct pair, shape `[n, K]`.
     pub(super) fn margins(&self, heads: &Array2<f32>) -> Result<Array2<f64>, RowsError> {
         let blocks = self.differences.map(|_, rows| rows.dot(heads).mapv(f64::from))?;
         Ok(super::data::stack(&blocks, heads.ncols()))
     }
 
-    /// How much each distinct pair counts for each head, shape `[n, K]`: the sum of its voters' rows of `q`.
+    /// Returns the weight of each distinct pair for each head, shape `[n, K]`: the sum of its voters' rows of `q`.
     fn weights(&self, q: &Array2<f64>) -> Array2<f64> {
         let mut weights = Array2::zeros((self.differences.n_rows(), q.ncols()));
         for (&row, &user) in self.rows.iter().zip(&self.users) {
@@ -80,17 +81,17 @@ impl Votes {
     }
 }
 
-/// How heads are drawn.
+/// Ridges that draw the heads to a center.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ridges {
-    /// What draws the single head to 0, and all heads where there is no deviation.
+    /// Ridge that draws the single head to 0, and all heads where there is no deviation.
     pub(super) ridge: f64,
-    /// If above 0, what draws heads to the single head of the same people.
+    /// Ridge that, if above 0, draws heads to the single head of the same users.
     pub(super) deviation_ridge: f64,
 }
 
 impl Ridges {
-    /// What the heads of the users in `include` are drawn to: nobody else has a say in it.
+    /// Returns the pull on the heads of the users in `include`, which depends on no other user.
     pub(super) fn pull(self, votes: &Votes, include: &[f64]) -> Result<Pull, RowsError> {
         let plain = Pull { center: None, ridge: self.ridge };
         if self.deviation_ridge == 0.0 {
@@ -101,16 +102,16 @@ impl Ridges {
     }
 }
 
-/// What heads are drawn to, and how strongly: `ridge / 2 |w_k - center|^2` is taken off the log-likelihood.
+/// The center of a pull and its strength: `ridge / 2 |w_k - center|^2` is subtracted from the log-likelihood.
 #[derive(Debug, Clone)]
 pub(super) struct Pull {
-    /// Shape `[D, 1]`; 0, if there is none. Heads start from it.
+    /// The center, shape `[D, 1]`; none for 0. Heads start from it.
     center: Option<Array2<f32>>,
     ridge: f64,
 }
 
 impl Pull {
-    /// `center` for K heads, `[D, K]`.
+    /// Returns `center` for K heads, `[D, K]`.
     fn centers(&self, shape: (usize, usize)) -> Array2<f32> {
         let zero = || Array2::zeros(shape);
         self.center.as_ref().and_then(|center| center.broadcast(shape)).map_or_else(zero, |c| c.to_owned())
@@ -160,7 +161,7 @@ pub(super) fn learn(
     Ok(UserMixture { heads: climb.heads, responsibilities: q, ..found })
 }
 
-/// Learns one head per column of `q` `[users, K]`, which stays as it is: a convex problem.
+/// Learns one head per column of `q` `[users, K]`, which stays fixed: a convex problem.
 pub(super) fn learn_given(
     votes: &Votes,
     q: &Array2<f64>,
@@ -218,13 +219,13 @@ impl<'a> Climb<'a> {
     }
 }
 
-/// Shares of the heads with one user more for each, so that none dies.
+/// Returns the log-shares of the heads with one user more for each, so that no share becomes 0.
 pub(super) fn log_shares(q: &Array2<f64>) -> Vec<f64> {
     let total = q.sum() + q.ncols() as f64;
     q.sum_axis(Axis(0)).iter().map(|sum| ((sum + 1.0) / total).ln()).collect()
 }
 
-/// Draws that, normalized, are mostly near a corner of the simplex.
+/// Draws a number such that rows of them, normalized, are mostly near a corner of the simplex.
 fn spread(rng: &mut ChaCha8Rng) -> f64 {
     rng.random_range(1e-3..1.0_f64).powi(4)
 }

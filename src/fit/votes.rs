@@ -1,4 +1,4 @@
-//! From pairs of one file to votes, and what folds of their users tell.
+//! Turns pairs of one file into votes, and measures heads on folds of their users.
 
 use std::collections::HashMap;
 
@@ -9,14 +9,14 @@ use super::differences::{Differences, RowsError};
 use super::user_mixture::{self, Pull, Ridges, UserMixture, Votes};
 use crate::mixture::log_sum_exp;
 
-/// Users are dealt into this many folds.
+/// Number of folds of users.
 pub(super) const FOLDS: usize = 5;
 
-/// Steps from nothing to heads of a fold whose responsibilities are known: the problem is convex.
+/// Steps to learn a fold's heads with given responsibilities: the problem is convex.
 const FOLD_STEPS: usize = 60;
 
 impl Votes {
-    /// The votes of `pairs` (positions); a pair without a user is a person of its own.
+    /// Returns the votes of `pairs` (positions); a pair without a user is a user of its own.
     pub(super) fn new(examples: &Examples, pairs: &[usize], scales: &Array1<f32>) -> Result<Self, RowsError> {
         let mut distinct = Interner::default();
         let mut people = Interner::default();
@@ -30,7 +30,7 @@ impl Votes {
         Ok(Self { differences, rows, users, n_users: people.len() })
     }
 
-    /// How many votes every user has, shape `[users]`.
+    /// Returns the number of votes of every user, shape `[users]`.
     pub(super) fn counts(&self) -> Vec<f64> {
         let mut counts = vec![0.0; self.n_users];
         for &user in &self.users {
@@ -39,19 +39,19 @@ impl Votes {
         counts
     }
 
-    /// The fold of a user.
+    /// Returns the fold of a user.
     fn fold(user: usize, seed: u64) -> usize {
         let digest = blake3::hash(format!("{seed}/{user}").as_bytes());
         usize::from(digest.as_bytes()[0]) % FOLDS
     }
 
-    /// 1 for users outside of `fold`, 0 for those in it.
+    /// Returns 1 for users outside of `fold`, 0 for those in it.
     fn without(&self, fold: usize, seed: u64) -> Vec<f64> {
         (0..self.n_users).map(|user| f64::from(u8::from(Self::fold(user, seed) != fold))).collect()
     }
 
-    /// Every vote's margins by heads that were learned without its user, shape `[votes, K]`; whose head is whose stays as
-    /// it was with all users.
+    /// Returns every vote's margins by heads that were learned without its user, shape `[votes, K]`; the
+    /// responsibilities stay those of all users.
     pub(super) fn out_of_fold(
         &self,
         mixture: &UserMixture,
@@ -77,7 +77,8 @@ impl Votes {
         Ok(margins)
     }
 
-    /// Every user's log-likelihood per vote under K heads learned without them: higher is better. Shape `[users]`.
+    /// Returns every user's log-likelihood per vote under K heads learned without that user: higher is better. Shape
+    /// `[users]`.
     pub(super) fn held_out(
         &self,
         n_heads: usize,
@@ -101,7 +102,7 @@ impl Votes {
         Ok(found)
     }
 
-    /// The best of several starts.
+    /// Returns the best of several starts, by its objective.
     pub(super) fn best_of(
         &self,
         include: &[f64],
@@ -126,7 +127,7 @@ impl Votes {
     }
 }
 
-/// Votes per user where there are users at all; used to tell whether people can be told apart.
+/// Returns the mean number of votes per user; none without pairs, or where a pair has no user.
 pub(super) fn votes_per_user(examples: &Examples, pairs: &[usize]) -> Option<f64> {
     let mut counts: HashMap<usize, usize> = HashMap::new();
     for &idx in pairs {

@@ -2,11 +2,11 @@
 
 use super::weights::{Routing, Weights, log_softmax, log_sum_exp};
 
-/// The mixture weights of a user in general, or in the context `asked`.
+/// Returns the mixture weights of a user in general, or in the context `asked`.
 ///
 /// A hierarchical Bayes model. The user has a latent head `z ~ p`, `p = softmax(log_prior)`; in a context `c` the
-/// head is `z` with probability `rho` (`transfer`), else drawn anew from `p`. With `L_c` the evidence of context
-/// `c` and `L` the general one, each times eta, summing out the head of `c` leaves its message about `z`
+/// head is `z` with probability `rho` (`transfer`), else drawn anew from `p`. With `L_c` the evidence of context `c`
+/// and `L` the general one, each times eta, summing out the head of `c` leaves its message about `z`
 ///
 /// ```text
 /// m_c(k) = rho exp(L_c(k)) + (1 - rho) sum_j p_j exp(L_c(j))
@@ -15,12 +15,12 @@ use super::weights::{Routing, Weights, log_softmax, log_sum_exp};
 /// ```
 ///
 /// so that an event counts once, by its own ledger where its context is asked and by the message elsewhere.
-/// `transfer` 1 pools all ledgers; 0 isolates the contexts from each other and from the general ledger. The floor
-/// is mixed in last.
+/// `transfer` 1 pools all ledgers; 0 isolates the contexts from each other and from the general ledger. The floor is
+/// mixed in last.
 ///
 /// `log_prior`, `general` and the evidence of every context have length K, are in nats and finite; the prior need
-/// not be normalized. `contexts` are (key, evidence) in any order, each key once; a context asked that is not
-/// among them has no evidence of its own. `transfer` is in [0, 1].
+/// not be normalized. `contexts` are (key, evidence) in any order, each key once; a context asked that is not among
+/// them has no evidence of its own. `transfer` is in [0, 1].
 #[must_use]
 pub fn contextual(
     log_prior: &[f64],

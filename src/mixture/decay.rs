@@ -7,32 +7,32 @@
 
 use std::num::NonZeroU64;
 
-/// Keeps `2^((t - t0) / half_life)` within one row below 2^8, far from overflow.
+/// Half-lives per epoch, which keep `2^((t - t0) / half_life)` within one row below 2^8, far from overflow.
 const HALF_LIVES_PER_EPOCH: u32 = 8;
 
-/// How fast evidence fades.
+/// The half-life of evidence, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Decay {
     half_life_ms: Option<NonZeroU64>,
 }
 
 impl Decay {
-    /// Nothing is forgotten: ledgers are exact sums.
+    /// No forgetting: ledgers are exact sums.
     pub const NONE: Self = Self { half_life_ms: None };
 
-    /// Evidence counts half after `half_life_ms` milliseconds.
+    /// Halves the weight of evidence after every `half_life_ms` milliseconds.
     #[must_use]
     pub fn with_half_life(half_life_ms: NonZeroU64) -> Self {
         Self { half_life_ms: Some(half_life_ms) }
     }
 
-    /// The epoch that holds `at_ms`; 0 when nothing is forgotten.
+    /// Returns the epoch that holds `at_ms`; 0 without forgetting.
     #[must_use]
     pub fn epoch_of(self, at_ms: i64) -> i64 {
         self.half_life_ms.map_or(0, |half_life| at_ms.div_euclid(epoch_ms(half_life)))
     }
 
-    /// `2^((at_ms - t0) / half_life)`, with `t0` the start of `epoch`.
+    /// Returns `2^((at_ms - t0) / half_life)`, with `t0` the start of `epoch`.
     pub(super) fn weight(self, at_ms: i64, epoch: i64) -> f64 {
         self.half_life_ms.map_or(1.0, |half_life| {
             let since_origin = at_ms as f64 - epoch as f64 * epoch_ms(half_life) as f64;
@@ -40,7 +40,7 @@ impl Decay {
         })
     }
 
-    /// A sum of an earlier epoch as it counts `epochs` later: divided by `2^(8 epochs)`, rounded to nearest.
+    /// Returns a sum of an earlier epoch as it counts `epochs` later: divided by `2^(8 epochs)`, rounded to nearest.
     pub(super) fn rebase(self, sum: i64, epochs: u64) -> i64 {
         let shift = epochs.saturating_mul(u64::from(HALF_LIVES_PER_EPOCH));
         if shift == 0 {

@@ -1,8 +1,8 @@
 //! The ledger: the additive per-head evidence of one user.
 //!
-//! The law: a ledger is a sum. Events in any order, split over any replicas and merged in any grouping, end in
-//! the same integers (with forgetting on: within one unit per event and change of epoch). A duplicate is the
-//! only danger; who holds ledgers guards against it.
+//! The law: a ledger is a sum. Events in any order, split over any replicas and merged in any grouping, end in the
+//! same integers (with forgetting on: within one unit per event and change of epoch). Only a duplicate breaks this;
+//! the owner of a ledger guards against it.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use super::evidence::{Increment, UNITS_PER_NAT};
 /// Evidence of one user for each of K heads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
-    /// Units of 2^-32 nat, relative to the origin of `epoch`.
+    /// Sums in units of 2^-32 nat, relative to the origin of `epoch`.
     sums: Box<[i64]>,
     epoch: i64,
     n: u64,
@@ -20,14 +20,14 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// The ledger of somebody who has said nothing yet.
+    /// Returns the ledger of a user without events.
     #[must_use]
     pub fn new(n_heads: usize) -> Self {
         Self { sums: vec![0; n_heads].into(), epoch: i64::MIN, n: 0, last_at_ms: i64::MIN }
     }
 
-    /// A ledger as [`Ledger::sums`], [`Ledger::epoch`], [`Ledger::n_events`] and [`Ledger::last_at_ms`] describe one; of no
-    /// events it is an empty one.
+    /// Builds a ledger from the values of [`Ledger::sums`], [`Ledger::epoch`], [`Ledger::n_events`] and
+    /// [`Ledger::last_at_ms`]; of no events, an empty one.
     #[must_use]
     pub fn of_parts(sums: &[i64], epoch: Option<i64>, n: u64, last_at_ms: Option<i64>) -> Self {
         match (epoch, last_at_ms) {
@@ -48,8 +48,8 @@ impl Ledger {
         self.last_at_ms = self.last_at_ms.max(at_ms);
     }
 
-    /// Takes back an event that was added: the sums are as if it had never happened, with forgetting on within one
-    /// unit per change of epoch since. When the latest event happened stays, unless nothing is left.
+    /// Subtracts an event that was added: the sums are as if it had never happened, with forgetting on within one
+    /// unit per change of epoch since. The time of the latest event stays, unless no event is left.
     pub fn subtract(&mut self, increment: &Increment, at_ms: i64, decay: Decay) {
         debug_assert_eq!(increment.units().len(), self.sums.len(), "one increment per head");
         if self.n <= 1 {
@@ -65,7 +65,7 @@ impl Ledger {
         self.n -= 1;
     }
 
-    /// Adds all that `other` has seen.
+    /// Adds all events of `other`.
     pub fn merge(&mut self, other: &Self, decay: Decay) {
         debug_assert_eq!(other.sums.len(), self.sums.len(), "both count the same heads");
         self.advance(other.epoch, decay);
@@ -77,7 +77,7 @@ impl Ledger {
         self.last_at_ms = self.last_at_ms.max(other.last_at_ms);
     }
 
-    /// The evidence in nats per head, as it counts at `now_ms` (never earlier than the last event).
+    /// Returns the evidence in nats per head, as it counts at `now_ms` or at the last event, whichever is later.
     #[must_use]
     pub fn evidence(&self, now_ms: i64, decay: Decay) -> Vec<f64> {
         if self.n == 0 {
@@ -87,25 +87,25 @@ impl Ledger {
         self.sums.iter().map(|&sum| sum as f64 / UNITS_PER_NAT / faded).collect()
     }
 
-    /// The sums in units of 2^-32 nat.
+    /// Returns the sums in units of 2^-32 nat.
     #[must_use]
     pub fn sums(&self) -> &[i64] {
         &self.sums
     }
 
-    /// The epoch whose start the sums are relative to; none for an empty ledger.
+    /// Returns the epoch whose start the sums are relative to; none for an empty ledger.
     #[must_use]
     pub fn epoch(&self) -> Option<i64> {
         (self.n > 0).then_some(self.epoch)
     }
 
-    /// How many events have been added.
+    /// Returns the number of events in the ledger.
     #[must_use]
     pub fn n_events(&self) -> u64 {
         self.n
     }
 
-    /// When the latest event happened, in milliseconds since the Unix epoch.
+    /// Returns the time of the latest event, in milliseconds since the Unix epoch; none for an empty ledger.
     #[must_use]
     pub fn last_at_ms(&self) -> Option<i64> {
         (self.n > 0).then_some(self.last_at_ms)

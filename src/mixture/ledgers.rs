@@ -1,9 +1,9 @@
-//! All that one user has said: a general ledger, and one beside it for each context.
+//! All evidence of one user: a general ledger, and one for each context.
 //!
-//! The law: an event enters exactly one ledger, and which one in the end does not depend on the order of events.
-//! A user has ledgers for the [`MAX_CONTEXTS`] contexts with the smallest keys ever seen; what any other context
-//! says is general. A key that is among the smallest of all is among the smallest of any part, so no event of it
-//! was ever general, and whatever gave way to it was merged whole.
+//! The law: an event enters exactly one ledger, and the ledger that holds it in the end does not depend on the order
+//! of events. A user has ledgers for the [`MAX_CONTEXTS`] contexts with the smallest keys ever seen; events of any
+//! other context are general. A key that is among the smallest of all is among the smallest of any part, so no event
+//! of it was ever general, and every ledger that gave way to it was merged whole.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,34 +13,34 @@ use super::evidence::Increment;
 use super::ledger::Ledger;
 use super::weights::{Routing, Weights};
 
-/// Most contexts of one user that have a ledger of their own: they add at most 4 KiB to a row of 8 heads.
+/// Upper bound of a user's contexts with ledgers of their own, which add at most 4 KiB to a row of 8 heads.
 pub const MAX_CONTEXTS: usize = 32;
 
-/// The ledgers of one user. Contexts are known by 64-bit keys, which should be hashes: no context is special.
+/// The ledgers of one user. Contexts are identified by 64-bit keys, which should be hashes: no context is special.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledgers {
     general: Ledger,
-    /// Ascending by key; empty, and then without an allocation, for a user who never named a context.
+    /// Ledgers of contexts, ascending by key; empty, and then without an allocation, for a user without contexts.
     contexts: Vec<(u64, Ledger)>,
 }
 
-/// What the ledgers of one user say at one moment, in nats per head.
+/// The evidence of one user at one moment, in nats per head.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Evidence {
-    /// Of the general ledger, shape `[K]`.
+    /// Evidence of the general ledger, shape `[K]`.
     pub general: Vec<f64>,
-    /// Of every context's, ascending by key, shape `[K]` each.
+    /// Evidence of every context's ledger, ascending by key, shape `[K]` each.
     pub contexts: Vec<(u64, Vec<f64>)>,
 }
 
 impl Ledgers {
-    /// The ledgers of somebody who has said nothing yet.
+    /// Returns the ledgers of a user without events.
     #[must_use]
     pub fn new(n_heads: usize) -> Self {
         Self { general: Ledger::new(n_heads), contexts: Vec::new() }
     }
 
-    /// Ledgers of these parts, ascending by key, of which [`Ledgers::are_of`] tells whether they are well-formed.
+    /// Builds ledgers from these parts, ascending by key; [`Ledgers::are_of`] checks that they are well-formed.
     #[must_use]
     pub fn of_parts(general: Ledger, contexts: Vec<(u64, Ledger)>) -> Self {
         Self { general, contexts }
@@ -51,19 +51,19 @@ impl Ledgers {
         self.open(context, decay).add(increment, at_ms, decay);
     }
 
-    /// Takes back an event that was added, from the ledger that it entered.
+    /// Subtracts an event that was added, from the ledger that it entered.
     pub fn subtract(&mut self, context: Option<u64>, increment: &Increment, at_ms: i64, decay: Decay) {
         let own = own_key(context, &self.contexts)
             .and_then(|key| self.contexts.binary_search_by_key(&key, |(key, _)| *key).ok());
         let Some(idx) = own else { return self.general.subtract(increment, at_ms, decay) };
         self.contexts[idx].1.subtract(increment, at_ms, decay);
-        // Where all places were ever taken, a place must stay taken: larger keys have gone into the general ledger.
+        // Once all places have been taken, a place must stay taken: events of larger keys are in the general ledger.
         if self.contexts[idx].1.n_events() == 0 && self.contexts.len() < MAX_CONTEXTS {
             self.contexts.remove(idx);
         }
     }
 
-    /// Adds all that `other` has seen.
+    /// Adds all events of `other`.
     pub fn merge(&mut self, other: &Self, decay: Decay) {
         self.general.merge(&other.general, decay);
         for (key, ledger) in &other.contexts {
@@ -71,7 +71,7 @@ impl Ledgers {
         }
     }
 
-    /// The evidence in nats, as it counts at `now_ms`.
+    /// Returns the evidence in nats, as it counts at `now_ms`.
     #[must_use]
     pub fn evidence(&self, now_ms: i64, decay: Decay) -> Evidence {
         let context = |(key, ledger): &(u64, Ledger)| (*key, ledger.evidence(now_ms, decay));
@@ -81,20 +81,20 @@ impl Ledgers {
         }
     }
 
-    /// The ledger that an event of this context has entered: its own, the general one, or none yet.
+    /// Returns the ledger that an event of this context has entered: its own, the general one, or none yet.
     #[must_use]
     pub fn of(&self, context: Option<u64>) -> Option<&Ledger> {
         let Some(key) = own_key(context, &self.contexts) else { return Some(&self.general) };
         self.contexts.binary_search_by_key(&key, |(key, _)| *key).ok().map(|idx| &self.contexts[idx].1)
     }
 
-    /// The ledgers of the contexts, ascending by key.
+    /// Returns the ledgers of the contexts, ascending by key.
     #[must_use]
     pub fn contexts(&self) -> &[(u64, Ledger)] {
         &self.contexts
     }
 
-    /// Whether they are well-formed ledgers of `n_heads` heads, as bytes from elsewhere may not be.
+    /// True if these are well-formed ledgers of `n_heads` heads, which bytes from elsewhere may not be.
     #[must_use]
     pub fn are_of(&self, n_heads: usize) -> bool {
         self.all().all(|ledger| ledger.sums().len() == n_heads)
@@ -102,13 +102,13 @@ impl Ledgers {
             && self.contexts.is_sorted_by(|(a, _), (b, _)| a < b)
     }
 
-    /// How many events have been added, over all ledgers.
+    /// Returns the number of events, over all ledgers.
     #[must_use]
     pub fn n_events(&self) -> u64 {
         self.all().map(Ledger::n_events).sum()
     }
 
-    /// When the latest event happened, over all ledgers, in milliseconds since the Unix epoch.
+    /// Returns the time of the latest event, over all ledgers, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn last_at_ms(&self) -> Option<i64> {
         self.all().filter_map(Ledger::last_at_ms).max()
@@ -118,7 +118,8 @@ impl Ledgers {
         std::iter::once(&self.general).chain(self.contexts.iter().map(|(_, ledger)| ledger))
     }
 
-    /// The ledger that events of this context enter. Making room for it merges the largest key into the general one.
+    /// Returns the ledger that events of this context enter. To make room for it, the ledger with the largest key is
+    /// merged into the general one.
     fn open(&mut self, context: Option<u64>, decay: Decay) -> &mut Ledger {
         let Some(key) = own_key(context, &self.contexts) else { return &mut self.general };
         let idx = self.contexts.binary_search_by_key(&key, |(key, _)| *key).unwrap_or_else(|idx| {
@@ -136,13 +137,13 @@ impl Ledgers {
 }
 
 impl Evidence {
-    /// The evidence of somebody who has said nothing yet.
+    /// Returns the evidence of a user without events.
     #[must_use]
     pub fn none(n_heads: usize) -> Self {
         Self { general: vec![0.0; n_heads], contexts: Vec::new() }
     }
 
-    /// The user's weights in general, or in the context with this key: see [`contextual`].
+    /// Returns the user's weights in general, or in the context with this key: see [`contextual`].
     ///
     /// A context that has no room for a ledger of its own is general to read as it is to write.
     #[must_use]
@@ -151,7 +152,7 @@ impl Evidence {
         contextual(log_prior, &self.general, &self.contexts, asked, routing, transfer)
     }
 
-    /// The sum over all ledgers, shape `[K]`: all that the user's events say, whatever their context.
+    /// Returns the sum over all ledgers, shape `[K]`: the evidence of all the user's events, in any context.
     #[must_use]
     pub fn total(&self) -> Vec<f64> {
         let mut total = self.general.clone();
@@ -162,7 +163,7 @@ impl Evidence {
     }
 }
 
-/// The key, unless all places are taken by smaller ones.
+/// Returns the key, unless all places are taken by smaller ones.
 fn own_key<T>(context: Option<u64>, contexts: &[(u64, T)]) -> Option<u64> {
     let largest_kept = contexts.get(MAX_CONTEXTS - 1).map_or(u64::MAX, |(key, _)| *key);
     context.filter(|key| *key <= largest_kept)

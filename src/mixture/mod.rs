@@ -14,7 +14,7 @@ mod objective;
 mod scores;
 mod weights;
 
-/// K is not above. A row remembers each event's increment within 64 KiB, and is read as a whole for every score.
+/// Upper bound of K. A row keeps each event's increment within 64 KiB, and is read as a whole for every score.
 pub const MAX_HEADS: usize = 1024;
 
 pub use contexts::contextual;

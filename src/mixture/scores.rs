@@ -1,9 +1,10 @@
-//! From per-head rewards and mixture weights to what a caller asked for.
+//! The scores of an answer, from per-head rewards and mixture weights.
 
 use super::evidence::sigmoid;
 use super::weights::{Weights, log_softmax};
 
-/// The weighted standard deviation of the heads' calibrated rewards `z`: how far the heads disagree, >= 0.
+/// Returns the weighted standard deviation of the heads' calibrated rewards `z`, the disagreement of the heads, >=
+/// 0.
 #[must_use]
 pub fn disagreement(weights: &Weights, z: &[f64]) -> f64 {
     let mean = weights.mean_of(z);
@@ -11,22 +12,23 @@ pub fn disagreement(weights: &Weights, z: &[f64]) -> f64 {
     weights.mean_of(&spread).sqrt()
 }
 
-/// `P(a > b) = sum_k w_k sigma(d_k)` with `d_k = beta_k (r_k(a) - r_k(b))` (paper, equation 1), in [0, 1].
+/// Returns `P(a > b) = sum_k w_k sigma(d_k)` with `d_k = beta_k (r_k(a) - r_k(b))` (paper, equation 1), in [0, 1].
 #[must_use]
 pub fn preference(weights: &Weights, margins: &[f64]) -> f64 {
     weights.mean_of(&margins.iter().map(|&d| sigmoid(d)).collect::<Vec<_>>()).clamp(0.0, 1.0)
 }
 
-/// Whether a margin is won: 1, 0, or one half for a tie, which rounding of a mixture does not decide.
+/// Returns 1 for a margin that is won, 0 for one that is lost, or one half for a tie, which rounding of a mixture
+/// does not decide.
 #[must_use]
 pub fn win(margin: f64) -> f64 {
     if margin.abs() < 1e-12 { 0.5 } else { f64::from(u8::from(margin > 0.0)) }
 }
 
-/// The probability that each of n responses is the best, summing to 1.
+/// Returns the probability that each of n responses is the best; they sum to 1.
 ///
-/// `scaled[i][k]` is `beta_k r_k(y_i)`. Each head chooses by a softmax over the responses (Plackett-Luce's
-/// first place), so two responses give exactly [`preference`].
+/// `scaled[i][k]` is `beta_k r_k(y_i)`. Each head chooses by a softmax over the responses (Plackett-Luce's first
+/// place), so two responses give exactly [`preference`].
 #[must_use]
 pub fn best_probabilities(weights: &Weights, scaled: &[Vec<f64>]) -> Vec<f64> {
     let mut probabilities = vec![0.0; scaled.len()];

@@ -1,6 +1,6 @@
-//! A bundle on disk: checked as a whole, loaded, warmed up.
+//! Loads a bundle from disk: checks it as a whole and warms it up.
 //!
-//! Everything that can be wrong with it is found here, before the first request, and all of it at once.
+//! All problems of a bundle are found here at once, before the first request.
 
 use std::path::Path;
 
@@ -84,43 +84,43 @@ impl Bundle {
         }
     }
 
-    /// The manifest.
+    /// Returns the manifest.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// 16 hex digits that change with any change of an embedding.
+    /// Returns 16 hex digits that change with any change of an embedding.
     #[must_use]
     pub fn encoder_revision(&self) -> String {
         encoder_fingerprint(&self.manifest.encoder)
     }
 
-    /// How many heads: K.
+    /// Returns the number of heads: K.
     #[must_use]
     pub fn n_heads(&self) -> usize {
         self.manifest.heads.len()
     }
 
-    /// The tokenizer.
+    /// Returns the tokenizer.
     #[must_use]
     pub fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
     }
 
-    /// The columns that the heads read.
+    /// Returns the columns that the heads read.
     #[must_use]
     pub fn features(&self) -> &Features {
         &self.features
     }
 
-    /// What the embedding of a text is known by: bundles with the same encoder agree on it.
+    /// Returns the cache key of a text's embedding; bundles with the same encoder agree on it.
     #[must_use]
     pub fn text_key(&self, text: Text<'_>) -> TextKey {
         text_key(self.text_hasher.clone(), text)
     }
 
-    /// Some tokens, for measuring the encoder.
+    /// Returns some tokens, for measuring the encoder.
     ///
     /// # Errors
     /// When the tokenizer fails.
@@ -128,7 +128,7 @@ impl Bundle {
         self.tokenizer.tokens(self.manifest.input.template.text(WARM_UP[0], WARM_UP[2]))
     }
 
-    /// Every head's reward for feature rows `[n, D]`, flattened. Blocks.
+    /// Computes every head's reward for feature rows `[n, D]`, flattened. Blocks.
     ///
     /// # Errors
     /// When the heads fail or return a value that is not finite.
@@ -140,14 +140,14 @@ impl Bundle {
         Ok(Rewards::new(raw, self.manifest.heads.iter().map(Scale::from).collect()))
     }
 
-    /// [`Rewards::log_odds`] of one response whose raw rewards `[K]` are at hand: the same bits.
+    /// Returns [`Rewards::log_odds`] of one response from its raw rewards `[K]`: the same bits.
     #[must_use]
     pub fn log_odds(&self, raw: &[f32]) -> Vec<f64> {
         let scales = self.manifest.heads.iter().map(Scale::from);
         raw.iter().zip(scales).map(|(&r, scale)| scale.log_odds(f64::from(r))).collect()
     }
 
-    /// The router's logits for prompts' embeddings, `[n][K]`. Blocks.
+    /// Computes the router's logits for prompts' embeddings, `[n][K]`. Blocks.
     ///
     /// # Errors
     /// When the router fails or returns a value that is not finite.
@@ -159,19 +159,19 @@ impl Bundle {
         Ok(logits.outer_iter().map(|row| row.iter().map(|&x| f64::from(x)).collect()).collect())
     }
 
-    /// The log of every head's share of the population, shape `[K]`.
+    /// Returns the log of every head's share of the population, shape `[K]`.
     #[must_use]
     pub fn log_prior(&self) -> Vec<f64> {
         self.manifest.heads.iter().map(|head| head.prior.ln()).collect()
     }
 
-    /// The questions for somebody who is not known yet; none in a bundle without.
+    /// Returns the questions for new users; none in a bundle without a questionnaire.
     #[must_use]
     pub fn questions(&self) -> &[Question] {
         &self.questions
     }
 
-    /// What the server tells about it.
+    /// Returns the view of the bundle that the server serves.
     #[must_use]
     pub fn view(&self) -> ModelView {
         let Manifest { name, revision, heads, encoder, .. } = &self.manifest;
@@ -197,20 +197,20 @@ struct EncoderManifest {
 
 /// An encoder without heads: what `fit` starts from.
 pub struct EncoderParts {
-    /// How text becomes an embedding.
+    /// The encoder section of the manifest.
     pub section: EncoderSection,
-    /// What of a prompt and a response heads shall read.
+    /// The input section: the features of a prompt and a response that the heads shall read.
     pub input: InputSection,
     /// The tokenizer.
     pub tokenizer: Tokenizer,
     /// Sessions, one per thread.
     pub sessions: Vec<Box<dyn Encode>>,
-    /// How many numbers an embedding has: H.
+    /// Number of components of an embedding: H.
     pub n_embedding: usize,
 }
 
 impl EncoderParts {
-    /// 16 hex digits that change with any change of an embedding.
+    /// Returns 16 hex digits that change with any change of an embedding.
     #[must_use]
     pub fn revision(&self) -> String {
         encoder_fingerprint(&self.section)

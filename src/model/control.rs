@@ -1,4 +1,4 @@
-//! Control tokens, which only a post-processor puts into an encoding: where people write one, it is text.
+//! Keeps control tokens out of texts: only a post-processor adds them, and one that a user writes is text.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,7 +16,7 @@ struct Piece {
 }
 
 impl Control {
-    /// Makes the tokenizer look for none of its control tokens in a text; what is left are those that its model finds.
+    /// Makes the tokenizer match no control token in a text, and returns those that its model can still find.
     pub(super) fn make_text(tokenizer: &mut Tokenizer) -> tokenizers::Result<Self> {
         let mut placed = HashSet::new();
         for pair in [None, Some(Encoding::default())] {
@@ -41,7 +41,7 @@ impl Control {
         let alone = |c: char| {
             let text = c.to_string();
             let tokens = model.tokenize(&text).unwrap_or_default().into_iter().map(|token| token.id);
-            // One that is a control token itself has nothing to be spelled by.
+            // A character that is a control token itself has no tokens to spell it by.
             tokens.filter(|id| pieces.get(id) != Some(&text)).collect::<Vec<_>>()
         };
         let spell = |content: &str| content.chars().flat_map(alone).collect();
@@ -51,14 +51,14 @@ impl Control {
         Ok(Self(pieces.iter().map(piece).collect()))
     }
 
-    /// The ids of those that the model can find.
+    /// Returns the ids of the control tokens that the model can find.
     pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
         self.0.keys().copied()
     }
 
     /// Spells out control tokens among the model's tokens for `word`.
     pub(super) fn spell(&self, word: &str, tokens: Vec<Token>) -> Vec<Token> {
-        // An unknown word and a byte have tokens of this kind as well: they do not stand for what they are called.
+        // An unknown word and a byte have control tokens as well, but do not contain the tokens' names.
         let written = |token: &Token| {
             let piece = self.0.get(&token.id)?;
             (word.get(token.offsets.0..token.offsets.1) == Some(&piece.content)).then_some(piece)
@@ -80,25 +80,27 @@ impl Control {
     }
 }
 
-/// What the model calls what it does not know.
+/// Returns the model's name of its unknown token.
 fn unknown(model: &ModelWrapper) -> Option<String> {
     match model {
         ModelWrapper::BPE(model) => model.unk_token.clone(),
         ModelWrapper::WordPiece(model) => Some(model.unk_token.clone()),
         ModelWrapper::WordLevel(model) => Some(model.unk_token.clone()),
-        // The piece of its id, which only its file names; those that are in use are control names.
+        // In a Unigram model it is the piece of an id that only its file has; the names in use are control names.
         ModelWrapper::Unigram(_) => None,
     }
 }
 
-/// `<...>` or `[...]`, as no word is: an added token of this form is for control, whether or not it is marked special.
+/// True for `<...>` or `[...]` without blanks, as no word is: an added token of this form is a control token, marked
+/// special or not.
 fn is_bracketed(content: &str) -> bool {
     let inner = content.strip_prefix('<').and_then(|rest| rest.strip_suffix('>'));
     let inner = inner.or_else(|| content.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')));
     inner.is_some_and(|inner| !inner.is_empty() && !inner.contains(char::is_whitespace))
 }
 
-/// A piece of a vocabulary that is not for text, though nothing marks it. Others in brackets may have been learned from text.
+/// True for a piece of a vocabulary that is not for text, though nothing marks it. Others in brackets may have been
+/// learned from text.
 fn is_control_name(piece: &str) -> bool {
     const NAMES: [&str; 14] = [
         "s",

@@ -24,12 +24,12 @@ pub struct Encoder {
     pooling: Pooling,
     normalize: bool,
     has_type_ids: bool,
-    /// Whether texts may share a run of the graph.
+    /// True if texts may share a run of the graph.
     may_batch: bool,
 }
 
-/// How much of its largest component an embedding may change with its batch mates: rounding of 16 bits is below, dynamic
-/// quantization, whose scale is that of the whole batch, far above (.1 for int8, 0 for fp32).
+/// Share of its largest component by which an embedding may change with its batch: rounding of 16 bits is below,
+/// dynamic quantization, whose scale is that of the whole batch, far above (.1 for int8, 0 for fp32).
 const ROUNDING: f32 = 0.01;
 
 impl Encoder {
@@ -60,7 +60,7 @@ impl Encoder {
     }
 
     /// Runs texts, at least one, alone and together, and shares no batch from then on if that changes an embedding.
-    /// Returns how many numbers an embedding has: H.
+    /// Returns the number of components of an embedding: H.
     ///
     /// # Errors
     /// As [`Encode::encode`].
@@ -74,7 +74,7 @@ impl Encoder {
         Ok(alone.first().map_or(0, |embedding| embedding.len()))
     }
 
-    /// Whether texts may share a run: with others, each has the embedding that it has alone.
+    /// True if texts may share a run: with others, each has the embedding that it has alone.
     #[must_use]
     pub fn may_batch(&self) -> bool {
         self.may_batch

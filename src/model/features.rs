@@ -1,4 +1,4 @@
-//! What the heads read of a prompt and a response, and what they answer.
+//! The features that the heads read of a prompt and a response, and the rewards that they return.
 
 use ndarray::{Array2, Axis};
 
@@ -10,12 +10,12 @@ use crate::types::Encoded;
 pub struct Features {
     blocks: Vec<Feature>,
     n_embedding: usize,
-    /// Of the log length: heads do not extrapolate.
+    /// Range of the log length: heads do not extrapolate.
     range: [f32; 2],
 }
 
 impl Features {
-    /// The columns that a manifest names, for embeddings of `n_embedding` numbers.
+    /// Returns the columns that a manifest names, for embeddings of `n_embedding` numbers.
     #[must_use]
     pub fn new(input: &InputSection, n_embedding: usize) -> Self {
         let range = input.ranges.get(&Feature::LogLength).copied();
@@ -23,13 +23,13 @@ impl Features {
         Self { blocks: input.features.clone(), n_embedding, range }
     }
 
-    /// How many columns: D.
+    /// Returns the number of columns: D.
     #[must_use]
     pub fn n_columns(&self) -> usize {
         self.blocks.iter().map(|block| if *block == Feature::LogLength { 1 } else { self.n_embedding }).sum()
     }
 
-    /// Whether the prompt's embedding is among them.
+    /// True if the prompt's embedding is among them.
     #[must_use]
     pub fn read_the_prompt(&self) -> bool {
         self.blocks.contains(&Feature::Prompt)
@@ -37,7 +37,7 @@ impl Features {
 
     /// Appends one response's row to `rows`.
     ///
-    /// `response` is the response, or the pair; `prompt` is read only where [`Self::read_the_prompt`].
+    /// `response` is the response, or the pair; `prompt` is read only if [`Self::read_the_prompt`].
     pub fn extend(&self, rows: &mut Vec<f32>, prompt: &[f32], response: &Encoded) {
         let [low, high] = self.range;
         for block in &self.blocks {
@@ -72,7 +72,7 @@ impl From<&Head> for Scale {
 }
 
 impl Scale {
-    /// `beta (r - mean)`.
+    /// Returns `beta (r - mean)`.
     pub(super) fn log_odds(self, r: f64) -> f64 {
         self.beta * (r - self.mean)
     }
@@ -86,7 +86,7 @@ impl Rewards {
         Self { raw, scales }
     }
 
-    /// All rewards of one bundle, one after another; empty if there are none.
+    /// Stacks all rewards of one bundle, one after another; empty if there are none.
     #[must_use]
     pub fn stack(parts: Vec<Self>) -> Self {
         let views: Vec<_> = parts.iter().map(|part| part.raw.view()).collect();
@@ -94,32 +94,32 @@ impl Rewards {
         Self { raw, scales: parts.into_iter().next().map_or_else(Vec::new, |part| part.scales) }
     }
 
-    /// `z_k = (r_k - mean_k) / std_k` of one response, shape `[K]`.
+    /// Returns `z_k = (r_k - mean_k) / std_k` of one response, shape `[K]`.
     #[must_use]
     pub fn calibrated(&self, row: usize) -> Vec<f64> {
         self.each(row, |r, scale| (r - scale.mean) / scale.std)
     }
 
-    /// `beta_k (r_k - mean_k)` of one response, shape `[K]`: log-odds of a thumb up, and of being chosen up to
-    /// a constant.
+    /// Returns `beta_k (r_k - mean_k)` of one response, shape `[K]`: log-odds of a thumb up, and of being chosen up
+    /// to a constant.
     #[must_use]
     pub fn log_odds(&self, row: usize) -> Vec<f64> {
         self.each(row, |r, scale| scale.log_odds(r))
     }
 
-    /// `d_k = beta_k (r_k(a) - r_k(b))`, shape `[K]`.
+    /// Returns `d_k = beta_k (r_k(a) - r_k(b))`, shape `[K]`.
     #[must_use]
     pub fn margins(&self, a: usize, b: usize) -> Vec<f64> {
         self.log_odds(a).iter().zip(self.log_odds(b)).map(|(a, b)| a - b).collect()
     }
 
-    /// Every head's raw reward of one response, shape `[K]`.
+    /// Returns every head's raw reward of one response, shape `[K]`.
     #[must_use]
     pub fn raw(&self, row: usize) -> Vec<f32> {
         self.raw.row(row).to_vec()
     }
 
-    /// How many responses: n.
+    /// Returns the number of responses: n.
     #[must_use]
     pub fn n_responses(&self) -> usize {
         self.raw.nrows()

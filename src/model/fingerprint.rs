@@ -1,4 +1,4 @@
-//! Hashes: of a file, and of everything that makes a bundle score as it does.
+//! Hashes files, and everything that makes a bundle score as it does.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -11,7 +11,7 @@ use super::manifest::{EncoderSection, Feature, InputSection, Manifest};
 use super::tokenizer::Text;
 use crate::types::{HeadsFingerprint, TextKey};
 
-/// The SHA-256 of a file, as 64 hex digits.
+/// Returns the SHA-256 of a file, as 64 hex digits.
 ///
 /// # Errors
 /// When the file can't be read.
@@ -28,7 +28,7 @@ pub fn sha256(path: &Path) -> io::Result<String> {
     }
 }
 
-/// The revision of a bundle: 16 hex digits over its files' hashes, its input and its calibration.
+/// Returns the revision of a bundle: 16 hex digits over its files' hashes, its input and its calibration.
 ///
 /// Name, license, questions, report and the revision itself do not count: they change no score.
 #[must_use]
@@ -46,7 +46,7 @@ pub fn fingerprint(manifest: &Manifest) -> String {
     short(hasher)
 }
 
-/// The identity of the heads; see [`HeadsFingerprint`].
+/// Returns the identity of the heads; see [`HeadsFingerprint`].
 #[must_use]
 pub fn heads_fingerprint(manifest: &Manifest) -> HeadsFingerprint {
     let mut hasher = Sha256::new();
@@ -59,7 +59,7 @@ pub fn heads_fingerprint(manifest: &Manifest) -> HeadsFingerprint {
     short(hasher).as_str().into()
 }
 
-/// How a prompt and a response become a row.
+/// Returns the input section as a text to hash: how a prompt and a response become a row.
 fn input(InputSection { template, features, ranges }: &InputSection) -> String {
     let range = |feature: &Feature| {
         let range = ranges.get(feature).filter(|_| feature.is_scalar());
@@ -69,7 +69,7 @@ fn input(InputSection { template, features, ranges }: &InputSection) -> String {
     format!("{} {}", name(template), features.collect::<Vec<_>>().join(" "))
 }
 
-/// 16 hex digits over everything that an embedding depends on.
+/// Returns 16 hex digits over everything that an embedding depends on.
 #[must_use]
 pub fn encoder_fingerprint(encoder: &EncoderSection) -> String {
     let EncoderSection { output, pooling, normalize, max_tokens, .. } = encoder;
@@ -81,18 +81,18 @@ pub fn encoder_fingerprint(encoder: &EncoderSection) -> String {
     short(hasher)
 }
 
-/// Begins the hash of a text with what else its embedding depends on.
+/// Begins the hash of a text with the encoder, on which its embedding depends as well.
 pub(super) fn text_hasher(encoder: &EncoderSection) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
     hasher.update(encoder_fingerprint(encoder).as_bytes());
     hasher
 }
 
-/// 128 bits over an encoder and a text.
+/// Returns 128 bits over an encoder and a text.
 pub(super) fn text_key(mut hasher: blake3::Hasher, text: Text<'_>) -> TextKey {
     match text {
         Text::Single(text) => hasher.update(&[0]).update(text.as_bytes()),
-        // Where the prompt ends is part of it.
+        // The end of the prompt is part of the key.
         Text::Pair(prompt, response) => {
             let n_prompt = (prompt.len() as u64).to_le_bytes();
             hasher.update(&[1]).update(&n_prompt).update(prompt.as_bytes()).update(response.as_bytes())
@@ -103,7 +103,7 @@ pub(super) fn text_key(mut hasher: blake3::Hasher, text: Text<'_>) -> TextKey {
     TextKey(key)
 }
 
-/// A variant as manifests spell it, so that the code may be renamed.
+/// Returns a variant as manifests spell it, so that the code may be renamed.
 fn name(variant: &impl Serialize) -> String {
     serde_json::to_string(variant).unwrap_or_default()
 }

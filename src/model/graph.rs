@@ -1,4 +1,4 @@
-//! A small graph from rows to rows: the heads and the router.
+//! Runs a small graph from rows to rows: the heads or the router.
 
 use std::path::Path;
 
@@ -17,26 +17,26 @@ pub struct Graph {
     n_out: usize,
 }
 
-/// Why a graph can't be used.
+/// The reason why a graph can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GraphError {
     /// ONNX Runtime refused the file.
     #[error("can't be opened: {0}")]
     Open(String),
-    /// It has other inputs.
+    /// The graph has other inputs.
     #[error("found the inputs {found}, expected {expected}")]
     Inputs {
         /// Their names.
         found: String,
-        /// What this program feeds.
+        /// The inputs that this program feeds.
         expected: String,
     },
-    /// It has other outputs.
+    /// The graph has other outputs.
     #[error("found the outputs {found}, expected {expected}")]
     Outputs {
         /// Their names.
         found: String,
-        /// What the manifest names.
+        /// The outputs that this program reads.
         expected: String,
     },
     /// A matrix has another width.
@@ -44,11 +44,11 @@ pub enum GraphError {
     Width {
         /// Input or output columns.
         what: &'static str,
-        /// How many there are.
+        /// Number of columns of the graph.
         found: usize,
-        /// How many fit.
+        /// Number of columns that fit.
         expected: usize,
-        /// Where the expectation comes from.
+        /// Origin of the expectation.
         why: String,
     },
     /// ONNX Runtime failed on a batch.
@@ -60,9 +60,9 @@ pub enum GraphError {
 }
 
 impl Graph {
-    /// Opens the graph and runs two rows of it to learn that the widths are as said.
+    /// Opens the graph and runs two rows of it to check that the widths are as given.
     ///
-    /// `why_in` and `why_out` say where the widths come from.
+    /// `why_in` and `why_out` name the origins of the widths.
     ///
     /// # Errors
     /// When the graph can't be opened, has other widths, or returns a value that is not finite.
@@ -104,7 +104,7 @@ impl Graph {
         Ok(graph)
     }
 
-    /// Columns in.
+    /// Returns the number of input columns.
     #[must_use]
     pub fn n_in(&self) -> usize {
         self.n_in

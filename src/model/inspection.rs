@@ -1,4 +1,4 @@
-//! Goes through a bundle file by file and keeps everything that is wrong.
+//! Inspects a bundle file by file and collects all problems.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -14,16 +14,16 @@ use super::runtime::Runtime;
 use super::tokenizer::{Text, Tokenizer};
 use crate::types::EncodeError;
 
-/// Texts of several lengths, so that a graph that depends on the batch shape fails now.
+/// Texts of several lengths, so that a graph that depends on the batch shape fails in the warm-up.
 pub(super) const WARM_UP: [&str; 3] =
     ["Hello.", "Why?", "A longer sentence, which pads the batch and is encoded beside two short ones."];
 
-/// One thing that is wrong with a bundle.
+/// One problem of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BundleProblem {
     /// The file.
     pub path: PathBuf,
-    /// What was found and what was expected.
+    /// The problem: what was found and what was expected.
     pub detail: String,
 }
 
@@ -33,12 +33,12 @@ impl fmt::Display for BundleProblem {
     }
 }
 
-/// Everything that is wrong with a bundle, at least one thing.
+/// All problems of a bundle, at least one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
 pub struct BundleProblems(pub Vec<BundleProblem>);
 
-/// What was found wrong so far.
+/// The problems found so far.
 pub(super) struct Inspection<'a> {
     dir: &'a Path,
     found: Vec<BundleProblem>,
@@ -61,7 +61,7 @@ impl<'a> Inspection<'a> {
         self.found.push(BundleProblem { path: self.dir.join(file), detail });
     }
 
-    /// Reads the manifest, or a part of it; without it nothing else can be looked at.
+    /// Reads the manifest, or a part of it; without it nothing else can be checked.
     pub(super) fn manifest<T: DeserializeOwned>(&mut self) -> Result<T, BundleProblems> {
         self.read_manifest().ok_or_else(|| BundleProblems(std::mem::take(&mut self.found)))
     }
@@ -77,11 +77,11 @@ impl<'a> Inspection<'a> {
         if !self.has_none() {
             return None;
         }
-        // From the text: its errors say the line.
+        // The text is parsed, and not the table, as its errors have the line.
         toml::from_str(&text).map_err(|error| self.add(MANIFEST, refused(error))).ok()
     }
 
-    /// Whether the file is there with its hash.
+    /// Reports whether the file exists with its hash; adds a problem if not.
     pub(super) fn file(&mut self, file: &FileHash) -> bool {
         let detail = match sha256(&self.dir.join(&file.file)) {
             Ok(found) if found == file.sha256.to_lowercase() => return true,
@@ -92,7 +92,7 @@ impl<'a> Inspection<'a> {
         false
     }
 
-    /// The questions of a file with their lines.
+    /// Returns the questions of a file with their lines.
     pub(super) fn questions(&mut self, file: &FileHash) -> Vec<(usize, Question)> {
         if !self.file(file) {
             return Vec::new();
@@ -172,7 +172,7 @@ impl<'a> Inspection<'a> {
     }
 }
 
-/// `file:line`; line 0 is the file as a whole.
+/// Returns `file:line`; line 0 is the file as a whole.
 fn at_line(file: &FileHash, line: usize) -> String {
     if line == 0 { file.file.clone() } else { format!("{}:{line}", file.file) }
 }

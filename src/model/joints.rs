@@ -1,7 +1,7 @@
-//! Where no piece of a vocabulary can reach from one character to the next.
+//! Finds places in a text that no piece of a vocabulary can span.
 //!
-//! Models that no pre-tokenizer cuts words for read a text as one word. Between two characters that every piece keeps apart
-//! nothing is merged and no path runs through, so that what is before and what is after has the tokens that it has alone.
+//! A model without a pre-tokenizer reads a text as one word. Between two characters that every piece keeps apart
+//! nothing is merged and no path runs through, so that the texts before and after have the same tokens as alone.
 
 use std::collections::HashSet;
 
@@ -10,14 +10,15 @@ use tokenizers::{Model, ModelWrapper};
 /// The characters of a vocabulary.
 #[derive(Debug)]
 pub(super) struct Joints {
-    /// Pieces of one character: these are never unknown, and unknown ones may be fused.
+    /// Pieces of one character: these are never unknown, and unknown characters may be fused.
     known: HashSet<char>,
     /// Neighbors within a piece.
     joined: HashSet<(char, char)>,
 }
 
 impl Joints {
-    /// None for a model that is given words, or whose pieces depend on more than their characters.
+    /// Returns the joints of a tokenizer; none for a model that reads words, or whose pieces depend on more than
+    /// their characters.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Option<Self> {
         let is_plain = match tokenizer.get_model() {
             ModelWrapper::BPE(model) => {
@@ -46,12 +47,12 @@ impl Joints {
         Some(Self { known, joined })
     }
 
-    /// Whether `a` and `b` next to each other are never in one token.
+    /// True if `a` and `b` next to each other are never in one token.
     pub(super) fn are_apart(&self, a: char, b: char) -> bool {
         !self.joined.contains(&(a, b)) && self.known.contains(&a) && self.known.contains(&b)
     }
 
-    /// A text before the last such place, and after it.
+    /// Splits a text at the last such place; the first part is empty where there is none.
     pub(super) fn split_last<'a>(&self, text: &'a str) -> (&'a str, &'a str) {
         let mut after = None;
         for (at, c) in text.char_indices().rev() {

@@ -1,4 +1,4 @@
-//! `bundle.toml`: what a bundle says of itself.
+//! The manifest of a bundle: `bundle.toml`.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,10 @@ use crate::mixture::MAX_HEADS;
 /// The manifest's file name.
 pub const MANIFEST: &str = "bundle.toml";
 
-/// Keys by the names that they had, and have.
+/// Old and new names of renamed keys.
 const RENAMED: [(&str, &str); 2] = [("licence", "license"), ("encoder.normalise", "encoder.normalize")];
 
-/// What is wrong with a manifest of another version: `(key, what is expected)`.
+/// Returns the problems of a manifest with old names: `(key, what is expected)`.
 pub(super) fn renamed(manifest: &toml::Table) -> Vec<(&'static str, String)> {
     let has = |key: &str| match key.split_once('.') {
         Some((section, key)) => manifest.get(section).is_some_and(|section| section.get(key).is_some()),
@@ -28,31 +28,31 @@ pub(super) fn renamed(manifest: &toml::Table) -> Vec<(&'static str, String)> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// A name for people.
+    /// Human-readable name.
     pub name: String,
     /// The first 16 hex digits of a hash over encoder, heads, router and how they are used.
     pub revision: String,
     /// SPDX identifier.
     pub license: String,
-    /// How text becomes an embedding.
+    /// The encoder: how text becomes an embedding.
     pub encoder: EncoderSection,
-    /// What of a prompt and a response the heads read.
+    /// The input of the heads: what they read of a prompt and a response.
     pub input: InputSection,
     /// `heads.onnx`: features `[B, D]` -> rewards `[B, K]`.
     pub heads_graph: FileHash,
     /// `router.onnx`: prompt embedding `[B, H]` -> logits `[B, K]`.
     pub router_graph: FileHash,
-    /// `questions.jsonl`: pairs that tell the heads apart, for GET /elicit; a bundle may do without.
+    /// `questions.jsonl`: pairs that tell the heads apart, for GET /elicit; optional.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub questions: Option<FileHash>,
-    /// One per head, in the order of the graphs' columns.
+    /// The heads, in the order of the graphs' columns.
     pub heads: Vec<Head>,
-    /// How the bundle was made and what it reached; for people, not read by the server.
+    /// Origin and accuracy of the bundle, for readers; the server ignores it.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub report: toml::Table,
 }
 
-/// How text becomes an embedding of H numbers.
+/// The encoder: how text becomes an embedding of H numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncoderSection {
@@ -65,11 +65,11 @@ pub struct EncoderSection {
     pub tokenizer: FileHash,
     /// The output to read: token states `[B, T, H]`, or sentence embeddings `[B, H]` which are not pooled.
     pub output: String,
-    /// How token states become one embedding.
+    /// The pooling of token states into one embedding.
     pub pooling: Pooling,
-    /// Whether the embedding is scaled to length 1.
+    /// True if the embedding is scaled to length 1.
     pub normalize: bool,
-    /// Longer texts keep their last `max_tokens` tokens, special tokens included.
+    /// Upper bound of a text's tokens, special tokens included; longer texts keep their last ones.
     pub max_tokens: usize,
 }
 
@@ -80,17 +80,17 @@ impl EncoderSection {
     }
 }
 
-/// A file of the bundle and what it must hash to.
+/// A file of the bundle and its expected hash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FileHash {
-    /// Relative to the bundle's directory.
+    /// Name of the file in the bundle's directory.
     pub file: String,
-    /// 64 hex digits.
+    /// SHA-256 of the file, 64 hex digits.
     pub sha256: String,
 }
 
-/// How token states become one embedding.
+/// The pooling of token states into one embedding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pooling {
@@ -102,21 +102,21 @@ pub enum Pooling {
     Last,
 }
 
-/// What the heads read.
+/// The input of the heads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct InputSection {
-    /// How prompt and response meet.
+    /// The encoding of prompt and response.
     pub template: Template,
     /// The columns of the heads' input, in order.
     pub features: Vec<Feature>,
-    /// The least and the largest value of every scalar feature that training saw, but for one row of a thousand on either side;
-    /// others are taken for the nearer of the two. `fit` writes them.
+    /// The least and the largest value of every scalar feature in training, but for one row of a thousand on either
+    /// side; other values are clamped to this range. `fit` writes them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ranges: BTreeMap<Feature, [f32; 2]>,
 }
 
-/// How prompt and response meet.
+/// The encoding of prompt and response: apart or as a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {
@@ -139,7 +139,7 @@ pub enum Feature {
 }
 
 impl Feature {
-    /// Whether it is one number, which has a range.
+    /// True if it is one number, which has a range.
     #[must_use]
     pub fn is_scalar(self) -> bool {
         self == Self::LogLength
@@ -150,7 +150,7 @@ impl Feature {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// A name for people.
+    /// Human-readable name.
     pub name: String,
     /// The mean of its rewards over the training responses.
     pub mean: f64,
@@ -158,12 +158,12 @@ pub struct Head {
     pub std: f64,
     /// Its inverse temperature, > 0: `beta (r(a) - r(b))` are the log-odds of preferring `a`.
     pub beta: f64,
-    /// Its share of the population, > 0: every file of the training data weighs the same.
+    /// Its share of the population, > 0, with the same weight for every file of the training data.
     pub prior: f64,
 }
 
 impl Template {
-    /// How a response to a prompt is encoded.
+    /// Returns the text to encode for a response to a prompt.
     #[must_use]
     pub fn text<'a>(self, prompt: &'a str, response: &'a str) -> Text<'a> {
         match self {
@@ -173,11 +173,11 @@ impl Template {
     }
 }
 
-/// What is wrong with a value: its key, and what was found and expected.
+/// A problem with a value: its key, and what was found and expected.
 type ValueProblem = (String, String);
 
 impl EncoderSection {
-    /// What is wrong with the values.
+    /// Returns the problems of the values.
     #[must_use]
     pub fn problems(&self) -> Vec<ValueProblem> {
         let mut problems: Vec<ValueProblem> =
@@ -191,14 +191,14 @@ impl EncoderSection {
 }
 
 impl InputSection {
-    /// What is wrong with the values.
+    /// Returns the problems of the values.
     #[must_use]
     pub fn problems(&self) -> Vec<ValueProblem> {
         let detail = || ("input.features".to_owned(), "found none, expected at least one".to_owned());
         self.features.is_empty().then(detail).into_iter().collect()
     }
 
-    /// What is wrong with the ranges, which an encoder without heads has none of.
+    /// Returns the problems of the ranges, which an encoder without heads does not have.
     fn range_problems(&self) -> Vec<ValueProblem> {
         let problem = |feature: &Feature| {
             let found = match self.ranges.get(feature) {
@@ -216,7 +216,7 @@ impl InputSection {
 }
 
 impl FileHash {
-    /// A path would reach out of the bundle.
+    /// Returns a problem if the name is a path, which could point out of the bundle.
     fn problem(&self, section: &str) -> Option<ValueProblem> {
         let is_plain = !self.file.is_empty() && !self.file.contains(['/', '\\']) && self.file != "..";
         let detail = || format!("found \"{}\", expected a file name inside the bundle", self.file);
@@ -243,7 +243,7 @@ impl Head {
 }
 
 impl Manifest {
-    /// What is wrong with the values.
+    /// Returns the problems of the values.
     #[must_use]
     pub fn problems(&self) -> Vec<ValueProblem> {
         let mut problems = self.encoder.problems();

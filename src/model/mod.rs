@@ -1,7 +1,7 @@
 //! The model: a bundle on disk, checked and loaded into ONNX Runtime.
 //!
-//! Owns tokenizing, encoding, the features that heads read, and the small graphs that turn them into rewards and
-//! router logits. Deliberately knows no user, no queue and no weights.
+//! The module owns tokenizing, encoding, the features that heads read, and the small graphs that turn them into
+//! rewards and router logits. It deliberately knows no user, no queue and no weights.
 
 mod bundle;
 mod control;

@@ -1,6 +1,7 @@
-//! `questions.jsonl`: pairs that tell the heads apart, for somebody the server does not know yet.
+//! Reads `questions.jsonl`: pairs that tell the heads apart, for new users.
 //!
-//! One JSON object of `id`, `prompt`, `a` and `b` a line. They change no score, so they are no part of the revision.
+//! Each line is one JSON object of `id`, `prompt`, `a` and `b`. Questions change no score, so they are no part of the
+//! revision.
 
 use std::collections::HashMap;
 
@@ -8,13 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::json;
 
-/// More questions than anybody answers; the server goes through all of them for every answer.
+/// Upper bound of questions: more than a user answers, and the server scans all of them for every answer.
 const MAX_QUESTIONS: usize = 64;
 
-/// A question is read by a person.
+/// Upper bound of a text's bytes, since users read the questions.
 const MAX_TEXT_BYTES: usize = 16 << 10;
 
-/// Which of two responses to a prompt is better?
+/// The question which of two responses to a prompt is better.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
@@ -29,19 +30,19 @@ pub struct Question {
 }
 
 impl Question {
-    /// Whether this is the question about these two responses, either way round.
+    /// True if this is the question about these two responses, in either order.
     #[must_use]
     pub fn is_about(&self, prompt: &str, [x, y]: [&str; 2]) -> bool {
         let (a, b) = (self.a.as_str(), self.b.as_str());
         self.prompt == prompt && ((a, b) == (x, y) || (a, b) == (y, x))
     }
 
-    /// Its texts, each with its field.
+    /// Returns its texts, each with its field.
     pub(super) fn texts(&self) -> [(&'static str, &str); 3] {
         [("prompt", &self.prompt), ("a", &self.a), ("b", &self.b)]
     }
 
-    /// What is wrong with it: its field, what was found and what was expected.
+    /// Returns its problem, if any: the field, what was found and what was expected.
     #[must_use]
     pub fn problem(&self) -> Option<String> {
         let named = std::iter::once(("id", self.id.as_str())).chain(self.texts());
@@ -58,13 +59,13 @@ impl Question {
     }
 }
 
-/// Something wrong with a line; line 0 is the file as a whole.
+/// A problem of a line; line 0 is the file as a whole.
 pub(super) type LineProblem = (usize, String);
 
-/// The questions of a file, each with its line, and all that is wrong. Blank lines are skipped.
+/// Reads the questions of a file, each with its line, and all problems. Blank lines are skipped.
 pub(super) fn read(text: &str) -> (Vec<(usize, Question)>, Vec<LineProblem>) {
     let (mut questions, mut problems) = (Vec::<(usize, Question)>::new(), Vec::new());
-    // The line that had an id, or a question, first.
+    // These map an id, and a question, to the first line that has it.
     let (mut ids, mut asked) = (HashMap::new(), HashMap::new());
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());

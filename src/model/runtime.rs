@@ -15,7 +15,7 @@ use crate::types::config::Provider;
 #[derive(Clone)]
 pub struct Runtime {
     environment: Environment,
-    /// What runs encoders, best first.
+    /// Execution providers of encoders, best first.
     providers: Vec<Provider>,
 }
 
@@ -25,10 +25,10 @@ impl std::fmt::Debug for Runtime {
     }
 }
 
-/// Why ONNX Runtime can't be used.
+/// The reason why ONNX Runtime can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
-    /// There is no such file.
+    /// The file does not exist.
     #[error("found no ONNX Runtime library at {0}, expected libonnxruntime.so; `make setup` puts it there")]
     Missing(PathBuf),
     /// The file is no library of ONNX Runtime, or too old.
@@ -36,7 +36,7 @@ pub enum RuntimeError {
     Load {
         /// The library.
         path: PathBuf,
-        /// What the loader says.
+        /// The error of the loader.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
@@ -67,7 +67,7 @@ impl Runtime {
         Ok(LOADED.get_or_init(|| Self { environment, providers: vec![Provider::Cpu] }).clone())
     }
 
-    /// Runs encoders on the first of `providers` that can be had; one of them at least. Without this, on the CPU.
+    /// Runs encoders on the first of `providers` (at least one) that can be used. The default is the CPU.
     #[must_use]
     pub fn with_providers(self, providers: Vec<Provider>) -> Self {
         Self { providers, ..self }
@@ -76,15 +76,15 @@ impl Runtime {
     /// Opens a small graph, on the CPU.
     ///
     /// # Errors
-    /// What ONNX Runtime says of the file.
+    /// The error of ONNX Runtime about the file.
     pub(super) fn open(&self, path: &Path) -> Result<Session, ort::Error> {
         self.session(path, Provider::Cpu)
     }
 
-    /// Opens an encoder on the first provider that can be had.
+    /// Opens an encoder on the first provider that can be used.
     ///
     /// # Errors
-    /// What ONNX Runtime says of the file, or of every provider.
+    /// The errors of ONNX Runtime about the file, by provider.
     pub(super) fn open_encoder(&self, path: &Path) -> Result<Session, String> {
         let mut refused = Vec::new();
         for &provider in &self.providers {
@@ -100,10 +100,10 @@ impl Runtime {
         Err(format!("no provider of `model.execution_providers` can be used: {}", refused.join("; ")))
     }
 
-    /// One thread per session: model threads are the parallelism.
+    /// Opens a session with one thread: model threads are the parallelism.
     fn session(&self, path: &Path, provider: Provider) -> Result<Session, ort::Error> {
-        // Further levels are slower on CPUs (`benches/baselines/run levels`). It is the same everywhere, as the embeddings of
-        // a quantized encoder can change with it.
+        // Higher levels are slower on CPUs (`benches/baselines/run levels`). The level is the same for all providers,
+        // as the embeddings of a quantized encoder can change with it.
         let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::Level1)?
             .with_intra_threads(1)?

@@ -1,7 +1,7 @@
-//! The end of a text that its last tokens depend on: what is before it is never tokenized.
+//! Finds the tail of a text that its last tokens depend on; the text before it is never tokenized.
 //!
-//! The law: the last `n` tokens of a text are those of its tail, and a tail with fewer tokens is the whole text. Where the
-//! law can't be shown for the parts that a tokenizer is made of, the tail is the text itself.
+//! The law: the last `n` tokens of a text are those of its tail, and a tail with fewer tokens is the whole text.
+//! Where the law can't be shown for the parts of a tokenizer, the tail is the text itself.
 
 use std::borrow::Cow;
 
@@ -12,12 +12,12 @@ use unicode_categories::UnicodeCategories;
 
 use super::joints::Joints;
 
-/// How the tail of a text is found.
+/// The method to find the tail of a text.
 #[derive(Debug)]
 pub(super) enum Tail {
-    /// No law is known.
+    /// No law is known: the tail is the whole text.
     Whole,
-    /// As BERT's: words and single characters, each of which has a token.
+    /// BERT's words: words and single characters, each of which has a token.
     Words(Words),
     /// Words between blanks, each of which has a token; blanks have none.
     Blanks,
@@ -26,9 +26,9 @@ pub(super) enum Tail {
 }
 
 impl Tail {
-    /// `joints` are those of a model that no pre-tokenizer cuts words for.
+    /// Returns the method for a tokenizer; `joints` are those of a model without a pre-tokenizer.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer, joints: Option<&Joints>) -> Self {
-        // A token that is looked for in the raw text may reach over any place where words end.
+        // A token that is matched in the raw text may span any place where words end.
         if tokenizer.get_added_vocabulary().get_added_tokens_decoder().values().any(|token| !token.special) {
             return Self::Whole;
         }
@@ -53,10 +53,10 @@ impl Tail {
         }
     }
 
-    /// The tail of `text` for its last `n_tokens` tokens.
+    /// Returns the tail of `text` for its last `n_tokens` tokens.
     pub(super) fn of_text<'a>(&self, text: &'a str, n_tokens: usize) -> Cow<'a, str> {
         match self {
-            // There is nothing to gain.
+            // A text this short gains nothing from a cut.
             _ if text.len() <= n_tokens => Cow::Borrowed(text),
             Self::Whole => Cow::Borrowed(text),
             Self::Words(words) => Cow::Owned(condense(text, n_tokens, words.longest, |c| words.part(c))),
@@ -69,7 +69,7 @@ impl Tail {
     }
 }
 
-/// The normalizers, one after another.
+/// Returns the normalizers, one after another.
 fn normalizers(tokenizer: &tokenizers::Tokenizer) -> Vec<&NormalizerWrapper> {
     let mut steps: Vec<&NormalizerWrapper> = tokenizer.get_normalizer().into_iter().collect();
     while let Some(idx) = steps.iter().position(|step| matches!(step, NormalizerWrapper::Sequence(_))) {
@@ -80,10 +80,10 @@ fn normalizers(tokenizer: &tokenizers::Tokenizer) -> Vec<&NormalizerWrapper> {
     steps
 }
 
-/// What a character is to the words of a text.
+/// The role of a character in the words of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Part {
-    /// Nothing: the words around it are one.
+    /// No role: the words around it are one.
     Nothing,
     /// The end of a word.
     Blank,
@@ -93,7 +93,8 @@ enum Part {
     Word,
 }
 
-/// The last `n_words` words of a text, one blank between two, of words longer than `longest` characters one more than that.
+/// Returns the last `n_words` words of a text, with one blank between two; words longer than `longest` characters
+/// keep one character more than that.
 fn condense(text: &str, n_words: usize, longest: usize, part: impl Fn(char) -> Part) -> String {
     let mut reversed = Vec::new();
     let (mut n_complete, mut n_in_word) = (0, 0_usize);
@@ -129,7 +130,7 @@ fn condense(text: &str, n_words: usize, longest: usize, part: impl Fn(char) -> P
 #[derive(Debug)]
 pub(super) struct Words {
     strips_marks: bool,
-    /// A word of more characters is one unknown token, whatever it is.
+    /// Characters of a word above which it is one unknown token.
     longest: usize,
 }
 
@@ -141,7 +142,7 @@ impl Words {
         }
     }
 
-    /// What the normalizer and the pre-tokenizer make of a character; a test goes through all there are.
+    /// Returns the role that a character has for the normalizer and the pre-tokenizer; a test checks all characters.
     fn part(&self, c: char) -> Part {
         if c.is_ascii_alphanumeric() || c == ' ' {
             return if c == ' ' { Part::Blank } else { Part::Word };
@@ -166,7 +167,7 @@ impl Words {
 /// Symbols that are punctuation once their marks are stripped.
 const MARKED_PUNCTUATION: [char; 4] = ['\u{1fef}', '\u{2260}', '\u{226e}', '\u{226f}'];
 
-/// What `BertNormalizer` puts blanks around.
+/// True for characters that `BertNormalizer` puts blanks around.
 fn is_ideograph(c: char) -> bool {
     matches!(
         c,
@@ -182,17 +183,17 @@ fn is_ideograph(c: char) -> bool {
 }
 
 /// Pairs of printable ASCII characters between which a text may be cut: both sides are normalized, cut into words and
-/// tokenized as they are within the text, and what begins with the second has a token.
+/// tokenized as they are within the text, and the part that begins with the second character has a token.
 #[derive(Debug)]
 pub(super) struct Cuts {
-    /// Bit `b` of `safe[a]`: between `a` and `b`.
+    /// Bit `b` of `safe[a]` is set if the text may be cut between `a` and `b`.
     safe: Box<[u128; 128]>,
-    /// The second character is a blank, and the normalizer prepends what it would become.
+    /// True if the second character is a blank, and the normalizer prepends what it would become.
     drops_blank: bool,
 }
 
 impl Cuts {
-    /// None where there is no such pair.
+    /// Finds these pairs; none where there is no such pair.
     fn new(
         tokenizer: &tokenizers::Tokenizer,
         steps: &[&NormalizerWrapper],
@@ -202,8 +203,8 @@ impl Cuts {
         use NormalizerWrapper::{
             Lowercase, NFC, NFD, NFKC, NFKD, Precompiled, Prepend, Replace, StripAccents,
         };
-        // What these make of a text up to a printable ASCII character, and of the text from the next one on, is what they make
-        // of both together.
+        // These steps turn a text up to a printable ASCII character, and the text from the next one on, into what
+        // they turn both together into.
         let is_local = |step: &NormalizerWrapper| match step {
             NFC(_) | NFD(_) | NFKC(_) | NFKD(_) | Lowercase(_) | StripAccents(_) | Precompiled(_)
             | Prepend(_) => true,
@@ -254,8 +255,8 @@ impl Cuts {
         safe.iter().any(|row| *row != 0).then_some(Self { safe, drops_blank: prepended.is_some() })
     }
 
-    /// What is left after cutting off what is before `n_tokens` places, and one more: what begins with blanks may have no token
-    /// where the text ends with them.
+    /// Returns the text after its last safe place but `n_tokens`: one place more than tokens, as a part that begins
+    /// with blanks may have no token where the text ends with them.
     fn tail<'a>(&self, text: &'a str, n_tokens: usize) -> &'a str {
         let bytes = text.as_bytes();
         let is_safe = |&at: &usize| {
@@ -269,13 +270,13 @@ impl Cuts {
     }
 }
 
-/// Whether a pattern is a single character.
+/// True if the pattern is a single character.
 fn replaces_one_character(step: &NormalizerWrapper) -> bool {
     let json = serde_json::to_value(step).unwrap_or_default();
     json["pattern"]["String"].as_str().is_some_and(|pattern| pattern.chars().count() == 1)
 }
 
-/// What the normalizer makes of a character, if that is one too, without what it prepends to every text.
+/// Returns the normalized form of a character, if that is one too, without the prefix of every text.
 fn alone(tokenizer: &tokenizers::Tokenizer, prepended: &str, c: char) -> Option<char> {
     let mut text = NormalizedString::from(c.to_string());
     if let Some(normalizer) = tokenizer.get_normalizer() {

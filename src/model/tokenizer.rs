@@ -1,4 +1,4 @@
-//! Text to tokens. A text that is too long keeps its end.
+//! Turns text into tokens; a text that is too long keeps its end.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use super::joints::Joints;
 use super::tail::Tail;
 use crate::types::{Kept, Tokens};
 
-/// What is encoded as one.
+/// The input of one encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Text<'a> {
     /// A text.
@@ -22,19 +22,19 @@ pub enum Text<'a> {
     Pair(&'a str, &'a str),
 }
 
-/// A bundle's tokenizer. What people write never becomes a control token.
+/// A bundle's tokenizer. Text that users write never becomes a control token.
 #[derive(Debug)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     control: Control,
     joints: Option<Joints>,
     tail: Tail,
-    /// The characters of every piece.
+    /// Number of characters of every piece.
     n_chars: HashMap<u32, u32>,
     max_tokens: usize,
 }
 
-/// Why a text or a tokenizer can't be used.
+/// The reason why a text or a tokenizer can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     /// The file is no tokenizer.
@@ -42,7 +42,7 @@ pub enum TokenizerError {
     Load {
         /// The file.
         path: PathBuf,
-        /// What the parser says.
+        /// The error of the parser.
         detail: String,
     },
     /// The tokenizer failed on a text, or made no token of it.
@@ -57,7 +57,7 @@ impl From<tokenizers::Error> for TokenizerError {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`, overriding its padding and truncation by ours.
+    /// Reads `tokenizer.json`, and turns off its padding and truncation.
     ///
     /// # Errors
     /// When the file is no tokenizer, or can't leave room for text within `max_tokens`.
@@ -81,16 +81,16 @@ impl Tokenizer {
         let joints = Joints::of(&inner);
         let tail = Tail::of(&inner, joints.as_ref());
         let mut n_chars = n_chars(&inner);
-        // What it stands for is not its name.
+        // A control token in a text does not stand for its name, so it counts as one character.
         n_chars.extend(control.ids().map(|id| (id, 1)));
         Ok(Self { inner, control, joints, tail, n_chars, max_tokens })
     }
 
-    /// The tokens of a text, special tokens included.
+    /// Returns the tokens of a text, special tokens included.
     ///
-    /// Of a pair the longer text is cut first, and where both are longer than half of the room each keeps half, the response
-    /// the odd token. So no more than the last `max_tokens` tokens of each count, and work and memory do not grow with
-    /// what is before.
+    /// Of a pair the longer text is cut first, and where both are longer than half of the room each keeps half, the
+    /// response the odd token. So no more than the last `max_tokens` tokens of each count, and work and memory do not
+    /// grow with the text before them.
     ///
     /// # Errors
     /// When the tokenizer fails or makes no token at all.
@@ -100,7 +100,7 @@ impl Tokenizer {
             Text::Pair(prompt, response) => (Some(prompt), response),
         };
         let room = self.max_tokens - n_special(&self.inner, prompt.is_some());
-        // One more tells that there are more.
+        // One token more than the room shows that the text is longer.
         let mut prompt = prompt.map(|text| self.last(text, room + 1)).transpose()?;
         let mut response = self.last(response, room + 1)?;
         let (n_prompt, n_response) = shares(room, prompt.as_ref().map_or(0, Vec::len), response.len());
@@ -119,7 +119,7 @@ impl Tokenizer {
         if encoding.is_empty() {
             return Err(TokenizerError::Text("found no token in the text, expected at least one".to_owned()));
         }
-        // A template may name a text twice.
+        // A template may contain a text twice.
         let excess = encoding.len().saturating_sub(self.max_tokens);
         Ok(Tokens {
             ids: encoding.get_ids()[excess..].to_vec(),
@@ -128,7 +128,7 @@ impl Tokenizer {
         })
     }
 
-    /// The last `n` tokens of a text, and perhaps some before them; all, if there are fewer.
+    /// Returns the last `n` tokens of a text, and perhaps some before them; all, if there are fewer.
     fn last(&self, text: &str, n: usize) -> Result<Vec<u32>, TokenizerError> {
         let tail = self.tail.of_text(text, n);
         let normalizer = self.inner.get_normalizer();
@@ -141,7 +141,7 @@ impl Tokenizer {
         Ok(splits.iter().flat_map(|(_, _, tokens)| tokens.iter().flatten()).map(|token| token.id).collect())
     }
 
-    /// The last `n` tokens of a word, and perhaps some before them; all, if there are fewer.
+    /// Returns the last `n` tokens of a word, and perhaps some before them; all, if there are fewer.
     fn word(&self, word: &str, n: usize) -> tokenizers::Result<Vec<Token>> {
         let Some(joints) = &self.joints else {
             return Ok(self.control.spell(word, self.inner.get_model().tokenize(word)?));
@@ -158,12 +158,12 @@ impl Tokenizer {
     }
 }
 
-/// How many tokens are put around a text, or around and between the two of a pair.
+/// Returns the number of tokens that are put around a text, or around and between the two of a pair.
 fn n_special(tokenizer: &tokenizers::Tokenizer, is_pair: bool) -> usize {
     tokenizer.get_post_processor().map_or(0, |processor| processor.added_tokens(is_pair))
 }
 
-/// How many of `room` tokens a prompt and a response get that have so many, or more where they have more than `room`.
+/// Shares `room` tokens between a prompt and a response of so many tokens, or more where they have more than `room`.
 fn shares(room: usize, n_prompt: usize, n_response: usize) -> (usize, usize) {
     let half = room / 2;
     if n_prompt + n_response <= room {
@@ -177,7 +177,7 @@ fn shares(room: usize, n_prompt: usize, n_response: usize) -> (usize, usize) {
     }
 }
 
-/// Drops what is before the last `n`; whether there was something.
+/// Drops the ids before the last `n`; returns true if there were any.
 fn keep_last(ids: &mut Vec<u32>, n: usize) -> bool {
     let excess = ids.len().saturating_sub(n);
     ids.drain(..excess);
@@ -188,7 +188,7 @@ fn sequence(ids: Vec<u32>, type_id: u32) -> Encoding {
     Encoding::from_tokens(ids.into_iter().map(|id| Token::new(id, String::new(), (0, 0))).collect(), type_id)
 }
 
-/// The characters of every piece, without what marks that it goes on or ends a word.
+/// Returns the number of characters of every piece, without the marks of its continuation or of the end of a word.
 fn n_chars(tokenizer: &tokenizers::Tokenizer) -> HashMap<u32, u32> {
     let (prefix, suffix) = match tokenizer.get_model() {
         ModelWrapper::WordPiece(model) => (Some(&model.continuing_subword_prefix), None),
@@ -205,7 +205,7 @@ fn n_chars(tokenizer: &tokenizers::Tokenizer) -> HashMap<u32, u32> {
     tokenizer.get_vocab(true).into_iter().map(chars).collect()
 }
 
-/// The library reads a template whose tokens are not there, and panics where it fills it in.
+/// True if a text can be encoded: the library accepts a template with undefined tokens and panics where it uses it.
 fn survives_a_text(inner: &tokenizers::Tokenizer) -> bool {
     let tokenize = || inner.encode_fast("a", true).is_ok() && inner.encode_fast(("a", "a"), true).is_ok();
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(tokenize)).is_ok()

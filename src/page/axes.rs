@@ -7,13 +7,13 @@ use super::scale::Scale;
 /// A plane inside a picture, in pixels, with the scales of its sides.
 #[derive(Debug)]
 pub struct Plane {
-    /// Of the left side.
+    /// Position of the left side.
     pub left: f64,
-    /// Of the upper side.
+    /// Position of the upper side.
     pub top: f64,
-    /// From left to right.
+    /// Extent from left to right.
     pub width: f64,
-    /// From top to bottom.
+    /// Extent from top to bottom.
     pub height: f64,
     /// The horizontal scale.
     pub x: Scale,
@@ -22,17 +22,17 @@ pub struct Plane {
 }
 
 impl Plane {
-    /// Where a value is from left to right.
+    /// Returns the place of a value from left to right.
     pub fn x(&self, value: f64) -> f64 {
         self.left + self.x.at(value) * self.width
     }
 
-    /// Where a value is from top to bottom.
+    /// Returns the place of a value from top to bottom.
     pub fn y(&self, value: f64) -> f64 {
         self.top + (1.0 - self.y.at(value)) * self.height
     }
 
-    /// The grid, the ticks and what the axes measure: the vertical one on top, the horizontal one below.
+    /// Draws the grid, the ticks and the labels of the axes: the vertical one on top, the horizontal one below.
     pub fn axes(&self, x_label: &str, y_label: &str) -> Markup {
         let (right, bottom) = (self.left + self.width, self.top + self.height);
         html! {
@@ -51,7 +51,7 @@ impl Plane {
     }
 }
 
-/// A coordinate to a tenth of a pixel.
+/// Formats a coordinate to a tenth of a pixel.
 pub fn px(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").unwrap_or(&text).to_owned()

@@ -1,11 +1,11 @@
-//! Bars: a table whose middle column is drawn.
+//! Draws bars as a table whose middle column is drawn.
 
 use maud::html;
 
 use super::number::{Digits, is_drawable};
 use super::{Drawn, labels as label, nothing};
 
-/// A label of more pixels may take several lines.
+/// Pixels of a label above which labels may take several lines.
 const MAX_LABEL: f64 = 180.0;
 
 pub fn draw(title: &str, labels: &[String], values: &[f64], range: (f64, f64)) -> Drawn {
@@ -46,7 +46,7 @@ pub fn draw(title: &str, labels: &[String], values: &[f64], range: (f64, f64)) -
     Drawn { picture, numbers: None, n_left_out }
 }
 
-/// `range` if it is one; else what the values and 0 span.
+/// Returns `range` if it is one, else the span of the values and 0.
 fn usable((low, high): (f64, f64), values: &[f64]) -> (f64, f64) {
     if is_drawable(low) && is_drawable(high) && low < high {
         return (low, high);

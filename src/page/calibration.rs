@@ -1,4 +1,4 @@
-//! Calibration as small squares side by side: where dots leave the diagonal, the predictor is wrong about itself.
+//! Draws calibration as small squares side by side: dots off the diagonal show a miscalibrated predictor.
 
 use maud::{Markup, html};
 
@@ -7,7 +7,7 @@ use super::number::{Digits, count, is_drawable};
 use super::scale::Scale;
 use super::{Binned, Drawn, nothing, table};
 
-/// A square with its labels, in pixels.
+/// Sizes of a square, its labels and its dots, in pixels.
 const SIDE: f64 = 176.0;
 const LEFT: f64 = 38.0;
 const TOP: f64 = 28.0;
@@ -33,7 +33,7 @@ fn is_bin(bin: &(f64, f64, usize)) -> bool {
     is_drawable(bin.0) && is_drawable(bin.1)
 }
 
-/// One predictor; a dot's area is its share of `most`.
+/// Draws one predictor; a dot's area is its share of `most`.
 fn square(binned: &Binned, scale: &Scale, most: usize) -> Markup {
     let plane = Plane { left: LEFT, top: TOP, width: SIDE, height: SIDE, x: scale.clone(), y: scale.clone() };
     let mut bins: Vec<_> = binned.bins.iter().filter(|bin| is_bin(bin)).collect();

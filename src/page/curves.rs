@@ -1,4 +1,4 @@
-//! What of a figure's series can be drawn, and all of it as a table.
+//! Selects what can be drawn of a figure's series, and makes a table of all of it.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use super::{Point, Series, table};
 /// Colors, and dash patterns to tell apart more curves than there are colors.
 const N_COLORS: usize = 6;
 const N_DASHES: usize = 3;
-/// Where nothing is emphasized, up to so many curves are colored.
+/// Number of curves up to which all are colored, if none is emphasized.
 const MAX_COLORED: usize = 12;
 
 /// A curve that can be drawn.
@@ -25,14 +25,14 @@ pub struct Curve<'a> {
 }
 
 impl Curve<'_> {
-    /// Its color and dashes in the style sheet.
+    /// Returns its color and dashes in the style sheet.
     pub fn class(&self) -> String {
         let dash = |idx: usize| (idx / N_COLORS) % N_DASHES;
         self.style.map_or_else(|| "gray".to_owned(), |idx| format!("c{} d{}", idx % N_COLORS, dash(idx)))
     }
 }
 
-/// What can be drawn, colored ones first, and how many values can't.
+/// Returns the curves that can be drawn, colored ones first, and the number of values that can't.
 pub fn curves(series: &[Series]) -> (Vec<Curve<'_>>, usize) {
     let is_any_emphasized = series.iter().any(|series| series.emphasis);
     let is_colored = |one: &Series| one.emphasis || !is_any_emphasized && series.len() <= MAX_COLORED;
@@ -50,7 +50,7 @@ pub fn curves(series: &[Series]) -> (Vec<Curve<'_>>, usize) {
     (curves, n_left_out)
 }
 
-/// The stretches of points between those that can't be drawn; an interval that can't be is dropped.
+/// Returns the stretches of points between those that can't be drawn; an interval that can't be is dropped.
 fn runs(points: &[Point], n_left_out: &mut usize) -> Vec<Vec<Point>> {
     let mut sorted: Vec<Point> = points.iter().copied().filter(|point| is_drawable(point.x)).collect();
     *n_left_out += points.len() - sorted.len();
@@ -64,7 +64,7 @@ fn runs(points: &[Point], n_left_out: &mut usize) -> Vec<Vec<Point>> {
     stretches.filter(|run| !run.is_empty()).map(<[Point]>::to_vec).collect()
 }
 
-/// How to write the numbers of both axes.
+/// The formats of the numbers of both axes.
 #[derive(Debug, Clone, Copy)]
 pub struct Format {
     x: Digits,
@@ -72,19 +72,19 @@ pub struct Format {
 }
 
 impl Format {
-    /// Fits all of `series`.
+    /// Returns the formats that fit all of `series`.
     pub fn of(series: &[Series]) -> Self {
         let points = || series.iter().flat_map(|series| &series.points);
         let ends = |point: &Point| point.interval.map_or([point.y; 3], |(low, high)| [point.y, low, high]);
         Self { x: Digits::of(points().map(|point| point.x)), y: Digits::of(points().flat_map(ends)) }
     }
 
-    /// Where a point is.
+    /// Formats the place of a point.
     pub fn x(self, x: f64) -> String {
         self.x.show(x)
     }
 
-    /// What it is there, with its interval.
+    /// Formats the value of a point, with its interval.
     pub fn y(self, point: &Point) -> String {
         let show = |value| self.y.show(value);
         let ends = point.interval.map(|(low, high)| format!(" ({} to {})", show(low), show(high)));
@@ -92,7 +92,7 @@ impl Format {
     }
 }
 
-/// All points as a table, whichever way round is easier to read.
+/// Returns a table of all points, transposed where that is easier to read.
 pub fn numbers(title: &str, x_label: &str, series: &[Series], format: Format) -> Markup {
     let mut xs: Vec<f64> = series.iter().flat_map(|one| one.points.iter().map(|point| point.x)).collect();
     xs.sort_by(f64::total_cmp);

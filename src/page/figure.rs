@@ -1,11 +1,11 @@
-//! What a page holds, as values: the caller's side of it.
+//! The content of a page, as values that callers fill.
 
 /// A page: a heading, what it is about, and figures in reading order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
     /// The heading.
     pub title: String,
-    /// What was found, in a sentence or two.
+    /// The findings, in a sentence or two.
     pub lead: String,
     /// Names and values in short, such as the number of pairs or a seed.
     pub facts: Vec<(String, String)>,
@@ -13,18 +13,18 @@ pub struct Page {
     pub figures: Vec<Figure>,
 }
 
-/// A figure with its words.
+/// A figure with its title and caption.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Figure {
-    /// What it shows, best as a finding.
+    /// The title, best as a finding.
     pub title: String,
-    /// How to read it.
+    /// Explanation of the figure.
     pub caption: String,
-    /// What is drawn.
+    /// The drawing.
     pub body: Body,
 }
 
-/// What a figure draws. Every number may be anything an `f64` can be.
+/// The drawing of a figure. Every number may be anything an `f64` can be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {
     /// Curves with optional intervals. Emphasized ones are colored and carry their intervals, the others are
@@ -48,37 +48,37 @@ pub enum Body {
         /// The value without color, such as 0.5 for accuracies.
         center: f64,
     },
-    /// What was predicted against what happened: one square per series, all to one scale.
+    /// Predicted against observed shares: one square per series, all to one scale.
     Calibration {
         /// The predictors.
         series: Vec<Binned>,
     },
     /// One bar per label, from 0 or the end of `range` that is nearest to it.
     Bars {
-        /// What each bar is.
+        /// Name of each bar.
         labels: Vec<String>,
-        /// Its length; as many as labels.
+        /// Length of each bar; as many as labels.
         values: Vec<f64>,
         /// Least and greatest value drawn.
         range: (f64, f64),
     },
-    /// Cells as they are.
+    /// A table with its cells as they are.
     Table {
         /// Headings.
         columns: Vec<String>,
         /// Rows of as many cells.
         rows: Vec<Vec<String>>,
     },
-    /// Texts with scores, behind a notice: they are as people and models wrote them.
+    /// Texts with scores, behind a notice: they are as users and models wrote them.
     Texts(Vec<TextGroup>),
 }
 
 /// An axis.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
-    /// What it measures, with its unit.
+    /// The measured quantity, with its unit.
     pub label: String,
-    /// Places the values that occur at equal distances, such as 0, 1, 2, 5, 10. Of the horizontal axis only.
+    /// True to place the values that occur at equal distances, such as 0, 1, 2, 5, 10. For the horizontal axis only.
     pub even: bool,
 }
 
@@ -87,7 +87,7 @@ pub struct Axis {
 pub struct Series {
     /// Its label.
     pub name: String,
-    /// Whether it is what the figure is about.
+    /// True if the figure is about this curve.
     pub emphasis: bool,
     /// Its points, in any order.
     pub points: Vec<Point>,
@@ -96,9 +96,9 @@ pub struct Series {
 /// A point of a curve, in the units of its axes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
-    /// Where.
+    /// The place on the horizontal axis.
     pub x: f64,
-    /// How much.
+    /// The value on the vertical axis.
     pub y: f64,
     /// Least and greatest plausible `y`.
     pub interval: Option<(f64, f64)>,
@@ -109,14 +109,14 @@ pub struct Point {
 pub struct Binned {
     /// Its label.
     pub name: String,
-    /// Bins as (mean predicted, share observed, how many).
+    /// Bins as (mean predicted, share observed, count).
     pub bins: Vec<(f64, f64, usize)>,
 }
 
-/// The texts that a head likes most and least.
+/// The texts that a head scores highest and lowest.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TextGroup {
-    /// What they are of.
+    /// Name of their head.
     pub heading: String,
     /// Those with the highest scores, best first.
     pub high: Vec<Scored>,
@@ -129,7 +129,7 @@ pub struct TextGroup {
 pub struct Scored {
     /// The score, in the units of its group.
     pub score: f64,
-    /// What it answers.
+    /// The prompt that it responds to.
     pub prompt: Option<String>,
     /// The text.
     pub text: String,

@@ -1,11 +1,11 @@
-//! Labels beside curves: how wide they are, and how they keep out of each other's way.
+//! Measures labels beside curves, and moves them apart.
 
-/// About how many pixels `text` takes at `size` pixels a line; rather too many.
+/// Estimates the pixels that `text` takes at `size` pixels a line; rather too many.
 pub fn width(text: &str, size: f64) -> f64 {
     text.chars().map(|c| em(c) * size).sum()
 }
 
-/// As much of `text` as `pixels` hold.
+/// Returns as much of `text` as `pixels` hold.
 pub fn clip(text: &str, pixels: f64, size: f64) -> String {
     if width(text, size) <= pixels {
         return text.to_owned();
@@ -28,10 +28,10 @@ fn em(c: char) -> f64 {
     }
 }
 
-/// Places from `low` to `high`, at least `gap` apart and in the order of `wanted`, as near to it as can be.
+/// Returns places from `low` to `high`, at least `gap` apart and in the order of `wanted`, as near to it as can be.
 ///
-/// The least sum of squared moves: isotonic regression of what is wanted less what the labels before take. If
-/// they can't all fit, they run beyond `high`.
+/// The sum of squared moves is the least: isotonic regression of the wanted places less the room of the labels
+/// before. If they can't all fit, they run beyond `high`.
 pub fn spread(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
     let mut order: Vec<usize> = (0..wanted.len()).collect();
     order.sort_by(|&a, &b| wanted[a].total_cmp(&wanted[b]));

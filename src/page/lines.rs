@@ -1,4 +1,4 @@
-//! Curves with intervals, named where they end; a second, narrower drawing with a key is for phones.
+//! Draws curves with intervals, named at their ends, and a second, narrower drawing with a key for phones.
 
 use maud::{Markup, html};
 
@@ -25,12 +25,12 @@ struct Size {
 }
 
 impl Size {
-    /// High enough to name `n` curves, if that isn't too high.
+    /// Returns a height with room for the names of `n` curves, within the bounds of the size.
     fn height(&self, n: usize) -> f64 {
         (TOP + BOTTOM + GAP * n as f64).clamp(self.least, self.most)
     }
 
-    /// How many of `n` curves can be named.
+    /// Returns how many of `n` curves can be named.
     fn room(&self, n: usize) -> usize {
         n.min(((self.height(n) - TOP - BOTTOM) / GAP) as usize)
     }
@@ -72,7 +72,7 @@ pub fn draw(title: &str, x: &Axis, y: &Axis, series: &[Series]) -> Drawn {
     Drawn { picture, numbers, n_left_out }
 }
 
-/// The names of the curves for the narrow drawing.
+/// Lists the names of the curves for the narrow drawing.
 fn key(curves: &[Curve<'_>]) -> Markup {
     let (colored, gray): (Vec<_>, Vec<_>) = curves.iter().partition(|curve| curve.style.is_some());
     html! {
@@ -87,14 +87,14 @@ fn key(curves: &[Curve<'_>]) -> Markup {
     }
 }
 
-/// What every size of a drawing shows.
+/// The content of a drawing of any size.
 struct Chart<'a> {
     alt: String,
     x: &'a Axis,
     y: &'a Axis,
-    /// Every x, those of gaps too.
+    /// Every x, including those of gaps.
     xs: Vec<f64>,
-    /// Not empty.
+    /// The curves; not empty.
     curves: &'a [Curve<'a>],
     format: Format,
 }
@@ -116,7 +116,7 @@ impl Chart<'_> {
         }
     }
 
-    /// The plane that leaves `right` pixels beside it.
+    /// Returns the plane that leaves `right` pixels beside it.
     fn plane(&self, size: &Size, right: f64) -> Plane {
         let ends = |curve: &Curve<'_>| {
             let is_colored = curve.style.is_some();

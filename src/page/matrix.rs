@@ -1,11 +1,11 @@
-//! A matrix as a table with colored cells.
+//! Draws a matrix as a table with colored cells.
 
 use maud::html;
 
 use super::number::{Digits, is_drawable};
 use super::{Drawn, labels, nothing};
 
-/// More columns than this have their headings set upright, as do longer headings than so many pixels in all.
+/// Numbers of columns, and of pixels of all headings, above which headings are set upright.
 const MAX_FLAT_COLUMNS: usize = 8;
 const MAX_HEADINGS: f64 = 600.0;
 

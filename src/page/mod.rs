@@ -1,9 +1,9 @@
 //! Figures as one HTML page that needs nothing else: no network, no script, no asset.
 //!
-//! Owns how results look: charts, tables and texts, in light, dark, on a phone and on paper. Deliberately knows
-//! nothing of rewards: it is given labels and numbers. The laws: the same page gives the same bytes; no text of
-//! the caller becomes markup; a number that can't be drawn is left out and the page says so; every chart has its
-//! numbers as text.
+//! The module owns the look of results: charts, tables and texts, in light, dark, on a phone and on paper. It
+//! deliberately knows nothing of rewards: its input is labels and numbers. The laws: the same page gives the same
+//! bytes; no text of the caller becomes markup; a number that can't be drawn is left out and the page notes it; every
+//! chart has its numbers as text.
 
 mod axes;
 mod bars;
@@ -23,7 +23,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 pub use figure::{Axis, Binned, Body, Figure, Page, Point, Scored, Series, TextGroup};
 
-/// What a browser must know first. The policy forbids it every request, whatever a text says.
+/// Tags that a browser must read first. The policy forbids it every request, whatever a text contains.
 const HEAD: &str = concat!(
     r#"<meta charset="utf-8"/><meta name="viewport" content="width=device-width, initial-scale=1"/>"#,
     r#"<meta name="color-scheme" content="light dark"/><meta http-equiv="Content-Security-Policy" "#,
@@ -39,7 +39,7 @@ struct Drawn {
 }
 
 impl Page {
-    /// The page as a file.
+    /// Renders the page as a file.
     #[must_use]
     pub fn html(&self) -> String {
         let page = html! {
@@ -92,12 +92,12 @@ impl Figure {
     }
 }
 
-/// A figure without anything to show.
+/// Draws a figure without content.
 fn nothing() -> Markup {
     html! { p.nothing { "Nothing to show." } }
 }
 
-/// Control characters as their pictures: no parser takes them as they are.
+/// Replaces control characters by their pictures, as no parser takes them as they are.
 fn visible(html: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\t' => c,

@@ -1,20 +1,20 @@
-//! Numbers as readers expect them, and which of them can be drawn.
+//! Formats numbers for readers, and tests which of them can be drawn.
 
-/// Beyond it, differences of drawn numbers could overflow.
+/// Bound of drawn numbers: beyond it, their differences could overflow.
 const LARGEST: f64 = 1e100;
 
-/// Whether a picture can show `value`.
+/// True if a picture can show `value`.
 pub fn is_drawable(value: f64) -> bool {
     value.is_finite() && value.abs() <= LARGEST
 }
 
-/// What the page says about numbers that it could not draw.
+/// Returns the page's note on numbers that it could not draw.
 pub fn left_out(n: usize) -> String {
     let values = if n == 1 { "value is" } else { "values are" };
     format!("{n} {values} not finite or too large to draw: left out of the picture, given as text.")
 }
 
-/// A count with its thousands apart.
+/// Formats a count with its thousands apart.
 pub fn count(n: usize) -> String {
     let digits = n.to_string();
     let is_start = |idx: usize| idx > 0 && (digits.len() - idx).is_multiple_of(3);
@@ -25,7 +25,7 @@ pub fn count(n: usize) -> String {
         .collect()
 }
 
-/// How many digits a set of numbers needs: as many as they have, but no more than about three that differ.
+/// The digits that a set of numbers needs: as many as they have, but no more than about three that differ.
 #[derive(Debug, Clone, Copy)]
 pub struct Digits {
     places: usize,
@@ -33,7 +33,7 @@ pub struct Digits {
 }
 
 impl Digits {
-    /// Fits all of `values`.
+    /// Returns the digits that fit all of `values`.
     pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         let largest = values.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
@@ -48,13 +48,13 @@ impl Digits {
         Self { places: places.unwrap_or(most), is_scientific: !(-6.0..9.0).contains(&exponent) }
     }
 
-    /// Fits ticks that are `step` apart, none farther than `farthest` from 0.
+    /// Returns the digits that fit ticks `step` apart, none farther than `farthest` from 0.
     pub fn of_step(step: f64, farthest: f64) -> Self {
         let places = (-(step * 1.000_001).log10().floor()).clamp(0.0, 8.0) as usize;
         Self { places, is_scientific: !(1e-7..1e9).contains(&step) || farthest >= 1e9 }
     }
 
-    /// `value` with a true minus sign.
+    /// Formats `value` with a true minus sign.
     pub fn show(self, value: f64) -> String {
         if value.is_nan() {
             return "not a number".to_owned();

@@ -1,4 +1,4 @@
-//! From values to places on an axis.
+//! Maps values to places on an axis.
 
 use super::number::Digits;
 
@@ -17,7 +17,7 @@ enum Stops {
 }
 
 impl Scale {
-    /// Covers `values`, which can be drawn, from round number to round number, with about `n` ticks.
+    /// Returns a scale over `values`, which can be drawn, from round number to round number, with about `n` ticks.
     pub fn round(values: impl IntoIterator<Item = f64>, n: usize) -> Self {
         let (low, high) = extent(values);
         let step = step(high - low, n);
@@ -25,7 +25,7 @@ impl Scale {
         Self { stops: Stops::Linear(first * step, last * step), ticks: ticks(first, last, step) }
     }
 
-    /// Covers `values`, which can be drawn, and no more, with about `n` ticks.
+    /// Returns a scale over `values`, which can be drawn, and no more, with about `n` ticks.
     pub fn tight(values: impl IntoIterator<Item = f64>, n: usize) -> Self {
         let (low, high) = extent(values);
         let step = step(high - low, n);
@@ -33,7 +33,7 @@ impl Scale {
         Self { stops: Stops::Linear(low, high), ticks: ticks(first, last, step) }
     }
 
-    /// Each of the different `values` as far from the last, with at most `n` ticks.
+    /// Returns a scale with the different `values` at equal distances, and at most `n` ticks.
     pub fn even(values: impl IntoIterator<Item = f64>, n: usize) -> Self {
         let mut stops: Vec<f64> = values.into_iter().collect();
         stops.sort_by(f64::total_cmp);
@@ -44,7 +44,7 @@ impl Scale {
         Self { stops: Stops::Even(stops), ticks }
     }
 
-    /// Where `value` is, from 0 to 1.
+    /// Returns the place of `value`, from 0 to 1.
     pub fn at(&self, value: f64) -> f64 {
         match &self.stops {
             Stops::Linear(low, high) => ((value - low) / (high - low)).clamp(0.0, 1.0),
@@ -56,7 +56,7 @@ impl Scale {
     }
 }
 
-/// The least and the greatest value, pulled apart if they are one.
+/// Returns the least and the greatest value, pulled apart if they are one.
 fn extent(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
     let wider = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
     let (low, high) = values.into_iter().fold((f64::INFINITY, f64::NEG_INFINITY), wider);
@@ -69,7 +69,7 @@ fn extent(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
     }
 }
 
-/// The round distance, 1, 2 or 5 times a power of ten, nearest above a span's `n`-th part.
+/// Returns the round distance, 1, 2 or 5 times a power of ten, nearest above a span's `n`-th part.
 fn step(span: f64, n: usize) -> f64 {
     let rough = span / n.max(1) as f64;
     let power = 10.0_f64.powf(rough.log10().floor());

@@ -1,4 +1,4 @@
-//! One curve on its plane: its intervals, its line, its name.
+//! Draws one curve on its plane: its intervals, its line, its name.
 
 use maud::{Markup, html};
 
@@ -12,10 +12,10 @@ pub const GAP: f64 = 16.0;
 pub const LETTER: f64 = 13.0;
 /// Pixels between the plane and the names.
 pub const LEADER: f64 = 22.0;
-/// A curve of more points has no dots.
+/// Number of points above which a curve has no dots.
 const MAX_DOTS: usize = 60;
 
-/// The intervals of a curve: areas, and an upright stroke where only one point in a row has one.
+/// Draws the intervals of a curve: areas, and an upright stroke where only one point in a row has one.
 pub fn bands(plane: &Plane, curve: &Curve<'_>) -> Markup {
     let stretches = curve.runs.iter().flat_map(|run| run.split(|point| point.interval.is_none()));
     html! {
@@ -39,7 +39,7 @@ fn band(plane: &Plane, run: &[Point]) -> Markup {
     }
 }
 
-/// The line of a curve, with its numbers at its points.
+/// Draws the line of a curve, with its numbers at its points.
 pub fn stroke(plane: &Plane, curve: &Curve<'_>, format: Format) -> Markup {
     let n_points: usize = curve.runs.iter().map(Vec::len).sum();
     let place = |point: &Point| format!("{},{}", px(plane.x(point.x)), px(plane.y(point.y)));
@@ -58,7 +58,7 @@ pub fn stroke(plane: &Plane, curve: &Curve<'_>, format: Format) -> Markup {
     }
 }
 
-/// Names to the right of the plane, moved apart, each tied to its curve's end.
+/// Draws names to the right of the plane, moved apart, each tied to its curve's end.
 pub fn names(plane: &Plane, named: &[Curve<'_>], room: f64) -> Markup {
     let ends: Vec<(&Curve<'_>, f64, f64)> = named
         .iter()

@@ -1,4 +1,4 @@
-//! Tables: a figure of its own, and the numbers under a chart.
+//! Draws tables: a figure of its own, and the numbers under a chart.
 
 use maud::{Markup, html};
 
@@ -9,7 +9,7 @@ pub fn draw(title: &str, columns: &[String], rows: &[Vec<String>]) -> Drawn {
     Drawn { picture, numbers: None, n_left_out: 0 }
 }
 
-/// A table that scrolls by itself where it is too wide. The first column names the rows; columns of numbers are
+/// Draws a table that scrolls by itself where it is too wide. The first column names the rows; columns of numbers are
 /// set to the right.
 pub fn grid(title: &str, columns: &[String], rows: &[Vec<String>]) -> Markup {
     let width = rows.iter().map(Vec::len).chain([columns.len()]).max().unwrap_or_default();
@@ -39,7 +39,7 @@ pub fn grid(title: &str, columns: &[String], rows: &[Vec<String>]) -> Markup {
     }
 }
 
-/// Whether a cell reads as a number or has nothing in it.
+/// True if a cell reads as a number or is empty.
 fn starts(cell: Option<&String>) -> bool {
     let mut rest =
         cell.map_or("", String::as_str).trim_start_matches(['+', '-', '−', '±', '<', '>', ' ', '.']).chars();

@@ -1,4 +1,4 @@
-//! Texts with their scores, behind a notice; long ones are cut, with the rest behind a click.
+//! Draws texts with their scores, behind a notice; long ones are cut, with the rest behind a click.
 
 use maud::{Markup, html};
 
@@ -53,7 +53,7 @@ fn column(name: &str, texts: &[Scored], digits: Digits) -> Markup {
     }
 }
 
-/// A text whose end opens on a click.
+/// Draws a text whose end opens on a click.
 fn clamped(class: &str, text: &str, most: usize) -> Markup {
     let (start, rest) = cut(text, most);
     html! {

@@ -1,4 +1,4 @@
-//! Accuracy and log loss after n labels, averaged over people.
+//! Computes accuracy and log loss after n labels, averaged over users.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -10,22 +10,22 @@ use super::order::{Order, ask, shuffle};
 use super::rules::{Reference, Rule, Seen, Served};
 use super::{Person, Trial};
 
-/// How to replay.
+/// The settings of a replay.
 #[derive(Debug, Clone)]
 pub struct Setting {
-    /// Which choice is asked for next.
+    /// The order in which choices are asked for.
     pub order: Order,
-    /// How many orders are drawn for each person.
+    /// Number of orders drawn for each user.
     pub n_seeds: u64,
-    /// From ledgers to weights.
+    /// The settings from ledgers to weights.
     pub served: Served,
-    /// After how many labels to measure, ascending.
+    /// Numbers of labels after which to measure, ascending.
     pub after: Vec<usize>,
-    /// The share of each person's choices, drawn anew for each order, that is never asked for and measured on alone. 0:
-    /// what has not been asked for yet is measured on.
+    /// Share of each user's choices, drawn anew for each order, that is never asked for, and the only one measured
+    /// on. At 0, the choices not asked for yet are measured on.
     ///
-    /// An order that picks what tells heads apart leaves what does not, on which every rule is worse: only a reserve
-    /// compares it with another order. Questions of the bundle are never reserved.
+    /// An order that picks the choices that tell heads apart leaves those that do not, on which every rule is worse:
+    /// only a reserve compares it with another order. Questions of the bundle are never reserved.
     pub reserve: f64,
 }
 
@@ -36,28 +36,28 @@ pub struct Curve {
     pub rule: &'static str,
     /// The number of the group whose choices are counted; all, if none.
     pub group: Option<usize>,
-    /// One per number of labels after which somebody has choices left.
+    /// The points, one per number of labels after which a user has choices left.
     pub points: Vec<Point>,
 }
 
-/// After n labels, on each person's remaining choices.
+/// The figures after n labels, on each user's remaining choices.
 #[derive(Debug, Clone, Serialize)]
 pub struct Point {
-    /// How many labels were given.
+    /// Number of labels given.
     pub n: usize,
-    /// How many people have choices left.
+    /// Number of users who have choices left.
     pub people: usize,
-    /// How many choices are left, on average over the orders.
+    /// Number of choices left, on average over the orders.
     pub pairs: f64,
-    /// The share of choices that are predicted.
+    /// Share of choices that are predicted.
     pub accuracy: Estimate,
-    /// In nats; a coin has ln 2.
+    /// Log loss in nats; that of a coin is ln 2.
     pub log_loss: Estimate,
     /// Accuracy minus that of the single head on the same choices, where there is one.
     pub over_single: Option<Estimate>,
 }
 
-/// What one curve is drawn of.
+/// The rule and the group of one curve.
 #[derive(Debug, Clone, Copy)]
 struct Line {
     rule: Rule,
@@ -68,7 +68,7 @@ struct Line {
 /// choices that were left in them.
 type Sums = Vec<Vec<[f64; 5]>>;
 
-/// Replays everybody under every rule that could be learned, and under the ledger for each of `n_groups` groups.
+/// Replays all users under every rule that could be learned, and under the ledger for each of `n_groups` groups.
 #[must_use]
 pub fn replay(people: &[Person], reference: &Reference, n_groups: usize, setting: &Setting) -> Vec<Curve> {
     let has_train_pairs = reference.best_head.is_some();
@@ -105,7 +105,7 @@ pub fn replay(people: &[Person], reference: &Reference, n_groups: usize, setting
     lines.iter().enumerate().map(curve).collect()
 }
 
-/// One person in one order: means over the remaining choices, by line and checkpoint.
+/// Replays one user in one order: means over the remaining choices, by line and checkpoint.
 fn one(
     person: &Person,
     reference: &Reference,

@@ -1,32 +1,32 @@
-//! Means over people, with intervals.
+//! Estimates means over users, with intervals.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Resamples of people.
+/// Number of resamples of users.
 const RESAMPLES: usize = 1000;
 
-/// A mean over people.
+/// A mean over users.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Estimate {
-    /// The mean; people count alike, however much they chose.
+    /// The mean; users count alike, however many choices they made.
     pub mean: f64,
-    /// Its standard error: the standard deviation over resampled people.
+    /// Its standard error: the standard deviation over resampled users.
     pub standard_error: f64,
-    /// The 2.5th percentile of the mean over resampled people (bootstrap).
+    /// The 2.5th percentile of the mean over resampled users (bootstrap).
     pub low: f64,
     /// The 97.5th percentile.
     pub high: f64,
 }
 
-/// The mean of one value per person; none of nobody.
+/// Returns the mean of one value per user; none without users.
 #[must_use]
 pub fn estimate(values: &[f64]) -> Option<Estimate> {
     let of_all = |people: &[usize]| people.iter().map(|&i| values[i]).sum::<f64>() / people.len() as f64;
     bootstrap(values.len(), of_all)
 }
 
-/// The mean over columns of (sum, count) pooled over people, `[people][columns]`; none of nobody.
+/// Returns the mean over columns of (sum, count) pooled over users, `[users][columns]`; none without users.
 #[must_use]
 pub fn estimate_columns(people: &[Vec<(f64, f64)>]) -> Option<Estimate> {
     let n_columns = people.first()?.len();

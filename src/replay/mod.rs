@@ -1,8 +1,9 @@
-//! Replay: what routing would have given people who were not there when the heads were learned.
+//! Replay: the accuracy of routing for users from whom the heads were not learned.
 //!
-//! Every person's choices are gone through one by one: predict, then learn. Owns the rules that are compared, the orders
-//! in which choices are asked for, the curves and their intervals. Deliberately knows no text and no bundle: it is
-//! given what the heads say of every choice. The law: a prediction sees only labels that were given before it.
+//! A replay takes every user's choices one by one: it predicts, then learns. The module owns the rules that are
+//! compared, the orders in which choices are asked for, the curves and their intervals. It deliberately knows no text
+//! and no bundle: its input is the heads' rewards for every choice. The law: a prediction sees only labels that were
+//! given before it.
 
 mod curve;
 mod interval;
@@ -18,7 +19,7 @@ pub use order::Order;
 pub use rules::{Reference, Rule, Seen, Served};
 pub use walk::{Bin, calibration, weights_over_time};
 
-/// One choice of a person, as the heads see it.
+/// One choice of a user, as the heads score it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Trial {
     /// `beta_k (r_k(chosen) - r_k(rejected))`, shape `[K]`.
@@ -33,7 +34,7 @@ pub struct Trial {
     pub longer: f64,
     /// The log-odds of the choice by a single head; 0 where there were no train pairs to learn one from.
     pub single: f64,
-    /// The key of what the person had in mind.
+    /// The key of the context of the choice.
     pub context: Option<u64>,
     /// The label of the choice in reports.
     pub group: Option<usize>,
@@ -41,11 +42,11 @@ pub struct Trial {
     pub question: Option<usize>,
 }
 
-/// All choices of one person, in the order in which they were made.
+/// All choices of one user, in the order in which they were made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Person {
     /// The name in the data.
     pub name: String,
-    /// At least one.
+    /// The choices, at least one.
     pub trials: Vec<Trial>,
 }

@@ -1,4 +1,4 @@
-//! What one policy for everybody would be trained on: how often each objective prefers what people chose.
+//! Compares objectives for one policy for all users, by how often each prefers what users chose.
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -7,24 +7,24 @@ use super::rules::{Seen, Served};
 use super::{Person, Trial};
 use crate::mixture::{Weights, maxmin, population, quantile, win};
 
-/// The share that a head needs to be heard by `maxmin`.
+/// Share that a head needs to count in `maxmin`.
 const MIN_SHARE: f64 = 0.1;
 
 /// The quantile that is shown.
 const Q: f64 = 0.25;
 
-/// Objectives over users, the last ones.
+/// Number of objectives over users, which are the last ones.
 const N_OVER_USERS: usize = 2;
 
-/// People whose ledgers stand for the population.
+/// Upper bound of the users whose ledgers stand for the population.
 const SAMPLE: usize = 64;
 
-/// Accuracy of one objective, nobody's own ledger being known.
+/// Accuracy of one objective, without the ledger of the user who chose.
 #[derive(Debug, Clone, Serialize)]
 pub struct ObjectiveRow {
     /// The objective with its parameters.
     pub objective: String,
-    /// By group, none for a group without choices; of all, where no choice has a group.
+    /// Accuracy by group, none for a group without choices; over all choices, where none has a group.
     pub by_group: Vec<Option<f64>>,
     /// The mean of those that are there.
     pub mean: f64,
@@ -32,9 +32,9 @@ pub struct ObjectiveRow {
     pub worst: f64,
 }
 
-/// Every objective on all choices of `people`. `population` and the quantile over users see the full ledgers of up to 64 of
-/// `others`, among whom nobody of `people` should be: without a person, the rest leans to the other side. Without `others`,
-/// these two are left out.
+/// Measures every objective on all choices of `people`. `population` and the quantile over users read the full
+/// ledgers of up to 64 of `others`, which should contain none of `people`, as a population without the user who chose
+/// leans to the other side. Without `others`, these two are left out.
 #[must_use]
 pub fn compare_objectives(
     people: &[Person],
@@ -60,7 +60,7 @@ pub fn compare_objectives(
         format!("quantile {Q} over users"),
         "population".to_owned(),
     ];
-    let judge = |trial: &Trial| -> [f64; 5] {
+    let score_choice = |trial: &Trial| -> [f64; 5] {
         let weights = stranger.posterior(trial);
         let others: Vec<Weights> = known.iter().map(|seen| seen.posterior(trial)).collect();
         let mean = population(&others).unwrap_or_else(|| weights.clone());
@@ -82,7 +82,7 @@ pub fn compare_objectives(
             let mut tally = vec![([0.0; 5], 0.0); n_columns];
             for trial in person.trials.iter().filter(|trial| !has_groups || trial.group.is_some()) {
                 let cell = &mut tally[trial.group.unwrap_or_default()];
-                cell.0.iter_mut().zip(judge(trial)).for_each(|(sum, win)| *sum += win);
+                cell.0.iter_mut().zip(score_choice(trial)).for_each(|(sum, win)| *sum += win);
                 cell.1 += 1.0;
             }
             tally

@@ -1,4 +1,4 @@
-//! Which choice is asked for next.
+//! Chooses the order in which choices are asked for.
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -7,28 +7,28 @@ use super::Trial;
 use super::rules::Seen;
 use crate::mixture::mutual_information;
 
-/// The order in which a person's choices are asked for.
+/// The order in which a user's choices are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Order {
-    /// As in the data.
+    /// The order of the data.
     Given,
-    /// At random.
+    /// A random order.
     Random,
-    /// The choice that tells most about the person's head, given the answers so far: what POST /elicit serves.
+    /// The choice with the most information about the user's head, given the answers so far, as POST /elicit serves.
     Informative,
-    /// The bundle's questions first, in their order, then at random.
+    /// The bundle's questions first, in their order, then the other choices at random.
     Questions,
 }
 
 impl Order {
-    /// Whether another seed gives another order.
+    /// True if another seed gives another order.
     #[must_use]
     pub fn is_random(self) -> bool {
         !matches!(self, Self::Given)
     }
 }
 
-/// `positions` in `trials` in the order in which they are asked for; the first `n_asked` matter.
+/// Returns `positions` in `trials` in the order in which they are asked for; the first `n_asked` matter.
 pub(super) fn ask<'a>(
     trials: &'a [Trial],
     mut positions: Vec<usize>,
@@ -50,7 +50,7 @@ pub(super) fn ask<'a>(
     positions
 }
 
-/// A random order of `items` (Fisher and Yates).
+/// Shuffles `items` (Fisher and Yates).
 pub(super) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
     for i in (1..items.len()).rev() {
         items.swap(i, rng.random_range(0..=i));

@@ -1,12 +1,12 @@
-//! The rules that are compared: from the labels a person has given to the chance of the next choice.
+//! The rules that are compared: from the labels of a user so far to the probability of the next choice.
 
 use super::Trial;
 use crate::mixture::{Routing, Weights, contextual, log_sigmoid, log_softmax, preference, sigmoid, win};
 
-/// The paper's temperature on HelpSteer2 and across data sets.
+/// The paper's tau on HelpSteer2 and across data sets.
 const TAU: f64 = 1e-3;
 
-/// The paper recomputes its soft labels once per epoch, for ten epochs.
+/// Epochs of the paper, which recomputes its soft labels once per epoch.
 const EPOCHS: usize = 10;
 
 /// A way to predict the next choice.
@@ -16,30 +16,32 @@ pub enum Rule {
     Length,
     /// A single Bradley-Terry head: K = 1.
     Single,
-    /// The head that is best on everybody's train pairs.
+    /// The head that is best on all train pairs.
     BestHead,
-    /// The population's shares, for every prompt and person.
+    /// The population's shares, for every prompt and user.
     Static,
     /// The paper's rule in one context, after its ten epochs: soft labels of single pairs at tau = 0.001, averaged.
     Paper,
     /// Softmax of summed losses under a uniform prior (HyRe, arXiv 2412.08812).
     HyRe,
-    /// The ledgers: router's prior times likelihood. What `serve` does, in floating point and for any number of contexts.
+    /// The ledgers: router's prior times likelihood, as in `serve`, but in floating point and for any number of
+    /// contexts.
     Bayes,
-    /// The head that wins most of the replayed choices of the group: what one head for everybody of a group can reach.
+    /// The head that wins most of the replayed choices of the group: the most that one head per group can reach.
     Oracle,
 }
 
-/// What rules know of the population.
+/// The figures of the population that rules use.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
     /// The heads' shares of the population, log, shape `[K]`.
     pub log_shares: Vec<f64>,
-    /// The head that is best on all train pairs; none without any, and then no rule that was learned from them is asked.
+    /// The head that is best on all train pairs; none without train pairs, and then no rule that was learned from
+    /// them is replayed.
     pub best_head: Option<usize>,
     /// The head that wins most of the replayed choices of each group.
     pub oracle: Vec<usize>,
-    /// The same for all choices, for those without a group.
+    /// The same over all choices, for those without a group.
     pub oracle_of_all: usize,
 }
 
@@ -49,16 +51,16 @@ impl Reference {
     }
 }
 
-/// From a ledger to weights: as `serve` is configured.
+/// The settings from a ledger to weights, as `serve` has them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Served {
     /// Learning rate and floor.
     pub routing: Routing,
-    /// How much evidence from other contexts counts, in [0, 1].
+    /// Transfer of evidence from other contexts, in [0, 1].
     pub transfer: f64,
 }
 
-/// The labels that a person has given so far.
+/// The labels that a user has given so far.
 #[derive(Debug, Clone)]
 pub struct Seen<'a> {
     served: Served,
@@ -72,7 +74,7 @@ pub struct Seen<'a> {
 }
 
 impl<'a> Seen<'a> {
-    /// Nothing yet, of `n_heads` heads.
+    /// Returns the state without labels, for `n_heads` heads.
     #[must_use]
     pub fn nothing(n_heads: usize, served: Served) -> Self {
         let zeros = vec![0.0; n_heads];
@@ -99,19 +101,19 @@ impl<'a> Seen<'a> {
         self.trials.push(trial);
     }
 
-    /// How many labels there are.
+    /// Returns the number of labels.
     #[must_use]
     pub fn n(&self) -> usize {
         self.trials.len()
     }
 
-    /// The log-likelihood of all labels by every head, whatever their context, shape `[K]`.
+    /// Returns the log-likelihood of all labels by every head, whatever their context, shape `[K]`.
     #[must_use]
     pub fn total(&self) -> &[f64] {
         &self.total
     }
 
-    /// The weights of the ledgers for a prompt and its context.
+    /// Returns the weights of the ledgers for a prompt and its context.
     #[must_use]
     pub fn posterior(&self, trial: &Trial) -> Weights {
         let Served { routing, transfer } = self.served;
@@ -120,7 +122,7 @@ impl<'a> Seen<'a> {
 }
 
 impl Rule {
-    /// Every rule, what must be beaten first.
+    /// Every rule, baselines first.
     pub const ALL: [Self; 8] = [
         Self::Length,
         Self::Single,
@@ -132,13 +134,13 @@ impl Rule {
         Self::Oracle,
     ];
 
-    /// Whether it was learned from train pairs.
+    /// True if it was learned from train pairs.
     #[must_use]
     pub const fn needs_train_pairs(self) -> bool {
         matches!(self, Self::Single | Self::BestHead)
     }
 
-    /// The name in tables.
+    /// Returns the name in tables.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
@@ -153,8 +155,8 @@ impl Rule {
         }
     }
 
-    /// Whether its predictions are right (1, one half for a tie, 0) and their log loss in nats, for each of `trials`.
-    /// Length has no probabilities: its log loss is that of a coin.
+    /// Returns, for each of `trials`, whether the prediction is right (1, one half for a tie, 0) and its log loss in
+    /// nats. Length has no probabilities: its log loss is that of a coin.
     #[must_use]
     pub fn predict(self, seen: &Seen<'_>, trials: &[&Trial], reference: &Reference) -> Vec<(f64, f64)> {
         let weights = self.shared_weights(seen, reference);
@@ -174,7 +176,7 @@ impl Rule {
         trials.iter().map(scored).collect()
     }
 
-    /// The weights of rules that do not look at the prompt.
+    /// Returns the weights of rules that do not read the prompt.
     fn shared_weights(self, seen: &Seen<'_>, reference: &Reference) -> Option<Weights> {
         let n_heads = reference.log_shares.len();
         let nothing = vec![0.0; n_heads];
@@ -190,8 +192,8 @@ impl Rule {
     }
 }
 
-/// Ten epochs of the paper's Algorithm 1 in one context with a router that can take any value: every epoch, weights become the mean over
-/// labels of `softmax_k(ln w_k - L_ik / tau)`.
+/// Runs ten epochs of the paper's Algorithm 1 in one context with a router that can take any value: every epoch,
+/// weights become the mean over labels of `softmax_k(ln w_k - L_ik / tau)`.
 fn fixed_point(seen: &Seen<'_>, log_shares: &[f64]) -> Vec<f64> {
     let mut log_weights = log_shares.to_vec();
     for _ in 0..if seen.trials.is_empty() { 0 } else { EPOCHS } {

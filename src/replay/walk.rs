@@ -1,4 +1,4 @@
-//! Going through people's choices once, in the order in which they were made.
+//! Replays users' choices once, in the order in which they were made.
 
 use super::rules::{Reference, Rule, Seen, Served};
 use super::{Person, Trial};
@@ -7,11 +7,11 @@ use crate::mixture::Weights;
 /// Bins of confidence, from one half to 1.
 const BINS: usize = 10;
 
-/// A bin of predictions: mean confidence, share that came true, how many.
+/// A bin of predictions: mean confidence, share that came true, count.
 pub type Bin = (f64, f64, usize);
 
-/// The weights of all a person's labels, whatever their context, under the population's shares before the first label and after each,
-/// shape `[n + 1][K]`.
+/// Returns the weights of all a user's labels, whatever their context, under the population's shares before the first
+/// label and after each, shape `[n + 1][K]`.
 #[must_use]
 pub fn weights_over_time(person: &Person, reference: &Reference, served: Served) -> Vec<Vec<f64>> {
     let n_heads = reference.log_shares.len();
@@ -27,7 +27,7 @@ pub fn weights_over_time(person: &Person, reference: &Reference, served: Served)
     walk
 }
 
-/// How sure a rule is of every next choice and how often it is right: bins of confidence `max(p, 1 - p)`.
+/// Returns a rule's confidence in every next choice and its accuracy, in bins of confidence `max(p, 1 - p)`.
 #[must_use]
 pub fn calibration(people: &[Person], rule: Rule, reference: &Reference, served: Served) -> Vec<Bin> {
     let mut sums = vec![(0.0, 0.0, 0); BINS];

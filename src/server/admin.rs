@@ -1,4 +1,4 @@
-//! The admin port: probes, metrics and what is for operators alone, away from traffic.
+//! The admin port: probes, metrics and operations, away from traffic.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -18,10 +18,10 @@ use crate::transport::http::{ExportQuery, Query, no_query, optional_json, prefer
 use crate::transport::shared::Problem;
 use crate::types::{Bodies, Error, ErrorKind, ModelView};
 
-/// What operators work on, once the server is up.
+/// The reloader behind operations, set once the server is up.
 pub type Started = Arc<OnceLock<Arc<Reloader>>>;
 
-/// The admin routes. `bodies` are of this port alone, so that traffic leaves room for operators.
+/// Returns the admin routes. `bodies` is the budget of this port alone, so that traffic leaves room for operators.
 pub fn routes(health: Arc<Health>, recorder: Recorder, started: Started, bodies: Bodies) -> Router {
     let no_query = || middleware::from_fn(no_query);
     let routes = [
@@ -49,7 +49,7 @@ struct Verbosity {
     verbose: Option<String>,
 }
 
-/// With `?verbose` it also says what is wrong with the store.
+/// Reports readiness; with `?verbose`, also the trouble of the store.
 async fn readyz(
     State(health): State<Arc<Health>>,
     Query(Verbosity { verbose }): Query<Verbosity>,
@@ -68,7 +68,7 @@ async fn metrics(State(recorder): State<Recorder>) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], recorder.render())
 }
 
-/// What to serve; the configured bundle again, if nothing is said.
+/// The bundle to serve; the configured one by default.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reload {

@@ -25,55 +25,55 @@ use crate::types::{Bodies, Clock};
 /// Connections of the admin port: probes, scrapes and operators.
 const ADMIN_CONNECTIONS: usize = 256;
 
-/// Descriptors for everything but connections.
+/// Descriptors reserved for everything but connections.
 const OTHER_DESCRIPTORS: u64 = 512;
 
-/// What a model thread gets to finish the batch it is at, once nobody awaits it.
+/// Time for a model thread to finish its batch, once no caller awaits it.
 const LAST_BATCH: Duration = Duration::from_secs(2);
 
-/// What a reload in flight gets.
+/// Time for a reload in flight.
 const LAST_RELOAD: Duration = Duration::from_secs(10);
 
-/// What a probe or a scrape in flight gets.
+/// Time for a probe or a scrape in flight.
 const LAST_PROBE: Duration = Duration::from_millis(500);
 
 /// A server that is up.
 #[derive(Debug)]
 pub struct App {
-    /// Where traffic is served.
+    /// Address of the traffic port.
     pub address: SocketAddr,
-    /// Where probes and metrics are served.
+    /// Address of the admin port.
     pub admin_address: SocketAddr,
     health: Arc<Health>,
     reloader: Arc<Reloader>,
     store: Arc<dyn UserStore>,
     traffic: Port,
-    /// What gRPC health checks are told.
+    /// Status of the gRPC health checks.
     serving: grpc::Serving,
     admin: Port,
     config: Config,
 }
 
-/// Why the server did not start.
+/// The reason that the server did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A listener's address can't be had.
+    /// A listener can't have its address.
     #[error("`{key}`: can't listen on {address}: {source}")]
     Listen {
         /// The config key.
         key: &'static str,
         /// The address.
         address: SocketAddr,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
-    /// There is no model.
+    /// The model can't be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// The data directory or the shared store can't be used.
     #[error("`state`: {0}")]
     State(#[from] OpenError),
-    /// gRPC has no description of itself.
+    /// The descriptors of gRPC can't be read.
     #[error(transparent)]
     Grpc(#[from] grpc::DescriptorError),
     /// The loader ended early.
@@ -85,11 +85,11 @@ impl App {
     /// Loads the bundle and serves it. Both ports answer once this returns; probes answer before.
     ///
     /// # Errors
-    /// When a port, the runtime or the bundle can't be had; nothing is left running.
+    /// The reason that a port, the runtime, the bundle or the store can't be used; no part is left running.
     pub async fn start(config: Config, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
         let health = Arc::new(Health::new(config.health.stall_limit));
         let started = Self::begin(config, clock, health.clone()).await;
-        // What has begun by then ends with it.
+        // The parts that have begun end as well, which is no failure of theirs.
         started.inspect_err(|_| health.retire())
     }
 
@@ -132,7 +132,7 @@ impl App {
         Ok(Self { address, admin_address, health, reloader, store, traffic, serving, admin, config })
     }
 
-    /// Loads the configured bundle again, beside everything else; the log says what came of it.
+    /// Loads the configured bundle again, beside all other work; the log has the result.
     pub fn reload(&self) {
         let reloader = self.reloader.clone();
         tokio::spawn(async move {
@@ -142,8 +142,9 @@ impl App {
         });
     }
 
-    /// Stops: says not ready, lingers, finishes what is in flight, saves the state, ends. Takes at most `linger + drain_timeout`,
-    /// 2.5 s (12.5 s during a reload), and the time of a last checkpoint, which a kill may cut short without loss.
+    /// Stops: reports not ready, waits `ready_delay`, finishes the requests in flight, saves the state, ends. Takes
+    /// at most `ready_delay + drain_timeout`, 2.5 s (12.5 s during a reload), and the time of a last checkpoint,
+    /// which a kill may cut short without loss.
     pub async fn stop(self) {
         let shutdown = self.config.shutdown;
         self.health.drain();
@@ -154,7 +155,7 @@ impl App {
             tracing::warn!("requests were still in flight at the end of the drain timeout");
         }
         self.store.close().await;
-        // Leaving while ONNX Runtime loads a bundle would tear it down under its own feet.
+        // An exit while ONNX Runtime loads a bundle would unload the library in use.
         let no_reload = tokio::time::timeout(LAST_RELOAD, self.reloader.end()).await;
         if no_reload.is_err() {
             tracing::warn!("a reload is stuck and is left behind");
@@ -195,7 +196,7 @@ async fn open_store(
     }
 }
 
-/// Every traffic route with the layers around it. Streams end when `stopped` turns true.
+/// Returns every traffic route with the layers around it. Streams end when `stopped` turns true.
 async fn routes(
     handle: &ServiceHandle,
     config: &Config,
@@ -213,7 +214,7 @@ fn bodies(config: &Config) -> Bodies {
     Bodies::new(config.server.max_body_bytes, config.server.max_buffered_bytes)
 }
 
-/// As many as are configured, or as there are descriptors for.
+/// Returns the configured number of connections, or as many as there are descriptors for.
 fn max_connections(config: &Config) -> usize {
     let wanted = config.server.max_connections.get();
     let descriptors = connections::raise_descriptors();

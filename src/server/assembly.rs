@@ -1,6 +1,6 @@
-//! What a process is put together from: `serve` starts with it, a reload makes the model anew, `rebuild` works with it offline.
+//! Builds the parts of a process: `serve` starts with them, a reload builds the model, `rebuild` uses them offline.
 //!
-//! One place, so that ledgers that were rebuilt are the ones that `serve` looks for.
+//! One place for all three makes the ledgers of a rebuild the ones that `serve` looks for.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::state::{EmbeddedConfig, LedgerId, OpenError, Receipts, RowRules, Valk
 use crate::types::config::Config;
 use crate::types::{Clock, Encode, key64};
 
-/// Why there is no model.
+/// The reason that there is no model.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// ONNX Runtime can't be loaded.
@@ -24,16 +24,16 @@ pub enum LoadError {
     /// The encoder fails on a text of some length.
     #[error("the encoder's speed can't be measured: {0}")]
     Measure(String),
-    /// No thread for the model.
+    /// There is no thread for the model.
     #[error("the operating system gave no thread for the model: {0}")]
     Threads(#[from] std::io::Error),
 }
 
-/// The bundle in `dir`, warmed up and measured, with its model threads. What `served` has measured of the same encoder is
-/// taken: under load a measurement would say how busy the device is. Blocks.
+/// Loads the bundle in `dir`, warmed up and measured, with its model threads. The measurement of `served` is reused
+/// for the same encoder: under load, a new one would measure how busy the device is. Blocks.
 ///
 /// # Errors
-/// All that is wrong with the bundle at once; nothing is left running.
+/// All problems of the bundle at once; no thread is left running.
 pub fn load(
     config: &Config,
     dir: &Path,
@@ -50,7 +50,7 @@ pub fn load(
         None => measure(&bundle, &mut encoders[0])?,
     };
     let may_batch = encoders[0].may_batch();
-    // Of texts that the encoder takes one by one, a batch would only keep the first waiting for the last.
+    // An encoder that takes texts one by one gains nothing from a batch, whose first text would only wait for the last.
     let fixed = config.batch.tokens.filter(|_| may_batch);
     let budgets = fixed.map_or(budgets, |tokens| Budgets::fixed(tokens.get()));
     let how = if known.is_some() { "measured before" } else { "measured" };
@@ -71,7 +71,7 @@ fn measure(bundle: &Bundle, encoder: &mut Encoder) -> Result<Measured, LoadError
     Budgets::measure(encoder, &sample, max_tokens).map_err(|error| LoadError::Measure(error.to_string()))
 }
 
-/// What verbs go by, over the ledgers of this model.
+/// Returns the settings of the verbs, over the ledgers of this model.
 #[must_use]
 pub fn settings(config: &Config, model: &Model) -> Settings {
     Settings {
@@ -83,7 +83,7 @@ pub fn settings(config: &Config, model: &Model) -> Settings {
     }
 }
 
-/// What rows are kept by.
+/// Returns the rules of the rows.
 #[must_use]
 pub fn rules(config: &Config, model: &Model) -> RowRules {
     RowRules {
@@ -94,17 +94,17 @@ pub fn rules(config: &Config, model: &Model) -> RowRules {
     }
 }
 
-/// Whose ledgers these are: sums of another half-life mean something else, as those of other heads do.
+/// Returns the identity of the ledgers: sums of another half-life mean something else, as those of other heads do.
 #[must_use]
 pub fn ledger_id(config: &Config, model: &Model) -> LedgerId {
     let key = format!("{} {:?}", model.heads(), config.posterior.decay);
     LedgerId { n_heads: model.bundle.n_heads(), key: key64(key.as_bytes()) }
 }
 
-/// Where answers are remembered.
+/// Creates the receipts.
 ///
 /// # Errors
-/// When they are to be kept in a directory that can't be used.
+/// The reason that the directory for them can't be used.
 pub fn receipts(config: &Config, now_ms: i64) -> Result<Receipts, OpenError> {
     let bounds = config.responses;
     match bounds.is_persisted {
@@ -113,7 +113,7 @@ pub fn receipts(config: &Config, now_ms: i64) -> Result<Receipts, OpenError> {
     }
 }
 
-/// The embedded engine for a model, in the directory that is configured.
+/// Returns the configuration of the embedded engine for a model, in the configured directory.
 #[must_use]
 pub fn embedded(config: &Config, model: &Model) -> EmbeddedConfig {
     let state = &config.state;
@@ -130,10 +130,10 @@ pub fn embedded(config: &Config, model: &Model) -> EmbeddedConfig {
     }
 }
 
-/// The shared engine for a model.
+/// Returns the configuration of the shared engine for a model.
 ///
 /// # Errors
-/// When the file of certificates can't be read.
+/// The reason that the file of certificates can't be read.
 pub fn valkey(config: &Config, model: &Model, clock: Arc<dyn Clock>) -> Result<ValkeyConfig, OpenError> {
     let (state, valkey) = (&config.state, &config.valkey);
     let ca_pem = valkey.ca_file.as_ref().map(std::fs::read).transpose();

@@ -1,8 +1,8 @@
-//! Listening, accepting, and serving connections until told to stop.
+//! Listens, accepts, and serves connections until the server stops.
 //!
-//! The laws: a connection that is busy is never cut while its peer reads; one that is idle stays open for `idle_timeout`, so
-//! that pools of clients find it; no number of connections uses up the descriptors that the state and the other port
-//! need; and calls that are cancelled end no others.
+//! The laws: a connection that is busy is never cut while its peer reads; one that is idle stays open for
+//! `idle_timeout`, so that pools of clients find it; no number of connections uses up the descriptors that the state
+//! and the other port need; and calls that are cancelled end no others.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -37,35 +37,36 @@ use crate::types::Liveness;
 /// Connections that may wait to be accepted: trainers open thousands at once.
 const BACKLOG: u32 = 4096;
 
-/// After an accept that failed for want of something, such as descriptors.
+/// Pause after an accept that failed for lack of a resource, such as descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// How often a peer of HTTP/2 is asked whether it is still there, and how long it may take to answer.
+/// Time between pings to a peer of HTTP/2, and its time to answer one.
 const PING: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(20)];
 
-/// How long a peer may take to agree that a connection is over.
+/// Time for a peer to agree that a connection is over.
 const GOODBYE: Duration = Duration::from_secs(5);
 
-/// Calls of one connection that may be cancelled before they were looked at; one more ends it with GOAWAY. h2 allows 20, which a
-/// client with 200 calls and deadlines of milliseconds passes whenever this process has to wait for a core. The bound is on
-/// memory: such a call holds its headers, 16 KiB at most, until the next look, which begins and drops it. So a rapid reset
-/// (CVE-2023-44487) costs no more than as many calls that are sent to their end, of which 200 are in work at once.
+/// Calls of one connection that may be cancelled before they were looked at; one more ends it with GOAWAY. h2 allows
+/// 20, which a client with 200 calls and deadlines of milliseconds exceeds whenever this process has to wait for a
+/// core. The bound is on memory: such a call holds its headers, 16 KiB at most, until the next look, which begins and
+/// drops it. So a rapid reset (CVE-2023-44487) costs no more than as many calls that are sent to their end, of which
+/// 200 are in work at once.
 const CANCELLED_UNSEEN: usize = 1024;
 
-/// Streams of one connection, over its whole life, that may be reset from here for what their peer sent to them, such as a
-/// piece of a body that was refused before; one more ends it with GOAWAY. h2 allows 1024, which a trainer's channel of days
-/// reaches. Each costs half a kilobyte until the peer has taken the reset, so that one that reads nothing
+/// Streams of one connection, over its whole life, that may be reset from here for data that their peer sent, such as
+/// a piece of a body that was refused before; one more ends it with GOAWAY. h2 allows 1024, which a trainer's channel
+/// reaches within days. Each costs half a kilobyte until the peer has read the reset, so that one that reads nothing
 /// (RUSTSEC-2024-0003) holds 8 MiB, for the write timeout.
 const RESET_FROM_HERE: usize = 16_384;
 
 /// The bounds of one port.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once; others wait to be accepted.
+    /// Upper bound of open connections; others wait to be accepted.
     pub max_connections: usize,
-    /// How long a connection may be without a request, and how long it may take to say what it wants.
+    /// Time that a connection may be without a request, which is also the time for the headers of the next one.
     pub idle_timeout: Duration,
-    /// How long a peer may neither take a byte of what it is sent nor send one.
+    /// Time that a peer may neither take a byte that it is sent nor send one.
     pub write_timeout: Duration,
 }
 
@@ -78,7 +79,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// Serves `routes` on what connects.
+    /// Serves `routes` on the connections that `listener` accepts.
     pub fn spawn(
         listener: TcpListener,
         routes: Router,
@@ -94,13 +95,13 @@ impl Port {
         Self { stop, task: tokio::spawn(serve), liveness }
     }
 
-    /// Whether it still accepts.
+    /// Returns the liveness of the task that accepts.
     #[must_use]
     pub fn liveness(&self) -> Liveness {
         self.liveness.clone()
     }
 
-    /// Stops accepting and waits for what is in flight; false if that took longer than `limit`.
+    /// Stops accepting and waits for the requests in flight; false if that took longer than `limit`.
     pub async fn close(mut self, limit: Duration) -> bool {
         self.stop.send_replace(true);
         tokio::time::timeout(limit, &mut self.task).await.is_ok()
@@ -117,7 +118,7 @@ impl Drop for Port {
 /// Opens a port.
 ///
 /// # Errors
-/// What the operating system says.
+/// The error of the operating system.
 pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
@@ -126,8 +127,8 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Lets this process have as many descriptors as it may, and returns how many. Shells and service managers begin with 1024,
-/// which one trainer uses up.
+/// Raises the descriptors of this process to as many as it may have, and returns how many. Shells and service
+/// managers begin with 1024, which one trainer uses up.
 pub fn raise_descriptors() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     let least = limit.current;
@@ -168,7 +169,7 @@ async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopped: w
     while open.join_next().await.is_some() {}
 }
 
-/// Serves one connection until its peer ends it, or until it was idle for too long, or until `stopped`.
+/// Serves one connection until its peer ends it, until it was idle for too long, or until `stopped`.
 async fn talk(
     stream: TcpStream,
     builder: auto::Builder<Streams>,
@@ -186,7 +187,7 @@ async fn talk(
     let mut ended = tokio::select! {
         biased;
         ended = connection.as_mut() => Some(ended),
-        // What it has in work has nobody to answer.
+        // The requests in work have no peer to answer.
         () = reset(&stream) => return,
         () = stop(stopped) => None,
         () = is_idle(limits.idle_timeout) => None,
@@ -200,7 +201,7 @@ async fn talk(
         };
     }
     if let Some(Err(error)) = ended {
-        // Peers go away and talk nonsense: that is nobody's fault here.
+        // Peers disconnect and send malformed bytes, which is no failure of this server.
         tracing::debug!(error, "a connection ended early");
     }
 }
@@ -210,7 +211,7 @@ async fn stop(mut stopped: watch::Receiver<bool>) {
     let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
 }
 
-/// Waits until no request was in flight `for_long`.
+/// Waits until no request has been in flight for the time `for_long`.
 async fn idle(mut in_flight: watch::Receiver<usize>, for_long: Duration) {
     while in_flight.wait_for(|n| *n == 0).await.is_ok() {
         if tokio::time::timeout(for_long, in_flight.changed()).await.is_err() {
@@ -219,7 +220,7 @@ async fn idle(mut in_flight: watch::Receiver<usize>, for_long: Duration) {
     }
 }
 
-/// The routes of one connection, and how many of its requests are not answered to the last byte.
+/// The routes of one connection, and the number of its requests that are not answered to the last byte.
 #[derive(Clone)]
 struct Counting {
     routes: Router,
@@ -241,7 +242,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let in_flight = InFlight::new(&self.in_flight);
-        // A stream of HTTP/2 is refused by itself, and its connection goes on.
+        // An HTTP/2 stream is refused by itself, and its connection stays open.
         let is_followed = request.version() < Version::HTTP_2;
         let request = match is_followed {
             true => request.map(|body| Body::new(self.unread.follow(body))),
@@ -270,7 +271,7 @@ impl Drop for InFlight {
     }
 }
 
-/// Waits for a place, then for somebody to take it; none where accepting failed.
+/// Waits for a place, then for a connection to take it; none where accepting failed.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
@@ -279,7 +280,7 @@ async fn accept(
     match listener.accept().await {
         Ok((stream, _)) => Some((stream, place)),
         Err(error) => {
-            // A peer that is gone already is no reason to pause.
+            // A peer that has disconnected already is no reason to pause.
             if !matches!(
                 error.kind(),
                 std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset
@@ -303,7 +304,7 @@ mod tests {
     const IDLE: Duration = Duration::from_secs(180);
     const WRITE: Duration = Duration::from_secs(60);
 
-    /// A port whose one route answers after `delay`.
+    /// Opens a port whose one route answers after `delay`.
     fn port(max_connections: usize, delay: Duration) -> (Port, SocketAddr) {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();
@@ -322,7 +323,7 @@ mod tests {
         Ok(String::from_utf8_lossy(&answer[..n]).into_owned())
     }
 
-    // The clock is paused and jumps ahead whenever all wait for it.
+    // The clock is paused and jumps ahead whenever all tasks wait for it.
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_stays_open_for_its_time_and_no_longer() {
         let (_port, address) = port(10, Duration::ZERO);
@@ -392,7 +393,7 @@ mod tests {
         assert!(TcpStream::connect(address).await.is_err());
     }
 
-    /// A port whose one route answers with more than two sockets hold.
+    /// Opens a port whose one route answers with more than two sockets hold.
     fn port_with_much() -> (Port, SocketAddr) {
         let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let address = listener.local_addr().unwrap();

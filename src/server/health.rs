@@ -1,7 +1,8 @@
-//! Whether the process is ready, draining, alive.
+//! Tracks whether the process is ready, draining, alive.
 //!
-//! The laws: ready means that the bundle is loaded and warmed up and that some model thread can take a text, and draining
-//! ends it for ever; alive means that every background thread and task lives and no model thread is stuck. A busy server is both.
+//! The laws: ready means that the bundle is loaded and warmed up and that some model thread can take a text, and
+//! draining ends readiness forever; alive means that every background thread and task lives and no model thread is
+//! stuck. A busy server is both.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -19,14 +20,14 @@ use crate::types::Liveness;
 pub struct Health {
     workers: ArcSwapOption<Workers>,
     store: OnceLock<Arc<dyn UserStore>>,
-    /// Of everything but model threads, which a reload replaces.
+    /// Liveness of every part but the model threads, which a reload replaces.
     parts: Mutex<Vec<Liveness>>,
     is_draining: AtomicBool,
     stall_limit: Duration,
 }
 
 impl Health {
-    /// Not ready yet.
+    /// Creates the state of a process that is not ready yet.
     #[must_use]
     pub fn new(stall_limit: Duration) -> Self {
         Self {
@@ -38,28 +39,28 @@ impl Health {
         }
     }
 
-    /// This is where ledgers live.
+    /// Sets the store of the ledgers, and watches its liveness.
     pub fn opened(&self, store: Arc<dyn UserStore>) {
         self.watch(store.liveness());
         self.store.get_or_init(|| store);
     }
 
-    /// The process is not alive without these.
+    /// Adds parts without which the process is not alive.
     pub fn watch(&self, parts: Liveness) {
         self.parts.lock().push(parts);
     }
 
-    /// The bundle is loaded, warmed up, and these threads run it from now on.
+    /// Marks the bundle as loaded and warmed up; these threads run it.
     pub fn loaded(&self, workers: Arc<Workers>) {
         self.workers.store(Some(workers));
     }
 
-    /// No new traffic, please.
+    /// Marks the process as draining.
     pub fn drain(&self) {
         self.is_draining.store(true, Ordering::Relaxed);
     }
 
-    /// Why the process is not ready, if it is not.
+    /// Returns the reason that the process is not ready, if it is not.
     #[must_use]
     pub fn not_ready(&self) -> Option<&'static str> {
         if self.is_draining.load(Ordering::Relaxed) {
@@ -74,13 +75,14 @@ impl Health {
         }
     }
 
-    /// What is wrong with the store. It makes no replica less ready: scoring goes on, and all would leave at once.
+    /// Returns the trouble of the store, if any. It makes no replica less ready: scoring continues, and all
+    /// would leave at once.
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.store.get().and_then(|store| store.trouble())
     }
 
-    /// Why only restarting the process would help, if it would.
+    /// Returns the reason that only a restart of the process would help, if it would.
     #[must_use]
     pub fn not_alive(&self) -> Option<Arc<str>> {
         if self.is_draining.load(Ordering::Relaxed) {
@@ -93,7 +95,7 @@ impl Health {
         dead.or_else(|| is_stuck().then(|| "a model thread is stuck".into()))
     }
 
-    /// The process ends: what ends from now on is meant to.
+    /// Marks the process as ending: a part that ends after this call is meant to.
     pub fn retire(&self) {
         self.parts.lock().iter().for_each(Liveness::retire);
     }
@@ -107,7 +109,7 @@ mod tests {
     use crate::batch::{Budgets, EmbeddingCache, Encoders, Queue, QueueConfig};
     use crate::types::{Embedding, Encode, EncodeError, Kept, TextKey, Tokens};
 
-    /// Encodes once it is let go.
+    /// An encoder that waits until it is released.
     struct Held(Receiver<()>);
 
     impl Encode for Held {
@@ -132,9 +134,9 @@ mod tests {
         assert_eq!(health.not_ready(), None);
         let text =
             |id| (TextKey([id; 16]), Tokens { ids: vec![1], type_ids: vec![0], kept: Kept::default() });
-        let mut lane = queue.open(2, None).unwrap();
-        lane.push(vec![text(1), text(2)]);
-        // The thread for small requests is idle: it takes nothing while the others are at small ones.
+        let mut ticket = queue.open(2, None).unwrap();
+        ticket.push(vec![text(1), text(2)]);
+        // The thread for small requests is idle: it takes nothing while the others are busy with small ones.
         while health.not_ready().is_none() {
             std::thread::yield_now();
         }

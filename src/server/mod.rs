@@ -1,8 +1,8 @@
-//! The process: how it starts, listens, is looked after, and stops.
+//! The process: how it starts, listens, is operated, and stops.
 //!
-//! - [`app`](App): start and stop. [`assembly`]: what a process is put together from. [`signals`]: when to stop.
-//! - `connections`, `socket`, `pace`: sockets and how long a peer may take. `layers`: what is around every route.
-//! - `admin`, `health`, `recorder`, `reload`: the port of operators and what is behind it.
+//! - [`app`](App): start and stop. [`assembly`]: the parts of a process. [`signals`]: to stop and to reload.
+//! - `connections`, `socket`, `pace`: sockets, and the time that a peer may take. `layers`: the layers of every route.
+//! - `admin`, `health`, `recorder`, `reload`: the admin port and the state behind it.
 
 pub mod assembly;
 pub mod signals;

@@ -1,8 +1,9 @@
-//! The pace of the streams of HTTP/2: one whose peer takes nothing is ended, and the connection's others go on.
+//! The pace of the streams of HTTP/2: one whose peer takes nothing is ended, and the connection's others continue.
 //!
-//! A stream's window can be shut while its connection moves, so that no write of the socket tells. The law: a stream that was
-//! given a piece of its answer, and within the write timeout neither asks for another nor sends a piece of its request, is
-//! reset, and with it go its permit and its work. Nobody is woken by what it sends, so that it has up to twice the time then.
+//! A stream's window can be shut while its connection moves, so that no write of the socket shows it. The law: a
+//! stream that was given a piece of its answer, and within the write timeout neither asks for another nor sends a
+//! piece of its request, is reset, which drops its permit and its work. No task is woken by the pieces of a request,
+//! so that a stream that sends has up to twice the time.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -19,17 +20,17 @@ use tokio::time::Instant;
 
 use crate::transport::shared::guarded::watched;
 
-/// Largest piece of an answer, so that whoever reads slowly is seen to read: a frame of HTTP/2.
+/// Bytes of the largest piece of an answer, so that a slow reader is seen to read: a frame of HTTP/2.
 const PIECE_BYTES: usize = 16 << 10;
 
 tokio::task_local! {
     static PACE: Pace;
 }
 
-/// Runs each stream of a connection as a task of its own, for as long as its peer keeps pace.
+/// An executor that runs each stream of a connection as a task of its own, for as long as its peer keeps pace.
 #[derive(Debug, Clone)]
 pub struct Streams {
-    /// How long a peer may take nothing.
+    /// Time that a peer may take nothing.
     pub write_timeout: Duration,
 }
 
@@ -54,8 +55,8 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// Counts whenever a piece of a stream's answer is asked for or given: odd while the peer is still to take one. A piece of its
-/// request counts as two.
+/// A count that changes whenever a piece of a stream's answer is asked for or given: odd while the peer is still to
+/// take one. A piece of its request counts as two.
 #[derive(Debug, Clone, Default)]
 struct Pace(Arc<AtomicUsize>);
 
@@ -72,14 +73,14 @@ impl Pace {
         self.0.fetch_add(2, Ordering::Relaxed);
     }
 
-    /// The piece that the peer is still to take, another number after whatever it has sent.
+    /// Returns the piece that the peer is still to take, another number after each piece that it has sent.
     fn owed(&self) -> Option<usize> {
         Some(self.0.load(Ordering::Relaxed)).filter(|count| count % 2 == 1)
     }
 }
 
-/// The body of a request, whose pieces the stream that runs this is seen to send: who sends is there, and may send all
-/// before it reads. Outside of a [stream](Streams), as it is.
+/// Wraps the body of a request, so that the stream that runs this sees its pieces: a peer that sends is there, and
+/// may send all before it reads. Outside of a [stream](Streams), the body stays as it is.
 pub fn incoming(body: Body) -> Body {
     match PACE.try_with(Clone::clone) {
         Ok(pace) if !body.is_end_stream() => watched(body, pace, |pace, _| pace.came()),
@@ -87,7 +88,8 @@ pub fn incoming(body: Body) -> Body {
     }
 }
 
-/// The body of an answer, whose pieces the stream that runs this is seen to take. Outside of a [stream](Streams), as it is.
+/// Wraps the body of an answer, so that the stream that runs this sees its pieces taken. Outside of a
+/// [stream](Streams), the body stays as it is.
 pub fn outgoing(body: Body) -> Body {
     match PACE.try_with(Clone::clone) {
         Ok(pace) => Body::new(Pieces { body, rest: Bytes::new(), pace }),
@@ -97,7 +99,7 @@ pub fn outgoing(body: Body) -> Body {
 
 struct Pieces {
     body: Body,
-    /// Of a frame that is larger than a piece.
+    /// Rest of a frame that is larger than a piece.
     rest: Bytes,
     pace: Pace,
 }
@@ -153,7 +155,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
-    // The clock is paused and jumps ahead whenever all wait for it.
+    // The clock is paused and jumps ahead whenever all tasks wait for it.
     #[tokio::test(start_paused = true)]
     async fn who_goes_on_sending_keeps_a_stream_whose_answer_it_does_not_take() {
         let (client, pieces) = mpsc::unbounded::<Result<Bytes, Infallible>>();

@@ -1,4 +1,4 @@
-//! The Prometheus recorder: the buckets of histograms, and gauges that are read when asked.
+//! The Prometheus recorder: the buckets of histograms, and gauges that each scrape reads.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::service::ServiceHandle;
 use crate::telemetry::metric;
 use crate::types::{Liveness, ModelView};
 
-/// Histograms drop what they have sorted into buckets this often, scraped or not.
+/// Time after which histograms drop the samples that they have sorted into buckets, scraped or not.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// The recorder of this process.
@@ -19,7 +19,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub struct Recorder {
     prometheus: Option<PrometheusHandle>,
     service: Arc<OnceLock<ServiceHandle>>,
-    /// What `MODEL_INFO` says is served.
+    /// The model that `MODEL_INFO` reports as served.
     model: Arc<Mutex<Option<ModelView>>>,
     liveness: Liveness,
 }
@@ -48,19 +48,19 @@ impl Recorder {
         Self { prometheus: handle.clone(), service: Arc::default(), model: Arc::default(), liveness }
     }
 
-    /// Whether the upkeep lives.
+    /// Returns the liveness of the upkeep.
     #[must_use]
     pub fn liveness(&self) -> Liveness {
         self.liveness.clone()
     }
 
-    /// Reads gauges from this service from now on.
+    /// Reads gauges from this service in every scrape that follows.
     pub fn follow(&self, handle: ServiceHandle) {
         self.service.get_or_init(|| handle);
         self.note_model();
     }
 
-    /// Says which bundle is served, after it has changed.
+    /// Reports the served bundle in `MODEL_INFO`, after it has changed.
     pub fn note_model(&self) {
         let Some(handle) = self.service.get() else { return };
         let mut model = self.model.lock();
@@ -76,7 +76,7 @@ impl Recorder {
         *model = Some(served);
     }
 
-    /// The metrics in Prometheus' text format.
+    /// Renders the metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
         if let Some(service) = self.service.get().map(ServiceHandle::current) {
@@ -99,7 +99,7 @@ impl Recorder {
 pub struct Raised(&'static str);
 
 impl Raised {
-    /// Raises it.
+    /// Raises the gauge.
     #[must_use]
     pub fn new(gauge: &'static str) -> Self {
         gauge!(gauge).increment(1.0);
@@ -115,7 +115,7 @@ impl Drop for Raised {
 
 fn builder() -> Result<PrometheusBuilder, metrics_exporter_prometheus::BuildError> {
     use metrics_exporter_prometheus::Matcher::{Full, Suffix};
-    // 100 us to about 2 minutes, by factors of 2.
+    // The buckets span 100 us to 52 s, by factors of 2.
     let seconds: Vec<f64> = (0..20).map(|i| 1e-4 * f64::from(1 << i)).collect();
     let counts: Vec<f64> = (0..16).map(|i| f64::from(1 << i)).collect();
     let lags = [0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0];

@@ -1,7 +1,7 @@
-//! Another bundle beside the one that is served, then in its place.
+//! Loads another bundle beside the one that is served, then serves it in its place.
 //!
-//! The law: what can't be served in place of the old bundle changes nothing. One reload at a time; it goes on when whoever
-//! asked for it has gone.
+//! The law: a bundle that can't be served in place of the old one changes nothing. One reload runs at a time; it
+//! continues when its caller disconnects.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ use crate::service::{Model, ServiceHandle};
 use crate::types::config::Config;
 use crate::types::{Error, ErrorKind, ModelView};
 
-/// Replaces the bundle of a running server.
+/// A handle that replaces the bundle of a running server.
 pub struct Reloader {
     handle: ServiceHandle,
     health: Arc<Health>,
     recorder: Recorder,
     config: Config,
-    /// Held by the reload that is going on.
+    /// Lock that the reload in progress holds.
     turn: Arc<Mutex<()>>,
 }
 
@@ -33,13 +33,13 @@ impl fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// For a server that is up.
+    /// Creates a reloader for a server that is up.
     #[must_use]
     pub fn new(handle: ServiceHandle, health: Arc<Health>, recorder: Recorder, config: Config) -> Self {
         Self { handle, health, recorder, config, turn: Arc::default() }
     }
 
-    /// The service that is replaced.
+    /// Returns the service whose model is replaced.
     #[must_use]
     pub fn handle(&self) -> &ServiceHandle {
         &self.handle
@@ -48,8 +48,8 @@ impl Reloader {
     /// Loads the bundle in `dir`, or the configured one again, and answers requests that begin from then on with it.
     ///
     /// # Errors
-    /// `Conflict` while another reload is going on, and for other heads than the ledgers are of; `Invalid` with all that
-    /// is wrong with the bundle. The old one is served as before.
+    /// `Conflict` while another reload is in progress, and for other heads than those of the ledgers; `Invalid` with
+    /// all problems of the bundle. The old one is served as before.
     pub async fn reload(self: &Arc<Self>, dir: Option<PathBuf>) -> Result<ModelView, Error> {
         let Ok(turn) = self.turn.clone().try_lock_owned() else {
             let error = Error::new(ErrorKind::Conflict, "another reload is going on");
@@ -59,7 +59,7 @@ impl Reloader {
         let reload = tokio::spawn(async move {
             let reloaded = reloader.replace(dir).await;
             drop(turn);
-            // Who reads this may reload again.
+            // The reader of this line may reload again, so that the turn ends before it.
             if let Ok(view) = &reloaded {
                 tracing::info!(model = view.name, revision = view.revision, "reloaded");
             }
@@ -68,7 +68,7 @@ impl Reloader {
         reload.await.unwrap_or_else(|error| Err(ended_early(error)))
     }
 
-    /// Waits for the reload that is going on; there is no other while the answer lives.
+    /// Waits for the reload in progress; no other begins while the answer lives.
     pub async fn end(&self) -> OwnedMutexGuard<()> {
         self.turn.clone().lock_owned().await
     }
@@ -88,7 +88,7 @@ impl Reloader {
         Ok(self.handle.current().model())
     }
 
-    /// Ledgers are sums of what these heads said.
+    /// Checks that the heads are the same: ledgers are sums of their scores.
     fn check_heads(&self, model: &Model) -> Result<(), Error> {
         let (found, service) = (model.heads(), self.handle.current());
         if found == *service.heads() {

@@ -1,11 +1,11 @@
-//! When to stop, and when to load the bundle again.
+//! The signals to stop, and to load the bundle again.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Listens for SIGTERM and SIGINT from now on; the future ends with the first. Needs a tokio runtime.
+/// Listens for SIGTERM and SIGINT from this call on; the future ends with the first. Needs a tokio runtime.
 ///
 /// # Errors
-/// When the operating system does not let the process listen for signals.
+/// The reason that the operating system does not let the process listen for signals.
 pub fn requested() -> std::io::Result<impl Future<Output = &'static str>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -17,10 +17,10 @@ pub fn requested() -> std::io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// Listens for SIGHUP from now on: load the bundle again. Needs a tokio runtime.
+/// Listens for SIGHUP, the signal to load the bundle again, from this call on. Needs a tokio runtime.
 ///
 /// # Errors
-/// As [`requested`].
+/// The errors of [`requested`].
 pub fn hangups() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }

@@ -1,8 +1,8 @@
-//! The socket of one connection: when its peer has gone, how long it may take nothing, and how it is closed.
+//! The socket of one connection: the reset by its peer, the time it may take nothing, and the close.
 //!
-//! The laws: a peer has gone when it resets the connection or a write fails, and not when it only ends its sending half; one
-//! that neither takes nor sends a byte for the write timeout loses the connection; and an answer to a request whose body
-//! was not read is not lost to a reset.
+//! The laws: a peer is gone when it resets the connection or a write fails, and not when it only ends its sending
+//! half; one that neither takes nor sends a byte for the write timeout loses the connection; and an answer to a
+//! request whose body was not read is not lost to a reset.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
@@ -19,26 +19,26 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// Most bytes of an unread request that are read and dropped before its connection is closed: twice the default of
-/// `server.max_body_bytes`, so that whoever is refused for load or size hears of it.
+/// `server.max_body_bytes`, so that a client refused for load or size receives the refusal.
 const LINGER_BYTES: u64 = 128 << 20;
 
-/// Longest time for that, and the longest pause in which nothing comes; as nginx's `lingering_time` and `lingering_timeout`.
+/// Longest time for that, and longest pause without a byte; as nginx's `lingering_time` and `lingering_timeout`.
 const LINGER: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(5)];
 
 /// Bytes that are dropped at once.
 const SCRATCH: usize = 64 << 10;
 
-/// A TCP stream with these laws.
+/// A TCP stream that keeps these laws.
 pub struct Socket {
     stream: Arc<TcpStream>,
     write_timeout: Duration,
-    /// Runs while a write waits for the peer.
+    /// Timer that runs while a write waits for the peer.
     patience: Option<Pin<Box<Sleep>>>,
     unread: Unread,
     lingering: Option<Lingering>,
 }
 
-/// Whether the body of the connection's last HTTP/1 request has not been read to its end.
+/// A flag: the body of the connection's last HTTP/1 request has not been read to its end.
 #[derive(Debug, Clone, Default)]
 pub struct Unread(Arc<AtomicBool>);
 
@@ -51,12 +51,12 @@ struct Lingering {
 }
 
 impl Socket {
-    /// `unread` is what [`Unread::follow`] marks for the requests of this connection.
+    /// Creates a socket; `unread` is the flag that [`Unread::follow`] sets for the requests of this connection.
     pub fn new(stream: Arc<TcpStream>, write_timeout: Duration, unread: Unread) -> Self {
         Self { stream, write_timeout, patience: None, unread, lingering: None }
     }
 
-    /// A write, or the end of the peer's time for it.
+    /// Writes, or fails at the end of the peer's time for it.
     fn within_time(
         &mut self,
         cx: &mut Context<'_>,
@@ -76,17 +76,17 @@ impl Socket {
         Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the peer took nothing for the write timeout")))
     }
 
-    /// Whether the kernel would answer a close with a reset, which takes the answer from the peer.
+    /// True if the kernel would answer a close with a reset, which takes the answer from the peer.
     fn has_unread(&self) -> bool {
         self.unread.0.load(Ordering::Relaxed)
             || rustix::io::ioctl_fionread(&*self.stream).is_ok_and(|n| n > 0)
     }
 }
 
-/// Waits until the peer resets the connection. It does so where a process dies or closes with bytes unread, and in answer
-/// to bytes for a socket that is closed; a plain close looks like the end of its sending half until then.
+/// Waits until the peer resets the connection. A peer does so when its process dies or closes with bytes unread, and
+/// in answer to bytes for a socket that is closed; a plain close looks like the end of its sending half until then.
 pub async fn reset(stream: &TcpStream) {
-    // An error means that nothing more can be learned of the socket, which is an end as well.
+    // An error means that the state of the socket can't be read any more, which is an end as well.
     let _ = stream.ready(Interest::ERROR).await;
 }
 
@@ -100,7 +100,7 @@ impl AsyncRead for Socket {
             ready!(self.stream.poll_read_ready(cx))?;
             match self.stream.try_read_buf(buffer) {
                 Ok(n) => {
-                    // Who sends is there: a client may send all of a body before it reads the first ack.
+                    // A peer that sends is there: a client may send all of a body before it reads the first ack.
                     let timeout = self.write_timeout;
                     if let Some(patience) = self.patience.as_mut().filter(|_| n > 0) {
                         patience.as_mut().reset(Instant::now() + timeout);
@@ -138,7 +138,7 @@ impl AsyncWrite for Socket {
     /// Ends the sending half; then drops what still comes of an unread request, within bounds.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.lingering.is_none() {
-            // Of a peer that has gone nothing is expected any more.
+            // A peer that is gone sends no more bytes to drop.
             if rustix::net::shutdown(&*self.stream, Shutdown::Write).is_err() || !self.has_unread() {
                 return Poll::Ready(Ok(()));
             }
@@ -159,7 +159,7 @@ impl Lingering {
         Self { bytes_left: LINGER_BYTES, end, pause, scratch: vec![0; SCRATCH] }
     }
 
-    /// Ready once the peer has sent all, or more than is waited for.
+    /// Completes once the peer has sent all, or the bounds are reached.
     fn poll(&mut self, cx: &mut Context<'_>, stream: &TcpStream) -> Poll<()> {
         while self.bytes_left > 0 && Instant::now() < self.end {
             let Poll::Ready(readable) = stream.poll_read_ready(cx) else {
@@ -180,14 +180,14 @@ impl Lingering {
 }
 
 impl Unread {
-    /// The body, which is unread until its end is found.
+    /// Wraps the body, which is unread until its end is found.
     pub fn follow<B: Body>(&self, body: B) -> Followed<B> {
         self.0.store(!body.is_end_stream(), Ordering::Relaxed);
         Followed { body, unread: self.clone() }
     }
 }
 
-/// A body that notes when it was read to its end.
+/// A body that notes when it is read to its end.
 pub struct Followed<B> {
     body: B,
     unread: Unread,

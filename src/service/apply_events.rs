@@ -1,20 +1,20 @@
-//! Settling events that came one by one: what can't be read or taken is rejected alone.
+//! Applies events: one that can't be parsed or accepted is rejected alone.
 //!
-//! The law: events that are settled together get the answers that they would get one after another.
+//! The law: events that are applied together get the acks that they would get one after another.
 
 use super::Service;
 use crate::telemetry::metric;
 use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId};
 
-/// An event, or the ack of what is none.
+/// A parsed event, or the ack of one that can't be parsed.
 pub type ParsedEvent = Result<Event, Box<Ack>>;
 
-/// What became of events that came together.
+/// The acks of events that arrived together.
 #[derive(Debug)]
 pub struct EventAcks {
-    /// One per event that was read, in order.
+    /// One ack per [`ParsedEvent`], in order.
     pub acks: Vec<Ack>,
-    /// What failed here, once for each code; acks tell of each, and whoever sends them logs these.
+    /// Failures of this server, one per code. The acks report each of them; the sender of the acks logs these.
     pub failures: Vec<Error>,
 }
 
@@ -22,13 +22,13 @@ impl Service {
     /// Applies one event.
     ///
     /// # Errors
-    /// When it can't be taken.
+    /// The reason that the event can't be accepted.
     pub async fn apply_event(&self, event: Event) -> Result<Ack, Error> {
         let answer = self.feedback(vec![event]).await.pop();
         answer.unwrap_or_else(|| Err(missing())).inspect_err(|_| count_rejected())
     }
 
-    /// Applies the events together. What is wrong with one is told in its own ack.
+    /// Applies the events together. The error of one event is in its own ack.
     pub async fn apply_events(&self, read: Vec<ParsedEvent>) -> EventAcks {
         let mut events = Vec::with_capacity(read.len());
         let mut named = Vec::with_capacity(read.len());
@@ -60,10 +60,10 @@ impl Service {
 }
 
 impl EventAcks {
-    /// The acks; or why none of the events could be taken now, if that is so: then all may be sent again as they are.
+    /// Returns the acks, or an error if no event could be accepted now: then all may be sent again unchanged.
     ///
     /// # Errors
-    /// The first failure, where there are acks and all of them are of what may be sent again. The others are logged.
+    /// The first failure, if there are acks and all of them are retryable. The other failures are logged.
     pub fn any(mut self) -> Result<Self, Error> {
         let is_in_vain = self.acks.iter().all(|ack| ack.retryable);
         if !is_in_vain || self.failures.is_empty() {
@@ -75,12 +75,12 @@ impl EventAcks {
     }
 }
 
-/// Whether it is this server's and not the event's.
+/// True if the error is this server's and not the event's.
 fn is_failure(error: &Error) -> bool {
     error.kind().is_retryable() || error.kind() == ErrorKind::Internal
 }
 
-/// The ack of an event that was not taken.
+/// Counts an event that was not accepted, and returns its ack.
 pub fn rejected(event_id: Option<String>, error: &Error) -> Ack {
     count_rejected();
     Ack {

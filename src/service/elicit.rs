@@ -1,4 +1,4 @@
-//! /elicit: which question tells most about a user, among those of the caller or those of the bundle.
+//! /elicit: finds the most informative question about a user, among those of the caller or those of the bundle.
 
 use super::pipeline::{HeadScores, Item, ItemScores, Paths, RouterInput, RoutingRequest};
 use super::{Service, context_key};
@@ -10,10 +10,10 @@ use crate::types::{
 };
 
 impl Service {
-    /// The candidates, most informative first under the user's routed weights.
+    /// Returns the candidates, most informative first under the user's routed weights.
     ///
     /// # Errors
-    /// As [`Service::score`].
+    /// The errors of [`Service::score`].
     pub async fn elicit(&self, request: ElicitRequest) -> Result<ElicitAnswer, Error> {
         let ElicitRequest { user, context, candidates, limit } = request;
         let mut ids = Vec::with_capacity(candidates.len());
@@ -50,11 +50,12 @@ impl Service {
         Ok(ElicitAnswer { revision: self.revision(), stale: routed.stale, candidates: ranked })
     }
 
-    /// The bundle's question that this user has not answered and that tells most, under the population prior and
-    /// what the user has said, in general or in a context.
+    /// Returns the most informative question of the bundle that this user has not answered, under the population
+    /// prior and the user's evidence, in general or in a context.
     ///
     /// # Errors
-    /// `NotFound` for a bundle without questions; what can go wrong with encoding them, on the first call that works.
+    /// `NotFound` for a bundle without questions; the errors of encoding the questions, until one call has encoded
+    /// them.
     pub async fn next_question(&self, user: &UserId, context: Option<String>) -> Result<NextQuestion, Error> {
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
@@ -73,7 +74,7 @@ impl Service {
         let open = (0..questions.len()).filter(|idx| !is_answered(*idx));
         let told: Vec<(usize, f64)> =
             open.map(|idx| (idx, mutual_information(&weights, &margins[idx]))).collect();
-        // Among equals, the bundle's order decides.
+        // The first question in the bundle's order wins among equally informative ones.
         let next = told.iter().reduce(|best, other| if other.1 > best.1 { other } else { best });
         let question = next.map(|&(idx, information)| {
             let question = questions[idx].clone();
@@ -89,7 +90,7 @@ impl Service {
         Ok(NextQuestion { revision: self.revision(), stale, question, answered, of })
     }
 
-    /// Every head's margin on every question of the bundle, `[n][K]`.
+    /// Computes every head's margin on every question of the bundle, shape `[n][K]`.
     async fn question_margins(&self) -> Result<Vec<Vec<f64>>, Error> {
         let item = |question: &Question| {
             let responses = vec![question.a.as_str().into(), question.b.as_str().into()];
@@ -101,7 +102,7 @@ impl Service {
     }
 }
 
-/// `d_k` of an item with two responses.
+/// Returns the margins `d_k` of an item with two responses.
 fn margins(scores: &HeadScores, item: &ItemScores) -> Vec<f64> {
     scores.rewards.margins(item.rows.start, item.rows.start + 1)
 }

@@ -1,4 +1,4 @@
-//! The raw events as rows to train on.
+//! Exports the raw events as rows to train on.
 
 use futures::Stream;
 use tokio::sync::{mpsc, oneshot};
@@ -8,35 +8,36 @@ use super::Service;
 use crate::state::{ChangeKind, EventLog, OpenError};
 use crate::types::{Error, ErrorKind, Export, ExportRow};
 
-/// Rows leave together from so many bytes of text on.
+/// Bytes of text at which a chunk of rows is sent.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// Chunks that wait for a slow reader; the journal is read no further meanwhile.
+/// Chunks that may wait for a slow reader; a full queue pauses the reading of the journal.
 const CHUNKS: usize = 4;
 
 type Chunk = Result<Vec<ExportRow>, Error>;
 
 impl Service {
-    /// The events that stand, in the order in which they came: neither taken back nor of a user who was erased. The rows
+    /// Streams the standing events in order of arrival, without retracted events and those of erased users. The rows
     /// end with an error if the journal turns out to be damaged.
     ///
     /// # Errors
-    /// `NotFound` for a store that keeps no events, `StoreUnavailable` for a journal that is found damaged at first.
+    /// `NotFound` for a store that keeps no events, `StoreUnavailable` for a journal that the first pass finds damaged.
     pub async fn export(&self, export: Export) -> Result<impl Stream<Item = Chunk> + use<>, Error> {
         let log = self.accounts.store().events().ok_or_else(|| {
             Error::new(ErrorKind::NotFound, "this `state.engine` keeps no events").with_code("no_events")
         })?;
         let (begun, begins) = oneshot::channel();
         let (sender, mut chunks) = mpsc::channel(CHUNKS);
-        // Files are read on a thread that may wait, for them and for who reads the rows.
+        // The files are read on a blocking thread, which may wait for the disk and for the reader of the rows.
         let reading = tokio::task::spawn_blocking(move || {
             let ended = read(&log, &export, begun, &sender);
             if let Err(error) = ended {
-                // Nobody may be there to hear it.
+                // The receiver may be gone already.
                 let _ = sender.blocking_send(Err(unreadable(&error)));
             }
         });
-        // The first pass has been through the whole journal: what is damaged is rather refused than cut short.
+        // The first pass reads the whole journal before it sends `begun`: a damaged journal is refused rather than
+        // cut short.
         match begins.await {
             Ok(()) => {}
             Err(_) => {
@@ -48,7 +49,7 @@ impl Service {
     }
 }
 
-/// The chunks, and an error if whoever sends them dies: rows that merely end would look like all there are.
+/// Yields the chunks, and an error if the task that sends them panics: rows that merely end would look complete.
 fn whole(chunks: mpsc::Receiver<Chunk>, reading: JoinHandle<()>) -> impl Stream<Item = Chunk> {
     futures::stream::unfold((chunks, Some(reading)), async |(mut chunks, mut reading)| {
         if let Some(chunk) = chunks.recv().await {
@@ -60,7 +61,7 @@ fn whole(chunks: mpsc::Receiver<Chunk>, reading: JoinHandle<()>) -> impl Stream<
     })
 }
 
-/// Sends rows until there are no more or nobody reads them.
+/// Sends rows until there are no more or the receiver is gone.
 fn read(
     log: &EventLog,
     export: &Export,
@@ -108,7 +109,7 @@ fn read(
 }
 
 fn unreadable(error: &OpenError) -> Error {
-    // Whoever exports is the operator, who needs to know which file it is.
+    // The caller is the operator, who needs the name of the file.
     Error::new(ErrorKind::StoreUnavailable, error.to_string()).with_code("unreadable_journal")
 }
 

@@ -1,4 +1,4 @@
-//! /feedback: from an opinion to an increment of one ledger of its user.
+//! /feedback: turns a judgment into an increment of one ledger of its user.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,22 +16,21 @@ use crate::types::{Ack, AckStatus, Error, ErrorKind, Event, EventId, Judgment, R
 /// Events looked up without a pause on an async thread, at about 2 us each.
 const EVENTS_AT_ONCE: usize = 256;
 
-/// Pairs of responses weighed without a pause on an async thread, at about 0.4 us each for ten heads.
+/// Pairs of responses scored without a pause on an async thread, at about 0.4 us each for ten heads.
 const PAIRS_AT_ONCE: usize = 1000;
 
-/// What is left to say of an event before the store is asked.
+/// The state of an event before the store is asked.
 enum Step {
-    /// Nothing.
+    /// The answer is complete.
     Told(Result<Ack, Error>),
-    /// A retry may come when its receipts are gone: it is none to complain about if its event is remembered, or was said
-    /// before it in this batch.
+    /// The receipts of the event are gone. It may be a retry: it is no error if its row remembers the event, or if
+    /// the event came earlier in this batch.
     Forgotten { event_id: EventId, user: UserKey, before: Option<Outcome>, error: Box<Error> },
-    /// What the store makes of it.
+    /// The feedback is sent to the store, whose outcome is the answer.
     Taken(Arc<ResolvedFeedback>),
 }
 
-/// What the events of a batch have done so far: versions of rows, and the events that they remember, each with whether it
-/// counts.
+/// The effects of a batch so far: versions of rows, and the events that the rows remember, each with whether it counts.
 #[derive(Default)]
 struct Said(HashMap<UserKey, (u64, HashMap<EventKey, bool>)>);
 
@@ -47,12 +46,13 @@ impl Said {
         let (latest, events) = self.0.entry(user).or_default();
         *latest = version;
         events.insert(EventKey::of(&resolved.event_id), counts);
-        // What changes nothing has replaced it before, and the row says so.
+        // A feedback that does not change the row replaced its event before, and the row reflects it.
         let replaced = resolved.replaces.as_ref().filter(|_| outcome.changes_the_row());
         events.extend(replaced.map(|replaced| (EventKey::of(replaced), false)));
     }
 
-    /// What a retry of an event is told whose row knew it before the batch, or that was said in it.
+    /// Returns the outcome of a retry, if the row knew the event before the batch or the event came earlier in the
+    /// batch.
     fn known(&self, user: UserKey, event: EventKey, before: Option<Outcome>) -> Option<Outcome> {
         let said = self.0.get(&user);
         let latest = said.map_or(0, |(latest, _)| *latest);
@@ -67,8 +67,9 @@ impl Said {
 }
 
 impl Service {
-    /// Applies events; one answer per event, the same as if they came one after another. An event that can't be taken,
-    /// be it that the encoder or the store can't work for it now, changes nothing and does not hinder the others.
+    /// Applies events; one answer per event, the same as if they came one after another. An event that can't be
+    /// accepted, also because the encoder or the store can't work for it now, changes nothing and does not affect the
+    /// others.
     pub async fn feedback(&self, events: Vec<Event>) -> Vec<Result<Ack, Error>> {
         let now_ms = self.now_ms();
         let mut all_pending = Vec::with_capacity(events.len());
@@ -123,7 +124,8 @@ impl Service {
         steps.into_iter().map(told).collect()
     }
 
-    /// `rows` are those that were read for others of the batch.
+    /// Answers an event that was not resolved, or leaves it to the rest of the batch. `rows` holds the rows that were
+    /// read for other events of the batch.
     async fn unresolved(
         &self,
         unresolved: Unresolved,
@@ -145,7 +147,7 @@ impl Service {
             },
         };
         let before = row.as_ref().and_then(|row| row.known(EventKey::of(&event_id), None, since_ms));
-        // The row has what is acked by this, and the disk may not yet.
+        // The ack rests on the row, whose last change may not be on disk yet.
         if before.is_some()
             && let Err(error) = self.accounts.store().durable().await
         {
@@ -154,8 +156,8 @@ impl Service {
         Step::Forgotten { event_id, user: key, before, error }
     }
 
-    /// What each feedback adds to which ledger, in their order. Only texts that were never scored go through the encoder,
-    /// all at once as far as they fit; what is wrong with them is their feedback's error.
+    /// Returns the increment and the ledger of each feedback, in order. Only texts that were never scored pass
+    /// through the encoder, all at once as far as they fit; the error of a text is the error of its feedback.
     pub(super) async fn ledger_events(
         &self,
         all_pending: Vec<&mut PendingFeedback>,
@@ -211,7 +213,7 @@ impl Step {
     }
 }
 
-/// One per change: what became of it, or why the store can't work now.
+/// Returns one outcome per change, or for each change the error that the store can't work now.
 fn outcomes(changed: Result<Vec<Outcome>, StoreError>, n_changes: usize) -> Vec<Result<Outcome, Error>> {
     match changed.map_err(unavailable) {
         Ok(outcomes) => outcomes.into_iter().map(Ok).collect(),
@@ -282,13 +284,13 @@ fn ack(event_id: &EventId, status: AckStatus, version: Option<u64>) -> Ack {
     }
 }
 
-/// There is no room for another user.
+/// Returns the error that there is no room for another user.
 pub(super) fn full(max_users: usize) -> Error {
     let detail = format!("there is no room for another user beside {max_users}");
     Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full")
 }
 
-/// There is no room to note that what a stranger says later must not count.
+/// Returns the error that there is no room to note that later events of a user without a row must not count.
 pub(super) fn full_of_strangers(max_users: usize) -> Error {
     let detail = format!(
         "nothing is known of this user, and {max_users} others of whom nothing is known have been erased or have taken \
@@ -297,12 +299,12 @@ pub(super) fn full_of_strangers(max_users: usize) -> Error {
     Error::new(ErrorKind::StoreUnavailable, detail).with_code("store_full")
 }
 
-/// The user has to wait until something has aged.
+/// Returns the error that the user has to wait until an event has aged.
 pub(super) fn crowded(max_events: usize, until_ms: i64, now_ms: i64) -> Error {
     let detail = format!(
         "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered until the oldest has aged"
     );
-    // Whole seconds, as HTTP says them, and none too early.
+    // HTTP states whole seconds; rounding up keeps a retry from coming too early.
     let wait_s = until_ms.saturating_sub(now_ms).max(1).unsigned_abs().div_ceil(1000);
     Error::new(ErrorKind::QuotaExceeded, detail)
         .with_code("too_many_events")

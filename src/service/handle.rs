@@ -1,7 +1,7 @@
-//! The model behind the service, and changing it while requests are answered.
+//! Holds the model behind the service, and replaces it while requests are answered.
 //!
-//! The law: a request takes the service once, at its beginning, and so has one bundle to its end. The last request of a
-//! bundle that was replaced takes its model threads with it.
+//! The law: a request takes the service once, at its beginning, and so has one bundle to its end. The model threads
+//! of a replaced bundle end with its last request.
 
 use std::sync::Arc;
 
@@ -17,39 +17,41 @@ use crate::types::HeadsFingerprint;
 pub struct Model {
     /// The bundle.
     pub bundle: Arc<Bundle>,
-    /// Where texts wait for its encoder.
+    /// The queue of texts that wait for its encoder.
     pub queue: Arc<Queue>,
     /// Its model threads, which end with the last owner of this.
     pub workers: Arc<Workers>,
 }
 
 impl Model {
-    /// What evidence and raw rewards depend on: bundles with the same can be served over the same ledgers.
+    /// Returns the identity on which evidence and raw rewards depend: bundles with the same one can be served
+    /// over the same ledgers.
     #[must_use]
     pub fn heads(&self) -> HeadsFingerprint {
         heads_fingerprint(self.bundle.manifest())
     }
 }
 
-/// The service as it is now. Clones see the same.
+/// The current service, shared by all clones.
 #[derive(Clone)]
 pub struct ServiceHandle(Arc<ArcSwap<Service>>);
 
 impl ServiceHandle {
-    /// Begins with this service.
+    /// Creates a handle to this service.
     #[must_use]
     pub fn new(service: Service) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(service)))
     }
 
-    /// The service for a request that begins now. What takes long and is made of many, such as a stream, takes it
-    /// anew for each of them.
+    /// Returns the service for a request that begins now. Long work that consists of many requests, such as a stream,
+    /// calls this for each of them.
     #[must_use]
     pub fn current(&self) -> Arc<Service> {
         self.0.load_full()
     }
 
-    /// Answers requests that begin from now on with another model, over the same ledgers: its heads must be the same.
+    /// Answers requests that begin after this call with another model, over the same ledgers: its heads must be the
+    /// same.
     pub fn replace(&self, model: Model) {
         self.0.store(Arc::new(self.current().with(model)));
     }

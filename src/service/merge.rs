@@ -1,4 +1,4 @@
-//! /users/{id}/merge: somebody who was known by another id until they signed in.
+//! /users/{id}/merge: merges the id that a user had before signing in into the account.
 
 use super::feedback::full;
 use super::{Service, unavailable};
@@ -6,12 +6,13 @@ use crate::state::MergeError;
 use crate::types::{Error, ErrorKind, MergeAnswer, UserId};
 
 impl Service {
-    /// Makes `from` an id of the account `into`: what was said under it counts for the account, exactly, and so does what is
-    /// still said under it. Doing it twice is no error.
+    /// Makes `from` an id of the account `into`: its feedback, past and future, counts exactly for the account. Doing
+    /// it twice is no error.
     ///
     /// # Errors
-    /// `Invalid` for an id and itself; `Conflict` for an id of another account, an account that was merged into `from`, and
-    /// one of very many ids; `NotFound` where the engine can't merge; `StoreUnavailable`, after which a retry goes on.
+    /// `Invalid` for an id and itself; `Conflict` for an id of another account, an account that was merged into
+    /// `from`, and one with too many ids; `NotFound` where the engine can't merge; `StoreUnavailable`, after
+    /// which a retry continues.
     pub async fn merge(&self, from: &UserId, into: &UserId) -> Result<MergeAnswer, Error> {
         if from == into {
             return Err(Error::invalid_field("from", "found the user itself, expected another id"));

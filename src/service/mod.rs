@@ -1,10 +1,11 @@
 //! One function per verb, free of any transport: the same answer over HTTP and gRPC.
 //!
-//! Owns the path of a request: check, tokenize, encode, score every head, route. Deliberately knows no status
-//! code, no header and no socket.
+//! The module owns the path of a request: check, tokenize, encode, score every head, route. It deliberately knows no
+//! status code, no header and no socket.
 
 mod apply_events;
 mod elicit;
+mod evidence;
 mod export;
 mod feedback;
 mod handle;
@@ -24,17 +25,16 @@ mod work;
 use std::sync::Arc;
 
 use crate::batch::{EmbeddingCache, Queue, Workers};
-use crate::mixture::{Evidence, Weights};
 use crate::model::Bundle;
-use crate::state::{Accounts, Freshness, LedgerId, Receipts, Row, StoreError, UserKeys, UserStore};
+use crate::state::{Accounts, LedgerId, Receipts, StoreError, UserKeys, UserStore};
 use crate::telemetry::metric;
 use crate::types::config::{Feedback, Population, Posterior};
-use crate::types::{Clock, Error, ErrorKind, HeadsFingerprint, ModelView, Stale, UserId, key64};
+use crate::types::{Clock, Error, ErrorKind, HeadsFingerprint, ModelView, key64};
 
 pub use apply_events::{EventAcks, ParsedEvent, rejected};
 pub use handle::{Model, ServiceHandle};
 
-/// Everything a verb needs. One per bundle that is served, shared by all requests; state outlives the bundle.
+/// The parts that verbs need. There is one per served bundle, shared by all requests; state outlives the bundle.
 pub struct Service {
     bundle: Arc<Bundle>,
     revision: String,
@@ -51,23 +51,23 @@ pub struct Service {
     questions: question_margins::Questions,
 }
 
-/// What the configuration says about verbs.
+/// The configuration of the verbs.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// From evidence to weights.
+    /// Rules from evidence to weights.
     pub posterior: Posterior,
-    /// Which event times are taken.
+    /// Window of accepted event times.
     pub window: Feedback,
-    /// The sample of the users.
+    /// Size and refresh interval of the sample of users.
     pub population: Population,
-    /// Of the heads' ledgers.
+    /// Identity of the heads' ledgers.
     pub ledger_id: LedgerId,
-    /// The longest prompt or response, in bytes.
+    /// Length of the longest prompt or response, in bytes.
     pub max_text_bytes: usize,
 }
 
 impl Service {
-    /// A service over a model and a store for its K heads.
+    /// Creates a service over a model and a store for its K heads.
     pub fn new(
         model: Model,
         store: Arc<dyn UserStore>,
@@ -80,7 +80,7 @@ impl Service {
         Self::over(model, accounts, Arc::new(receipts), clock, settings, Arc::default(), Arc::default())
     }
 
-    /// The same service with another model, over the same state.
+    /// Returns the same service with another model, over the same state.
     fn with(&self, model: Model) -> Self {
         let Self { accounts, receipts, clock, settings, population, tokenizer_budget, .. } = self;
         let (accounts, receipts, clock) = (accounts.clone(), receipts.clone(), clock.clone());
@@ -117,49 +117,49 @@ impl Service {
         }
     }
 
-    /// The identity of the bundle's heads.
+    /// Returns the identity of the bundle's heads.
     #[must_use]
     pub fn heads(&self) -> &HeadsFingerprint {
         &self.heads
     }
 
-    /// The threads that run the bundle's encoder.
+    /// Returns the threads that run the bundle's encoder.
     #[must_use]
     pub fn workers(&self) -> Arc<Workers> {
         self.workers.clone()
     }
 
-    /// The bundle that is served, with its queue and its threads.
+    /// Returns the served bundle, with its queue and its threads.
     #[must_use]
     pub fn served(&self) -> Model {
         Model { bundle: self.bundle.clone(), queue: self.queue.clone(), workers: self.workers.clone() }
     }
 
-    /// The bundle that is served.
+    /// Returns the view of the served bundle.
     #[must_use]
     pub fn model(&self) -> ModelView {
         self.bundle.view()
     }
 
-    /// How many users have a ledger, and how many texts wait for a model thread.
+    /// Returns the number of users with a ledger, and of texts that wait for a model thread.
     #[must_use]
     pub fn gauges(&self) -> (usize, usize) {
         (self.accounts.store().n_users(), self.queue.depth())
     }
 
-    /// How many responses are remembered by id, and about how many bytes they hold.
+    /// Returns the number of responses remembered by id, and about how many bytes they hold.
     #[must_use]
     pub fn receipts(&self) -> (u64, u64) {
         self.receipts.size()
     }
 
-    /// The embeddings that are kept, whatever bundle is served.
+    /// Returns the cache of embeddings, the same for every served bundle.
     #[must_use]
     pub fn cache(&self) -> Arc<EmbeddingCache> {
         self.queue.cache().clone()
     }
 
-    /// The users and their ids, for who makes ledgers anew.
+    /// Returns the users and their ids, for a rebuild of ledgers.
     #[must_use]
     pub fn accounts(&self) -> &Accounts {
         &self.accounts
@@ -173,47 +173,7 @@ impl Service {
         self.clock.now().as_millisecond()
     }
 
-    /// What is known of a user, no older than `min_version`, and how old it is if the store can't be reached.
-    ///
-    /// Without the store an older row does for whoever did not ask for a version, and for nobody who did.
-    async fn row(
-        &self,
-        user: Option<&UserId>,
-        min_version: u64,
-    ) -> Result<(Option<Row>, Option<Stale>), Error> {
-        let Some(user) = user else { return Ok((None, None)) };
-        let reading = self.accounts.get(self.keys.of(user), min_version).await.map_err(unavailable)?;
-        let age_ms = match reading.freshness {
-            Freshness::Current => return Ok((reading.row, None)),
-            Freshness::Stale(age) => Some(u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-            Freshness::Unknown => None,
-        };
-        metrics::counter!(metric::STALE_READS).increment(1);
-        let version = reading.row.as_ref().map_or(0, |row| row.version);
-        if version < min_version {
-            metrics::counter!(metric::STORE_UNAVAILABLE).increment(1);
-            let detail =
-                format!("only version {version} of the user is known here, and no newer one can be read now");
-            return Err(Error::new(ErrorKind::StoreUnavailable, detail).with_field("min_version"));
-        }
-        Ok((reading.row, Some(Stale { age_ms })))
-    }
-
-    /// What a row says as of now; without one, nothing.
-    fn evidence(&self, row: Option<&Row>) -> Evidence {
-        row.map_or_else(
-            || Evidence::none(self.bundle.n_heads()),
-            |row| row.ledgers.evidence(self.now_ms(), self.settings.posterior.decay),
-        )
-    }
-
-    /// The weights of a user in general or in a context; without evidence, the prior's, floored.
-    fn weights(&self, log_prior: &[f64], evidence: &Evidence, asked: Option<u64>) -> Weights {
-        let Posterior { routing, transfer, .. } = self.settings.posterior;
-        evidence.weights(log_prior, asked, routing, transfer)
-    }
-
-    /// A context that can be asked about. An empty one is none: templates send it where there is no criterion.
+    /// Checks the size of a context. An empty one is none: templates send it where there is no criterion.
     fn check_context(&self, context: Option<String>) -> Result<Option<String>, Error> {
         if let Some(context) = &context {
             self.check_size(context, || "context".to_owned())?;
@@ -231,7 +191,7 @@ impl Service {
     }
 }
 
-/// What ledgers know a context by.
+/// Returns the key of a context in ledgers.
 fn context_key(context: Option<&str>) -> Option<u64> {
     context.map(|context| key64(context.as_bytes()))
 }
@@ -244,7 +204,7 @@ fn unavailable(error: StoreError) -> Error {
     Error::new(ErrorKind::StoreUnavailable, "the ledgers can't be read or written now").with_source(error)
 }
 
-/// A user's row is damaged. Sending it again does not help, other than after the row was mended or the user erased.
+/// Returns the error for a damaged row. A retry helps only after the row was repaired or the user erased.
 fn unreadable() -> Error {
     Error::new(ErrorKind::Internal, "what is kept of this user can't be read").with_code("unreadable_row")
 }

@@ -14,32 +14,32 @@ use crate::state::{StoreError, UserStore};
 use crate::telemetry::metric;
 use crate::types::{Error, ErrorKind, Stale};
 
-/// The sample as it was taken last, and the one that is being taken.
+/// The last sample, and the one that is being taken.
 ///
-/// The law: one is taken at a time, to its end, whoever stops waiting for it: one that outlasts its callers is there for
-/// the next.
+/// The law: one sample is taken at a time, to its end, also when its callers stop waiting: one that outlasts its
+/// callers is there for the next.
 #[derive(Default)]
 pub(super) struct Population(Mutex<Samples>);
 
 #[derive(Default)]
 struct Samples {
-    /// At most as old as `population.refresh`, and the time taking it took.
+    /// The last sample, used for `population.refresh`; its evidence is older by the time that taking it took.
     last: Option<Sample>,
     next: Option<Taking>,
 }
 
-/// A sample that is being taken, for all who wait for it.
+/// A sample that is being taken, for all callers that wait for it.
 type Taking = Shared<BoxFuture<'static, Result<Sample, Arc<Error>>>>;
 
 #[derive(Clone)]
 struct Sample {
     taken: Instant,
     users: Arc<[Evidence]>,
-    /// How old it is, where the store could not be reached for another.
+    /// Staleness of the sample, if the store could not be reached for another.
     stale: Option<Stale>,
 }
 
-/// What it takes to take a sample, whoever waits for it.
+/// The inputs of a sample, which does not depend on its callers.
 struct Scan {
     population: Arc<Population>,
     store: Arc<dyn UserStore>,
@@ -49,10 +49,10 @@ struct Scan {
 }
 
 impl Service {
-    /// What each user of the sample has said, as it counted when the sample was taken; nobody before the first feedback.
+    /// Returns the evidence of each user of the sample, as of when it was taken; no user before the first feedback.
     ///
-    /// An erased user is in it until it is taken anew. While the store can't be reached the last sample does, or nobody,
-    /// and how old it is comes with it.
+    /// An erased user is in it until it is taken anew. While the store can't be reached, the last sample is used, or
+    /// an empty one, and its staleness is returned with it.
     pub(super) async fn population(&self) -> Result<(Arc<[Evidence]>, Option<Stale>), Error> {
         let settings = self.settings.population;
         let next = {
@@ -77,7 +77,7 @@ impl Service {
                 };
                 tokio::spawn(scan.take()).map(move |taken| taken.unwrap_or_else(ended_early)).boxed().shared()
             };
-            // One that has ended and is still here has panicked.
+            // A sample that has ended and is still here belongs to a task that panicked.
             let going_on = samples.next.take().filter(|next| next.peek().is_none());
             samples.next.insert(going_on.unwrap_or_else(begin)).clone()
         };
@@ -86,10 +86,10 @@ impl Service {
 }
 
 impl Scan {
-    /// Takes a sample and keeps it. A failure is told to all that wait, and the next caller tries again.
+    /// Takes a sample and keeps it. All waiting callers get its failure, and the next caller tries again.
     async fn take(self) -> Result<Sample, Arc<Error>> {
         let sample = self.sample().await.map_err(Arc::new);
-        // Its source, which several answers can't carry.
+        // The source is logged here, as several answers can't carry it.
         sample.as_ref().err().into_iter().for_each(|error| error.log());
         let mut samples = self.population.0.lock();
         samples.next = None;
@@ -116,7 +116,8 @@ impl Scan {
         let (now_ms, decay) = (self.now_ms, self.decay);
         let read = move |_: &Weak<()>| rows.iter().map(|row| row.ledgers.evidence(now_ms, decay)).collect();
         let users: Arc<[Evidence]> = work("population", false, read).await?;
-        // After the work: a sample that takes longer than `refresh` must not be taken by every request anew.
+        // The time is read after the work: a sample that takes longer than `refresh` must not be taken by every
+        // request anew.
         Ok(Sample { taken: Instant::now(), users, stale: None })
     }
 }

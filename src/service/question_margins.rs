@@ -1,4 +1,4 @@
-//! The bundle's questions as the service keeps them: their keys, and what every head says of them.
+//! Keeps the keys of the bundle's questions, and every head's margins on them.
 
 use std::future::Future;
 
@@ -10,7 +10,8 @@ use crate::types::{Error, ResolvedFeedback, key64};
 /// Keys and margins, in the bundle's order.
 pub(super) struct Questions {
     keys: Vec<u64>,
-    /// Shape `[n][K]`; computed by the first request that needs them, so that a start takes no longer for them.
+    /// Margins of shape `[n][K]`; computed by the first request that needs them, so that a start takes no longer for
+    /// them.
     margins: OnceCell<Vec<Vec<f64>>>,
 }
 
@@ -19,28 +20,29 @@ impl Questions {
         Self { keys: questions.iter().map(text_key).collect(), margins: OnceCell::new() }
     }
 
-    /// What a row remembers an answered question by. An answer in a context answers it there alone, as its evidence
-    /// is of that context.
+    /// Returns the key by which a row remembers an answered question. An answer in a context answers it there alone,
+    /// as its evidence is of that context.
     pub(super) fn key(&self, idx: usize, context: Option<u64>) -> u64 {
         let key = self.keys[idx];
         context.map_or(key, |context| key64(&[key.to_le_bytes(), context.to_le_bytes()].concat()))
     }
 
-    /// The key of the question that a feedback answers, if it is one of `questions`.
+    /// Returns the key of the question that a feedback answers, if it is one of `questions`.
     pub(super) fn answered(
         &self,
         questions: &[Question],
         resolved: &ResolvedFeedback,
         context: Option<u64>,
     ) -> Option<u64> {
-        // Whatever says something about two responses compares them.
+        // Every feedback about two responses compares them.
         let [x, y] = resolved.responses.as_slice() else { return None };
         let idx =
             questions.iter().position(|question| question.is_about(&resolved.prompt, [&x.text, &y.text]))?;
         Some(self.key(idx, context))
     }
 
-    /// The margins, by `compute` if there are none yet. A failure is that call's alone: the next one tries again.
+    /// Returns the margins, by `compute` if there are none yet. A failure is that call's alone: the next one tries
+    /// again.
     pub(super) async fn margins<F>(&self, compute: impl FnOnce() -> F) -> Result<&[Vec<f64>], Error>
     where
         F: Future<Output = Result<Vec<Vec<f64>>, Error>>,
@@ -49,7 +51,7 @@ impl Questions {
     }
 }
 
-/// The key of a question's texts, the same whichever response comes first, in every bundle that asks it.
+/// Returns the key of a question's texts, the same for either order of the responses, in every bundle that asks it.
 fn text_key(question: &Question) -> u64 {
     let mut pair = [&question.a, &question.b];
     pair.sort();

@@ -8,10 +8,10 @@ use crate::types::{
 };
 
 impl Service {
-    /// Every item's responses, best first by the objective's reward, with the probability that each is the best.
+    /// Ranks every item's responses, best first by the objective's reward, with the probability that each is the best.
     ///
     /// # Errors
-    /// As [`Service::score`].
+    /// The errors of [`Service::score`].
     pub async fn rank(&self, request: RankRequest) -> Result<RankAnswer, Error> {
         let routed = self.apply_router(self.routing_request(request)?).await?;
         self.remember(&routed).await;
@@ -34,10 +34,10 @@ impl Service {
         })
     }
 
-    /// The probability that the user prefers `a` to `b`.
+    /// Returns the probability that the user prefers `a` to `b`.
     ///
     /// # Errors
-    /// As [`Service::score`].
+    /// The errors of [`Service::score`].
     pub async fn compare(&self, request: CompareRequest) -> Result<CompareAnswer, Error> {
         let CompareRequest { user, context, min_version, prompt, messages, a, b, detail: with_detail } =
             request;

@@ -1,4 +1,4 @@
-//! What was said once, judged by these heads: how ledgers are made anew for another bundle.
+//! Scores earlier feedback with these heads, to rebuild ledgers for another bundle.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use crate::state::{Change, ChangeKind, Outcome};
 use crate::types::{Error, ResolvedFeedback};
 
 impl Service {
-    /// Makes changes that were made before, in order, each at its own time. What feedback adds is judged anew, by the
-    /// function that judges it as it comes; so every one needs its texts. Afterwards `changes` say what was added. Feedback
-    /// that can't be judged has its own error, and takes back what it replaces all the same.
+    /// Applies changes that were made before, in order, each at its own time. Feedback is scored anew, by the
+    /// function that scores new feedback, and so needs its texts. Afterwards `changes` hold the increments that were
+    /// added. Feedback that can't be scored has its own error, and retracts what it replaces all the same.
     ///
     /// # Errors
-    /// When the encoder or the store can't work now: then no change was made.
+    /// The error of an encoder that can't work now, before any change is made, or of a store that can't.
     pub async fn relearn(&self, changes: &mut [Change]) -> Result<Vec<Result<Outcome, Error>>, Error> {
         let resolved = changes.iter().filter_map(|change| match &change.kind {
             ChangeKind::Add(event) => event.resolved.clone(),
@@ -28,11 +28,11 @@ impl Service {
         let mut anew = Vec::with_capacity(changes.len());
         let mut refused = Vec::with_capacity(changes.len());
         for change in changes.iter_mut() {
-            let judged = match &change.kind {
+            let event = match &change.kind {
                 ChangeKind::Add(event) if event.resolved.is_some() => ledger_events.next().transpose(),
                 _ => Ok(None),
             };
-            let (made, error) = match judged {
+            let (made, error) = match event {
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => (change.taking_back(), Some(error)),
                 Ok(event) => {

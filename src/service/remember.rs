@@ -1,4 +1,4 @@
-//! Receipts: what an answer leaves behind for feedback about every response that has an id.
+//! Writes a receipt for every answered response that has an id, for feedback about it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::state::Receipt;
 const RECEIPTS_AT_ONCE: usize = 256;
 
 impl Service {
-    /// Remembers how the responses with ids were scored, before the answer leaves: a click may follow at once.
+    /// Remembers the scores of the responses with ids, before the answer is sent: a click may follow at once.
     ///
     /// An empty id is none: feedback from a template that did not fill it in must find nothing.
     pub(super) async fn remember(&self, routed: &Routed) {

@@ -1,4 +1,4 @@
-//! From an event as it was sent to a feedback with every text at hand: checks, the time window, receipts.
+//! Resolves an event to a feedback with all its texts: checks, the time window, receipts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,23 +11,23 @@ use crate::types::{
     UserId,
 };
 
-/// By when a response that is being scored will be known.
+/// Time within which a response that is being scored will have a receipt.
 const SCORED_WITHIN: Duration = Duration::from_secs(1);
 
-/// A feedback, and what the heads have said of its responses before.
+/// A feedback, and the known scores of its responses.
 pub(super) struct PendingFeedback {
     pub(super) resolved: Arc<ResolvedFeedback>,
     /// Every head's log-odds of each response, shape `[n][K]`; none for those that came as texts.
     pub(super) known: Vec<Option<Vec<f64>>>,
 }
 
-/// Why an event goes no further.
+/// The answer to an event that is not resolved.
 pub(super) enum Unresolved {
-    /// It changes nothing, and its sender need not mind.
+    /// The event changes nothing, and its sender need not act.
     Acked(EventId, AckStatus),
-    /// It can't be taken, unless it was before: what its ids stood for has been forgotten.
+    /// The receipts of its ids are gone: the event is an error unless it was applied before.
     Forgotten { event_id: EventId, user: UserId, error: Box<Error> },
-    /// It can't be taken.
+    /// The event can't be accepted.
     Refused(Error),
 }
 
@@ -38,7 +38,7 @@ impl From<Error> for Unresolved {
 }
 
 impl PendingFeedback {
-    /// What the heads have yet to read; nothing for a feedback by ids alone.
+    /// Returns the texts that the heads have yet to score; none for a feedback by ids alone.
     pub(super) fn item(&self) -> Option<Item> {
         let responses = self.resolved.responses.iter().zip(&self.known);
         let unknown =
@@ -47,7 +47,7 @@ impl PendingFeedback {
         (!responses.is_empty()).then(|| Item::unnamed(self.resolved.prompt.clone(), responses))
     }
 
-    /// The field that a text of the item came in.
+    /// Returns the field that a text of the item came in.
     pub(super) fn field(&self, part: Part) -> String {
         let unknown = self.known.iter().enumerate().filter(|(_, known)| known.is_none());
         match part {
@@ -61,7 +61,7 @@ impl PendingFeedback {
 }
 
 impl Service {
-    /// Takes one event as far as it goes without the encoder.
+    /// Checks one event and resolves its ids, without the encoder.
     pub(super) fn resolve(&self, event: Event, now_ms: i64) -> Result<PendingFeedback, Unresolved> {
         let mut feedback = event.check()?;
         feedback.context = self.check_context(feedback.context)?;
@@ -93,7 +93,7 @@ impl Service {
         Ok(())
     }
 
-    /// Finds what the ids stand for.
+    /// Resolves the ids by their receipts.
     fn find_responses(
         &self,
         mut feedback: Feedback,
@@ -152,7 +152,7 @@ impl Service {
 fn forgotten(feedback: &Feedback, idx: usize) -> Unresolved {
     let detail = "no response with this id is remembered for this user: send this again once it has been scored, or send the prompt and the text";
     let error = Error::new(ErrorKind::NotFound, detail);
-    // A click may overtake the answer that names what it is about.
+    // A click may arrive before the request that scores its response is done.
     let error = error.with_retry_after(SCORED_WITHIN).with_code("unknown_response");
     let error = error.with_field(feedback.field(idx));
     let (event_id, user) = (feedback.event_id.clone(), feedback.user.clone());

@@ -5,7 +5,7 @@ use super::pipeline::{Item, Paths, RoutingRequest};
 use crate::types::{Error, Response, ScoreAnswer, ScoreItem, ScoreRequest};
 
 impl Service {
-    /// The reward of every response, in the request's order. A reward does not depend on what else is asked.
+    /// Returns the reward of every response, in the request's order. A reward does not depend on what else is asked.
     ///
     /// # Errors
     /// `Invalid` and `TooLarge` name the field; `Overloaded`, `ModelUnavailable` and `StoreUnavailable` may pass.

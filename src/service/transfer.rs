@@ -1,4 +1,4 @@
-//! A user's evidence to the last bit: out of this server, and into another one. And what was said, taken back.
+//! Exports and imports a user's evidence to the last bit, and retracts feedback.
 
 use std::collections::BTreeMap;
 
@@ -8,18 +8,19 @@ use crate::mixture::{Ledger, Ledgers};
 use crate::state::{ChangeKind, EventKey, Outcome, StoreError};
 use crate::types::{Error, ErrorKind, EventId, LedgerView, LedgersView, Retracted, UserId, UserView, json};
 
-/// No sum of real events comes near it, and two of them can be added.
+/// Upper bound of an imported sum: no sum of real events comes near it, and two of them can be added.
 const MAX_SUM: u64 = 1 << 61;
 
-/// Nobody says as much, and counts can be added.
+/// Upper bound of an imported number of events: no user has as many, and two of them can be added.
 const MAX_EVENTS: u64 = 1 << 48;
 
 impl Service {
-    /// Takes back a feedback: the ledgers are as if it had never been. Where raw events are kept, any of them can be.
+    /// Retracts a feedback: the ledgers are as if it had never been. Where raw events are kept, any of them can be
+    /// retracted.
     ///
     /// # Errors
-    /// `NotFound` for an event that is not known, which then will not count should it still come; `StoreUnavailable`, also
-    /// when raw events can't be read.
+    /// `NotFound` for an unknown event, which then will not count should it still come; `StoreUnavailable`, also when
+    /// raw events can't be read.
     pub async fn retract(&self, user: &UserId, id: &EventId) -> Result<Retracted, Error> {
         let retracted = self.accounts.retract(self.keys.of(user), EventKey::of(id), self.now_ms()).await;
         let (status, version) = match retracted.map_err(unretracted)? {
@@ -44,7 +45,7 @@ impl Service {
         Ok(Retracted { event_id: id.to_string(), user: user.to_string(), status, version })
     }
 
-    /// Replaces a user's evidence by what another server, or this one, has told of it.
+    /// Replaces a user's evidence by the export of another server, or of this one.
     ///
     /// # Errors
     /// `Invalid` names the field; `Conflict` for evidence of other heads; `StoreUnavailable`.

@@ -1,4 +1,4 @@
-//! /users: what is known of somebody, and forgetting it.
+//! /users: returns a user's evidence, and erases users.
 
 use std::sync::Arc;
 
@@ -11,10 +11,11 @@ use crate::state::{Change, ChangeKind, Outcome};
 use crate::types::{Erased, Error, ErrorKind, UserId, UserView};
 
 impl Service {
-    /// One user's evidence, and the weights that follow from it under the population prior, in general or in a context.
+    /// Returns one user's evidence, and the weights that follow from it under the population prior, in
+    /// general or in a context.
     ///
     /// # Errors
-    /// `NotFound` for somebody who has given no feedback; `TooLarge` for a context that no feedback can have.
+    /// `NotFound` for a user without feedback; `TooLarge` for a context that no feedback can have.
     pub async fn user(&self, user: &UserId, context: Option<String>) -> Result<UserView, Error> {
         let context = self.check_context(context)?;
         let asked = context_key(context.as_deref());
@@ -61,9 +62,9 @@ impl Service {
         })
     }
 
-    /// Forgets everything about a user, and with an account the ids that were merged into it. Such an id alone is forgotten
-    /// without what counts for its account. Doing it twice is no error. Once begun it goes on to its end, whoever hangs up: a
-    /// row that is erased must not leave receipts behind.
+    /// Erases a user, and with an account the ids that were merged into it. A merged id alone is erased without the
+    /// evidence that counts for its account. Doing it twice is no error. An erasure that has begun runs to its end,
+    /// also when its caller disconnects: a row that is erased must not leave receipts behind.
     ///
     /// # Errors
     /// `StoreUnavailable`.
@@ -82,12 +83,13 @@ impl Service {
                 let row = row.filter(|row| !row.is_tombstone() || row.is_moved());
                 (row.is_some(), row.map_or(0, |row| row.ledgers.n_events()))
             }
-            // How much it says can't be known, and it goes all the same.
+            // The number of events in a damaged row is unknown, and the row is erased all the same.
             Err(_) => (true, 0),
         };
         self.receipts.forget(&erasure.erased).await;
         match erasure.outcome {
-            // An id that has departed to an account whose row can't be read has nowhere to go, and can't be emptied.
+            // An id that was merged into an account whose row is damaged can't be emptied, as its evidence can't move
+            // there.
             Outcome::Unreadable | Outcome::Moved => return Err(unreadable()),
             Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
             _ => {}
@@ -95,7 +97,7 @@ impl Service {
         Ok(Erased { user: user.to_string(), existed, n, erased_at: self.clock.now().to_string() })
     }
 
-    /// Makes one change of a user's row.
+    /// Applies one change to a user's row.
     pub(super) async fn change(&self, user: &UserId, kind: ChangeKind) -> Result<Outcome, Error> {
         let change = Change { user: self.keys.of(user), now_ms: self.now_ms(), kind };
         let outcomes = self.accounts.change(vec![change]).await.map_err(unavailable)?;

@@ -1,4 +1,4 @@
-//! Work that computes: on an async thread where it takes a moment, off it where it takes longer.
+//! Runs computations: short ones on an async thread, longer ones off it.
 
 use std::sync::{Arc, Weak};
 
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use crate::telemetry::metric;
 use crate::types::{Error, ErrorKind};
 
-/// Does work and times it as `stage`. A blocking task can't be cancelled: it looks whether what it is given is still
+/// Does work and times it as `stage`. A blocking task can't be cancelled: it checks whether its argument is still
 /// owned, which is as long as this future is awaited.
 pub(super) async fn work<T: Send + 'static>(
     stage: &'static str,

@@ -1,7 +1,7 @@
-//! The users of a store as people: ids that were merged into an account are that account.
+//! Accounts: ids that were merged into another id, whose events and requests apply to its row.
 //!
-//! What is said under such an id, and what is asked, goes to the account. A merge that was begun is finished by whoever
-//! comes next, before anything else of the two rows is read or changed.
+//! A merge that was interrupted after the departure is completed before the next read of either row, or change of the
+//! row that departed.
 
 use std::sync::Arc;
 
@@ -9,67 +9,68 @@ use super::merge::{Absorbed, Departure, MergeStep};
 use super::{Change, ChangeKind, EventKey, Outcome, Row, RowRead, StoreError, UserKey, UserStore, readable};
 use crate::types::{Clock, UserId};
 
-/// A store, its redirects followed.
+/// A store whose redirects are followed.
 #[derive(Debug)]
 pub struct Accounts {
     store: Arc<dyn UserStore>,
     clock: Arc<dyn Clock>,
-    /// One merge, or erasure, at a time: together they touch more than one row.
+    /// Lock for one merge or erasure at a time: each touches more than one row.
     turn: tokio::sync::Mutex<()>,
 }
 
-/// Why two users were not merged.
+/// Reasons for which two users are not merged.
 #[derive(Debug, thiserror::Error)]
 pub enum MergeError {
-    /// The store can't be reached or written now; trying again goes on where this ended.
+    /// The store can't be reached or written; a retry resumes where this attempt ended.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The account has itself been merged into the other id.
+    /// The account is this id, or has itself been merged into it.
     #[error("the account has been merged into this id")]
     Cycle,
-    /// The id belongs to another account.
+    /// The id has been merged into another account.
     #[error("the id has been merged into another account")]
     Elsewhere,
-    /// The account has absorbed as many ids as its row can remember.
+    /// The account has absorbed as many ids as its row can hold.
     #[error("the account has absorbed {max} ids, and can't remember more")]
     TooMany {
-        /// How many it can.
+        /// Upper bound of absorbed ids.
         max: usize,
     },
-    /// There is no room to note where what is said under the id goes.
+    /// The store has no room for the id's redirect, or for a row of the account.
     #[error("there is no room for another id beside {max_users}")]
     Full {
-        /// How many there is room for.
+        /// Upper bound of users, and of redirects.
         max_users: usize,
     },
-    /// The engine keeps rows where two can't be changed safely together.
+    /// The engine can't safely change two rows together.
     #[error("this engine does not merge users")]
     NotSupported,
 }
 
-/// What became of an erasure.
+/// Result of an erasure.
 #[derive(Debug)]
 pub struct Erasure {
-    /// What was known of the user under the id; an error for a row that can't be read.
+    /// The user's row before the erasure; an error for a row that can't be read.
     pub before: Result<Option<Row>, StoreError>,
-    /// What the store made of it.
+    /// Outcome of the erasure in the store.
     pub outcome: Outcome,
-    /// Of whom nothing is known any more: the user, and the ids that were merged into it.
+    /// Keys of the erased users: the user's own, and those of the ids that were merged into it.
     pub erased: Vec<UserKey>,
 }
 
 impl Accounts {
-    /// The users of this store.
+    /// Returns the accounts of a store.
     pub fn new(store: Arc<dyn UserStore>, clock: Arc<dyn Clock>) -> Self {
         Self { store, clock, turn: tokio::sync::Mutex::default() }
     }
 
-    /// The store itself.
+    /// Returns the store itself.
     pub fn store(&self) -> &Arc<dyn UserStore> {
         &self.store
     }
 
-    /// As [`UserStore::change`]. An import is not for an id that was merged, and is answered with [`Outcome::Moved`].
+    /// Makes changes as [`UserStore::change`] does, those of a merged id on its account's row. An import under a
+    /// merged id gets [`Outcome::Moved`].
     ///
     /// # Errors
     /// As [`UserStore::change`].
@@ -104,7 +105,7 @@ impl Accounts {
         }
     }
 
-    /// As [`UserStore::retract`].
+    /// Takes an event back as [`UserStore::retract`] does, from the account's row.
     ///
     /// # Errors
     /// As [`UserStore::retract`].
@@ -119,7 +120,7 @@ impl Accounts {
         }
     }
 
-    /// As [`UserStore::get`], of the account.
+    /// Reads the account's row as [`UserStore::get`] does.
     ///
     /// # Errors
     /// As [`UserStore::get`].
@@ -142,7 +143,7 @@ impl Accounts {
         }
     }
 
-    /// The account that a user was merged into, by its id; none for somebody who was not.
+    /// Returns the id of the account that a user was merged into; none for a user who was not merged.
     ///
     /// # Errors
     /// As [`UserStore::get`].
@@ -163,8 +164,8 @@ impl Accounts {
         }
     }
 
-    /// Makes `from` an id of `into`, with all that was said under it. Again, it changes nothing. The account, which is
-    /// another one where `into` was itself merged.
+    /// Makes `from` an id of `into`, with all its events; a repeated merge changes nothing. Returns the account,
+    /// which differs from `into` where that was itself merged.
     ///
     /// # Errors
     /// See [`MergeError`].
@@ -198,7 +199,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Makes a departure that was made before, and what followed it.
+    /// Repeats a departure that was made before, and completes its merge.
     ///
     /// # Errors
     /// As [`UserStore::change`].
@@ -209,22 +210,22 @@ impl Accounts {
         self.finish(user, now_ms).await
     }
 
-    /// Forgets a user, and the ids that were merged into it. The account that it was itself merged into keeps what counts for
-    /// it. What was known of the user under this id.
+    /// Erases a user and the ids that were merged into it. An account that the user was itself merged into keeps the
+    /// evidence that it absorbed. Returns the row under this id from before the erasure.
     ///
     /// # Errors
     /// As [`UserStore::change`].
     pub async fn erase(&self, user: UserKey, now_ms: i64) -> Result<Erasure, StoreError> {
         let _turn = self.turn.lock().await;
         let erase = |user| Change { user, now_ms, kind: ChangeKind::Erase };
-        // Whatever row can't be read, this one can be erased.
+        // An unreadable row of a merge must not prevent this erasure.
         readable(self.finish(user, now_ms).await)?;
         let before = match self.store.get(user, 0).await {
             Ok(reading) => Ok(reading.row),
             Err(error) if error.is_of_one_row() => Err(error),
             Err(error) => return Err(error),
         };
-        // The user last, so that an erasure that was interrupted still knows of the others.
+        // The user is erased last, so that a retry of an interrupted erasure still finds the other ids.
         let (mut departed, mut erased) = (Vec::new(), vec![user]);
         if before.is_err() {
             let ids = self.store.ids_of(user).await?;
@@ -240,18 +241,18 @@ impl Accounts {
             let other = readable(self.store.get(*from, 0).await)?.map(|other| other.row);
             let is_of_this_merge = |row: &Row| row.merges.moved().is_some_and(|moved| moved.key == *key);
             match other {
-                // The id was forgotten since, perhaps by an erasure of this user that was interrupted.
+                // The id was erased since, perhaps by an interrupted erasure of this user.
                 Some(None) => {}
                 Some(Some(row)) if row.is_tombstone() && !row.is_moved() => {}
-                // It is somebody else's.
+                // The id has a row of its own again, or departed in another merge.
                 Some(Some(row)) if !is_of_this_merge(&row) => continue,
-                // What can't be read goes to be sure.
+                // A row that can't be read is erased to be sure.
                 Some(Some(_)) | None => _ = self.one(erase(*from)).await?,
             }
             erased.push(*from);
         }
         let outcome = self.one(erase(user)).await?;
-        // What was on its way to the row arrives at the new one, and goes with it.
+        // The new row absorbs the evidence of a merge that was under way, and is erased with it.
         for from in departed {
             self.finish(from, now_ms).await?;
             for user in [from, user] {
@@ -261,7 +262,7 @@ impl Accounts {
         Ok(Erasure { before, outcome, erased })
     }
 
-    /// Leads a change to the account, by whose id what was said is kept.
+    /// Redirects a change to the account, and its resolved feedback to the account's id.
     async fn redirect(&self, change: &mut Change) -> Result<(), StoreError> {
         change.user = self.end_of(change.user).await?;
         if let ChangeKind::Add(event) = &mut change.kind
@@ -273,7 +274,7 @@ impl Accounts {
         Ok(())
     }
 
-    /// The key of the account that a row has gone to.
+    /// Returns the key of the account at the end of a row's redirects.
     async fn end_of(&self, mut user: UserKey) -> Result<UserKey, StoreError> {
         loop {
             let row = self.store.get(user, 0).await?.row;
@@ -288,14 +289,14 @@ impl Accounts {
         }
     }
 
-    /// Finishes what was begun with a row. Only for who has the turn.
+    /// Completes the merges that a row is part of. The caller holds `turn`.
     async fn finish(&self, user: UserKey, now_ms: i64) -> Result<(), StoreError> {
         let Some(row) = self.store.get(user, 0).await?.row else { return Ok(()) };
         for from in &row.merges.expected {
             let source = self.store.get(*from, 0).await?.row;
             match source.as_ref().and_then(|source| source.departed(*from)) {
                 Some((into, absorbed)) if into == user => self.absorb(into, absorbed, now_ms).await?,
-                // It never departed, so that nothing has moved and nobody was told that it had.
+                // The row never departed, so no evidence has moved and no caller has an ack of the merge.
                 _ => _ = self.step(user, MergeStep::Forgo(*from), now_ms).await?,
             }
         }
@@ -310,7 +311,7 @@ impl Accounts {
         let (redirects, vacate) = absorbed.last_steps(into);
         match self.step(into, MergeStep::Absorb(Box::new(absorbed)), now_ms).await? {
             Outcome::Applied(_) | Outcome::Duplicate(_) => {}
-            // The account does not have it, and the row must not let go of it.
+            // The account has not absorbed the evidence, so the row must keep it.
             outcome => {
                 self.store.get(into, 0).await?;
                 let source = format!("an account did not take what was said under another id: {outcome:?}");

@@ -1,19 +1,19 @@
-//! Which questions one user has answered.
+//! Questions that one user has answered.
 
 use serde::{Deserialize, Serialize};
 
-/// Enough for a whole questionnaire in general and in three contexts.
+/// Upper bound of kept questions: a whole questionnaire in general and in three contexts.
 const CAPACITY: usize = 256;
 
 /// A set of question keys, ascending; empty, and then without an allocation, for most users.
 ///
-/// Of more than 256 the smallest are kept, so that the set does not depend on the order of answers. A question that was
-/// dropped may be asked again.
+/// Of more than 256 keys the smallest are kept, so that the set does not depend on the order of answers. A question
+/// that was dropped may be asked again.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered(Vec<u64>);
 
 impl Answered {
-    /// Remembers a question. Twice is once.
+    /// Inserts a question; a repeated insert changes nothing.
     pub fn insert(&mut self, key: u64) {
         if let Err(idx) = self.0.binary_search(&key) {
             self.0.insert(idx, key);
@@ -21,7 +21,7 @@ impl Answered {
         }
     }
 
-    /// Whether a question has been answered.
+    /// Reports whether a question has been answered.
     #[must_use]
     pub fn contains(&self, key: u64) -> bool {
         self.0.binary_search(&key).is_ok()

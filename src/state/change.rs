@@ -1,4 +1,4 @@
-//! What can happen to a row, and what became of it.
+//! Changes of a row, and their outcomes.
 
 use std::sync::Arc;
 
@@ -8,177 +8,184 @@ use super::{MergeStep, Row, UserKey};
 use crate::mixture::{Increment, Ledgers};
 use crate::types::{EventId, ResolvedFeedback};
 
-/// One change of one user's row. Its bytes begin with the user's key, by which the journal finds what is a user's, and the
-/// time, by which it drops what is too old.
+/// One change of one user's row. Its bytes begin with the user's key, by which the journal finds the frames of a
+/// user, and the time, by which it drops frames that are too old.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// Whose row.
+    /// Key of the row's user.
     pub user: UserKey,
-    /// When the server took it, in milliseconds since the Unix epoch.
+    /// Time at which the server received it, in milliseconds since the Unix epoch.
     pub now_ms: i64,
-    /// What is to change.
+    /// Kind of the change, with its content.
     pub kind: ChangeKind,
 }
 
-/// What is to change.
+/// Kinds of changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum ChangeKind {
-    /// A feedback counts from now on.
+    /// A feedback counts from then on.
     Add(LedgerEvent),
-    /// The feedback with this key never happened; if it is still to come, it will not count.
+    /// The feedback with this key is taken back; if it is still to come, it will not count.
     Retract(EventKey),
-    /// The user never was here. What happened before this is refused from now on.
+    /// The user is erased, and events from before the erasure are refused from then on.
     Erase,
     /// The evidence is replaced.
     Import(Ledgers),
-    /// Events that the row no longer remembers never happened.
+    /// Events that the row does not remember are taken back.
     Withdraw(Withdrawal),
     /// A step of a merge with another row.
     Merge(MergeStep),
 }
 
-/// What a retraction found in the journal: the events with this key that are in the sums.
+/// Events with one key that are in the sums, as the search of a retraction found them in the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withdrawal {
-    /// Their key.
+    /// Key of the events.
     pub key: EventKey,
-    /// What they added; more than one where the id was used again after it had been forgotten.
+    /// The events; more than one where the id was used again after it had been forgotten.
     pub events: Vec<Withdrawn>,
 }
 
-/// What it takes to subtract an event.
+/// Data needed to subtract an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Withdrawn {
-    /// When it happened, in milliseconds since the Unix epoch.
+    /// Time of the event, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// The key of the context whose ledger it entered.
+    /// Key of the context whose ledger it entered.
     pub context: Option<u64>,
-    /// What it added.
+    /// Increment that it added.
     pub increment: Increment,
 }
 
 impl Withdrawn {
-    /// What it takes to subtract this event.
+    /// Returns the data needed to subtract this event.
     #[must_use]
     pub fn of(event: &LedgerEvent) -> Self {
         Self { at_ms: event.at_ms, context: event.context, increment: event.increment.clone() }
     }
 
-    /// Whether it is the same event, by what it added, be it that it was sent under another id of the same user.
+    /// Reports whether both are one event, perhaps sent under two ids of a user: context and increment are equal.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         (self.context, &self.increment) == (other.context, &other.increment)
     }
 }
 
-/// What an event's id is known by within its user: 64 bits of BLAKE3.
+/// Key of an event's id within its user: 64 bits of BLAKE3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventKey(pub u64);
 
 impl EventKey {
-    /// The key of an id.
+    /// Returns the key of an id.
     #[must_use]
     pub fn of(id: &EventId) -> Self {
         Self(crate::types::key64(id.as_str().as_bytes()))
     }
 }
 
-/// One feedback as a store sees it.
+/// One feedback as a store applies it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LedgerEvent {
-    /// The key that guards against duplicates.
+    /// Key that guards against duplicates.
     pub key: EventKey,
-    /// When it happened, in milliseconds since the Unix epoch.
+    /// Time of the event, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// The key of the context whose ledger it enters; none for the general one.
+    /// Key of the context whose ledger it enters; none for the general one.
     pub context: Option<u64>,
-    /// The key of the question that it answers, if it answers one.
+    /// Key of the question that it answers, if it answers one.
     pub question: Option<u64>,
-    /// What it adds.
+    /// Increment that it adds.
     pub increment: Increment,
-    /// 64 bits of a hash of what it says; none where that is not known.
+    /// 64 bits of a hash of its content; none where that is not known.
     pub content: Option<u64>,
-    /// The event that does not count from now on, as this one takes its place.
+    /// Key of the event that this one replaces and that does not count from then on.
     pub replaces: Option<EventKey>,
-    /// What was said, for engines that keep it.
+    /// The resolved feedback, for engines that keep it.
     pub resolved: Option<Arc<ResolvedFeedback>>,
 }
 
-/// What became of one change.
+/// Outcome of one change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is done; the version of the row after it.
+    /// The change is applied. Holds the version of the row after it.
     Applied(u64),
-    /// It is done, and the event that it replaces, which had counted, does not any more; the version of the row after it.
+    /// The change is applied, and the event that it replaces, which had counted, is taken back. Holds the version of
+    /// the row after it.
     Replaced(u64),
-    /// It had been done before; the version of the row.
+    /// The change had been applied before. Holds the version of the row.
     Duplicate(u64),
-    /// Its id was taken back, replaced or erased: it does not count.
+    /// The event's id was taken back, replaced or erased, so that the event does not count.
     Retracted {
-        /// The version of the row.
+        /// Version of the row.
         version: u64,
-        /// Whether the row is another after it: what it replaces does not count either.
+        /// True if the row changed: the event that this one replaces does not count either.
         is_news: bool,
     },
     /// Another event counts under its id.
     Conflict {
-        /// The content of that event.
+        /// Content hash of that event.
         kept: u64,
     },
-    /// It is kept here and will be done once the shared store is back.
+    /// The change is kept here and will be applied once the shared store can be reached again.
     Queued,
-    /// The row has gone to an account, and takes no such change.
+    /// The row was merged into an account, and takes no such change.
     Moved,
-    /// It happened before the time from which this row can tell a retry from news, or before the user was erased.
+    /// The event is from before the time since which this row can distinguish a retry from a new event, or before the
+    /// erasure of the user.
     Late,
-    /// A retraction of what is not known, or can't be taken back. If it comes within the window, it will not count.
+    /// A retraction of an event that is not known or can't be taken back. If the event arrives within the window, it
+    /// will not count.
     Unknown {
-        /// Whether the row is another after it: that was not noted before.
+        /// True if the row changed: it did not remember the retraction before.
         is_news: bool,
     },
-    /// The user has said more within the window than a row remembers.
+    /// The user has sent more events within the window than a row remembers.
     Crowded {
-        /// How many events a row remembers at most.
+        /// Upper bound of the events that a row remembers.
         max_events: usize,
-        /// When the oldest of them is forgotten, in milliseconds since the Unix epoch.
+        /// Time at which the oldest of them is forgotten, in milliseconds since the Unix epoch.
         until_ms: i64,
     },
-    /// There is no room for another user.
+    /// The store has no room for another user.
     Full {
-        /// How many users the engine holds at most.
+        /// Upper bound of the users of the engine.
         max_users: usize,
     },
-    /// The user's row can't be read. Nothing but an erasure, which needs none, can be made of it.
+    /// The user's row can't be read. Only an erasure, which needs no earlier row, can be applied to it.
     Unreadable,
 }
 
 impl Change {
-    /// What is left of feedback that can't be judged: what it replaces does not count.
+    /// Returns the part that remains of a feedback that can't be scored: the retraction of the event that it
+    /// replaces.
     #[must_use]
     pub fn taking_back(&self) -> Option<Self> {
         let ChangeKind::Add(LedgerEvent { replaces: Some(replaced), .. }) = &self.kind else { return None };
         Some(Self { kind: ChangeKind::Retract(*replaced), ..*self })
     }
 
-    /// The row to make it on instead of one that can't be read: an erasure takes away all that there was.
+    /// Returns the row to change instead of one that can't be read: an empty one for an erasure, which discards all
+    /// content.
     pub(super) fn in_place_of_unreadable(&self, n_heads: usize) -> Option<Row> {
         matches!(self.kind, ChangeKind::Erase).then(|| Row::new(n_heads))
     }
 
-    /// What has to be made again instead of it: of an event that was taken back before it came, that what it replaces is
-    /// taken back as well.
+    /// Returns the change that a replay makes instead of this one: for an event that was taken back before it came,
+    /// the retraction of the event that it replaces.
     pub(super) fn remainder(&self, outcome: Outcome) -> Option<Self> {
         matches!(outcome, Outcome::Retracted { is_news: true, .. }).then(|| self.taking_back()).flatten()
     }
 }
 
 impl ChangeKind {
-    /// Whether it goes on with a merge that was begun: what it brings here is already somewhere, and goes from there.
+    /// True if it continues a merge that was begun: the evidence that it brings is already stored, and moves from
+    /// there.
     pub(super) fn is_of_a_merge_under_way(&self) -> bool {
         matches!(self, Self::Merge(step) if !matches!(step, MergeStep::Expect(_) | MergeStep::Depart(_)))
     }
 
-    /// Whether a row takes it that has gone to an account, which has everything if the merge `is_done`.
+    /// True if a row that departed to an account takes it. The account has absorbed all of the row if the merge
+    /// `is_done`.
     pub(super) fn is_for_a_moved_row(&self, is_done: bool) -> bool {
         match self {
             Self::Erase => is_done,
@@ -189,7 +196,7 @@ impl ChangeKind {
 }
 
 impl Outcome {
-    /// Whether the row is another after it.
+    /// True if the change alters the row.
     #[must_use]
     pub fn changes_the_row(self) -> bool {
         matches!(
@@ -201,7 +208,7 @@ impl Outcome {
         )
     }
 
-    /// Whether it tells what an earlier change came to.
+    /// True if it depends on the result of an earlier change.
     pub(super) fn rests_on_another(self) -> bool {
         matches!(
             self,

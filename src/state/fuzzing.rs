@@ -1,4 +1,4 @@
-//! Doors to what reads bytes from a disk or a shared store, for `fuzz/` and its corpora. No part of the interface.
+//! Entry points for `fuzz/` and its corpora to parsers of bytes from a disk or a shared store; no public interface.
 
 use std::path::Path;
 
@@ -7,21 +7,21 @@ use super::journal::segment::{End, Segment, file_head, push_frame};
 use super::journal::{LedgerId, OpenError};
 use super::row::Row;
 
-/// A row as bytes.
+/// Encodes a row as bytes.
 #[must_use]
 pub fn encode(row: &Row) -> Box<[u8]> {
     codec::encode(row)
 }
 
-/// The row that bytes hold.
+/// Decodes the row that bytes hold.
 ///
 /// # Errors
-/// When they are no row of `n_heads` heads.
+/// When the bytes are no row of `n_heads` heads.
 pub fn decode(bytes: &[u8], n_heads: usize) -> Result<Row, CodecError> {
     codec::decode(bytes, n_heads)
 }
 
-/// A file of the journal with a frame for each payload, and where each frame ends.
+/// Returns a file of the journal with one frame per payload, and the offset at which each frame ends.
 #[must_use]
 pub fn segment(ledger_id: LedgerId, payloads: &[&[u8]]) -> (Vec<u8>, Vec<usize>) {
     let (mut file, mut ends) = (file_head(ledger_id, 0), Vec::new());
@@ -32,7 +32,7 @@ pub fn segment(ledger_id: LedgerId, payloads: &[&[u8]]) -> (Vec<u8>, Vec<usize>)
     (file, ends)
 }
 
-/// The payloads of a file's frames as far as they can be read, and how it ends: whole, or torn.
+/// Reads the payloads of a file's frames up to the first error, and reports how the file ends: whole (true) or torn.
 ///
 /// # Errors
 /// When something in the file is damaged.

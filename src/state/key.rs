@@ -1,4 +1,4 @@
-//! What a row is known by: a hash of its user's id that nobody can make who does not have the store's secret.
+//! Keys of rows: hashes of user ids that can't be computed without the store's secret.
 
 use std::fmt;
 
@@ -6,19 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::types::{UserId, key64};
 
-/// Parts the keys that are derived from one secret.
+/// BLAKE3 contexts that separate the keys derived from one secret.
 const OF_TEXT: &str = "micro-reward 2026-11 the secret of user keys";
 const OF_FINGERPRINT: &str = "micro-reward 2026-11 the fingerprint of a secret of user keys";
 
-/// The first 128 bits of the BLAKE3 of a user's id, by the secret of the store that it is in; see [`UserKeys`].
+/// The first 128 bits of the BLAKE3 of a user's id, keyed by the secret of its store; see [`UserKeys`].
 ///
-/// Rows and tombstones hold this and not the id, so that they name nobody. Two of a billion users share a key with
-/// probability below 2^-68.
+/// Rows and tombstones hold this key and not the id, so that they name no user. Two of a billion users share a key
+/// with probability below 2^-68.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct UserKey([u8; 16]);
 
 impl UserKey {
-    /// The key as it is stored.
+    /// Returns the key as it is stored.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -43,8 +43,9 @@ impl fmt::Debug for UserKey {
     }
 }
 
-/// How users are known in one store: by a secret, so that who reads its files can't find people in them by trying ids. The
-/// default has none, as stores from before have.
+/// Hash function from the user ids of one store to keys. It is keyed by a secret, so that a reader of the store's
+/// files can't find users in them by trying ids. The default has no secret, like stores made by versions without
+/// secrets.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct UserKeys(Option<[u8; 32]>);
 
@@ -53,22 +54,19 @@ impl UserKeys {
         Self(Some(secret))
     }
 
-    /// By a secret text; without one, by none.
+    /// Derives the secret from a text; an empty text gives no secret.
     pub(super) fn of_text(text: &str) -> Self {
         Self((!text.is_empty()).then(|| blake3::derive_key(OF_TEXT, text.as_bytes())))
     }
 
-    /// By a secret of its own.
-    ///
-    /// # Errors
-    /// When the operating system has no random numbers.
+    /// Draws a secret of its own at random.
     pub(super) fn random() -> Result<Self, std::io::Error> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|error| std::io::Error::other(error.to_string()))?;
         Ok(Self(Some(secret)))
     }
 
-    /// The key of a user.
+    /// Returns the key of a user.
     #[must_use]
     pub fn of(&self, user: &UserId) -> UserKey {
         let digest = self.hasher().update(user.as_str().as_bytes()).finalize();
@@ -82,19 +80,20 @@ impl UserKeys {
         self.0.as_ref().map_or_else(blake3::Hasher::new, blake3::Hasher::new_keyed)
     }
 
-    /// Begins a hash that depends on the secret, for something else than keys: what it gives is the key of nobody.
+    /// Begins a hash that depends on the secret and has another purpose than keys: its results are the keys of no
+    /// user.
     pub(super) fn hasher_for(&self, purpose: &str) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new_derive_key(purpose);
         self.0.iter().for_each(|secret| _ = hasher.update(secret));
         hasher
     }
 
-    /// The secret, for who keeps it.
+    /// Returns the secret, for the file that stores it.
     pub(super) fn secret(&self) -> Option<&[u8; 32]> {
         self.0.as_ref()
     }
 
-    /// Tells one secret from another and gives none away; 0 is for none.
+    /// Returns a number that distinguishes secrets without revealing them; 0 without a secret.
     pub(super) fn fingerprint(&self) -> u64 {
         self.0.map_or(0, |secret| key64(&blake3::derive_key(OF_FINGERPRINT, &secret)))
     }

@@ -1,7 +1,7 @@
-//! An event as bytes: what was written before a layout grew is read as it is.
+//! Events as bytes, with support for older layouts.
 //!
-//! postcard writes an option as it writes an enum of two, so that what used to end in an optional [`PlainFeedback`] is read
-//! as an [`End`], whose third variant is all that is written.
+//! postcard writes an option as it writes an enum of two variants, so bytes that end in an optional [`PlainFeedback`]
+//! are read as an [`End`], of which only the third variant is written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::{EventKey, LedgerEvent};
 use crate::mixture::Increment;
 use crate::types::{EventId, Judgment, ResolvedFeedback, ResolvedResponse, UserId};
 
-/// How the bytes of an event end. The order of the variants is on disks.
+/// End of an event's bytes. The order of the variants is part of the format on disk.
 #[derive(Serialize, Deserialize)]
 enum End {
     Nothing,
@@ -20,7 +20,7 @@ enum End {
     Whole { content: Option<u64>, replaces: Option<EventKey>, resolved: Option<Arc<ResolvedFeedback>> },
 }
 
-/// What was said, as it was written without metadata, comment and what it replaces.
+/// A resolved feedback in the layout without metadata, comment and replaced event.
 #[derive(Serialize, Deserialize)]
 struct PlainFeedback {
     event_id: EventId,
@@ -77,7 +77,7 @@ mod tests {
     use crate::mixture::pair;
     use crate::state::{Change, ChangeKind, UserKey};
 
-    /// An event as it was before it had a content and could replace another.
+    /// An event in the layout without content and replaced event.
     #[derive(Serialize)]
     struct PlainEvent {
         key: EventKey,
@@ -132,7 +132,7 @@ mod tests {
             ];
             let expected = [ChangeKind::Add(expected), ChangeKind::Retract(EventKey(8))];
             for (kind, expected) in kinds.into_iter().zip(expected) {
-                // As the journal has it: the age of the rules follows the change.
+                // The journal appends the age of the rules to a change.
                 let bytes = postcard::to_allocvec(&((UserKey::from([1; 16]), 5_i64, kind), 77_i64)).unwrap();
                 let (change, max_age_ms): (Change, i64) = postcard::from_bytes(&bytes).unwrap();
                 assert_eq!((change.kind, change.now_ms, max_age_ms), (expected, 5, 77));

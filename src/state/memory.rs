@@ -1,4 +1,4 @@
-//! The memory engine: rows in this process, gone with it.
+//! The memory engine: rows in this process, lost when it ends.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::{
     UserStore, codec,
 };
 
-/// Erasures after which tombstones whose window is over are looked for.
+/// Changes that may leave a tombstone, between two sweeps for tombstones whose window is over.
 const ERASURES_PER_SWEEP: usize = 10_000;
 
 /// Rows in memory.
@@ -24,16 +24,16 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Returns an empty store.
     #[must_use]
     pub fn new(rules: RowRules, max_users: NonZeroUsize) -> Self {
         let rows = Arc::new(Resident::new(rules, max_users.get(), Counts::default()));
-        // Without random numbers unkeyed ones do: nothing of this leaves the process.
+        // Without random numbers, unkeyed hashes suffice, as no key leaves the process.
         let keys = UserKeys::random().unwrap_or_default();
         Self { rows, n_erasures: AtomicUsize::new(0), keys }
     }
 
-    /// Looks for tombstones whose window is over, off the async threads: every row is decoded.
+    /// Drops tombstones whose window is over, off the async threads: every row is decoded.
     fn sweep(&self, now_ms: i64) {
         let rows = self.rows.clone();
         tokio::task::spawn_blocking(move || sweep(&rows, now_ms));
@@ -106,7 +106,7 @@ mod tests {
                 now_ms,
                 kind: ChangeKind::Erase,
             };
-            // The only thread for what blocks is taken.
+            // The receiver occupies the only thread for blocking work.
             let (release, is_held) = std::sync::mpsc::channel::<()>();
             let held = tokio::task::spawn_blocking(move || is_held.recv());
             store.change((1..ERASURES_PER_SWEEP).map(|n| erase(n, 0)).collect()).await.unwrap();

@@ -1,11 +1,12 @@
-//! One person under two ids: how one row goes over into another.
+//! Merges of two ids of one user, as steps that move one row into another.
 //!
-//! A merge is a few changes of two rows, each atomic, and without effect when it is made again. The account expects what is
-//! to come; the other row departs: it keeps what it holds and takes nothing more; the account absorbs that; the other row is
-//! emptied, and tells where everything goes from then on. A kill in between leaves what `Accounts` finishes.
+//! A merge is a few changes of two rows, each atomic, and without effect when it is repeated. The account expects the
+//! row; the other row departs: it keeps its content and takes nothing more; the account absorbs that content; the
+//! other row is emptied, and redirects to the account from then on. `Accounts` completes a merge that a kill
+//! interrupted.
 //!
-//! The law: what was said counts as if all of it had been said under the account's id. An event that came under both counts
-//! once, and one that was taken back under either does not.
+//! The law: events count as if all of them had come under the account's id. An event that came under both ids counts
+//! once, and one that was taken back under either does not count.
 
 use std::collections::HashMap;
 
@@ -16,34 +17,34 @@ use super::{Answered, EventKey, Outcome, Row, RowRules, UserKey, UserKeys};
 use crate::mixture::Ledgers;
 use crate::types::UserId;
 
-/// Ids that one account may have absorbed: 24 bytes each in its row.
+/// Ids that one account may have absorbed, at 24 bytes each in its row.
 pub(super) const MAX_ABSORBED: usize = 1024;
 
-/// What the mask of a name is made for, and the key of a merge: both depend on the store's secret, so that who reads its files
-/// learns no name by trying ids.
+/// Purposes of two hashes, the mask of a name and the key of a merge. Both depend on the store's secret, so that a
+/// reader of its files learns no name by trying ids.
 const OF_MASK: &str = "micro-reward: the id of the account that an id was merged into";
 const OF_MERGE: &str = "micro-reward: the key of a merge";
 
-/// What a row has to do with others; nothing for most.
+/// Relations of a row to other rows; none for most rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Merges {
     moved: Option<Moved>,
     /// Rows that are about to be absorbed.
     pub(super) expected: Vec<UserKey>,
-    /// Rows that were, each with the key of its merge.
+    /// Rows that have been absorbed, each with the key of its merge.
     pub(super) absorbed: Vec<(UserKey, u64)>,
 }
 
-/// Where what is said under an id goes.
+/// Redirect of a row to its account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Moved {
     pub(super) into: UserKey,
-    /// Names this merge.
+    /// Key of this merge.
     pub(super) key: u64,
-    /// Whether the account has everything.
+    /// True once the account has absorbed all of the row.
     pub(super) is_done: bool,
-    /// The account's id when it was merged, masked by the store's secret and the id of this row, which is not kept: a row
-    /// names nobody.
+    /// The account's id at the time of the merge, masked by the store's secret and by the id of this row, which is
+    /// not stored: a row names no user.
     name: Box<[u8]>,
 }
 
@@ -52,27 +53,27 @@ pub(super) struct Moved {
 pub enum MergeStep {
     /// The account expects this row.
     Expect(UserKey),
-    /// The account does not expect it any more.
+    /// The account does not expect this row any longer.
     Forgo(UserKey),
-    /// The row takes nothing more, and what is said goes to the account.
+    /// The row departs: it takes nothing more, and its events apply to the account.
     Depart(Departure),
-    /// The account takes what a row holds.
+    /// The account absorbs the content of a row.
     Absorb(Box<Absorbed>),
-    /// The account that a row goes to has itself gone to another.
+    /// The account that a row redirects to has itself been merged into another.
     Redirect {
-        /// Where the row has gone.
+        /// Key of the account that the row redirects to.
         from: UserKey,
-        /// Where that has gone.
+        /// Key of the account that this one was merged into.
         into: UserKey,
     },
-    /// The row is emptied, as the account has what it held in the merge with this key.
+    /// The row is emptied, as the account has absorbed its content in the merge with this key.
     Vacate(u64),
 }
 
-/// A row's way to its account.
+/// Departure of a row to its account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Departure {
-    /// The account.
+    /// Key of the account.
     pub into: UserKey,
     key: u64,
     name: Box<[u8]>,
@@ -81,7 +82,7 @@ pub struct Departure {
 }
 
 impl MergeStep {
-    /// The keys of other users in it.
+    /// Returns the keys of other users in the step.
     pub(crate) fn others(&mut self) -> Vec<&mut UserKey> {
         match self {
             Self::Expect(from) | Self::Forgo(from) => vec![from],
@@ -97,7 +98,7 @@ impl MergeStep {
 }
 
 impl Departure {
-    /// The way of the row of `user` to `account`, at this time, in a store in which users are known by `keys`.
+    /// Returns the departure of the row of `user` to `account` at `now_ms`, in a store with these `keys`.
     #[must_use]
     pub fn new(keys: &UserKeys, user: &UserId, account: &UserId, now_ms: i64) -> Self {
         let named = [user.as_str(), "\0", account.as_str(), "\0", &now_ms.to_string()].concat();
@@ -108,13 +109,13 @@ impl Departure {
     }
 }
 
-/// What a row held when it departed.
+/// Content of a row when it departed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Absorbed {
-    /// Whose row it was.
+    /// Key of the row's user.
     pub from: UserKey,
     key: u64,
-    /// Its evidence.
+    /// Evidence of the row.
     pub ledgers: Ledgers,
     answered: Answered,
     horizon_ms: Option<i64>,
@@ -122,11 +123,11 @@ pub struct Absorbed {
     absorbed: Vec<(UserKey, u64)>,
 }
 
-/// What a row remembers under one event's name: more than one event, where ids that it absorbed had others of that name.
+/// Events that a row remembers under one key: more than one, where absorbed ids had other events of the same id.
 #[derive(Default)]
 struct Own {
     is_taken_back: bool,
-    /// What those added that count.
+    /// Contexts and increments of those that count.
     added: Vec<Added>,
 }
 
@@ -141,14 +142,14 @@ impl Merges {
 }
 
 impl Moved {
-    /// The id of the account as it was when the row of this user was merged.
+    /// Returns the account's id at the time of the merge of this user's row.
     pub(super) fn account(&self, keys: &UserKeys, user: &UserId) -> Option<UserId> {
         let name = masked(&self.name, keys, user, self.key).into_vec();
         UserId::try_from(String::from_utf8(name).ok()?).ok()
     }
 }
 
-/// Masks a name, or lifts the mask.
+/// Masks a name, or removes the mask.
 fn masked(name: &[u8], keys: &UserKeys, user: &UserId, key: u64) -> Box<[u8]> {
     let mut mask = vec![0; name.len()];
     let mut hasher = keys.hasher_for(OF_MASK);
@@ -157,13 +158,13 @@ fn masked(name: &[u8], keys: &UserKeys, user: &UserId, key: u64) -> Box<[u8]> {
 }
 
 impl Row {
-    /// Whether what is said under this id counts for an account.
+    /// True if events under this id count for an account.
     #[must_use]
     pub fn is_moved(&self) -> bool {
         self.merges.moved.is_some()
     }
 
-    /// What the row held when it departed, if it is not absorbed yet, and its way.
+    /// Returns the account's key and the row's content, if the row departed and is not absorbed yet.
     pub(super) fn departed(&self, from: UserKey) -> Option<(UserKey, Absorbed)> {
         let Moved { into, key, .. } = self.merges.moved().filter(|moved| !moved.is_done)?;
         let absorbed = Absorbed {
@@ -178,13 +179,13 @@ impl Row {
         Some((*into, absorbed))
     }
 
-    /// Makes one step of a merge.
+    /// Applies one step of a merge.
     pub(super) fn step(&mut self, step: &MergeStep, now_ms: i64, rules: &RowRules) -> Outcome {
         let merges = &mut self.merges;
         match step {
             MergeStep::Expect(from) if !merges.expected.contains(from) => {
                 if merges.expected.len() + merges.absorbed.len() >= MAX_ABSORBED {
-                    // They do not age.
+                    // Absorbed ids do not age, so room is never free again.
                     return Outcome::Crowded { max_events: MAX_ABSORBED, until_ms: i64::MAX };
                 }
                 merges.expected.push(*from);
@@ -231,7 +232,7 @@ impl Row {
         for frame in theirs.recent.iter() {
             match (mine.get_mut(&frame.key), frame.added()) {
                 (None, _) => self.recent.keep(&frame),
-                // Only its undo came here, or it was sent to both.
+                // The event was taken back here, or was sent to both ids.
                 (Some(own), Some(added)) if own.is_taken_back || own.added.contains(&added) => {
                     self.ledgers.subtract(added.context, &added.increment, frame.at_ms, rules.decay);
                 }
@@ -262,12 +263,12 @@ impl Row {
 }
 
 impl Absorbed {
-    /// What the row remembered.
+    /// Returns the events that the row remembered.
     pub(super) fn remembered(&self) -> impl Iterator<Item = Frame<'_>> {
         self.recent.iter()
     }
 
-    /// The step after which the row is a redirect, and those after which all that had gone to it goes on.
+    /// Returns the steps that redirect all rows merged into this one, and the step that makes this row a redirect.
     pub(super) fn last_steps(&self, into: UserKey) -> (Vec<(UserKey, MergeStep)>, MergeStep) {
         let redirect = MergeStep::Redirect { from: self.from, into };
         let redirects = self.absorbed.iter().map(|(user, _)| (*user, redirect.clone())).collect();
@@ -302,7 +303,7 @@ mod tests {
         }
     }
 
-    /// An event whose name and content these numbers stand for.
+    /// Returns the addition of an event whose key and content these numbers stand for.
     fn said(name: u64, content: u64) -> Change {
         let event = LedgerEvent {
             key: EventKey(name),
@@ -338,7 +339,7 @@ mod tests {
 
     #[test]
     fn what_came_under_any_of_three_ids_counts_once_and_is_taken_back_under_all() {
-        // One name for three events, of which two are the same.
+        // One id stands for three events, of which two are the same.
         let visitors = [row(&[said(1, 3), said(2, 1)]), row(&[said(1, 3), said(3, 1)])];
         let mut account = row(&[said(1, 2)]);
         for (n, visitor) in (1..).zip(visitors) {
@@ -347,7 +348,7 @@ mod tests {
         let expected = row(&[said(1, 2), said(10, 3), said(2, 1), said(3, 1)]);
         assert_eq!(account.ledgers, expected.ledgers);
         let expected = row(&[said(2, 1), said(3, 1)]);
-        // Under a fourth id, whose event is one more, it was taken back.
+        // A fourth id, whose event is one more, takes that id back.
         let mut undone = account.clone();
         absorb(&mut undone, 4, row(&[said(1, 9), change(ChangeKind::Retract(EventKey(1)))]));
         assert_eq!(undone.ledgers, expected.ledgers);
@@ -359,7 +360,7 @@ mod tests {
     fn what_an_erased_account_forgot_is_remembered_whole_as_it_comes_from_another_id() {
         let mut visitor = row(&[said(1, 2)]);
         absorb(&mut visitor, 1, row(&[said(1, 3)]));
-        // The account's own event of that name was erased, and the visitor has two of it.
+        // The account's own event of that id was erased, and the visitor has two of it.
         let mut account = row(&[said(1, 5), change(ChangeKind::Erase)]);
         absorb(&mut account, 2, visitor);
         assert_eq!(account.ledgers, row(&[said(1, 2), said(10, 3)]).ledgers);

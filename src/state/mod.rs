@@ -1,7 +1,8 @@
-//! Where ledgers live: the store contract and its engines.
+//! Stores of ledgers: the store contract and its engines.
 //!
-//! Owns rows, the guard against duplicates, and bytes on disk. Deliberately knows neither heads nor weights: a row is
-//! ledgers plus the ids they have seen, and `service` turns it into weights. One suite of tests runs on every engine.
+//! This module owns rows, the guard against duplicates, and bytes on disk. It deliberately knows neither heads nor
+//! weights: a row is ledgers plus the ids of their events, and `service` computes weights from it. One suite of tests
+//! runs on every engine.
 
 mod accounts;
 mod answered;
@@ -15,6 +16,7 @@ mod key;
 mod layout;
 mod memory;
 mod merge;
+mod receipt;
 mod receipt_log;
 mod receipts;
 mod recent;
@@ -37,7 +39,8 @@ pub use journal::{LedgerId, OpenError};
 pub use key::{UserKey, UserKeys};
 pub use memory::MemoryStore;
 pub use merge::{Absorbed, Departure, MergeStep};
-pub use receipts::{Receipt, Receipts};
+pub use receipt::Receipt;
+pub use receipts::Receipts;
 pub use row::{Row, RowRules};
 pub use valkey::{ValkeyConfig, ValkeyStore};
 
@@ -47,134 +50,136 @@ use crate::types::Liveness;
 /// Changes made without a pause on an async thread, at about 1 us each for a usual row.
 const CHANGES_AT_ONCE: usize = 256;
 
-/// Holds one row per user. All methods may be called from any number of tasks at once.
+/// A store of one row per user. All methods may be called from any number of tasks at once.
 ///
-/// The laws: a change is atomic; an event that is remembered changes nothing, and one that is too old to be remembered
-/// is refused, so that none ever counts twice; versions of a user only grow.
+/// The laws: a change is atomic; an event that is remembered changes nothing, and one that is too old to be
+/// remembered is refused, so that none ever counts twice; versions of a user only grow.
 #[async_trait]
 pub trait UserStore: Send + Sync + std::fmt::Debug {
-    /// Makes changes, in order; one outcome per change. What has an outcome other than [`Outcome::Queued`] is as durable
-    /// as the engine makes things.
+    /// Makes changes in order, and returns one outcome per change. A change with an outcome other than
+    /// [`Outcome::Queued`] is as durable as the engine makes changes.
     ///
     /// # Errors
-    /// When the store can't be reached or written now. Then any part of the changes may have been made, or may still be:
-    /// sending the same again is safe. A change that alone can't be made has an outcome that says so, as has one of a row
-    /// that can't be read.
+    /// When the store can't be reached or written. Then any part of the changes may have been made, or may still be
+    /// made: sending the same changes again is safe. A change that alone can't be made has an outcome that says so,
+    /// as has a change of a row that can't be read.
     async fn change(&self, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError>;
 
-    /// Takes an event back, also one that the row no longer remembers if the engine keeps what was said. Goes on to its end
-    /// when it is dropped.
+    /// Takes an event back, also one that the row does not remember if the engine keeps raw events. Their search
+    /// continues when the call is dropped.
     ///
     /// # Errors
-    /// As [`UserStore::change`], and when what was said can't be read: then nothing was taken back.
+    /// As [`UserStore::change`], and when the raw events can't be read: then nothing was taken back.
     async fn retract(&self, user: UserKey, key: EventKey, now_ms: i64) -> Result<Outcome, StoreError> {
         let change = Change { user, now_ms, kind: ChangeKind::Retract(key) };
         Ok(self.change(vec![change]).await?.first().copied().unwrap_or(Outcome::Unknown { is_news: false }))
     }
 
-    /// The row of a user as of now, as far as the engine can tell; not older than `min_version`, if there is such.
+    /// Returns the current row of a user, as far as the engine can tell; not older than `min_version`, if there is
+    /// such a row.
     ///
     /// # Errors
-    /// When nothing is known and nothing can be asked, or the row can't be read.
+    /// When the engine can't read its stored rows, or this row.
     async fn get(&self, user: UserKey, min_version: u64) -> Result<RowRead, StoreError>;
 
-    /// The rows of the `n` users with the smallest keys that have said anything, ascending by key; fewer if there are fewer.
+    /// Returns the rows of the `n` users with the smallest keys among those with feedback, ascending by key; fewer if
+    /// there are fewer.
     ///
-    /// A sample that knows nothing of what users have said, and the same on every replica that holds the same
-    /// users, in whatever order they came. A row that can't be read is left out. It may take long, and does so off the
-    /// async threads.
+    /// The sample does not depend on the content of feedback, and is the same on every replica that holds the same
+    /// users, in whatever order they came. A row that can't be read is left out. The call may take long, and does so
+    /// off the async threads.
     async fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError>;
 
-    /// The users whose rows lead to an account, found without its own row, which remembers them too. It may take long, and does so
-    /// off the async threads.
+    /// Returns the users whose rows redirect to an account, without its own row, which lists them too. The call may
+    /// take long, and does so off the async threads.
     ///
     /// # Errors
-    /// When rows can't be read at all; one that alone can't be is left out.
+    /// When rows can't be read at all; a single row that can't be read is left out.
     async fn ids_of(&self, _account: UserKey) -> Result<Vec<UserKey>, StoreError> {
         Ok(Vec::new())
     }
 
-    /// Waits until all that can be read by now is as durable as what is acked.
+    /// Waits until all that can be read at the time of the call is as durable as acked changes are.
     ///
     /// # Errors
-    /// When the store can't be written now.
+    /// When the store can't be written.
     async fn durable(&self) -> Result<(), StoreError> {
         Ok(())
     }
 
-    /// How users are known here. It stays the same for as long as what is kept does, and on every replica.
+    /// Returns the hash function of user ids. It is the same on every replica, and for as long as the stored data.
     fn keys(&self) -> UserKeys;
 
-    /// How many users have said anything.
+    /// Returns the number of users with feedback.
     fn n_users(&self) -> usize;
 
-    /// Whether the store works; otherwise what is wrong, for people.
+    /// Returns a message for operators if the store does not work.
     fn trouble(&self) -> Option<Arc<str>> {
         None
     }
 
-    /// Whether rows of two users can be merged: steps of a merge are made by one process alone.
+    /// Reports whether rows of two users can be merged: the steps of a merge are made by one process alone.
     fn can_merge(&self) -> bool {
         true
     }
 
-    /// Whether the engine's background threads and tasks live.
+    /// Returns the liveness of the engine's background threads and tasks.
     fn liveness(&self) -> Liveness {
         Liveness::default()
     }
 
-    /// The raw events, of an engine that keeps them.
+    /// Returns the raw events of an engine that keeps them.
     fn events(&self) -> Option<EventLog> {
         None
     }
 
-    /// Makes everything durable and lets go of files and connections. No change is made afterwards.
+    /// Makes everything durable, and closes files and connections. No change is made afterwards.
     async fn close(&self) {}
 }
 
-/// A row as it was read.
+/// Result of reading a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowRead {
-    /// None for somebody of whom nothing is known.
+    /// The row; none for a user without one.
     pub row: Option<Row>,
-    /// Whether it is as new as it should be.
+    /// Age of the row, as far as it matters.
     pub freshness: Freshness,
 }
 
-/// How old a row is, as far as that matters.
+/// Age of a row relative to what the engine promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Freshness {
-    /// No older than the engine promises.
+    /// The row is no older than the engine promises.
     Current,
-    /// The store can't be reached: it was read so long ago.
+    /// The store can't be reached, and the row was read this long ago.
     Stale(Duration),
-    /// The store can't be reached, and nothing of the user is known here.
+    /// The store can't be reached, and no row of the user is cached here.
     Unknown,
 }
 
 impl RowRead {
-    /// What the store has now.
+    /// Returns the row that the store holds at present.
     #[must_use]
     pub fn current(row: Option<Row>) -> Self {
         Self { row, freshness: Freshness::Current }
     }
 }
 
-/// Why a store did not answer.
+/// Reasons for which a store fails.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The engine can't be reached.
     #[error("the {engine} store can't be reached")]
     Unreachable {
-        /// Which engine.
+        /// Name of the engine.
         engine: &'static str,
-        /// Why, if it is known.
+        /// Cause, if it is known.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
     /// The journal can't be written.
     #[error("the journal can't be written: {0}")]
     Journal(Arc<str>),
-    /// What was said can't be read.
+    /// The raw events can't be read.
     #[error("what was said can't be read: {0}")]
     Unreadable(Arc<str>),
     /// The file of rows can't be read or written.
@@ -182,7 +187,7 @@ pub enum StoreError {
     Rows {
         /// The file.
         path: PathBuf,
-        /// What its library says.
+        /// Error of its library.
         source: Box<redb::Error>,
     },
     /// A row on disk is not what was written.
@@ -190,28 +195,28 @@ pub enum StoreError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Whose row.
+        /// Key of the row's user.
         user: UserKey,
     },
     /// A row can't be read.
     #[error("the row of user {user}: {source}")]
     Row {
-        /// Whose row.
+        /// Key of the row's user.
         user: UserKey,
-        /// Why.
+        /// Cause.
         source: CodecError,
     },
 }
 
 impl StoreError {
-    /// Whether it is the trouble of one user alone, and trying again does not end it.
+    /// True if the error concerns one user alone, and a retry does not end it.
     #[must_use]
     pub fn is_of_one_row(&self) -> bool {
         matches!(self, Self::Damaged { .. } | Self::Row { .. })
     }
 }
 
-/// What was read, where it can be; an error of one row is noted and is that row's alone.
+/// Returns the value that was read; an error of one row is logged and becomes none.
 fn readable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match read {
         Ok(read) => Ok(Some(read)),

@@ -1,8 +1,8 @@
-//! Receipts on the disk, so that a click finds its answer after a restart.
+//! Receipts on disk, so that feedback finds its response after a restart.
 //!
-//! A convenience and no promise: nobody waits for the disk, what can't be written is skipped, and a damaged file is removed, as
-//! nobody could tell what in it is too old, or of a user who was erased. Files are dropped once they are older than any receipt
-//! counts.
+//! The log is a convenience and no promise: no caller waits for the disk, an entry that can't be written is skipped,
+//! and a damaged file is removed, as its entries that are too old or of an erased user can't be distinguished. Files
+//! are dropped once they are older than the time for which receipts count.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -18,10 +18,10 @@ use super::journal::{DataDir, Dates, Journal, LedgerId, OpenError, drop_frames};
 use super::{Receipt, UserKeys};
 use crate::types::Liveness;
 
-/// What happened to receipts.
+/// An entry of the log.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Entry<R> {
-    /// An answer was given.
+    /// A response was scored.
     Remember { key: u128, owner: Option<u64>, receipt: R },
     /// A user was erased.
     Forget { owner: u64 },
@@ -35,17 +35,17 @@ pub(super) struct ReceiptLog {
     pub(super) liveness: Liveness,
     pub(super) keys: UserKeys,
     ttl: Duration,
-    /// The service's time when the log was opened, in milliseconds since the Unix epoch, and the machine's.
+    /// Times at which the log was opened: the service's, in milliseconds since the Unix epoch, and the machine's.
     opened: (i64, Instant),
     dates: Dates,
-    /// None before the first time.
+    /// Time of the last sweep; none before the first.
     swept: Mutex<Option<Instant>>,
-    /// Held while files are written anew or removed.
+    /// Lock that is held while files are rewritten or removed.
     work: Mutex<()>,
 }
 
 impl ReceiptLog {
-    /// Opens the log and reads what it holds, oldest first.
+    /// Opens the log and reads its entries, oldest first.
     pub(super) fn open(
         dir: &Path,
         (ttl, now_ms): (Duration, i64),
@@ -73,7 +73,7 @@ impl ReceiptLog {
                 tracing::warn!(%error, "receipts that can't be read are left out");
             }
         }
-        // Receipts say themselves whose heads they are of.
+        // Each receipt holds the fingerprint of its heads, so the journal needs no ledger id.
         let liveness = Liveness::default();
         let part = (&liveness, "the writer of receipts");
         let journal = Journal::open(&dir.journal(), LedgerId { n_heads: 0, key: 0 }, last_lsn, part)?;
@@ -91,7 +91,7 @@ impl ReceiptLog {
         })
     }
 
-    /// Adds an entry; an answer only unless the disk is behind.
+    /// Appends an entry; a receipt is skipped while the disk is behind.
     pub(super) fn append(&self, entry: &Entry<&Receipt>) {
         let may_be_skipped = matches!(entry, Entry::Remember { .. });
         if may_be_skipped && self.journal.is_behind() {
@@ -100,7 +100,7 @@ impl ReceiptLog {
         self.journal.append(&postcard::to_allocvec(entry).unwrap_or_default());
     }
 
-    /// Takes what was answered to these users out of the files. Blocks.
+    /// Removes the receipts of these users from the files. Blocks.
     pub(super) fn forget(&self, owners: &HashSet<u64>) {
         let goes = |frame: &Frame| match postcard::from_bytes::<Entry<Receipt>>(&frame.payload) {
             Ok(Entry::Remember { owner, .. }) => owner.is_some_and(|owner| owners.contains(&owner)),
@@ -120,7 +120,7 @@ impl ReceiptLog {
         }
     }
 
-    /// Whether files should be looked through now; says so once per quarter of the time that receipts count.
+    /// Reports whether a sweep is due, and records it: true once per quarter of the time for which receipts count.
     pub(super) fn is_due(&self) -> bool {
         let mut swept = self.swept.lock();
         let is_due = swept.is_none_or(|swept| swept.elapsed() >= self.ttl / 4);
@@ -130,8 +130,8 @@ impl ReceiptLog {
         is_due
     }
 
-    /// Drops files in which no receipt counts any more, from the oldest on: what says that a user was erased goes after what
-    /// it is about. Blocks.
+    /// Drops files in which no receipt counts any longer, from the oldest on: the entry of an erasure outlives the
+    /// receipts that it is about. Blocks.
     pub(super) fn sweep(&self) {
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
         let (opened_ms, opened) = self.opened;
@@ -145,7 +145,7 @@ impl ReceiptLog {
                 break;
             }
             if !self.dates.are_before(&path, cutoff_ms, answered_at) {
-                // One of which nobody can tell how old it is would keep all that follow it.
+                // A file whose age can't be read would keep all that follow it.
                 match check(&path).map_err(drop_damaged) {
                     Err(Ok(())) => continue,
                     _ => break,
@@ -158,7 +158,7 @@ impl ReceiptLog {
     }
 }
 
-/// Removes receipts from before there was a secret: nobody could find them again, nor forget whose they are.
+/// Removes receipts that were kept without a secret: they could not be found again, nor erased with their users.
 fn drop_unkeyed(dir: &DataDir) -> Result<(), OpenError> {
     for path in segment::list(&dir.journal())? {
         tracing::warn!(path = %path.display(), "removes receipts that were kept under unkeyed hashes of users");
@@ -167,14 +167,14 @@ fn drop_unkeyed(dir: &DataDir) -> Result<(), OpenError> {
     Ok(())
 }
 
-/// Removes the file that an error is about, if it is damaged; otherwise that is the error.
+/// Removes the file that an error is about, if it is damaged; returns any other error.
 fn drop_damaged(error: OpenError) -> Result<(), OpenError> {
     let OpenError::Damaged { path, .. } = &error else { return Err(error) };
     tracing::warn!(%error, "removes receipts that can't be read");
     std::fs::remove_file(path).map_err(|source| OpenError::io(path, source))
 }
 
-/// When an answer was given.
+/// Returns the time of a receipt; none for other entries.
 fn answered_at(frame: &Frame) -> Option<i64> {
     match postcard::from_bytes(&frame.payload) {
         Ok(Entry::<Receipt>::Remember { receipt, .. }) => Some(receipt.at_ms),
@@ -182,7 +182,7 @@ fn answered_at(frame: &Frame) -> Option<i64> {
     }
 }
 
-/// Whether every frame of a file is whole, but for a torn end.
+/// Checks that every frame of a file is whole, except for a torn end.
 fn check(path: &Path) -> Result<(), OpenError> {
     let mut segment = Segment::open(path)?;
     while segment.next()?.is_ok() {}

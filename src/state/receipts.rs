@@ -1,7 +1,7 @@
-//! Receipts: what was answered about responses that have ids, so that feedback can name them by id alone.
+//! Receipts: scores of responses with ids, so that feedback can reference the responses by id alone.
 //!
-//! Bounded by bytes and by age; the least recently used are forgotten first. Deliberately knows no bundle: a receipt is
-//! numbers and texts of some heads, and who asks says which heads count.
+//! Receipts are bounded by bytes and by age; the least recently used are evicted first. This module deliberately
+//! knows no bundle: a receipt is numbers and texts of some heads, and the caller says which heads count.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -11,53 +11,23 @@ use std::time::Duration;
 use moka::policy::EvictionPolicy;
 use moka::sync::Cache;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use super::receipt_log::{Entry, ReceiptLog};
-use super::{OpenError, UserKey, UserKeys};
+use super::{OpenError, Receipt, UserKey, UserKeys};
 use crate::types::config;
 use crate::types::{HeadsFingerprint, Liveness, UserId};
-
-/// What an entry costs beside its texts and numbers, the cache's share and the allocator's included: 617 bytes by the
-/// growth of a process with a million of them.
-const ENTRY_BYTES: usize = 640;
-
-/// What was answered about one response.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Receipt {
-    /// Of the heads that scored it.
-    pub heads: HeadsFingerprint,
-    /// When, in milliseconds since the Unix epoch.
-    pub at_ms: i64,
-    /// The prompt, shared with the other responses to it.
-    pub prompt: Arc<str>,
-    /// The response.
-    pub text: Arc<str>,
-    /// Every head's raw reward, shape `[K]`.
-    pub rewards: Box<[f32]>,
-    /// The router's logits as they were used, shape `[K]`; shared like the prompt.
-    pub router_logits: Arc<[f64]>,
-}
-
-impl Receipt {
-    /// About how much memory it holds. What is shared counts in full: it stays for as long as any receipt does.
-    fn bytes(&self) -> usize {
-        let texts = self.prompt.len() + self.text.len();
-        ENTRY_BYTES + texts + size_of_val(&*self.rewards) + size_of_val(&*self.router_logits)
-    }
-}
 
 /// The receipts of one process.
 #[derive(Debug)]
 pub struct Receipts {
-    /// None where receipts are turned off.
+    /// The cache; none where receipts are turned off.
     cache: Option<Cache<u128, Held>>,
     ttl: Duration,
-    /// Where they are kept across restarts, if they are.
+    /// Log that keeps receipts across restarts, if they are persisted.
     log: Option<Arc<ReceiptLog>>,
-    /// How users are known in what is kept; in memory alone they need no secret.
+    /// Hash function of users in what is stored; in memory alone it needs no secret.
     keys: UserKeys,
-    /// How the store knows users, who are erased by its keys.
+    /// Hash function of users in the store, which erases users by these keys.
     users: UserKeys,
     /// The owners whose receipts the next sweep drops.
     erased: Mutex<HashSet<u64>>,
@@ -66,13 +36,13 @@ pub struct Receipts {
 
 #[derive(Debug, Clone)]
 struct Held {
-    /// The key of the user it was answered to.
+    /// Hash of the key of the user who requested the scores, if there is one.
     owner: Option<u64>,
     receipt: Arc<Receipt>,
 }
 
 impl Receipts {
-    /// No receipts yet, and never more than fit in the bounds; 0 bytes turn them off.
+    /// Returns receipts that never exceed the bounds, and are empty; 0 bytes turn them off.
     #[must_use]
     pub fn new(bounds: config::Responses) -> Self {
         let config::Responses { max_bytes, ttl, .. } = bounds;
@@ -80,7 +50,7 @@ impl Receipts {
             Cache::builder()
                 .max_capacity(max_bytes)
                 .weigher(|_, held: &Held| u32::try_from(held.receipt.bytes()).unwrap_or(u32::MAX))
-                // Not by frequency: an answer of a moment ago is the one that a click is about.
+                // Eviction by frequency would drop the newest responses, which are those that feedback is about.
                 .eviction_policy(EvictionPolicy::lru())
                 .time_to_live(ttl)
                 .build()
@@ -97,16 +67,16 @@ impl Receipts {
         }
     }
 
-    /// No receipts at all.
+    /// Returns receipts that are turned off.
     #[must_use]
     pub fn off() -> Self {
         Self::new(config::Responses { max_bytes: 0, ttl: Duration::ZERO, is_persisted: false })
     }
 
-    /// As [`Receipts::new`], with those that `dir` holds from before, and kept there from now on. Blocks.
+    /// Returns [`Receipts::new`] with the receipts that `dir` holds, and stores later ones there. Blocks.
     ///
     /// # Errors
-    /// When the directory can't be used, or another process has it.
+    /// When the directory can't be used, or another process owns it.
     pub fn kept_in(dir: &Path, bounds: config::Responses, now_ms: i64) -> Result<Self, OpenError> {
         let receipts = Self::new(bounds);
         let Some(cache) = &receipts.cache else { return Ok(receipts) };
@@ -121,19 +91,19 @@ impl Receipts {
         Ok(Self { keys: log.keys.clone(), log: Some(Arc::new(log)), ..receipts })
     }
 
-    /// The same receipts, for the users of a store with these keys.
+    /// Returns the same receipts, for the users of a store with these keys.
     #[must_use]
     pub fn of_users(self, users: UserKeys) -> Self {
         Self { users, ..self }
     }
 
-    /// Whether anything is remembered at all.
+    /// Reports whether receipts are turned on.
     #[must_use]
     pub fn are_on(&self) -> bool {
         self.cache.is_some()
     }
 
-    /// Remembers what was answered to a user, or to nobody in particular. The newest of an id wins.
+    /// Stores the receipt of a request of a user, or of one without a user. The newest of an id wins.
     pub fn remember(&self, user: Option<&UserId>, id: &str, receipt: Receipt) {
         if let Some(cache) = &self.cache {
             let (key, owner) = (self.key(user, id), user.map(|user| self.owner(self.users.of(user))));
@@ -144,8 +114,8 @@ impl Receipts {
         }
     }
 
-    /// The receipt of an id: the user's own, or else the one answered to nobody in particular. One that is too old, or of
-    /// other heads, is none.
+    /// Returns the receipt of an id: the user's own, or else the one of a request without a user. A receipt that is
+    /// too old, or of other heads, counts as none.
     #[must_use]
     pub fn find(
         &self,
@@ -162,11 +132,12 @@ impl Receipts {
         })
     }
 
-    /// 128 bits of BLAKE3: with fewer, somebody could search for an id that stands for another user's response.
+    /// Returns 128 bits of BLAKE3: with fewer, a client could search for an id that stands for another user's
+    /// response.
     fn key(&self, user: Option<&UserId>, id: &str) -> u128 {
         let user = user.map(UserId::as_str);
         let mut hasher = self.keys.hasher();
-        // Framed, so that no user and id read like another user and id.
+        // The length keeps two pairs of user and id from having the same bytes.
         hasher.update(&user.map_or(0, |user| 1 + user.len() as u64).to_le_bytes());
         hasher.update(user.unwrap_or_default().as_bytes());
         hasher.update(id.as_bytes());
@@ -175,21 +146,22 @@ impl Receipts {
         u128::from_le_bytes(first)
     }
 
-    /// Whose a receipt is. The keys of a store may be unkeyed hashes, which are not for files.
+    /// Returns the owner of a user's receipts. The keys of a store may be unkeyed hashes, which must not be written
+    /// to files.
     fn owner(&self, user: UserKey) -> u64 {
         let digest = self.keys.hasher().update(user.as_bytes()).finalize();
         digest.as_bytes().first_chunk().map_or(0, |first| u64::from_le_bytes(*first))
     }
 
-    /// The cache forgets by its own clock; a receipt that the service's clock calls too old is none as well.
+    /// Reports whether a receipt counts by the service's clock: the cache expires receipts by its own clock.
     fn counts(&self, receipt: &Receipt, now_ms: i64) -> bool {
         let age = now_ms.saturating_sub(receipt.at_ms).max(0).unsigned_abs();
         u128::from(age) < self.ttl.as_millis()
     }
 
-    /// Forgets all that was answered to users. It goes through all receipts, off the async threads; those who ask
-    /// meanwhile share the next sweep. (The cache's own invalidation by predicate makes every `find` try every pending
-    /// predicate: 0.4 ms with a thousand of them.)
+    /// Forgets all receipts of users. The sweep visits all receipts, off the async threads; callers that arrive
+    /// meanwhile share the next sweep. (The cache's own invalidation by predicate makes every `find` try every
+    /// pending predicate: 0.4 ms with a thousand of them.)
     pub async fn forget(&self, users: &[UserKey]) {
         let Some(cache) = self.cache.clone() else { return };
         for owner in users.iter().map(|user| self.owner(*user)) {
@@ -203,7 +175,7 @@ impl Receipts {
         if owners.is_empty() {
             return;
         }
-        // It fails only while the process ends, and the receipts with it.
+        // The task fails only while the process ends, and the receipts end with it.
         let log = self.log.clone();
         let sweep = move || {
             forget(&cache, &owners);
@@ -212,7 +184,8 @@ impl Receipts {
         let _ = tokio::task::spawn_blocking(sweep).await;
     }
 
-    /// Drops what no longer fits. The cache does it by itself, but up to 64 receipts later, which may be long ones.
+    /// Evicts receipts that exceed the bounds, and starts a sweep of the log if one is due. The cache evicts by
+    /// itself, but up to 64 receipts later, which may be long ones.
     pub fn run_pending_tasks(&self) {
         if let Some(cache) = &self.cache {
             cache.run_pending_tasks();
@@ -226,13 +199,13 @@ impl Receipts {
         }
     }
 
-    /// Whether what keeps them on the disk lives.
+    /// Returns the liveness of the log's background parts.
     #[must_use]
     pub fn liveness(&self) -> Liveness {
         self.log.as_ref().map(|log| log.liveness.clone()).unwrap_or_default()
     }
 
-    /// How many there are, and about how many bytes they hold.
+    /// Returns the number of receipts, and about how many bytes they hold.
     #[must_use]
     pub fn size(&self) -> (u64, u64) {
         self.run_pending_tasks();
@@ -240,7 +213,7 @@ impl Receipts {
     }
 }
 
-/// Goes through all receipts and drops those of these owners.
+/// Drops the receipts of these owners from the cache.
 fn forget(cache: &Cache<u128, Held>, owners: &HashSet<u64>) {
     let is_erased = |held: &Held| held.owner.is_some_and(|owner| owners.contains(&owner));
     for (key, _) in cache.iter().filter(|(_, held)| is_erased(held)) {
@@ -379,7 +352,7 @@ mod tests {
         let swept_at = |now_ms| {
             let receipts = Receipts::kept_in(dir.path(), bounds(1 << 20), now_ms).unwrap();
             let log = receipts.log.as_ref().unwrap();
-            // Otherwise the next look would sweep beside this.
+            // The check records a sweep, so that `run_pending_tasks` starts none beside the test's.
             assert!(log.is_due());
             log.sweep();
             receipts
@@ -394,7 +367,7 @@ mod tests {
         assert!(!first.exists());
     }
 
-    /// The files of a directory that hold a text, the one with the most bytes last.
+    /// Returns the files of a directory that hold a text.
     fn holding(dir: &Path, text: &str) -> Vec<std::path::PathBuf> {
         let files = std::fs::read_dir(dir.join("journal")).unwrap().map(|file| file.unwrap().path());
         let holds = |path: &std::path::PathBuf| {
@@ -415,14 +388,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let opened = |now_ms| {
             let receipts = Receipts::kept_in(dir.path(), bounds(1 << 20), now_ms).unwrap();
-            // Otherwise the next look would sweep beside this.
+            // The check records a sweep, so that `run_pending_tasks` starts none beside the test's.
             assert!(receipts.log.as_ref().unwrap().is_due());
             receipts
         };
         for (n, text) in ["first text", "second text", "third text"].into_iter().enumerate() {
             opened(n as i64).remember(Some(&user("ann")), text, receipt(text));
         }
-        // One at the start, and one while it is open.
+        // One file is damaged before the start, and one while the log is open.
         spoil(&holding(dir.path(), "first text")[0]);
         let receipts = opened(3);
         assert_eq!((holding(dir.path(), "first text").len(), receipts.size().0), (0, 2));

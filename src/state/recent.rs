@@ -1,15 +1,15 @@
-//! The events of one user within the window: the guard against counting a retry twice, and what it takes to tell a retry
-//! from another event of the same id, and to take an event back.
+//! Events of one user within the window, to detect retries and conflicting ids, and to take events back.
 
 use serde::{Deserialize, Serialize};
 
 use super::{EventKey, LedgerEvent};
 use crate::mixture::{Increment, MAX_HEADS};
 
-/// Events in order of arrival, each as `length u16 | key u64 | at i64 | mark u8 | rest`, little-endian; the rest
-/// is the context and the increment, and then the content as `u64`, where it is known.
+/// Events in order of arrival, each as `length u16 | key u64 | at i64 | mark u8 | rest`, little-endian. The rest is
+/// the context and the increment, then the content as `u64`, where it is known.
 ///
-/// Kept as bytes because a row is read for every score and written for every feedback, and these are only hopped over.
+/// They are kept as bytes because a row is read for every score and written for every feedback, and its events are
+/// only skipped.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Recent {
     #[serde(with = "bytes")]
@@ -19,13 +19,14 @@ pub(super) struct Recent {
 /// Bytes of a frame before its rest.
 const HEAD: u16 = 2 + 8 + 8 + 1;
 
-/// Bytes of the rest at most: a context, how many numbers there are, and the numbers, none of which is longer than 10 bytes.
+/// Upper bound of the bytes of the rest: a context, the number of numbers, the numbers, each of at most 10 bytes, and
+/// the content.
 const REST: usize = (1 + 10) + 10 + 10 * MAX_HEADS + 8;
 
 const _: () =
     assert!(HEAD as usize + REST <= u16::MAX as usize, "a frame has room for the increment of any bundle");
 
-/// One event as it is remembered.
+/// One remembered event.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame<'a> {
     pub(super) key: EventKey,
@@ -35,35 +36,36 @@ pub(super) struct Frame<'a> {
     bytes: &'a [u8],
 }
 
-/// What is known of a remembered event.
+/// State of a remembered event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Mark {
-    /// It counted and was taken back.
+    /// The event counted and was taken back.
     Retracted = 0,
-    /// It counts.
+    /// The event counts.
     Counts = 1,
-    /// It must not count, as it was erased, or an import came after its undo.
+    /// The event must not count, as it was erased, or an import came after its undo.
     Void = 2,
-    /// It counted, and an import has replaced what it added: it can't be taken back.
+    /// The event counted, and an import has replaced its increment: it can't be taken back.
     Imported = 3,
-    /// Its undo came while it was not remembered: it must not count any more, nor if it is still to come.
+    /// The undo came while the event was not remembered: the event must not count, whether it came before or is still
+    /// to come.
     Sought = 4,
 }
 
 impl Mark {
-    /// Whether it was said and is there to be taken back, or was.
+    /// True if the event counts, or counted until it was taken back.
     pub(super) fn is_said(self) -> bool {
         matches!(self, Self::Retracted | Self::Counts)
     }
 
-    /// Whether somebody took it back, be it before it came.
+    /// True if the event was taken back, even before it came.
     pub(super) fn is_taken_back(self) -> bool {
         matches!(self, Self::Retracted | Self::Sought)
     }
 }
 
-/// What it takes to subtract an event.
+/// Data needed to subtract an event.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Added {
     pub(super) context: Option<u64>,
@@ -71,12 +73,12 @@ pub(super) struct Added {
 }
 
 impl Frame<'_> {
-    /// What it added; none for an event that does not count.
+    /// Returns the context and the increment that it added; none for an event that does not count.
     pub(super) fn added(&self) -> Option<Added> {
         Some(self.rest()?.0)
     }
 
-    /// What it says; none for an event that does not count, or one that was written without.
+    /// Returns its content hash; none for an event that does not count, or one that was written without.
     pub(super) fn content(&self) -> Option<u64> {
         Some(u64::from_le_bytes(*self.rest()?.1.first_chunk()?))
     }
@@ -92,19 +94,19 @@ impl Recent {
     pub(super) fn push(&mut self, event: &LedgerEvent) {
         let rest = (event.context, &event.increment);
         self.frame(event.key, event.at_ms, Mark::Counts, |frames| {
-            // Writing to a vector can't fail, and `rest` is what `Added` reads.
+            // Writing to a vector can't fail, and `rest` has the layout that `Added` reads.
             let mut frames = postcard::to_extend(&rest, frames).unwrap_or_default();
             frames.extend(event.content.map(u64::to_le_bytes).into_iter().flatten());
             frames
         });
     }
 
-    /// Remembers the id of an event that was taken back and is not known.
+    /// Remembers the id of an unknown event that was taken back.
     pub(super) fn push_sought(&mut self, key: EventKey, at_ms: i64) {
         self.frame(key, at_ms, Mark::Sought, |frames| frames);
     }
 
-    /// Remembers what another row remembered.
+    /// Copies an event that another row remembers.
     pub(super) fn keep(&mut self, frame: &Frame<'_>) {
         self.frames.extend(frame.bytes);
     }
@@ -121,28 +123,29 @@ impl Recent {
         self.frames.extend(at_ms.to_le_bytes());
         self.frames.push(mark as u8);
         self.frames = rest(std::mem::take(&mut self.frames));
-        // No event of a bundle is longer. One that were is remembered without its increment: it still counts once.
+        // No event of a bundle is longer. A longer one is remembered without its increment, so that it still counts
+        // once.
         let length = u16::try_from(self.frames.len() - start).unwrap_or(HEAD);
         self.frames.truncate(start + usize::from(length));
         self.frames[start..start + 2].copy_from_slice(&length.to_le_bytes());
     }
 
-    /// The event with this key.
+    /// Returns the first event with this key.
     pub(super) fn find(&self, key: EventKey) -> Option<Frame<'_>> {
         self.iter().find(|frame| frame.key == key)
     }
 
-    /// Makes an event one that was taken back; its increment is forgotten.
+    /// Marks an event as taken back, and forgets its increment.
     pub(super) fn retract(&mut self, key: EventKey) {
         self.rebuild(|frame| if frame.key == key { Keep::As(Mark::Retracted) } else { Keep::Whole });
     }
 
-    /// Makes all events ones that were erased.
+    /// Marks all events as void, as an erasure does.
     pub(super) fn erase(&mut self) {
         self.rebuild(|_| Keep::As(Mark::Void));
     }
 
-    /// Makes events that count ones that an import replaced, and all others void.
+    /// Marks events that count as replaced by an import, and all others as void.
     pub(super) fn import(&mut self) {
         self.rebuild(|frame| {
             let counted = matches!(frame.mark, Mark::Counts | Mark::Imported);
@@ -150,7 +153,7 @@ impl Recent {
         });
     }
 
-    /// Forgets events that happened before `cutoff_ms`; when the latest of them did.
+    /// Forgets events from before `cutoff_ms`, and returns the time of the latest of them.
     pub(super) fn forget_before(&mut self, cutoff_ms: i64) -> Option<i64> {
         let latest = self.iter().map(|frame| frame.at_ms).filter(|&at_ms| at_ms < cutoff_ms).max()?;
         self.rebuild(|frame| if frame.at_ms < cutoff_ms { Keep::Not } else { Keep::Whole });
@@ -169,7 +172,7 @@ impl Recent {
         *self = kept;
     }
 
-    /// All events, in order of arrival.
+    /// Returns all events, in order of arrival.
     pub(super) fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
         let mut start = 0;
         std::iter::from_fn(move || {
@@ -179,7 +182,7 @@ impl Recent {
         })
     }
 
-    /// Whether the frames are whole, as bytes from elsewhere may not be.
+    /// Reports whether the frames are whole, as external bytes may not be.
     pub(super) fn is_whole(&self) -> bool {
         self.iter().map(|frame| frame.bytes.len()).sum::<usize>() == self.frames.len()
     }
@@ -207,7 +210,7 @@ enum Keep {
     Not,
 }
 
-/// Bytes as bytes: serde would write a vector of numbers one by one.
+/// Serialization of bytes as bytes: serde would write a vector of numbers one by one.
 mod bytes {
     use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};
@@ -272,7 +275,7 @@ mod tests {
     }
 
     fn event_of(n_heads: usize) -> LedgerEvent {
-        // Of every two heads one has the largest number there is, and the other the smallest.
+        // Of every two heads one has the largest increment, and the other the smallest.
         let margins: Vec<f64> = (0..n_heads).map(|k| if k % 2 == 0 { 1e9 } else { -1e9 }).collect();
         LedgerEvent { context: Some(u64::MAX), increment: pair(&margins), ..event(1) }
     }

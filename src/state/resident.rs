@@ -1,6 +1,6 @@
 //! Rows in memory, each as its bytes, changed one at a time under its shard's lock.
 //!
-//! No guard of the map leaves a method.
+//! No method returns a guard of the map.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,8 +10,8 @@ use dashmap::{DashMap, Entry};
 use super::row::Sort;
 use super::{Change, Outcome, Row, RowRules, StoreError, UserKey, codec, readable};
 
-/// Going through a million users takes half a second, shard by shard, and a feedback may have to wait for its own: 4 ms
-/// at worst as measured, against 60 ms with 8 shards.
+/// Shards of the map. A scan of a million users takes half a second, shard by shard, and a feedback may have to wait
+/// for its own shard: 4 ms at worst as measured, against 60 ms with 8 shards.
 const SHARDS: usize = 256;
 
 /// A row and the journal position of the last change in it; 0 where there is no journal.
@@ -21,11 +21,11 @@ pub(super) struct StoredRow {
     pub(super) bytes: Box<[u8]>,
 }
 
-/// A row in the map, in 24 bytes: there is a place for every user in memory, and some more.
+/// A row in the map, in 24 bytes: the map has a place for every user in memory, and some more.
 #[derive(Debug)]
 struct ResidentRow {
     bytes: Box<[u8]>,
-    /// Twice the position; odd if the row was used since it was last passed over.
+    /// Twice the position; odd if the row was used since eviction last passed over it.
     lsn_and_use: AtomicU64,
 }
 
@@ -46,13 +46,13 @@ impl ResidentRow {
         self.lsn_and_use.fetch_or(1, Ordering::Relaxed);
     }
 
-    /// Whether it was used since this was asked last.
+    /// Reports whether the row was used since the last call.
     fn was_used(&self) -> bool {
         self.lsn_and_use.fetch_and(!1, Ordering::Relaxed) & 1 == 1
     }
 }
 
-/// How many rows of each sort there are.
+/// Number of rows of each sort.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) n_users: usize,
@@ -70,12 +70,12 @@ pub(super) struct Resident {
     n_users: AtomicUsize,
     n_tombstones: AtomicUsize,
     n_redirects: AtomicUsize,
-    /// Counted apart: `DashMap::len` takes every shard's lock.
+    /// Resident rows, counted apart: `DashMap::len` takes every shard's lock.
     n_resident: AtomicUsize,
 }
 
 impl Resident {
-    /// No rows yet, beside those that are elsewhere.
+    /// Returns an empty map, beside rows that are stored elsewhere.
     pub(super) fn new(rules: RowRules, max_users: usize, elsewhere: Counts) -> Self {
         let Counts { n_users, n_tombstones, n_redirects } = elsewhere;
         Self {
@@ -89,11 +89,11 @@ impl Resident {
         }
     }
 
-    /// Makes a change. `load` finds a row that is not resident; `keep` is called where the row is another, before anybody
-    /// else can see the row, and gives the change's position.
+    /// Makes a change. `load` reads a row that is not resident; `keep` is called if the row changes, before another
+    /// thread can see the row, and returns the change's position.
     ///
     /// # Errors
-    /// What `load` says, unless it is of this row alone. Nothing has changed then.
+    /// Those of `load`, unless they concern this row alone. The row is unchanged then.
     pub(super) fn change(
         &self,
         change: &Change,
@@ -130,8 +130,8 @@ impl Resident {
         }
     }
 
-    /// Makes a change that was made before, if the row, which is resident if there is one that can be read, does not have it
-    /// yet. `unreadable` is why there is one that can't be.
+    /// Replays a change, if the row does not contain it yet. A row that can be read is resident; `unreadable` is the
+    /// error of one that can't be read.
     pub(super) fn replay(
         &self,
         change: &Change,
@@ -143,21 +143,22 @@ impl Resident {
             if outcome == Outcome::Unreadable
                 && let Some(held) = self.peek(change.user)
             {
-                // It was acked, and would be lost without a word.
+                // The change was acked, and would be lost without an error.
                 self.decode(change.user, &held.bytes)?;
             }
         }
         Ok(())
     }
 
-    /// Takes changes by these rules from now on, for at most so many users.
+    /// Sets the rules of later changes, and the upper bound of users.
     pub(super) fn rule(&mut self, rules: RowRules, max_users: usize) {
         (self.rules, self.max_users) = (rules, max_users);
     }
 
-    /// What became of the change, and the row after it if it is another. Without a row, there is one that can't be read.
+    /// Returns the outcome of the change, and the bytes of the row after it, if it changed. `before` is none for a
+    /// row that can't be read.
     fn changed(&self, is_new: bool, before: Option<Row>, change: &Change) -> (Outcome, Option<Box<[u8]>>) {
-        // Few tombstones are kept: what can't be read is taken to have been somebody.
+        // Few tombstones are kept, so a row that can't be read counts as a user's.
         let was = if is_new { None } else { Some(before.as_ref().map_or(Sort::User, Row::sort)) };
         let Some(mut row) = before.or_else(|| change.in_place_of_unreadable(self.rules.n_heads)) else {
             return (Outcome::Unreadable, None);
@@ -166,7 +167,7 @@ impl Resident {
         if !outcome.changes_the_row() {
             return (outcome, None);
         }
-        // Last: what would not bring anybody anyway is told as it is.
+        // Room is checked last, so that a change that adds no row keeps its own outcome.
         let is = row.sort();
         if was != Some(is) {
             if !change.kind.is_of_a_merge_under_way() && !self.has_room(was, is) {
@@ -178,10 +179,10 @@ impl Resident {
         (outcome, Some(codec::encode(&row)))
     }
 
-    /// Whether there is room for a row of another sort than it was. Anybody can take back, or erase, in the name of people who
-    /// do not exist: there are at most as many tombstones of such as there may be users, and a new user finds no more rows
-    /// than both together. A user becomes a tombstone whatever there is, as that makes no row more. Redirects stay until they
-    /// are erased, so that they are counted apart: as many as there may be users.
+    /// Reports whether there is room for a row whose sort changes from `was` to `is`. Any client can take back or
+    /// erase under ids that no user has: at most `max_users` tombstones are added for such ids, and a new user finds
+    /// fewer than twice `max_users` users and tombstones together. A user always becomes a tombstone, as that adds no
+    /// row. Redirects stay until they are erased, so that they are counted apart, up to `max_users`.
     fn has_room(&self, was: Option<Sort>, is: Sort) -> bool {
         let n = |sort| self.number(sort).load(Ordering::Relaxed);
         let n_others = || n(Sort::User) + n(Sort::Tombstone);
@@ -202,19 +203,19 @@ impl Resident {
         }
     }
 
-    /// Notes that so many rows of a sort are gone.
+    /// Subtracts rows that are gone from the number of their sort.
     fn less(&self, sort: Sort, n_rows: usize) {
         let less = |n: usize| Some(n.saturating_sub(n_rows));
-        // A function that always has an answer makes no error.
+        // The update can't fail, as its function always returns a value.
         _ = self.number(sort).fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// Notes that so many tombstones are gone.
+    /// Subtracts tombstones that are gone from their number.
     pub(super) fn forgot(&self, n_tombstones: usize) {
         self.less(Sort::Tombstone, n_tombstones);
     }
 
-    /// A row that is resident.
+    /// Returns a resident row, and marks it as used.
     pub(super) fn get(&self, user: UserKey) -> Option<StoredRow> {
         self.rows.get(&user).map(|row| {
             row.is_used();
@@ -222,12 +223,12 @@ impl Resident {
         })
     }
 
-    /// As [`Resident::get`], without counting as use.
+    /// Returns a resident row as [`Resident::get`] does, without marking it as used.
     pub(super) fn peek(&self, user: UserKey) -> Option<StoredRow> {
         self.rows.get(&user).map(|row| row.held())
     }
 
-    /// A row, made resident if `load` finds it.
+    /// Returns a row, which becomes resident if `load` finds it.
     pub(super) fn get_or_load(
         &self,
         user: UserKey,
@@ -235,7 +236,8 @@ impl Resident {
     ) -> Result<Option<StoredRow>, StoreError> {
         match self.rows.entry(user) {
             Entry::Occupied(row) => Ok(Some(row.get().held())),
-            // Under the lock: a row that was loaded before it was changed and spilled elsewhere would be an old one.
+            // The load runs under the lock: a row loaded before another thread changed and evicted it would be
+            // outdated.
             Entry::Vacant(slot) => {
                 let held = load()?;
                 if let Some(held) = held.clone() {
@@ -258,8 +260,8 @@ impl Resident {
         }
     }
 
-    /// Drops rows that are not used, until at most `max_rows` are left: first those that nobody used since the last time,
-    /// then any. Only rows whose position `may_go` are dropped.
+    /// Evicts rows until at most `max_rows` are left: first those that were not used since the last eviction, then
+    /// any. Only rows whose position `may_go` are evicted.
     pub(super) fn evict(&self, max_rows: usize, may_go: impl Fn(u64) -> bool) {
         for spare_used in [true, false] {
             let surplus = self.len().saturating_sub(max_rows);
@@ -277,14 +279,14 @@ impl Resident {
         }
     }
 
-    /// Drops a row if `may_go`; whether it did.
+    /// Drops a row if `may_go`, and reports whether it did.
     pub(super) fn drop_if(&self, user: UserKey, may_go: impl FnOnce(u64, &[u8]) -> bool) -> bool {
         let dropped = self.rows.remove_if(&user, |_, row| may_go(row.lsn(), &row.bytes)).is_some();
         self.n_resident.fetch_sub(usize::from(dropped), Ordering::Relaxed);
         dropped
     }
 
-    /// The `n` smallest keys of resident users that have said something, with their rows.
+    /// Returns the `n` smallest keys of resident users with feedback, and their rows.
     pub(super) fn smallest(&self, n: usize) -> BTreeMap<UserKey, Row> {
         let mut kept: BTreeMap<UserKey, Row> = BTreeMap::new();
         for row in &self.rows {

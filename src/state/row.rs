@@ -1,7 +1,7 @@
-//! All that is kept of one user, and how a change changes it.
+//! The state of one user, and its changes.
 //!
-//! The law: every engine changes rows by [`Row::change`] and by nothing else, so that the same changes end in the same
-//! row wherever they are applied.
+//! The law: every engine changes rows by [`Row::change`] and by nothing else, so that the same changes end in the
+//! same row on every engine.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,70 +10,72 @@ use super::recent::{Added, Frame, Mark, Recent};
 use super::{Answered, Change, ChangeKind, EventKey, LedgerEvent, Outcome, Withdrawal};
 use crate::mixture::{Decay, Ledgers};
 
-/// What rows are kept by.
+/// Retention and decay rules of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RowRules {
-    /// K.
+    /// Number of heads K.
     pub n_heads: usize,
-    /// How evidence fades.
+    /// Decay of evidence.
     pub decay: Decay,
-    /// For how long an event is remembered after it happened, in milliseconds.
+    /// Time for which an event is remembered after it happened, in milliseconds.
     pub max_age_ms: i64,
-    /// How many events of one user are remembered at most.
+    /// Upper bound of the remembered events of one user.
     pub max_events: usize,
 }
 
 impl RowRules {
-    /// The rules for a change that was made once, with this `max_age_ms`: what was acked must count under stricter ones.
+    /// Returns the rules to replay a change that was made with this `max_age_ms`: an acked change must count under
+    /// stricter rules.
     #[must_use]
     pub fn of_replay(self, max_age_ms: i64) -> Self {
         Self { max_age_ms, max_events: usize::MAX, ..self }
     }
 }
 
-/// All that is kept of one user.
+/// The state of one user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row {
-    /// The number of changes there were; it never goes down.
+    /// Number of changes; it never decreases.
     pub version: u64,
     /// The evidence, in general and per context.
     pub ledgers: Ledgers,
-    /// The questions that have been answered.
+    /// Questions that have been answered.
     pub answered: Answered,
-    /// Nothing that happened before counts any more: its id may have been forgotten, or the user erased.
+    /// Time in milliseconds since the Unix epoch before which no event counts any longer: its id may have been
+    /// forgotten, or the user erased.
     pub(super) horizon_ms: Option<i64>,
     pub(super) recent: Recent,
-    /// What it has to do with other rows; its bytes come after those of the row.
+    /// Relations to other rows; their bytes come after those of the row.
     #[serde(skip)]
     pub(super) merges: Merges,
 }
 
-/// What a row is there for.
+/// Purpose of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sort {
-    /// It says something.
+    /// The row holds evidence or answers.
     User,
-    /// It only refuses what must not count.
+    /// The row only refuses events that must not count.
     Tombstone,
-    /// It leads to the account that the id was merged into.
+    /// The row redirects to the account that the id was merged into.
     Redirect,
 }
 
-/// What there was to take back.
+/// Result of taking an event back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Taken {
-    /// It counted, and does not any more.
+    /// The event counted until this retraction.
     Now,
-    /// It had been taken back.
+    /// The event had been taken back before.
     Before,
-    /// It is not remembered: if it is still to come, it will not count.
+    /// The event is not remembered: if it is still to come, it will not count.
     Ahead,
-    /// It does not count, or can't be taken back.
+    /// The event does not count, or can't be taken back.
     Never,
 }
 
 impl Row {
-    /// The row of somebody who has said nothing yet.
+    /// Returns the row of a user without feedback.
     #[must_use]
     pub fn new(n_heads: usize) -> Self {
         Self {
@@ -86,7 +88,8 @@ impl Row {
         }
     }
 
-    /// Makes one change, or says why not; what is not applied changes nothing but the memory of old ids.
+    /// Makes one change, and returns its outcome. A change that is not applied alters nothing but the memory of old
+    /// ids.
     pub fn change(&mut self, change: &Change, rules: &RowRules) -> Outcome {
         if self.merges.moved().is_some_and(|moved| !change.kind.is_for_a_moved_row(moved.is_done)) {
             return Outcome::Moved;
@@ -98,7 +101,7 @@ impl Row {
             ChangeKind::Erase => self.erase(change.now_ms, rules),
             ChangeKind::Import(ledgers) => {
                 self.ledgers = ledgers.clone();
-                // What was added before is no longer in the sums, so it can't be taken back.
+                // The sums do not contain earlier increments after an import, so these can't be taken back.
                 self.recent.import();
                 self.applied()
             }
@@ -107,32 +110,31 @@ impl Row {
         }
     }
 
-    /// Forgets what happened before the window.
+    /// Forgets events from before the window.
     pub(super) fn forget(&mut self, now_ms: i64, rules: &RowRules) {
         if let Some(latest) = self.recent.forget_before(now_ms.saturating_sub(rules.max_age_ms)) {
             self.horizon_ms = self.horizon_ms.max(Some(latest + 1));
         }
     }
 
-    /// Whether what happened at this time does not count any more, be it new.
+    /// Reports whether an event of this time is refused, even if it is new.
     pub(super) fn is_late(&self, at_ms: i64) -> bool {
         self.horizon_ms.is_some_and(|horizon_ms| at_ms < horizon_ms)
     }
 
-    /// Whether an event was taken back that was not remembered, so that what it added is still to be looked for. An import or an
-    /// erasure ends that, as what it added is gone with the rest.
+    /// Reports whether an event was taken back that was not remembered, so that its increment must be searched for.
+    /// An import or an erasure ends the search, as the increment is gone with the rest.
     pub(super) fn seeks(&self, key: EventKey) -> bool {
         self.recent.find(key).is_some_and(|frame| frame.mark == Mark::Sought)
     }
 
-    /// Whether an event counted, and was taken back.
+    /// Reports whether an event counted, and was taken back.
     pub(super) fn has_taken_back(&self, key: EventKey) -> bool {
         self.recent.find(key).is_some_and(|frame| frame.mark == Mark::Retracted)
     }
 
-    /// What becomes of an event whose id is remembered; none if it is not, or if it happened before `since_ms`: what is
-    /// older is forgotten by the next change. The content of an event may be unknown: then it is taken for the one that is
-    /// remembered.
+    /// Returns the outcome of an event whose id is remembered; none if it is not, or if it happened before
+    /// `since_ms`: the next change forgets older events. An event of unknown content is taken for the remembered one.
     #[must_use]
     pub fn known(&self, key: EventKey, content: Option<u64>, since_ms: i64) -> Option<Outcome> {
         let frame = self.recent.find(key).filter(|frame| frame.at_ms >= since_ms)?;
@@ -145,7 +147,7 @@ impl Row {
         })
     }
 
-    /// Whether the row says nothing: it is only there to refuse what must not count.
+    /// True if the row holds no evidence and no answers: it only refuses events that must not count.
     #[must_use]
     pub fn is_tombstone(&self) -> bool {
         self.ledgers.n_events() == 0 && self.answered.is_empty()
@@ -159,7 +161,7 @@ impl Row {
         }
     }
 
-    /// Whether the row has nothing left to refuse, or to say, that time alone would not.
+    /// True if the row holds nothing, and refuses nothing that time alone would not refuse.
     #[must_use]
     pub fn is_spent(&self, now_ms: i64, rules: &RowRules) -> bool {
         let cutoff_ms = now_ms.saturating_sub(rules.max_age_ms);
@@ -169,7 +171,7 @@ impl Row {
             && self.recent.iter().all(|frame| frame.at_ms < cutoff_ms)
     }
 
-    /// Whether it is a well-formed row of `n_heads` heads, as bytes from elsewhere may not be.
+    /// True if it is a well-formed row of `n_heads` heads, as external bytes may not be.
     pub(super) fn is_of(&self, n_heads: usize) -> bool {
         self.ledgers.are_of(n_heads) && self.answered.is_sorted() && self.recent.is_whole()
     }
@@ -203,8 +205,8 @@ impl Row {
         if replaced { Outcome::Replaced(self.version) } else { Outcome::Applied(self.version) }
     }
 
-    /// An event whose undo came first takes back what it replaces all the same, so that it does not matter in which order
-    /// events, those that replace them and undos arrive.
+    /// Takes back the event that is replaced by one whose undo came first, so that the order in which events, their
+    /// replacements and undos arrive does not matter.
     fn pass_over(&mut self, replaced: EventKey, now_ms: i64, rules: &RowRules) -> Outcome {
         let is_news = match self.take_back(replaced, now_ms, rules) {
             Ok(Taken::Now) => {
@@ -228,14 +230,14 @@ impl Row {
         }
     }
 
-    /// Makes an event one that does not count.
+    /// Takes an event back.
     ///
     /// # Errors
     /// When nothing more can be remembered.
     fn take_back(&mut self, key: EventKey, now_ms: i64, rules: &RowRules) -> Result<Taken, Outcome> {
         let Some(frame) = self.recent.find(key) else {
             self.check_room(|mark| !mark.is_said(), rules)?;
-            // The undo may overtake the click, whose clock may be ahead.
+            // The undo may arrive before the event, whose clock may be ahead.
             self.recent.push_sought(key, now_ms.saturating_add(rules.max_age_ms));
             return Ok(Taken::Ahead);
         };
@@ -246,8 +248,8 @@ impl Row {
         Ok(Taken::Now)
     }
 
-    /// Makes the events with this key ones that were taken back: two, where another id, which was merged into this one, had
-    /// an event of the same name.
+    /// Takes back the events with this key: two, where another id, which was merged into this one, had an event of
+    /// the same id.
     pub(super) fn subtract_all(&mut self, key: EventKey, decay: Decay) {
         for frame in self.recent.iter().filter(|frame| frame.key == key) {
             let Some(Added { context, increment }) = frame.added() else { continue };
@@ -256,8 +258,8 @@ impl Row {
         self.recent.retract(key);
     }
 
-    /// Takes back what is no longer remembered. The mark that its retraction left is the guard: it is gone once that was
-    /// done, or once the sums are no longer those that were searched for.
+    /// Takes back events that the row does not remember. The mark of their retraction is the guard: it is gone once
+    /// they are subtracted, or once the sums differ from those that were searched.
     fn withdraw(&mut self, withdrawal: &Withdrawal, now_ms: i64, rules: &RowRules) -> Outcome {
         match self.recent.find(withdrawal.key).map(|frame| frame.mark) {
             Some(Mark::Sought) => {
@@ -281,12 +283,12 @@ impl Row {
         self.answered = Answered::default();
         self.merges = Merges::default();
         self.horizon_ms = self.horizon_ms.max(Some(now_ms));
-        // Hashes of ids stay until their window is over, so that a late retry does not bring the user back.
+        // Hashes of ids stay until their window is over, so that a late retry does not restore the user.
         self.recent.erase();
         self.applied()
     }
 
-    /// Whether one more event of a sort can be remembered, or when it can.
+    /// Checks that one more event of a sort can be remembered; the error holds the time when it can.
     fn check_room(&self, is_of_sort: impl Fn(Mark) -> bool, rules: &RowRules) -> Result<(), Outcome> {
         let times = || self.recent.iter().filter(|frame| is_of_sort(frame.mark)).map(|frame| frame.at_ms);
         if times().count() < rules.max_events {

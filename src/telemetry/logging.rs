@@ -1,11 +1,11 @@
-//! The log: to standard error, as text or JSON.
+//! The log, written to standard error as text or JSON.
 
 use std::io::IsTerminal;
 
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 
-/// Sends what `filter` lets through to standard error from now on, as JSON or as text. A second call changes nothing.
+/// Writes the records that pass `filter` to standard error, as JSON or as text. A second call changes nothing.
 pub fn start(filter: &str, is_json: bool) {
     let filter = EnvFilter::new(filter);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -16,7 +16,7 @@ pub fn start(filter: &str, is_json: bool) {
     };
 }
 
-/// Logs as JSON why the process does not start: one line, which no filter withholds.
+/// Logs as JSON the reason why the process does not start: one line, which no filter withholds.
 pub fn refused(exit_code: u8, message: &str) {
     let subscriber = tracing_subscriber::fmt().with_max_level(Level::ERROR).with_writer(std::io::stderr);
     let subscriber = subscriber.json().flatten_event(true).finish();

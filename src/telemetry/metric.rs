@@ -1,4 +1,4 @@
-//! Every metric in one place: its kind, its name, its unit and its meaning.
+//! All metrics: their kinds, names, units and meanings.
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -8,12 +8,12 @@ macro_rules! describe {
     (histogram, $($rest:tt)*) => { describe_histogram!($($rest)*) };
 }
 
-/// Makes a constant of each row, and one function that tells the recorder what all of them mean.
+/// Defines a constant for each row, and one function that describes all of them to the recorder.
 macro_rules! table {
     ($($kind:ident $name:ident = $text:literal $([$unit:ident])?, $meaning:literal;)*) => {
         $(#[doc = $meaning] pub const $name: &str = $text;)*
 
-        /// Tells the recorder of this process what every metric means.
+        /// Describes every metric to the recorder of this process.
         pub fn describe() {
             $(describe!($kind, $name, $(Unit::$unit,)? $meaning);)*
         }

@@ -1,6 +1,6 @@
-//! What the process tells of itself: the log, and the metrics with their meanings.
+//! The log of the process, and its metrics with their meanings.
 //!
-//! Below everything else, so that every floor counts by the same names. Deliberately knows no configuration.
+//! It is below every other module, so that all count by the same names. It knows no configuration by design.
 
 pub mod logging;
 pub mod metric;

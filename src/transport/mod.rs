@@ -1,7 +1,7 @@
-//! Wire formats: bytes of a caller to a call of a verb, and its answer back. Nothing else.
+//! Wire formats: turns a caller's bytes into a call of a verb, and the answer into bytes. Nothing else.
 //!
-//! - [`shared`]: what every protocol does the same way.
-//! - [`http`], [`grpc`]: the native API in either protocol; they do not know each other.
+//! - [`shared`]: the parts that every protocol uses in the same way.
+//! - [`http`], [`grpc`]: the native API in either protocol; neither depends on the other.
 
 pub mod grpc;
 pub mod http;

@@ -1,4 +1,4 @@
-//! When something happened, as clients write it.
+//! The time of an event, as clients write it.
 
 use std::fmt;
 
@@ -9,14 +9,15 @@ use utoipa::ToSchema;
 
 use super::json;
 
-/// The forms that are understood, for errors.
+/// The accepted forms, for errors.
 const TIME_FORMS: &str =
     "a time such as \"2026-01-31T12:00:00Z\", or seconds or milliseconds since 1970 such as 1769860800";
 
-/// Smaller numbers are seconds, until the year 5138; others are milliseconds, since March 1973.
+/// The least number that is read as milliseconds, since March 1973; smaller ones are seconds, until the year 5138.
 const LEAST_MILLIS: f64 = 1e11;
 
-/// A time: RFC 3339, or a number of seconds or milliseconds since 1970. Numbers below 100,000,000,000 either way are seconds.
+/// A time: RFC 3339, or a number of seconds or milliseconds since 1970. Numbers below 100,000,000,000 either way are
+/// seconds.
 #[derive(Debug, ToSchema)]
 #[schema(examples("2026-01-31T12:00:00Z", 1_769_860_800, 1_769_860_800_000_i64))]
 #[expect(dead_code, reason = "it describes what `at` takes")]
@@ -28,23 +29,23 @@ pub(super) enum Moment {
     Number(f64),
 }
 
-/// The time that a text says, in any of the forms; none if it is none.
+/// Reads the time of a text in any of the forms; none if it is none.
 fn time_of(text: &str) -> Option<Timestamp> {
     let number = || text.parse().ok().and_then(of_number);
     text.parse().ok().or_else(number)
 }
 
-/// The time of a number of seconds or milliseconds since 1970, to the millisecond.
+/// Returns the time of a number of seconds or milliseconds since 1970, to the millisecond.
 fn of_number(number: f64) -> Option<Timestamp> {
     let millis = if number.abs() < LEAST_MILLIS { number * 1000.0 } else { number };
-    // Far more than any time is no less after the cast, and NaN has no magnitude.
+    // The cast saturates, so that a number beyond all times stays beyond them; it would turn NaN into 0.
     (!millis.is_nan()).then(|| Timestamp::from_millisecond(millis.round() as i64).ok()).flatten()
 }
 
 /// Reads an optional time, for serde.
 ///
 /// # Errors
-/// For what is no time in any of the forms.
+/// Fails for a value that is no time in any of the forms.
 pub fn optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
     deserializer.deserialize_any(Moments)
 }
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        // The last but three are microseconds, which no year that can be written has.
+        // 1769860800250000 is in microseconds: as milliseconds its year can't be written.
         for text in
             ["", "yesterday", "2026-01-31", "2026-01-31T12:00:00", "1769860800250000", "1e300", "inf", "NaN"]
         {

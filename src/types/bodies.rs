@@ -1,4 +1,4 @@
-//! The memory that bodies may take up while they are read: of one body, and of all at once.
+//! Bounds on the memory of bodies while they are read: of one body, and of all at once.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::error::{Error, ErrorKind};
 use crate::telemetry::metric;
 
-/// The code of the refusal of a body that there is no room for now.
+/// The error code of a body that there is no room for now.
 pub const NO_ROOM: &str = "too_many_bytes";
 
 /// A budget of bytes that all bodies share. Cheap to clone; every clone is the same budget.
@@ -18,7 +18,7 @@ pub struct Bodies {
     n_held: Arc<AtomicUsize>,
 }
 
-/// A share of the budget. Dropping it gives the bytes back.
+/// A share of the budget. Dropping it returns the bytes.
 #[derive(Debug)]
 pub struct Held {
     bodies: Bodies,
@@ -26,14 +26,14 @@ pub struct Held {
 }
 
 impl Bodies {
-    /// Bodies of at most `max_bytes` each and `max_held` together.
+    /// Creates a budget for bodies of at most `max_bytes` each and `max_held` together.
     #[must_use]
     pub fn new(max_bytes: NonZeroUsize, max_held: NonZeroUsize) -> Self {
         Self { max_bytes: max_bytes.get(), max_held: max_held.get(), n_held: Arc::default() }
     }
 
-    /// Refuses a body by the length that it declares, before any of it is read. The length is not set aside: what
-    /// counts is what has come, so that who declares and does not send takes nothing from others.
+    /// Refuses a body by the length that it declares, before any of it is read. The length is not reserved: only
+    /// received bytes count, so that a client that declares and does not send takes nothing from others.
     ///
     /// # Errors
     /// `TooLarge` when it is larger than any body may be, `Overloaded` when there is no room for it now.
@@ -46,13 +46,13 @@ impl Bodies {
         if declared > n_free { Err(self.no_room()) } else { Ok(()) }
     }
 
-    /// A share of no bytes yet.
+    /// Returns a share of no bytes yet.
     #[must_use]
     pub fn hold(&self) -> Held {
         Held { bodies: self.clone(), n: 0 }
     }
 
-    /// How many bytes are held by all.
+    /// Returns the number of bytes that all shares hold.
     #[must_use]
     pub fn n_held(&self) -> usize {
         self.n_held.load(Ordering::Relaxed)
@@ -77,7 +77,7 @@ impl Bodies {
 }
 
 impl Held {
-    /// Makes it the share of a body that has come to `n` bytes so far.
+    /// Makes it the share of a body of which `n` bytes have been received.
     ///
     /// # Errors
     /// `TooLarge` when no body may have so many; and as [`Held::resize`].
@@ -85,7 +85,7 @@ impl Held {
         if n > self.bodies.max_bytes { Err(self.bodies.too_large()) } else { self.resize(n) }
     }
 
-    /// Gives back what is more than `n` bytes.
+    /// Returns the bytes above `n` to the budget.
     pub fn shrink_to(&mut self, n: usize) {
         let less = self.n.saturating_sub(n);
         self.bodies.n_held.fetch_sub(less, Ordering::Relaxed);
@@ -95,7 +95,7 @@ impl Held {
     /// Makes it a share of `n` bytes.
     ///
     /// # Errors
-    /// `Overloaded` when they do not fit now; then it stays as it was.
+    /// `Overloaded` when they do not fit now; the share then stays as it is.
     pub fn resize(&mut self, n: usize) -> Result<(), Error> {
         self.shrink_to(n);
         let more = n - self.n;

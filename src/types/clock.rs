@@ -1,10 +1,10 @@
-//! Time as a parameter, so that tests own it.
+//! Time as a parameter, so that tests control it.
 
 use jiff::Timestamp;
 
-/// Says what time it is.
+/// A source of the current time.
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The time now, as wall clocks have it. It may step back.
+    /// Returns the current time of the wall clock, which may step back.
     fn now(&self) -> Timestamp;
 }
 

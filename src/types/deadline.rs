@@ -1,4 +1,4 @@
-//! When the caller of a request stops waiting; it travels with the work that is done for it.
+//! The deadline of a request's caller, which travels with the work that is done for it.
 
 use std::future::Future;
 
@@ -8,13 +8,14 @@ tokio::task_local! {
     static DEADLINE: Instant;
 }
 
-/// Does work that is worth nothing after `deadline`. Within work that has an earlier one, that one stays.
+/// Runs work that is worth nothing after `deadline`. An earlier deadline of the work around it stays in force.
 pub async fn until<F: Future>(deadline: Instant, work: F) -> F::Output {
     let deadline = self::deadline().map_or(deadline, |outer| outer.min(deadline));
     DEADLINE.scope(deadline, work).await
 }
 
-/// The deadline of the work that this is part of; none for what nobody waits for, and for streams, which have no end.
+/// Returns the deadline of the current work; none for work that no caller waits for, and for streams, which have no
+/// end.
 #[must_use]
 pub fn deadline() -> Option<Instant> {
     DEADLINE.try_with(|deadline| *deadline).ok()

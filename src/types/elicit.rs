@@ -1,4 +1,4 @@
-//! Requests and answers of /elicit: what to ask somebody.
+//! Requests and answers of /elicit: the questions to ask a user.
 
 use std::num::NonZeroUsize;
 
@@ -15,7 +15,7 @@ use super::stale::Stale;
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ElicitRequest {
-    /// Who would answer; without it, somebody unknown.
+    /// The user who would answer; without it, an unknown user.
     #[serde(default)]
     pub user: Option<UserId>,
     /// The criterion that the answer would be about.
@@ -23,13 +23,13 @@ pub struct ElicitRequest {
     pub context: Option<String>,
     /// Any number of pairs that could be asked about.
     pub candidates: Vec<Candidate>,
-    /// How many to return at most, at least 1; without it, all.
+    /// Upper bound of the candidates returned, at least 1; without it, all.
     #[serde(default)]
     #[schema(value_type = Option<usize>, minimum = 1)]
     pub limit: Option<NonZeroUsize>,
 }
 
-/// Two responses to a prompt that somebody could be asked to compare.
+/// Two responses to a prompt that a user could be asked to compare.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Candidate {
@@ -44,15 +44,16 @@ pub struct Candidate {
     pub messages: Option<Vec<Message>>,
     /// One response.
     pub a: Response,
-    /// The other.
+    /// The other response.
     pub b: Response,
 }
 
 impl Candidate {
-    /// The prompt as text.
+    /// Returns the prompt as text.
     ///
     /// # Errors
-    /// When neither or both of `prompt` and `messages` are there; `at` is this candidate's path in the request.
+    /// Fails when neither or both of `prompt` and `messages` are there; `at` is this candidate's path in the
+    /// request.
     pub fn prompt_text(&mut self, at: &str) -> Result<String, Error> {
         prompt::text(self.prompt.take(), self.messages.take(), at)
     }
@@ -61,47 +62,47 @@ impl Candidate {
 /// The candidates, most informative first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ElicitAnswer {
-    /// The bundle that judged.
+    /// The revision of the bundle that scored.
     pub revision: String,
-    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    /// The age of the state behind the answer; present only while the shared store can't be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
     /// At most `limit` of the candidates; equally informative ones in the request's order.
     pub candidates: Vec<RankedCandidate>,
 }
 
-/// What asking a candidate would tell.
+/// A candidate with the information that its answer is expected to give.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RankedCandidate {
-    /// Its place in the request, from 0.
+    /// Its index in the request, from 0.
     pub index: usize,
     /// Its id, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
-    /// What the answer is expected to tell about the user's head, in nats, in [0, ln 2].
+    /// Expected information of the answer about the user's head, in nats, in [0, ln 2].
     pub information: f64,
-    /// `P(a > b)` for this user, as far as is known, in [0, 1].
+    /// `P(a > b)` for this user, by the feedback so far, in [0, 1].
     pub preference: f64,
 }
 
 /// The next question of the bundle's questionnaire for a user.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct NextQuestion {
-    /// The bundle that asks.
+    /// The revision of the bundle that asks.
     pub revision: String,
-    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    /// The age of the state behind the answer; present only while the shared store can't be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
-    /// The open question that tells most; null when all have been answered. The answer is a feedback of kind `pair` or
-    /// `tie` with these very texts, either way round, and with the same `context` if there was one.
+    /// The open question with the most information; null when all have been answered. The answer is a feedback of
+    /// kind `pair` or `tie` with these very texts, either way round, and with the same `context` if there was one.
     pub question: Option<OpenQuestion>,
-    /// How many questions this user has answered, in general or in the context asked.
+    /// Number of questions that this user has answered, in general or in the context asked.
     pub answered: usize,
-    /// How many questions there are.
+    /// Number of questions in the bundle.
     pub of: usize,
 }
 
-/// A question to put to somebody.
+/// A question to put to a user.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct OpenQuestion {
     /// Its name in the bundle.
@@ -110,8 +111,8 @@ pub struct OpenQuestion {
     pub prompt: String,
     /// One response.
     pub a: String,
-    /// The other.
+    /// The other response.
     pub b: String,
-    /// What the answer is expected to tell about the user's head, in nats, in [0, ln 2].
+    /// Expected information of the answer about the user's head, in nats, in [0, ln 2].
     pub information: f64,
 }

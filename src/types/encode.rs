@@ -1,4 +1,4 @@
-//! What passes between the tokenizer, the work queue and the encoder.
+//! Data between the tokenizer, the work queue and the encoder.
 
 use std::sync::Arc;
 
@@ -9,23 +9,23 @@ pub struct Tokens {
     pub ids: Vec<u32>,
     /// Segment of each token: 0, or 1 for the second text of a pair.
     pub type_ids: Vec<u32>,
-    /// What else is known of them.
+    /// Length and truncation of the text.
     pub kept: Kept,
 }
 
-/// What is kept of a text, or of a prompt and a response that are encoded as one, beside its embedding.
+/// Facts that are kept beside the embedding of a text, or of a prompt and a response that are encoded as one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kept {
     /// The characters of the pieces of the text's tokens, or of the response's; special tokens have none.
     pub n_chars: u32,
-    /// Whether the text, or the response, was too long and only its end is left.
+    /// True if the text, or the response, was too long and only its end is left.
     pub truncated: bool,
-    /// Whether the prompt of a pair was.
+    /// True if the prompt of a pair was too long and only its end is left.
     pub prompt_truncated: bool,
 }
 
 impl Kept {
-    /// `ln(1 + n_chars)`: a function of the tokens alone, as every scalar that heads read.
+    /// Returns `ln(1 + n_chars)`: a function of the tokens alone, as every scalar that heads read.
     #[must_use]
     pub fn log_length(self) -> f32 {
         (self.n_chars as f32).ln_1p()
@@ -35,7 +35,7 @@ impl Kept {
 /// A text's embedding, shape `[H]`, finite.
 pub type Embedding = Arc<[f32]>;
 
-/// 128 bits of a hash over an encoder's revision and a text: what an embedding is known by.
+/// The key of an embedding: 128 bits of a hash over an encoder's revision and a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TextKey(pub [u8; 16]);
 
@@ -44,31 +44,32 @@ pub struct TextKey(pub [u8; 16]);
 pub struct Encoded {
     /// Its embedding.
     pub embedding: Embedding,
-    /// What of it was.
+    /// Length and truncation of the text.
     pub kept: Kept,
 }
 
-/// Turns token batches into embeddings; one per model thread, so it may keep scratch space.
+/// An encoder of token batches; each model thread has its own, so it may keep scratch space.
 pub trait Encode: Send {
-    /// Encodes a batch: one embedding per text, in order. A text's embedding must not depend on its batch mates.
+    /// Encodes a batch: one embedding per text, in order. A text's embedding must not depend on the others of its
+    /// batch.
     ///
     /// # Errors
-    /// When the runtime fails or the model returns something that is not a finite embedding.
+    /// Fails when the runtime fails or the model returns something that is not a finite embedding.
     fn encode(&mut self, batch: &[&Tokens]) -> Result<Vec<Embedding>, EncodeError>;
 }
 
-/// Why a batch has no embeddings.
+/// The reason why a batch has no embeddings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EncodeError {
     /// ONNX Runtime refused the batch.
     #[error("the encoder failed: {0}")]
     Runtime(Arc<str>),
-    /// The output has another shape than the bundle promised.
+    /// The output has another shape than the bundle declares.
     #[error("the encoder returned shape {found:?}, expected {expected}")]
     Shape {
-        /// What came.
+        /// The shape of the output.
         found: Vec<i64>,
-        /// What the bundle promised.
+        /// The shape that the bundle declares.
         expected: &'static str,
     },
     /// The output holds a NaN or an infinity.
@@ -77,9 +78,9 @@ pub enum EncodeError {
     /// The output has another number of embeddings than there were texts.
     #[error("the encoder returned {found} embeddings for {expected} texts")]
     Count {
-        /// How many came.
+        /// Number of embeddings in the output.
         found: usize,
-        /// How many texts there were.
+        /// Number of texts in the batch.
         expected: usize,
     },
     /// The queue was closed or a model thread died.

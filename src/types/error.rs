@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::time::Duration;
 
-/// What went wrong, as far as a caller needs to tell cases apart.
+/// The kind of an error, as far as a caller needs to tell cases apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The request is malformed or contradicts itself.
@@ -16,17 +16,17 @@ pub enum ErrorKind {
     NotFound,
     /// The route exists for another method.
     MethodNotAllowed,
-    /// What is asked does not fit what there is.
+    /// The request does not fit the current state.
     Conflict,
     /// The body, a text or the batch is larger than this server takes.
     TooLarge,
     /// The body is of a media type that this route does not read.
     UnsupportedMedia,
-    /// The user has said as much as is taken for now.
+    /// The user has sent as much feedback as is accepted for now.
     QuotaExceeded,
     /// There is more work than the server can take now.
     Overloaded,
-    /// The work was not done in the time that requests get.
+    /// The work took longer than requests may take.
     DeadlineExceeded,
     /// The encoder or the heads failed.
     ModelUnavailable,
@@ -37,7 +37,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Every kind, for tables and tests.
+    /// All kinds, for tables and tests.
     pub const ALL: [Self; 12] = [
         Self::Invalid,
         Self::NotFound,
@@ -53,7 +53,7 @@ impl ErrorKind {
         Self::Internal,
     ];
 
-    /// HTTP status, gRPC code, metric label, and whether the same request may succeed later.
+    /// Returns the HTTP status, gRPC code, metric label, and whether the same request may succeed later.
     const fn row(self) -> (u16, i32, &'static str, bool) {
         match self {
             Self::Invalid => (400, 3, "invalid", false),
@@ -71,25 +71,25 @@ impl ErrorKind {
         }
     }
 
-    /// The HTTP status code.
+    /// Returns the HTTP status code.
     #[must_use]
     pub const fn http_status(self) -> u16 {
         self.row().0
     }
 
-    /// The gRPC status code, as google.rpc.Code numbers them.
+    /// Returns the gRPC status code, as google.rpc.Code numbers them.
     #[must_use]
     pub const fn grpc_code(self) -> i32 {
         self.row().1
     }
 
-    /// The name in metrics, and the `code` of errors that have no narrower one.
+    /// Returns the name in metrics, and the `code` of errors that have no narrower one.
     #[must_use]
     pub const fn label(self) -> &'static str {
         self.row().2
     }
 
-    /// Whether the same request may succeed later.
+    /// True if the same request may succeed later.
     #[must_use]
     pub const fn is_retryable(self) -> bool {
         self.row().3
@@ -108,7 +108,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// An error of `kind` whose code is the kind's label.
+    /// Creates an error of `kind` whose code is the kind's label.
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Self {
             kind,
@@ -120,7 +120,8 @@ impl Error {
         }
     }
 
-    /// A field of the request that can't be taken: `field` is its path, `detail` says found and expected.
+    /// Creates the error of an invalid field of the request: `field` is its path, `detail` states found and
+    /// expected.
     pub fn invalid_field(field: impl Into<String>, detail: impl Into<String>) -> Self {
         Self::new(ErrorKind::Invalid, detail).with_code("invalid_field").with_field(field)
     }
@@ -131,13 +132,13 @@ impl Error {
         Self { code, ..self }
     }
 
-    /// Names the field of the request that is to blame.
+    /// Names the field of the request that is at fault.
     #[must_use]
     pub fn with_field(self, field: impl Into<String>) -> Self {
         Self { field: Some(field.into()), ..self }
     }
 
-    /// Says that the same request may succeed later, and when, where that is known better than for the kind.
+    /// Sets the time after which the same request may succeed, where it is known better than for the kind.
     #[must_use]
     pub fn with_retry_after(self, after: Duration) -> Self {
         Self { retry_after: Some(after), ..self }
@@ -149,13 +150,13 @@ impl Error {
         Self { source: Some(source.into()), ..self }
     }
 
-    /// The same for each of `n` who are told of it. The source stays with the first, which is logged.
+    /// Returns the same error for each of `n` callers. The source stays with the first, which is logged.
     pub fn for_each_of(self, n: usize) -> impl Iterator<Item = Self> {
         let others: Vec<Self> = (1..n).map(|_| self.again()).collect();
         std::iter::once(self).chain(others).take(n)
     }
 
-    /// The same for another who is told of it, without the source.
+    /// Returns the same error for another caller, without the source.
     #[must_use]
     pub fn again(&self) -> Self {
         let Self { kind, code, detail, field, retry_after, .. } = self;
@@ -169,43 +170,43 @@ impl Error {
         }
     }
 
-    /// The kind.
+    /// Returns the kind.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// The stable code that clients may match on.
+    /// Returns the stable code that clients may match on.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.code
     }
 
-    /// The sentence for the caller.
+    /// Returns the sentence for the caller.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The path of the field that is to blame, like `items[0].responses[2].text`.
+    /// Returns the path of the field that is at fault, like `items[0].responses[2].text`.
     #[must_use]
     pub fn field(&self) -> Option<&str> {
         self.field.as_deref()
     }
 
-    /// Whether the same request may succeed later.
+    /// True if the same request may succeed later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         self.retry_after.is_some()
     }
 
-    /// When to try again.
+    /// Returns the time to wait before a retry.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// Logs it with its source, as loudly as it needs somebody. The edge calls it, once per error.
+    /// Logs the error with its source, at the level of its urgency. The edge calls it, once per error.
     pub fn log(&self) {
         let source = self.source.as_ref().map(ToString::to_string).unwrap_or_default();
         let code = self.code;
@@ -214,7 +215,7 @@ impl Error {
                 tracing::error!(code, source, "{self}");
             }
             ErrorKind::DeadlineExceeded => tracing::warn!(code, source, "{self}"),
-            // They come by the thousand when there is least time to write them down; a metric counts them.
+            // Shed requests come by the thousand when there is least time to write them down; a metric counts them.
             ErrorKind::Overloaded => tracing::debug!(code, source, "{self}"),
             _ => tracing::debug!(code, source, "{self}"),
         }

@@ -1,4 +1,4 @@
-//! The feedback event on the wire, and which of its fields belong to which kind.
+//! The feedback event on the wire, and the fields of each kind.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,28 +14,29 @@ use super::ids::{EventId, UserId};
 use super::prompt::{self, Message};
 use super::{at, json, slips};
 
-/// More responses than anybody puts in order, and few enough for their pairs to cost well below a millisecond.
+/// Upper bound of the responses: more than any user orders, and few enough for their pairs to cost well below a
+/// millisecond.
 const MAX_RESPONSES: usize = 64;
 
-/// All that the metadata of one event may have, keys and values together.
+/// Upper bound of the metadata of one event, keys and values together.
 const MAX_METADATA_BYTES: usize = 4096;
 
-/// Longer than what people write about one answer.
+/// Upper bound of a comment: longer than what users write about one answer.
 const MAX_COMMENT_BYTES: usize = 16_384;
 
-/// One feedback as clients send it. Which fields belong depends on `kind`; [`Event::check`] says.
+/// One feedback as clients send it. Its fields depend on `kind`; [`Event::check`] checks them.
 ///
-/// Responses come as texts with their prompt, or by the ids that a request of /score, /rank, /compare or /elicit gave
-/// them for this user or for none; then the prompt is known. An opinion on the two responses of a question of GET
-/// /elicit answers that question.
+/// Responses come as texts with their prompt, or by the ids that a request of /score, /rank, /compare or /elicit
+/// gave them for this user or for none; then the prompt is known. A judgment on the two responses of a question of
+/// GET /elicit answers that question.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Names this feedback: the same id again changes nothing, and one that was taken back never counts again.
+    /// The id of this feedback: the same id again changes nothing, and a retracted one never counts again.
     pub event_id: EventId,
-    /// Whose opinion it is.
+    /// The user whose judgment it is.
     pub user: UserId,
-    /// What kind of opinion.
+    /// The kind of feedback.
     pub kind: EventKind,
     /// The prompt as text; or `messages`. Neither with responses by id.
     #[serde(default)]
@@ -70,7 +71,7 @@ pub struct Event {
     /// `thumb`: the id of the response.
     #[serde(default)]
     pub response_id: Option<String>,
-    /// `thumb`: whether the thumb points up.
+    /// `thumb`: true for a thumb up, false for a thumb down.
     #[serde(default, deserialize_with = "slips::up")]
     pub up: Option<bool>,
     /// `rating`: one number per response, higher is better. Only their order counts; equal ones are ties.
@@ -82,31 +83,32 @@ pub struct Event {
     /// `correction`: the id of the response as it was.
     #[serde(default)]
     pub original_id: Option<String>,
-    /// `correction`: the text that somebody made of it, which they prefer to it.
+    /// `correction`: the text that the user made of it, and prefers to it.
     #[serde(default)]
     pub edited: Option<String>,
-    /// When it happened: RFC 3339, or seconds or milliseconds since 1970; without it, now.
+    /// The time of the event: RFC 3339, or seconds or milliseconds since 1970; without it, now.
     #[serde(default, deserialize_with = "at::optional")]
     #[schema(value_type = Option<at::Moment>)]
     pub at: Option<Timestamp>,
-    /// The criterion the person had in mind: it counts in that context, and elsewhere as far as tastes carry over.
+    /// The criterion that the user had in mind: the event counts in that context, and elsewhere as far as
+    /// preferences carry over.
     #[serde(default)]
     pub context: Option<String>,
-    /// The earlier feedback of this user whose place it takes: that one does not count any more, and if it is still to
-    /// come, it will not.
+    /// The earlier feedback of this user that this one replaces: that one does not count any more, and if it is
+    /// still to come, it will not.
     #[serde(default)]
     pub replaces: Option<EventId>,
-    /// Why, in the person's words: at most 16,384 bytes. It is exported with the event and changes nothing else.
+    /// The user's reason, in words: at most 16,384 bytes. It is exported with the event and changes nothing else.
     #[serde(default)]
     #[schema(max_length = 16384)]
     pub comment: Option<String>,
-    /// Whatever else is worth keeping, at most 4,096 bytes of texts by name. It is exported with the event and changes
-    /// nothing else.
+    /// Any texts to keep with the event, by name, at most 4,096 bytes. They are exported with it and change nothing
+    /// else.
     #[serde(default)]
     pub metadata: Option<BTreeMap<String, String>>,
 }
 
-/// The fields of one kind: its responses by text, the same by id, and what it needs either way.
+/// The fields of one kind: its responses by text, the same by id, and those required either way.
 struct Fields {
     texts: &'static [&'static str],
     ids: &'static [&'static str],
@@ -127,15 +129,16 @@ impl EventKind {
 }
 
 impl Event {
-    /// Turns the flat wire form into an opinion.
+    /// Turns the flat wire form into a checked feedback.
     ///
     /// # Errors
-    /// Names the field that is missing, does not belong to this kind or beside another, or has a wrong number of entries.
+    /// Names the field that is missing, does not belong to this kind or beside another, or has a wrong number of
+    /// entries.
     pub fn check(self) -> Result<Feedback, Error> {
         let is_by_id = self.check_fields()?;
         let Self { event_id, user, kind, at, context, replaces, comment, metadata, .. } = self;
         let prompt = if is_by_id { None } else { Some(prompt::text(self.prompt, self.messages, "")?.into()) };
-        let many = || mentions(self.responses, self.response_ids);
+        let many = || response_refs(self.responses, self.response_ids);
         let (responses, judgment) = match kind {
             EventKind::Pair => {
                 let responses =
@@ -174,7 +177,7 @@ impl Event {
         Ok(feedback)
     }
 
-    /// Whether the responses come by id; refuses fields that do not belong together.
+    /// Returns true if the responses come by id; refuses fields that do not belong together.
     fn check_fields(&self) -> Result<bool, Error> {
         let given = self.given();
         let is_given = |field: &str| given.iter().any(|(name, is_given)| *is_given && *name == field);
@@ -217,7 +220,7 @@ impl Event {
         }
     }
 
-    /// Every field that belongs to some kinds only, and whether it is there.
+    /// Returns every field that belongs to some kinds only, and whether it is there.
     const fn given(&self) -> [(&'static str, bool); 13] {
         [
             ("chosen", self.chosen.is_some()),
@@ -237,12 +240,12 @@ impl Event {
     }
 }
 
-/// One response: its id where there is one.
+/// Returns one response, by its id where there is one.
 fn response(text: Option<String>, id: Option<String>) -> ResponseRef {
     id.map_or_else(|| ResponseRef::Text(text.unwrap_or_default().into()), |id| ResponseRef::Id(id.into()))
 }
 
-fn mentions(texts: Option<Vec<String>>, ids: Option<Vec<String>>) -> Vec<ResponseRef> {
+fn response_refs(texts: Option<Vec<String>>, ids: Option<Vec<String>>) -> Vec<ResponseRef> {
     let ids = ids.unwrap_or_default().into_iter().map(|id| ResponseRef::Id(id.into()));
     ids.chain(texts.unwrap_or_default().into_iter().map(|text| ResponseRef::Text(Arc::from(text)))).collect()
 }
@@ -283,7 +286,7 @@ fn check_counts(feedback: &Feedback) -> Result<(), Error> {
     }
 }
 
-/// A response is not better than itself: the same id twice is a slip of who sends it.
+/// Refuses the same id twice: a response is not better than itself, so it is a mistake of the client.
 fn check_ids(feedback: &Feedback) -> Result<(), Error> {
     let responses = &feedback.responses;
     let is_repeated = |idx: &usize| match &responses[*idx] {
@@ -291,12 +294,12 @@ fn check_ids(feedback: &Feedback) -> Result<(), Error> {
         ResponseRef::Text(_) => false,
     };
     match (1..responses.len()).find(is_repeated) {
-        Some(idx) => Err(Error::invalid_field(feedback.field(idx), "found the same id twice in one opinion")),
+        Some(idx) => Err(Error::invalid_field(feedback.field(idx), "found the same id twice, expected different responses")),
         None => Ok(()),
     }
 }
 
-/// What rides along is bounded, and nothing takes its own place.
+/// Checks the bounds of comment and metadata, and that the event does not replace itself.
 fn check_notes(feedback: &Feedback) -> Result<(), Error> {
     if feedback.replaces.as_ref() == Some(&feedback.event_id) {
         return Err(Error::invalid_field(

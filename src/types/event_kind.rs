@@ -25,7 +25,7 @@ impl EventKind {
     pub(super) const ALL: [Self; 6] =
         [Self::Pair, Self::Tie, Self::Thumb, Self::Ranking, Self::Rating, Self::Correction];
 
-    /// As clients write it.
+    /// Returns the kind as clients write it.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {

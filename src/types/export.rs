@@ -1,4 +1,4 @@
-//! What was said as rows of TRL's data sets: preference, or unpaired preference, with the prompt in a column of its own.
+//! Feedback as rows of TRL's data sets: preference, or unpaired preference, with the prompt in a column of its own.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use super::feedback::{Judgment, ResolvedFeedback};
 use super::ids::{EventId, UserId};
 
-/// Which events, and as what.
+/// The events to export, and the shape of their rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Export {
     /// The shape of a row.
     pub shape: ExportShape,
-    /// Only what happened at this time or later.
+    /// Start of the time range of the events, inclusive.
     pub since: Option<Timestamp>,
-    /// Only what happened before this time.
+    /// End of the time range of the events, exclusive.
     pub until: Option<Timestamp>,
-    /// Only what this user said.
+    /// The only user whose events are exported.
     pub user: Option<UserId>,
 }
 
@@ -27,30 +27,30 @@ pub struct Export {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ExportShape {
-    /// One response is preferred to another. Of pairs, corrections, rankings and ratings.
+    /// One response is preferred to another. From pairs, corrections, rankings and ratings.
     #[default]
     Preference,
-    /// One response is good or bad. Of thumbs.
+    /// One response is good or bad. From thumbs.
     Unpaired,
 }
 
-/// One row. What TRL reads comes first; it leaves the other columns alone, and `fit` reads `user` and `context`.
+/// One row. The columns that TRL reads come first; it ignores the others, of which `fit` reads `user` and `context`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ExportRow {
     prompt: Arc<str>,
     #[serde(flatten)]
-    judged: JudgedRow,
+    labeled: LabeledRow,
     #[serde(flatten)]
-    said: Arc<Said>,
+    origin: Arc<Origin>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
-enum JudgedRow {
+enum LabeledRow {
     Preference {
         chosen: Arc<str>,
         rejected: Arc<str>,
-        /// The row's part of its event, which counts as one whatever the number of responses.
+        /// The row's share of its event, which counts as one whatever the number of responses.
         weight: f64,
     },
     Unpaired {
@@ -59,9 +59,9 @@ enum JudgedRow {
     },
 }
 
-/// Where a row comes from. Every row has every column.
+/// The source of a row. Every row has every column.
 #[derive(Debug, PartialEq, Serialize)]
-struct Said {
+struct Origin {
     user: UserId,
     context: Option<String>,
     at: Option<Timestamp>,
@@ -73,7 +73,7 @@ struct Said {
 }
 
 impl Export {
-    /// Whether an event is asked for.
+    /// True if the export includes an event.
     #[must_use]
     pub fn wants(&self, resolved: &ResolvedFeedback) -> bool {
         self.since.is_none_or(|since| resolved.at_ms >= since.as_millisecond())
@@ -83,12 +83,13 @@ impl Export {
 }
 
 impl ExportShape {
-    /// The rows of an event, and how many of its pairs are ties, which have no place in a preference row.
+    /// Returns the rows of an event, and the number of its pairs that are ties, which have no place in a preference
+    /// row.
     ///
-    /// A ranking or rating of n gives a row for each of its n (n - 1) / 2 pairs that is no tie, of weight one over their
-    /// number: as its evidence is the mean over the pairs.
+    /// A ranking or rating of n gives a row for each of its n (n - 1) / 2 pairs that is no tie, of weight one over
+    /// the number of pairs, as its evidence is the mean over the pairs.
     pub fn rows(self, resolved: &ResolvedFeedback) -> (impl Iterator<Item = ExportRow> + use<>, u64) {
-        let said = Arc::new(Said {
+        let origin = Arc::new(Origin {
             user: resolved.user.clone(),
             context: resolved.context.clone(),
             at: Timestamp::from_millisecond(resolved.at_ms).ok(),
@@ -98,7 +99,7 @@ impl ExportShape {
             metadata: Some(resolved.metadata.clone()).filter(|metadata| !metadata.is_empty()),
         });
         let texts: Vec<Arc<str>> = resolved.responses.iter().map(|response| response.text.clone()).collect();
-        let (judged, n_ties) = match (self, &resolved.judgment) {
+        let (labeled, n_ties) = match (self, &resolved.judgment) {
             (Self::Unpaired, Judgment::Thumb { up }) => {
                 let thumb = |completion: &Arc<str>| Label::Thumb(completion.clone(), *up);
                 (texts.first().map(thumb).into_iter().collect(), 0)
@@ -108,32 +109,32 @@ impl ExportShape {
         };
         let weight = 1.0 / (texts.len() * texts.len().saturating_sub(1) / 2).max(1) as f64;
         let prompt = resolved.prompt.clone();
-        let rows = judged.into_iter().map(move |label| ExportRow {
+        let rows = labeled.into_iter().map(move |label| ExportRow {
             prompt: prompt.clone(),
-            judged: match label {
-                Label::Order(better, worse) => JudgedRow::Preference {
+            labeled: match label {
+                Label::Order(better, worse) => LabeledRow::Preference {
                     chosen: texts[better].clone(),
                     rejected: texts[worse].clone(),
                     weight,
                 },
-                Label::Thumb(completion, label) => JudgedRow::Unpaired { completion, label },
+                Label::Thumb(completion, label) => LabeledRow::Unpaired { completion, label },
             },
-            said: said.clone(),
+            origin: origin.clone(),
         });
         (rows, n_ties)
     }
 }
 
 impl ExportRow {
-    /// About how many bytes it has.
+    /// Returns the approximate size in bytes.
     #[must_use]
     pub fn n_bytes(&self) -> usize {
-        let responses = match &self.judged {
-            JudgedRow::Preference { chosen, rejected, .. } => chosen.len() + rejected.len(),
-            JudgedRow::Unpaired { completion, .. } => completion.len(),
+        let responses = match &self.labeled {
+            LabeledRow::Preference { chosen, rejected, .. } => chosen.len() + rejected.len(),
+            LabeledRow::Unpaired { completion, .. } => completion.len(),
         };
-        let metadata = self.said.metadata.iter().flatten().map(|(key, value)| key.len() + value.len());
-        let comment = self.said.comment.as_ref().map_or(0, String::len);
+        let metadata = self.origin.metadata.iter().flatten().map(|(key, value)| key.len() + value.len());
+        let comment = self.origin.comment.as_ref().map_or(0, String::len);
         self.prompt.len() + responses + comment + metadata.sum::<usize>()
     }
 }
@@ -144,7 +145,7 @@ enum Label {
     Thumb(Arc<str>, bool),
 }
 
-/// The pairs of n responses that an opinion puts in order, and how many others there are.
+/// Returns the pairs of n responses that a judgment orders, and the number of the others.
 fn orders(judgment: &Judgment, n: usize) -> (Vec<Label>, u64) {
     let order = |i: usize, j: usize| match judgment {
         Judgment::Pair | Judgment::Correction | Judgment::Ranking => Ordering::Greater,

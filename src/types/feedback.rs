@@ -1,11 +1,10 @@
-//! A checked feedback, what is known of it once its responses are, and its ack.
+//! A checked feedback, and its resolved form.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::event_kind::EventKind;
 use super::ids::{EventId, UserId};
@@ -13,38 +12,38 @@ use super::ids::{EventId, UserId};
 /// A checked feedback.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Feedback {
-    /// Names this feedback.
+    /// The id of this feedback.
     pub event_id: EventId,
-    /// Whose opinion it is.
+    /// The user whose judgment it is.
     pub user: UserId,
-    /// When it happened, if the client knows.
+    /// The time of the event, if the client knows it.
     pub at: Option<Timestamp>,
-    /// The criterion the person had in mind.
+    /// The criterion that the user had in mind.
     pub context: Option<String>,
-    /// The prompt; none where responses come by id, and then their receipts have it.
+    /// The prompt; none where responses come by id, whose receipts then have it.
     pub prompt: Option<Arc<str>>,
-    /// The responses that it is about; `judgment` says what their order means.
+    /// The responses that it is about; `judgment` gives the meaning of their order.
     pub responses: Vec<ResponseRef>,
-    /// The opinion.
+    /// The judgment.
     pub judgment: Judgment,
-    /// The event whose place it takes.
+    /// The event that it replaces.
     pub replaces: Option<EventId>,
-    /// Why, in the person's words; never empty.
+    /// The user's reason, in words; never empty.
     pub comment: Option<String>,
-    /// What else the client keeps with it.
+    /// Other texts that the client keeps with it.
     pub metadata: BTreeMap<String, String>,
 }
 
-/// How a feedback names a response.
+/// A reference to a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ResponseRef {
-    /// By what it says.
+    /// The text of the response.
     Text(Arc<str>),
-    /// By the id that an earlier request gave it.
+    /// The id that an earlier request gave it.
     Id(Box<str>),
 }
 
-/// What somebody thinks of responses.
+/// A user's judgment of responses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Judgment {
     /// The first is preferred to the second.
@@ -53,19 +52,19 @@ pub enum Judgment {
     Tie,
     /// The one response is good or bad.
     Thumb {
-        /// Whether it is good.
+        /// True if it is good.
         up: bool,
     },
-    /// Best first; at least two.
+    /// The responses are ordered, best first; at least two.
     Ranking,
     /// One finite number per response, higher is better; at least two.
     Rating(Vec<f64>),
-    /// The first is what somebody made of the second, and is preferred to it.
+    /// The first is the user's edit of the second, and is preferred to it.
     Correction,
 }
 
 impl Judgment {
-    /// What kind of feedback says so.
+    /// Returns the kind of feedback with this judgment.
     #[must_use]
     pub const fn kind(&self) -> EventKind {
         match self {
@@ -78,7 +77,7 @@ impl Judgment {
         }
     }
 
-    /// The field in which a response comes, by its id or its text.
+    /// Returns the field in which a response comes, by its id or its text.
     fn field(&self, idx: usize, is_id: bool) -> String {
         let field = match (self, idx) {
             (Self::Pair, 0) => "chosen",
@@ -95,43 +94,44 @@ impl Judgment {
 }
 
 impl Feedback {
-    /// The field in which a response came.
+    /// Returns the field in which a response came.
     #[must_use]
     pub fn field(&self, idx: usize) -> String {
         self.judgment.field(idx, matches!(self.responses.get(idx), Some(ResponseRef::Id(_))))
     }
 }
 
-/// A feedback with every text at hand, whether its sender sent texts or ids: all that is worth keeping of it.
+/// A feedback with every text resolved, whether its client sent texts or ids: all that is worth keeping of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResolvedFeedback {
-    /// Names this feedback.
+    /// The id of this feedback.
     pub event_id: EventId,
-    /// Whose opinion it is.
+    /// The user whose judgment it is.
     pub user: UserId,
-    /// When it happened, in milliseconds since the Unix epoch.
+    /// The time of the event, in milliseconds since the Unix epoch.
     pub at_ms: i64,
-    /// The criterion the person had in mind; never empty.
+    /// The criterion that the user had in mind; never empty.
     pub context: Option<String>,
     /// The prompt.
     pub prompt: Arc<str>,
-    /// The responses that it is about; `judgment` says what their order means.
+    /// The responses that it is about; `judgment` gives the meaning of their order.
     pub responses: Vec<ResolvedResponse>,
-    /// The opinion.
+    /// The judgment.
     pub judgment: Judgment,
-    /// The event whose place it takes.
+    /// The event that it replaces.
     pub replaces: Option<EventId>,
-    /// Why, in the person's words; never empty.
+    /// The user's reason, in words; never empty.
     pub comment: Option<String>,
-    /// What else the client keeps with it.
+    /// Other texts that the client keeps with it.
     pub metadata: BTreeMap<String, String>,
 }
 
 impl ResolvedFeedback {
-    /// 64 bits of BLAKE3 over what it says: kind, context, prompt, responses as texts, the opinion, and what it replaces.
+    /// Returns 64 bits of BLAKE3 over its content: kind, context, prompt, responses as texts, the judgment, and the
+    /// event that it replaces.
     ///
-    /// A retry has the content of the event that it repeats, whether it names responses by text or by id, and whatever time,
-    /// comment or metadata it comes with.
+    /// A retry has the content of the event that it repeats, whether it references responses by text or by id, and
+    /// whatever its time, comment or metadata.
     #[must_use]
     pub fn content(&self) -> u64 {
         let mut hasher = blake3::Hasher::new();
@@ -149,7 +149,7 @@ impl ResolvedFeedback {
         self.responses.iter().for_each(|response| text(Some(&response.text)));
         match &self.judgment {
             Judgment::Thumb { up } => _ = hasher.update(&[u8::from(*up)]),
-            // Adding zero makes one zero of two.
+            // Adding zero turns -0 into 0, so that both have the same bytes.
             Judgment::Rating(ratings) => ratings.iter().for_each(|rating| {
                 hasher.update(&(rating + 0.0).to_le_bytes());
             }),
@@ -162,101 +162,18 @@ impl ResolvedFeedback {
 }
 
 impl ResolvedFeedback {
-    /// The field in which a response came.
+    /// Returns the field in which a response came.
     #[must_use]
     pub fn field(&self, idx: usize) -> String {
         self.judgment.field(idx, self.responses.get(idx).is_some_and(|response| response.id.is_some()))
     }
 }
 
-/// A response of a [`ResolvedFeedback`] feedback.
+/// A response of a [`ResolvedFeedback`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResolvedResponse {
-    /// The id that it was named by, if it was.
+    /// The id by which the client referenced it, if any.
     pub id: Option<Box<str>>,
-    /// What it says.
+    /// The text of the response.
     pub text: Arc<str>,
-}
-
-/// What became of one feedback.
-#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Ack {
-    /// The event's id; none where the line could not be read.
-    pub event_id: Option<String>,
-    /// What became of it.
-    pub status: AckStatus,
-    /// Why it was rejected.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub code: Option<&'static str>,
-    /// Why it was rejected, in a sentence that names the field; or why it does not count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
-    /// The path of the field that is to blame; `detail` begins with it.
-    #[serde(skip)]
-    pub field: Option<String>,
-    /// Whether a rejected event may be taken if it is sent again as it is: the server was busy or a part of it down, or
-    /// what it names is not there yet.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub retryable: bool,
-    /// With `retryable`: how long to wait before that, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retry_after_ms: Option<u64>,
-    /// Of an event that was applied and replaces another: whether that one counted until then. If not, it is not
-    /// remembered, or did not count any more; if it is still to come, it will not count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub replaced: Option<bool>,
-    /// With `conflict`: 16 hex digits of a hash of what counts under this id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub content: Option<Box<str>>,
-    /// The version of the user's row after it: the number of changes so far.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub version: Option<u64>,
-}
-
-impl Ack {
-    /// The ack of an event that is a part of something larger: what is wrong with it is named from there.
-    #[must_use]
-    pub fn within(self, at: &str) -> Self {
-        let join = if self.field.is_some() { "." } else { ": " };
-        let detail = self.detail.map(|detail| format!("{at}{join}{detail}"));
-        let field = self.field.map(|field| format!("{at}.{field}"));
-        Self { detail, field, ..self }
-    }
-}
-
-/// What became of a feedback.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum AckStatus {
-    /// It counts from now on.
-    Applied,
-    /// It was applied before; nothing changed.
-    Duplicate,
-    /// It is kept, and counts once the shared store is back.
-    Queued,
-    /// It happened too long ago to tell whether it was applied before; nothing changed.
-    Late,
-    /// It was not taken, and nothing changed; `code`, `detail` and `retryable` say why and what to do.
-    Rejected,
-    /// Its id was taken back, replaced or erased, and does not count; to vote again, use a new id.
-    Retracted,
-    /// Another feedback counts under this id, and nothing changed; to change a vote, use a new id and `replaces`.
-    Conflict,
-}
-
-impl AckStatus {
-    /// The name in metrics.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Applied => "applied",
-            Self::Duplicate => "duplicate",
-            Self::Queued => "queued",
-            Self::Late => "late",
-            Self::Rejected => "rejected",
-            Self::Retracted => "retracted",
-            Self::Conflict => "conflict",
-        }
-    }
 }

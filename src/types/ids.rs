@@ -17,7 +17,7 @@ macro_rules! id {
         pub struct $name(Box<str>);
 
         impl $name {
-            /// The id as the caller wrote it.
+            /// Returns the id as the caller wrote it.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -56,18 +56,18 @@ macro_rules! id {
 }
 
 id! {
-    /// Whose preferences they are. 1 to 256 bytes, no control characters.
+    /// The id of a user. 1 to 256 bytes, no control characters.
     UserId
 }
 id! {
-    /// Names one feedback of a user, so that a retry is recognized. 1 to 256 bytes, no control characters.
+    /// The id of one feedback of a user, by which a retry is recognized. 1 to 256 bytes, no control characters.
     EventId
 }
 
-/// Why a text is no id.
+/// The reason why a text is no id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
-    /// Nothing, or more than 256 bytes.
+    /// The text is empty or has more than 256 bytes.
     #[error("found {0} bytes, expected 1 to {MAX_BYTES}")]
     Length(usize),
     /// A character that would garble a log.

@@ -1,6 +1,6 @@
-//! 64-bit keys: what rows and samples know texts by.
+//! 64-bit keys of texts, for rows and samples.
 
-/// The first 64 bits of the text's BLAKE3, the same on every machine.
+/// Returns the first 64 bits of the text's BLAKE3, the same on every machine.
 ///
 /// Two of `n` texts share a key with probability about `n^2 / 2^65`.
 #[must_use]

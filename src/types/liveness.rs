@@ -1,20 +1,20 @@
-//! Background threads and tasks, and whether one of them has died.
+//! Liveness of background threads and tasks.
 //!
-//! The law: a part that ends without having said that it is meant to, be it by a panic, an early return or an abort, is
-//! dead, and stays so until the process is started anew.
+//! The law: a part that ends without [`Part::end`] while its owner runs, be it by a panic, an early return or an
+//! abort, is dead, and stays so until the process restarts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-/// The background threads and tasks of one owner, such as a store. Clones see the same.
+/// The background threads and tasks of one owner, such as a store. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Liveness(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// The first that died.
+    /// The name of the first part that died.
     dead: Mutex<Option<Arc<str>>>,
     is_retired: AtomicBool,
 }
@@ -25,19 +25,19 @@ impl Liveness {
         Part { liveness: self.clone(), name: name.into(), is_over: false }
     }
 
-    /// The name of the part that died first, if one has.
+    /// Returns the name of the part that died first, if one has.
     #[must_use]
     pub fn dead(&self) -> Option<Arc<str>> {
         self.0.dead.lock().clone()
     }
 
-    /// What is wrong, for people.
+    /// Returns a description of the trouble, if a part has died.
     #[must_use]
     pub fn trouble(&self) -> Option<Arc<str>> {
         self.dead().map(|name| format!("{name} has died").into())
     }
 
-    /// Whatever ends from now on is meant to: its owner stops.
+    /// Declares that the owner stops: a part that ends from now on is not dead.
     pub fn retire(&self) {
         self.0.is_retired.store(true, Ordering::Release);
     }

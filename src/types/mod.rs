@@ -1,8 +1,9 @@
-//! The vocabulary that every floor above speaks: errors, config, clock, requests, events, tokens.
+//! The vocabulary of every module above: errors, configuration, clock, requests, events, tokens.
 
 pub mod config;
 pub mod json;
 
+mod ack;
 mod at;
 mod bodies;
 mod clock;
@@ -27,6 +28,7 @@ mod slips;
 mod stale;
 mod user;
 
+pub use ack::{Ack, AckStatus};
 pub use at::optional as optional_time;
 pub use bodies::{Bodies, Held, NO_ROOM};
 pub use clock::{Clock, SystemClock};
@@ -37,7 +39,7 @@ pub use error::{Error, ErrorKind};
 pub use event::Event;
 pub use event_kind::EventKind;
 pub use export::{Export, ExportRow, ExportShape};
-pub use feedback::{Ack, AckStatus, Feedback, Judgment, ResolvedFeedback, ResolvedResponse, ResponseRef};
+pub use feedback::{Feedback, Judgment, ResolvedFeedback, ResolvedResponse, ResponseRef};
 pub use fingerprint::HeadsFingerprint;
 pub use ids::{EventId, UserId};
 pub use key::key64;

@@ -1,29 +1,29 @@
-//! What a reward is for: one person's taste, or a policy that many share.
+//! The objective of a reward: the preferences of one user, or a policy that many users share.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::Error;
 
-/// The share a head needs to have a say in `maxmin`, unless the request says otherwise.
+/// The share that a head needs to count in `maxmin`, unless the request sets another.
 const MIN_SHARE: f64 = 0.1;
 
-/// What the reward of a response is.
+/// The definition of a response's reward.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectiveKind {
-    /// The user's: `sum_k w_k z_k`.
+    /// The user's reward: `sum_k w_k z_k`.
     #[default]
     Mixture,
-    /// The least of the heads that have at least `min_share` (the egalitarian reward of arXiv 2402.08925).
+    /// The least reward of the heads that have at least `min_share` (the egalitarian reward of arXiv 2402.08925).
     Maxmin,
-    /// What all but a share `q` find at least as good.
+    /// The reward that all but a share `q` of the heads or users find at least as good.
     Quantile,
-    /// The mean over the users' routers: one policy for everybody. The request's own `user` does not count.
+    /// The mean over the users' routers: one policy for all users. The request's own `user` does not count.
     Population,
 }
 
-/// Which share of a head counts.
+/// The share of a head that counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ShareOf {
@@ -34,24 +34,24 @@ pub enum ShareOf {
     Population,
 }
 
-/// Whose rewards a quantile is taken over.
+/// The heads or users over whose rewards a quantile is taken.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Over {
-    /// The heads', weighted by their shares.
+    /// The heads, weighted by their shares.
     #[default]
     Heads,
-    /// The users', a sample of whom counts equally. The request's own `user` does not count.
+    /// The users, a sample of whom counts equally. The request's own `user` does not count.
     Users,
 }
 
-/// An objective with what it needs.
+/// An objective with its parameters.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub enum Objective {
     /// The user's own reward.
     #[default]
     Mixture,
-    /// The least of the heads that have at least `min_share`, in [0, 1].
+    /// The least reward of the heads that have at least `min_share`, in [0, 1].
     Maxmin { min_share: f64, share_of: ShareOf },
     /// The `q`-quantile over heads, q in [0, 1].
     QuantileOfHeads { q: f64, share_of: ShareOf },
@@ -112,7 +112,7 @@ impl Objective {
         })
     }
 
-    /// Its name.
+    /// Returns the kind of objective.
     #[must_use]
     pub const fn kind(self) -> ObjectiveKind {
         match self {
@@ -123,7 +123,7 @@ impl Objective {
         }
     }
 
-    /// Whether it asks what the users think.
+    /// True if it is taken over users.
     #[must_use]
     pub const fn is_over_users(self) -> bool {
         matches!(self, Self::QuantileOfUsers { .. } | Self::Population)

@@ -9,26 +9,26 @@ use super::error::Error;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Message {
-    /// Who speaks.
+    /// The author of the turn.
     pub role: Role,
-    /// What is said.
+    /// The text of the turn.
     pub content: String,
 }
 
-/// Who speaks in a chat.
+/// The author of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// The instructions of the product.
     System,
-    /// The person.
+    /// The user.
     User,
     /// The model.
     Assistant,
 }
 
 impl Role {
-    /// The label in a rendered chat: the one that published preference data use.
+    /// Returns the label in a rendered chat, as published preference data use it.
     const fn label(self) -> &'static str {
         match self {
             Self::System => "System",
@@ -38,13 +38,13 @@ impl Role {
     }
 }
 
-/// What the router reads: the prompt, and the criterion after it where there is one.
+/// Returns the text that the router reads: the prompt, and the criterion after it where there is one.
 #[must_use]
 pub fn routed(prompt: &str, context: Option<&str>) -> String {
     context.map_or_else(|| prompt.to_owned(), |context| format!("{prompt} {context}"))
 }
 
-/// The one prompt that a request names, as text. `at` is the path of the object that holds the two fields.
+/// Returns the one prompt of a request, as text. `at` is the path of the object that holds the two fields.
 ///
 /// Messages become `Human: ...`, blank line, `Assistant: ...`; a lone user message is its content.
 pub(super) fn text(

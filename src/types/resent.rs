@@ -1,4 +1,4 @@
-//! A feedback that was taken once, as an event that can be sent again.
+//! An accepted feedback, as an event that can be sent again.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::feedback::{Judgment, ResolvedFeedback};
 use super::ids::{EventId, UserId};
 
-/// An event as POST /feedback reads it. Responses that were named by ids are texts: their ids may be forgotten.
+/// An event as POST /feedback reads it. Responses that were referenced by ids are texts: their ids may be forgotten.
 #[derive(Debug, Serialize)]
 pub struct Resent<'a> {
     event_id: &'a EventId,

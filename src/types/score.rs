@@ -10,46 +10,47 @@ use super::objective::{Objective, ObjectiveKind, Over, Parameters, ShareOf};
 use super::prompt::{self, Message};
 use super::stale::Stale;
 
-/// What to score, for whom.
+/// The items to score, and the user to score them for.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreRequest {
-    /// Whose taste counts; without it, the router's prior does.
+    /// The user to score for; without it, the router's prior counts.
     #[serde(default)]
     pub user: Option<UserId>,
     /// A criterion in words that the router reads after the prompt.
     #[serde(default)]
     pub context: Option<String>,
-    /// The `version` of an ack: no older state of the user is used. While the shared store can't be reached, and only an older
-    /// one is known here, the request is refused with `store_unavailable`.
+    /// The `version` of an ack: no older state of the user is used. While the shared store can't be reached, and
+    /// only an older one is known here, the request is refused with `store_unavailable`.
     #[serde(default)]
     pub min_version: Option<u64>,
     /// Any number of prompts with their responses.
     pub items: Vec<ScoreItem>,
-    /// Whether to return the weights and every head's calibrated reward.
+    /// True to return the weights and every head's calibrated reward.
     #[serde(default)]
     pub detail: bool,
-    /// What the rewards are for; without it, the user's own taste.
+    /// The objective of the rewards; without it, the user's own preferences.
     #[serde(default)]
     pub objective: ObjectiveKind,
-    /// `maxmin`: the share a head needs to have a say, 0.1 without it. Where none has it, the largest alone counts.
+    /// `maxmin`: the share that a head needs to count, 0.1 without it. If no head has it, only the largest share
+    /// counts.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1)]
     pub min_share: Option<f64>,
-    /// `maxmin`, and `quantile` over heads: which share of a head counts; without it, `weights`.
+    /// `maxmin`, and `quantile` over heads: the share of a head that counts; without it, `weights`.
     #[serde(default)]
     pub share_of: Option<ShareOf>,
-    /// `quantile`: the share of heads or users who may find it worse. 0 is the worst case, 1 the best.
+    /// `quantile`: the share of heads or users that may find it worse. 0 is the worst case, 1 the best.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 1)]
     pub q: Option<f64>,
-    /// `quantile`: whose rewards; without it, `heads`.
+    /// `quantile`: the heads or users over whose rewards it is taken; without it, `heads`.
     #[serde(default)]
     pub over: Option<Over>,
 }
 
 impl ScoreRequest {
-    /// The objective with its parameters.
+    /// Returns the objective with its parameters.
     ///
     /// # Errors
     /// Names the parameter that is missing, out of range, or does not belong to the objective.
@@ -77,10 +78,10 @@ pub struct ScoreItem {
 }
 
 impl ScoreItem {
-    /// The prompt as text.
+    /// Returns the prompt as text.
     ///
     /// # Errors
-    /// When neither or both of `prompt` and `messages` are there; `at` is this item's path in the request.
+    /// Fails when neither or both of `prompt` and `messages` are there; `at` is this item's path in the request.
     pub fn prompt_text(&mut self, at: &str) -> Result<String, Error> {
         prompt::text(self.prompt.take(), self.messages.take(), at)
     }
@@ -89,8 +90,8 @@ impl ScoreItem {
 /// A response: on the wire a string, or `{"id": ..., "text": ...}`.
 #[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
 pub struct Response {
-    /// The caller's name for it, echoed in the answer; feedback may name the response by it. In a request, an id names one text
-    /// to one prompt; in a later one the newest counts.
+    /// The caller's id for it, echoed in the answer; feedback may reference the response by it. In a request, an id
+    /// names one text to one prompt; in a later one the newest counts.
     pub id: Option<String>,
     /// The response itself.
     pub text: String,
@@ -102,7 +103,7 @@ impl<'de> Deserialize<'de> for Response {
     }
 }
 
-/// An untagged enum would hide which field of which form is wrong.
+/// A visitor of its own, since an untagged enum would hide which field of which form is wrong.
 struct ResponseVisitor;
 
 impl<'de> Visitor<'de> for ResponseVisitor {
@@ -135,15 +136,16 @@ impl<'de> Visitor<'de> for ResponseVisitor {
 /// The routed rewards.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct ScoreAnswer {
-    /// The bundle that scored.
+    /// The revision of the bundle that scored.
     pub revision: String,
-    /// What the rewards are for; left out for `mixture`.
+    /// The objective of the rewards; left out for `mixture`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub objective: ObjectiveKind,
-    /// How many users the objective was over, where it is over users; with 0 of them, everybody is like a stranger.
+    /// Number of users that the objective was over, where it is over users; with 0, the rewards are those of an
+    /// unknown user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<usize>,
-    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    /// The age of the state behind the answer; present only while the shared store can't be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
     /// One per item of the request, in its order.
@@ -156,12 +158,12 @@ pub struct ScoredItem {
     /// The objective's rewards, `sum_k w_k z_k` unless it is another; shape `[n]`, finite. A unit is one standard
     /// deviation of a head over its training data.
     pub rewards: Vec<f64>,
-    /// Whether a response was longer than the encoder reads, so that only its end was scored; shape `[n]`.
+    /// True for a response that was longer than the encoder reads, so that only its end was scored; shape `[n]`.
     pub truncated: Vec<bool>,
-    /// Whether the prompt was longer than the encoder reads, so that only its end was read.
+    /// True if the prompt was longer than the encoder reads, so that only its end was read.
     pub prompt_truncated: bool,
-    /// The weighted standard deviation of the heads' rewards, shape `[n]`, >= 0: high where tastes differ. Under the
-    /// user's mixture weights, whatever the objective.
+    /// The weighted standard deviation of the heads' rewards, shape `[n]`, >= 0: high where the heads differ. Under
+    /// the user's mixture weights, whatever the objective.
     pub disagreement: Vec<f64>,
     /// The user's mixture weights, shape `[K]`, whatever the objective; with `detail`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -169,7 +171,7 @@ pub struct ScoredItem {
     /// Every head's calibrated reward `z`, shape `[n][K]`; with `detail`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub heads: Option<Vec<Vec<f64>>>,
-    /// The ids of the request, shape `[n]`; where at least one was given.
+    /// The ids of the request, shape `[n]`; present if at least one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<Option<String>>>,
 }
@@ -177,15 +179,16 @@ pub struct ScoredItem {
 /// The responses of every prompt, best first.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct RankAnswer {
-    /// The bundle that ranked.
+    /// The revision of the bundle that ranked.
     pub revision: String,
-    /// What the rewards are for; left out for `mixture`.
+    /// The objective of the rewards; left out for `mixture`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub objective: ObjectiveKind,
-    /// How many users the objective was over, where it is over users; with 0 of them, everybody is like a stranger.
+    /// Number of users that the objective was over, where it is over users; with 0, the rewards are those of an
+    /// unknown user.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub users: Option<usize>,
-    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    /// The age of the state behind the answer; present only while the shared store can't be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
     /// One per item of the request, in its order.
@@ -200,7 +203,7 @@ pub struct RankedItem {
     /// `sum_k w_k softmax(beta_k r_k)` of each response in the request's order; sums to 1. The user's probability that
     /// it is the best; with the objective `population`, that of a user drawn at random.
     pub best: Vec<f64>,
-    /// What /score would have answered.
+    /// The answer that /score would give.
     #[serde(flatten)]
     pub scored: ScoredItem,
 }
@@ -209,14 +212,14 @@ pub struct RankedItem {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CompareRequest {
-    /// Whose taste counts; without it, the router's prior does.
+    /// The user to score for; without it, the router's prior counts.
     #[serde(default)]
     pub user: Option<UserId>,
     /// A criterion in words that the router reads after the prompt.
     #[serde(default)]
     pub context: Option<String>,
-    /// The `version` of an ack: no older state of the user is used. While the shared store can't be reached, and only an older
-    /// one is known here, the request is refused with `store_unavailable`.
+    /// The `version` of an ack: no older state of the user is used. While the shared store can't be reached, and
+    /// only an older one is known here, the request is refused with `store_unavailable`.
     #[serde(default)]
     pub min_version: Option<u64>,
     /// The prompt as text; or `messages`.
@@ -227,24 +230,24 @@ pub struct CompareRequest {
     pub messages: Option<Vec<Message>>,
     /// One response.
     pub a: Response,
-    /// The other.
+    /// The other response.
     pub b: Response,
-    /// Whether to return the weights and every head's calibrated reward.
+    /// True to return the weights and every head's calibrated reward.
     #[serde(default)]
     pub detail: bool,
 }
 
-/// How likely one response is preferred to the other.
+/// The probability that one response is preferred to the other.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct CompareAnswer {
-    /// The bundle that compared.
+    /// The revision of the bundle that compared.
     pub revision: String,
     /// `P(a > b) = sum_k w_k sigma(beta_k (r_k(a) - r_k(b)))`, in [0, 1].
     pub preference: f64,
-    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    /// The age of the state behind the answer; present only while the shared store can't be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
-    /// What /score would have answered for `[a, b]`.
+    /// The answer that /score would give for `[a, b]`.
     #[serde(flatten)]
     pub scored: ScoredItem,
 }

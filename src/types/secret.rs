@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// A password. Neither logs nor errors show it.
+/// A secret, such as a password. Neither logs nor errors show it.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text itself, for whoever must have it.
+    /// Returns the text itself, for the code that needs it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

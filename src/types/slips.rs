@@ -1,4 +1,4 @@
-//! What clients write where an event has something else, and what they are told.
+//! Common mistakes of clients in the fields of an event, and the errors that explain them.
 
 use std::fmt;
 
@@ -27,7 +27,7 @@ impl TryFrom<String> for EventKind {
     }
 }
 
-/// What to send instead of a kind that other products have.
+/// Returns a hint at what to send instead of a kind that other products have.
 fn hint(kind: &str) -> &'static str {
     match kind.to_lowercase().as_str() {
         "up" | "like" | "thumb_up" | "thumbs_up" | "thumbup" | "upvote" | "good" | "positive" | "+1" => {
@@ -49,12 +49,12 @@ fn hint(kind: &str) -> &'static str {
     }
 }
 
-/// Which way a thumb points.
+/// Reads the direction of a thumb.
 pub(super) fn up<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<bool>, D::Error> {
     Ok(Option::<Up>::deserialize(deserializer)?.map(|Up(up)| up))
 }
 
-/// One number per response.
+/// Reads one number per response.
 pub(super) fn ratings<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<f64>>, D::Error> {
     let ratings = Option::<Vec<Rating>>::deserialize(deserializer)?;
     Ok(ratings.map(|ratings| ratings.into_iter().map(|Rating(rating)| rating).collect()))

@@ -1,4 +1,4 @@
-//! What the server tells about a user and about its model.
+//! Views of a user and of the model, and the requests that change a user.
 
 use std::collections::BTreeMap;
 
@@ -17,29 +17,29 @@ pub struct UserView {
     /// The account that this id was merged into, whose state the rest is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merged_into: Option<String>,
-    /// The head set the evidence belongs to.
+    /// The head set that the evidence belongs to.
     pub revision: String,
     /// The context that was asked about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
     /// Mixture weights, in general or in the context asked; shape `[K]`.
     pub weights: Vec<f64>,
-    /// Evidence per head in nats as it counts now, centered, shape `[K]`: of all the user's events, whatever their
-    /// context; with a context asked, of its ledger alone.
+    /// Evidence per head in nats as it counts now, centered, shape `[K]`: of all the user's events, in any context;
+    /// with a context asked, of its ledger alone.
     pub evidence: Vec<f64>,
     /// The exponential of the weights' entropy, in [1, K].
     pub effective_heads: f64,
-    /// How many changes of the user's row there were so far.
+    /// Number of changes of the user's row so far.
     pub version: u64,
-    /// How many events count: of all, or in the ledger of the context asked.
+    /// Number of events that count: of all, or in the ledger of the context asked.
     pub n: u64,
-    /// When the last of them happened (RFC 3339).
+    /// The time of the last of them (RFC 3339).
     pub last_event: Option<String>,
-    /// How many contexts have a ledger of their own, at most 32.
+    /// Number of contexts with a ledger of their own, at most 32.
     pub contexts: usize,
     /// The evidence to the last bit, as PUT /users/{id} takes it.
     pub ledger: LedgersView,
-    /// Only while the shared store can't be reached: how old what the answer rests on is.
+    /// The age of the state behind the answer; present only while the shared store can't be reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stale: Option<Stale>,
 }
@@ -48,33 +48,34 @@ pub struct UserView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LedgersView {
-    /// 16 hex digits: the heads, and how evidence fades. Evidence of others can't be imported.
+    /// 16 hex digits that identify the heads and the half-life of evidence. Evidence of others can't be imported.
     pub heads: String,
-    /// What was said without a context.
+    /// The general ledger: of events without a context, or whose context has no ledger of its own.
     pub general: LedgerView,
-    /// What was said in contexts, each known by 16 hex digits of a hash, ascending.
+    /// Evidence of the events in contexts, each identified by 16 hex digits of a hash, ascending.
     pub contexts: BTreeMap<String, LedgerView>,
 }
 
-/// One sum.
+/// The sums of one ledger.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LedgerView {
     /// Centered log-likelihoods in units of 2^-32 nat, shape `[K]`.
     pub sums: Vec<i64>,
-    /// The time that the sums are relative to, where evidence fades; none for an empty ledger.
+    /// The epoch that the sums are relative to, where evidence fades; none for an empty ledger.
     pub epoch: Option<i64>,
-    /// How many events are in it.
+    /// Number of events in it.
     pub n: u64,
-    /// When the latest happened, in milliseconds since the Unix epoch.
+    /// The time of the latest event, in milliseconds since the Unix epoch.
     pub last_at_ms: Option<i64>,
 }
 
-/// A user's evidence as it is imported. The answer of GET /users/{id} can be sent as it is: of it, `ledger` counts.
+/// A user's evidence as it is imported. The answer of GET /users/{id} can be sent as it is: only its `ledger`
+/// counts.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserImport {
-    /// The evidence. It replaces what was there.
+    /// The evidence. It replaces the evidence of the user so far.
     pub ledger: LedgersView,
     #[serde(default, rename = "user")]
     #[schema(ignore)]
@@ -114,11 +115,11 @@ pub struct UserImport {
     _version: IgnoredAny,
 }
 
-/// Who a user was until they signed in.
+/// The id that a user had until they signed in.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MergeRequest {
-    /// The id that becomes one of the account's. Nothing need have been said under it.
+    /// The id that becomes one of the account's. It need not have any events.
     pub from: UserId,
 }
 
@@ -129,20 +130,20 @@ pub struct MergeAnswer {
     pub user: String,
     /// The id that is one of the account's.
     pub from: String,
-    /// How many events count for the account.
+    /// Number of events that count for the account.
     pub n: u64,
     /// The version of the account's row.
     pub version: u64,
 }
 
-/// A feedback that was taken back.
+/// A feedback that was retracted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Retracted {
     /// Its id.
     pub event_id: String,
-    /// Whose it was.
+    /// Its user.
     pub user: String,
-    /// `retracted`, also when it had been before; `queued` until the shared store is back.
+    /// `retracted`, also when it had been retracted before; `queued` until the shared store is back.
     pub status: &'static str,
     /// The version of the user's row after it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -154,11 +155,11 @@ pub struct Retracted {
 pub struct Erased {
     /// The user.
     pub user: String,
-    /// Whether there was anything to erase.
+    /// True if there was anything to erase.
     pub existed: bool,
-    /// How many events had counted.
+    /// Number of events that had counted.
     pub n: u64,
-    /// When it was erased (RFC 3339).
+    /// The time of the erasure (RFC 3339).
     pub erased_at: String,
 }
 
@@ -173,7 +174,7 @@ pub struct ModelView {
     pub heads: Vec<HeadView>,
     /// Longer texts keep their last `max_tokens` tokens.
     pub max_tokens: usize,
-    /// How many questions GET /elicit has.
+    /// Number of questions of GET /elicit.
     pub questions: usize,
 }
 
@@ -184,6 +185,6 @@ pub struct HeadView {
     pub name: String,
     /// Its share of the population.
     pub prior: f64,
-    /// Its temperature: `beta (r(a) - r(b))` are the log-odds of preferring `a`.
+    /// Its inverse temperature: `beta (r(a) - r(b))` are the log-odds of preferring `a`.
     pub beta: f64,
 }

@@ -12,10 +12,10 @@ use micro_reward::types::{EventId, Judgment, ResolvedFeedback, ResolvedResponse,
 
 pub const K: usize = 3;
 
-/// Events are remembered for ten seconds of their clock, in which event `n` happens at `n` ms.
+/// Rules that keep events for ten seconds of their clock, in which event `n` happens at `n` ms.
 pub const RULES: RowRules = RowRules { n_heads: K, decay: Decay::NONE, max_age_ms: 10_000, max_events: 1200 };
 
-/// A store in which users are known as [`user`] knows them.
+/// A store in which users have the keys of [`user`].
 #[derive(Debug)]
 pub struct Unkeyed(pub Arc<dyn UserStore>);
 
@@ -74,7 +74,7 @@ pub fn key(id: usize) -> EventKey {
     EventKey::of(&format!("event-{id}").parse::<EventId>().unwrap())
 }
 
-/// An event of a user, with an increment that depends on both.
+/// Returns event `id` of a user, with an increment that depends on both.
 pub fn event(user: usize, id: usize) -> LedgerEvent {
     let margins = [id as f64 * 0.1, -1.0, (user as f64).sin()];
     LedgerEvent {
@@ -97,7 +97,7 @@ pub fn add(n: usize, id: usize) -> Change {
     Change { user: user(n), now_ms: id as i64, kind: ChangeKind::Add(event(n, id)) }
 }
 
-/// An event that takes the place of another.
+/// Returns an event that replaces another.
 pub fn replace(n: usize, id: usize, replaced: usize) -> Change {
     let event = LedgerEvent { replaces: Some(key(replaced)), ..event(n, id) };
     Change { kind: ChangeKind::Add(event), ..add(n, id) }

@@ -1,4 +1,4 @@
-//! HTTP/2 by hand, for what no client library lets one do.
+//! HTTP/2 frames by hand, for cases that no client library supports.
 
 use std::net::SocketAddr;
 
@@ -12,16 +12,16 @@ pub const SETTINGS: u8 = 4;
 pub const PING: u8 = 6;
 pub const GOAWAY: u8 = 7;
 
-/// Ends the stream, as a flag of DATA and HEADERS; answers one's own SETTINGS or PING.
+/// END_STREAM as a flag of DATA and HEADERS; ACK as a flag of SETTINGS and PING.
 pub const END: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-/// SETTINGS_INITIAL_WINDOW_SIZE.
+/// Identifier of SETTINGS_INITIAL_WINDOW_SIZE.
 const WINDOW: [u8; 2] = [0, 4];
 
 const CANCEL: u32 = 8;
 
-/// A frame that came.
+/// A received frame.
 #[derive(Debug)]
 pub struct Frame {
     pub kind: u8,
@@ -30,7 +30,7 @@ pub struct Frame {
     pub payload: Vec<u8>,
 }
 
-/// A connection whose streams begin with a window of `window` bytes.
+/// Opens a connection whose streams begin with a window of `window` bytes.
 pub async fn connect(address: SocketAddr, window: u32) -> TcpStream {
     let mut connection = TcpStream::connect(address).await.unwrap();
     let settings = [&WINDOW[..], &window.to_be_bytes()].concat();
@@ -44,7 +44,8 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// The head of a request; GET without a content type. Every field is a literal or one of the static table (RFC 7541, A).
+/// Returns the head of a request, a GET without a content type. Every field is a literal or one of the static table
+/// (RFC 7541, A).
 pub fn head(stream: u32, path: &str, content_type: Option<&str>, flags: u8) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     let method = if content_type.is_some() { 0x83 } else { 0x82 };
@@ -59,7 +60,7 @@ pub fn cancel(stream: u32) -> Vec<u8> {
     frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
 }
 
-/// The next frame; none once the connection is closed.
+/// Returns the next frame; none once the connection is closed.
 pub async fn next(connection: &mut TcpStream) -> Option<Frame> {
     let mut head = [0; 9];
     connection.read_exact(&mut head).await.ok()?;
@@ -69,7 +70,7 @@ pub async fn next(connection: &mut TcpStream) -> Option<Frame> {
     Some(Frame { kind, flags, stream: u32::from_be_bytes(stream), payload })
 }
 
-/// The body of the answer to this stream.
+/// Returns the body of the answer on this stream.
 pub async fn body(connection: &mut TcpStream, stream: u32) -> Vec<u8> {
     let mut body = Vec::new();
     loop {

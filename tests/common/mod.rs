@@ -1,4 +1,4 @@
-//! What several test binaries share: a running app on the toy bundle, a clock, a tiny client.
+//! Parts that several test binaries share: a running app on the toy bundle, a clock, a small client.
 
 #![allow(dead_code, reason = "every test binary uses a part of it")]
 #![allow(
@@ -27,14 +27,14 @@ use micro_reward::types::config::{Config, Layers, environment};
 use ndarray::Array2;
 use serde_json::Value;
 
-/// The repository's root: where cargo runs the tests.
+/// Returns the repository's root, where cargo runs the tests.
 pub fn root() -> PathBuf {
     let told = environment().find(|(name, _)| name == "CARGO_MANIFEST_DIR");
     PathBuf::from(told.map_or_else(|| env!("CARGO_MANIFEST_DIR").to_owned(), |(_, dir)| dir))
 }
 
-/// What keeps a test away from the ports, the directory and the store of a server that is used in this checkout: a test that
-/// names none of its own gets free ports, and a start that needs the others is refused.
+/// Settings that keep a test away from the ports, the directory and the store of a server that is used in this
+/// checkout: a test that names none of its own gets free ports, and a start that needs the others is refused.
 const NOTHING_OF_THE_USERS: [(&str, &str); 4] = [
     ("server.listen", "127.0.0.1:0"),
     ("server.admin_listen", "127.0.0.1:0"),
@@ -42,7 +42,7 @@ const NOTHING_OF_THE_USERS: [(&str, &str); 4] = [
     ("valkey.url", "redis://127.0.0.1:1"),
 ];
 
-/// The program as a user has it, in the root, without the settings that the user's own environment may hold.
+/// Returns the program as users run it, in the root, without the settings of the environment.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_micro-reward"));
     command.current_dir(root());
@@ -56,12 +56,12 @@ pub fn program() -> Command {
     command
 }
 
-/// The ONNX Runtime library that `make setup` places.
+/// Returns the path at which `make setup` places the ONNX Runtime library.
 pub fn library() -> PathBuf {
     root().join("vendor/onnxruntime/libonnxruntime.so")
 }
 
-/// The shared data, or none with a printed reason.
+/// Returns the shared data, or none with a printed reason.
 pub fn shared_data(test: &str) -> Option<PathBuf> {
     let dir = root().join("../shared/data");
     if dir.join("hh-rlhf.jsonl.gz").exists() {
@@ -91,16 +91,16 @@ impl Clock for FakeClock {
     }
 }
 
-/// The moment at which tests start.
+/// Time at which tests start, in ms.
 pub const NOON: i64 = 1_800_000_000_000;
 
-/// An app on free ports with the bundle and the overriding settings (key, value).
+/// Starts an app on free ports with the bundle and the overriding settings (key, value).
 pub async fn start(bundle: &Path, settings: &[(&str, &str)]) -> (App, Arc<FakeClock>) {
     let clock = FakeClock::at(NOON);
     (start_by(clock.clone(), bundle, settings).await, clock)
 }
 
-/// As [`start`], by any clock.
+/// Starts an app as [`start`] does, with any clock.
 pub async fn start_by(clock: Arc<dyn Clock>, bundle: &Path, settings: &[(&str, &str)]) -> App {
     let bundle = bundle.to_str().unwrap().to_owned();
     let mut layers = Layers::defaults()
@@ -113,13 +113,13 @@ pub async fn start_by(clock: Arc<dyn Clock>, bundle: &Path, settings: &[(&str, &
     App::start(Config::new(layers).unwrap(), clock).await.unwrap()
 }
 
-/// The toy bundle's directory.
+/// Returns the toy bundle's directory.
 pub fn toy() -> PathBuf {
     root().join("models/toy")
 }
 
-/// A copy of the toy bundle in `dir`, changed; its heads are padded at the front with copies of their first rows to
-/// the columns that the features now have.
+/// Writes a changed copy of the toy bundle to `dir`; its heads are padded at the front with copies of their first
+/// rows to the number of columns of the changed features.
 pub fn toy_with(dir: &Path, change: impl FnOnce(&mut Manifest)) {
     for entry in std::fs::read_dir(toy()).unwrap() {
         let path = entry.unwrap().path();
@@ -191,7 +191,7 @@ impl Client {
         answer(headers.iter().fold(request, with).send().await.unwrap()).await
     }
 
-    /// A metric's value, of the client of an admin port; none where it is not there yet.
+    /// Returns a metric's value, of the client of an admin port; none before it exists.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let (_, page) = self.get("/metrics").await;
         page.as_str()
@@ -207,12 +207,12 @@ async fn answer(response: reqwest::Response) -> (u16, Value) {
     (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
 }
 
-/// The values of lines, as of acks.
+/// Parses lines of JSON, such as acks.
 pub fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The numbers of a JSON array.
+/// Returns the numbers of a JSON array.
 pub fn numbers(value: &Value) -> Vec<f64> {
     value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
 }

@@ -10,7 +10,7 @@ use tokio::process::{Child, ChildStderr, Command};
 
 use super::{Client, program, toy};
 
-/// A server process, killed when this is dropped, and the data directory that goes with it.
+/// A server process, killed on drop, with its data directory.
 pub struct Server {
     pub child: Child,
     pub log: Lines<BufReader<ChildStderr>>,
@@ -20,13 +20,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Of its traffic port.
+    /// Returns the address of the traffic port.
     pub fn address(&self) -> SocketAddr {
         self.client.base.strip_prefix("http://").unwrap().parse().unwrap()
     }
 }
 
-/// The program on the toy bundle.
+/// Returns a command that runs the program on the toy bundle.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::from(program());
     command.args(args).kill_on_drop(true).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -34,7 +34,7 @@ pub fn command(args: &[&str]) -> Command {
     command
 }
 
-/// A server on free ports with a data directory of its own.
+/// Starts a server on free ports with a data directory of its own.
 pub async fn serve(args: &[&str]) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().to_str().unwrap();
@@ -42,7 +42,7 @@ pub async fn serve(args: &[&str]) -> Server {
     Server { _dir: Some(dir), ..server }
 }
 
-/// `serve` on free ports.
+/// Arguments of `serve` on free ports.
 pub const FREE: [&str; 5] = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
 /// Starts a server and waits until it is ready.
@@ -54,7 +54,7 @@ pub async fn start(mut command: Command) -> Server {
     Server { client: client("address"), admin: client("admin_address"), child, log, _dir: None }
 }
 
-/// The first log line with this message.
+/// Reads up to the first log line with this message.
 pub async fn wait_for(log: &mut Lines<BufReader<ChildStderr>>, message: &str) -> Value {
     loop {
         let line = log.next_line().await.unwrap().unwrap();
@@ -65,7 +65,7 @@ pub async fn wait_for(log: &mut Lines<BufReader<ChildStderr>>, message: &str) ->
     }
 }
 
-/// Sends a signal.
+/// Sends a signal to a server.
 pub fn signal(server: &Server, name: &str) {
     let id = server.child.id().unwrap().to_string();
     assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());

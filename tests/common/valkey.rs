@@ -1,4 +1,4 @@
-//! Real servers for the tests: `vendor/valkey/valkey-server` on free ports, gone when dropped.
+//! Real stores for the tests: `vendor/valkey/valkey-server` on free ports, killed on drop.
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::changes::{K, RULES};
 use super::{FakeClock, root};
 
-/// A running server with a directory of its own.
+/// A running store with a directory of its own.
 pub struct Valkey {
     pub port: u16,
     pub dir: TempDir,
@@ -24,7 +24,7 @@ impl Valkey {
         Self::with(&[])
     }
 
-    /// A server that keeps what it has acked across a kill.
+    /// Starts a store that keeps acked writes across a kill.
     pub fn durable() -> Self {
         Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
@@ -32,10 +32,10 @@ impl Valkey {
     pub fn with(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        // Somebody may take the port between looking and binding; then another is tried.
+        // Another process may take the port before it is bound; then another port is tried.
         for _ in 0..20 {
             let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            // A cluster's nodes also listen at port + 10000.
+            // Nodes of a cluster also listen at port + 10000.
             if port > 55_000 {
                 continue;
             }
@@ -55,12 +55,12 @@ impl Valkey {
         self.child.wait().unwrap();
     }
 
-    /// Starts again on the same port with what is on the disk.
+    /// Starts the store again on the same port with its files.
     pub fn restart(&mut self) {
         self.child = spawn(&self.dir, self.port, &self.args).unwrap();
     }
 
-    /// Stops answering, with all connections open.
+    /// Stops the answers, with all connections open.
     pub fn freeze(&self) {
         self.signal("STOP");
     }
@@ -74,7 +74,7 @@ impl Valkey {
         assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
-    /// A connection of the test's own.
+    /// Opens a connection for the test itself.
     pub async fn connect(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.url()).unwrap();
         client.get_multiplexed_async_connection().await.unwrap()
@@ -83,13 +83,13 @@ impl Valkey {
 
 impl Drop for Valkey {
     fn drop(&mut self) {
-        // It may have been killed before.
+        // A test may have killed the store.
         _ = self.child.kill();
         _ = self.child.wait();
     }
 }
 
-/// None if the port is taken.
+/// Starts a store; returns none if the port is taken.
 fn spawn(dir: &TempDir, port: u16, args: &[String]) -> Option<Child> {
     let mut child = Command::new(root().join("vendor/valkey/valkey-server"))
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--loglevel", "notice"])
@@ -103,7 +103,7 @@ fn spawn(dir: &TempDir, port: u16, args: &[String]) -> Option<Child> {
     let mut line = String::new();
     while log.read_line(&mut line).unwrap() > 0 {
         if line.contains("Ready to accept connections") {
-            // It must not block on a full pipe.
+            // The store must not block on a full pipe.
             std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
             return Some(child);
         }
@@ -113,7 +113,7 @@ fn spawn(dir: &TempDir, port: u16, args: &[String]) -> Option<Child> {
     None
 }
 
-/// Settings for the tests' rows. Every read asks the store.
+/// Returns settings for the rows of the tests. Every read asks the store.
 pub fn config(server: &Valkey, prefix: &str) -> ValkeyConfig {
     ValkeyConfig {
         urls: vec![server.url().into()],

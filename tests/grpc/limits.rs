@@ -1,4 +1,4 @@
-//! Load, size, time, and who does not speak gRPC.
+//! Load, size, time, and callers that do not speak gRPC.
 
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ fn request() -> pb::ScoreRequest {
     messages::score_request(&json!({ "items": [{ "prompt": "tea", "responses": [KIND] }] }))
 }
 
-/// One call by hand, over HTTP/1.1: dropping the answer drops the connection. The library's client goes on sending.
+/// Makes one call by hand, over HTTP/1.1: dropping the answer drops the connection. The library's client continues to
+/// send.
 async fn open(
     server: &Server,
     path: &str,
@@ -32,7 +33,7 @@ async fn open(
     call.send().await.unwrap()
 }
 
-/// The HTTP status and the gRPC code of a call by hand.
+/// Returns the HTTP status and the gRPC code of a call by hand.
 async fn by_hand(
     server: &Server,
     path: &str,
@@ -75,7 +76,7 @@ async fn a_call_that_takes_too_long_is_answered_and_its_permit_is_free_again() {
     let late = by_hand(&server, SCORE, &[GRPC], never()).await;
     assert_eq!(late, (200, "4".to_owned()), "the server's");
     assert_eq!(server.grpc.score(request()).await.unwrap().into_inner().items.len(), 1);
-    // A call that is dropped on its way.
+    // The caller drops this call before its answer.
     let headers = [GRPC];
     let call = by_hand(&server, SCORE, &headers, never());
     assert!(tokio::time::timeout(Duration::from_millis(50), call).await.is_err());
@@ -97,7 +98,7 @@ async fn a_message_without_room_is_refused_and_may_come_again() {
         assert_eq!((status.code(), &*code(&status)), (Code::Unavailable, "too_many_bytes"), "{status:?}");
         assert!(status.get_error_details().retry_info().is_some());
     };
-    // The prefix of a message of 990 bytes and most of it, and then nothing.
+    // The message has its prefix, which announces 990 bytes, and most of them, but no end.
     let message = [&b"\0\0\0\x03\xde"[..], &[0; 985]].concat();
     let calls = [
         (STREAM, ("content-type", "application/grpc"), message),
@@ -106,7 +107,7 @@ async fn a_message_without_room_is_refused_and_may_come_again() {
     for (path, kind, bytes) in calls {
         let (headers, body) = ([kind], part(bytes));
         let mut held = Box::pin(open(&server, path, &headers, body));
-        // A stream is answered while it is open, another body not; either way its bytes come to be held.
+        // A stream is answered while it is open, another body is not; the server comes to hold the bytes of either.
         let mut stream = None;
         let status = loop {
             if stream.is_none() {
@@ -144,11 +145,11 @@ async fn calls_that_are_cancelled_or_late_leave_the_others_of_their_channel_alon
             tokio::spawn(async move {
                 let mut call = Request::new(request());
                 if round % 2 == 0 {
-                    // Late when it comes, or up to 4 ms later.
+                    // The deadline passes before the call arrives, or up to 4 ms later.
                     call.set_timeout(Duration::from_micros(1 + 27 * idx as u64));
                     grpc.score(call).await.is_err()
                 } else {
-                    // Dropped as soon as it is sent, or a moment later.
+                    // The call is dropped as soon as it is sent, or up to 1.5 ms later.
                     let patience = Duration::from_micros(10 * idx as u64);
                     tokio::time::timeout(patience, grpc.score(call)).await.is_err()
                 }
@@ -194,7 +195,7 @@ async fn what_is_no_call_is_refused_by_name() {
     let status = server.grpc.score(large.clone()).await.unwrap_err();
     assert_eq!((status.code(), &*code(&status)), (Code::ResourceExhausted, "too_large"), "{status:?}");
     assert!(status.message().contains("server.max_body_bytes"));
-    // Where one message ends is not known once one is too large, so the stream ends, and says why.
+    // The start of the next message is unknown once one is too large, so the stream ends with the reason.
     let sent = [request(), large, request()];
     let sent = sent.map(|request| pb::ScoreStreamRequest { request: Some(request), ..Default::default() });
     let mut answers = server.grpc.score_stream(futures::stream::iter(sent)).await.unwrap().into_inner();
@@ -223,7 +224,7 @@ async fn calls_are_counted_by_method_and_code_and_keep_their_request_id() {
         format!("{service}/{{method}}\",code=\"UNIMPLEMENTED\"}}"),
         format!("{service}/ScoreStream\",code=\"CANCELLED\"}}"),
     ];
-    // The count of a dropped stream comes with the news that it was dropped.
+    // A dropped stream is counted once the server learns that it was dropped.
     let mut text = String::new();
     for _ in 0..100 {
         let (_, Value::String(now)) = admin.get("/metrics").await else { panic!("no metrics") };

@@ -1,4 +1,4 @@
-//! gRPC on the traffic port: the same answers as HTTP, streams, limits, and what every gRPC server has.
+//! gRPC on the traffic port: the same answers as HTTP, streams, limits, and the standard services.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -34,13 +34,13 @@ struct Server {
 async fn serve(settings: &[(&str, &str)]) -> Server {
     let (app, clock) = start(&toy(), settings).await;
     let endpoint = Endpoint::from_shared(format!("http://{}", app.address)).unwrap();
-    // The client's own bound, which answers to calls that it has cancelled count against: it is not what is tried here.
+    // The client's own limit, against which answers to its canceled calls count, is off: it is not under test.
     let channel = endpoint.http2_max_local_error_reset_streams(None).connect_lazy();
     let grpc = RewardServiceClient::new(channel.clone());
     Server { http: Client::new(app.address), app, grpc, channel, _clock: clock }
 }
 
-/// The `code` that HTTP would have, from a status' details.
+/// Returns the `code` that HTTP would have, from a status' details.
 fn code(status: &Status) -> String {
     status.get_error_details().error_info().unwrap_or_else(|| panic!("{status:?}")).reason.clone()
 }

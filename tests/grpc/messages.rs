@@ -7,7 +7,7 @@ use micro_reward::types::{
 };
 use serde_json::Value;
 
-/// A text of a request; none where it is not there.
+/// Returns a text of a request; none if it is absent.
 fn text(value: &Value) -> Option<String> {
     value.as_str().map(str::to_owned)
 }
@@ -16,7 +16,7 @@ fn each<T>(value: &Value, read: impl Fn(&Value) -> T) -> Vec<T> {
     value.as_array().into_iter().flatten().map(read).collect()
 }
 
-/// The value of an enum by its name in JSON; one that does not exist where `proto/` has no such name.
+/// Returns the value of an enum by its name in JSON; an invalid one where `proto/` has no such name.
 fn named(prefix: &str, value: &Value, find: impl Fn(&str) -> Option<i32>) -> i32 {
     value.as_str().map_or(0, |name| find(&format!("{prefix}_{}", name.to_uppercase())).unwrap_or(99))
 }
@@ -272,7 +272,7 @@ pub fn model_view(mut answer: pb::ListModelsResponse) -> ModelView {
     }
 }
 
-/// An ack as HTTP writes it. Codes are static, so the one that HTTP has said is used if it is the same.
+/// Returns an ack as HTTP writes it. Codes are static, so the code, which equals that of HTTP, is leaked.
 pub fn ack(found: pb::FeedbackResponse, http: &Value) -> Ack {
     let status = match pb::AckStatus::try_from(found.status).unwrap() {
         pb::AckStatus::Unspecified => panic!("acks say what became of the event"),

@@ -10,7 +10,7 @@ use tonic_types::StatusExt;
 use super::{EXACT, KIND, Server, code, field, messages, serve};
 use crate::common::NOON;
 
-/// What an HTTP server answers, as it writes it.
+/// Returns the answer of an HTTP server as it writes it.
 async fn http(server: &Server, path: &str, body: Option<&Value>) -> (u16, String) {
     let url = format!("{}{path}", server.http.base);
     let request = match body {
@@ -21,7 +21,7 @@ async fn http(server: &Server, path: &str, body: Option<&Value>) -> (u16, String
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
-/// Both answers are the same bytes, or the same error.
+/// Checks that both answers are the same bytes, or the same error.
 fn same<A: Serialize>(case: &str, (status, text): (u16, String), grpc: Result<A, Status>) {
     match grpc {
         Ok(answer) => {
@@ -47,14 +47,14 @@ fn same_error(case: &str, status: u16, problem: &Value, found: &Status) {
     let details = found.get_error_details();
     let detail =
         details.bad_request().map_or_else(|| found.message(), |bad| &*bad.field_violations[0].description);
-    // What can't be read is described as what it is, JSON or a message.
+    // An error of parsing describes its input, JSON or a message.
     let expected = problem["detail"].as_str().unwrap();
     if detail != "missing" && !detail.contains("proto/") && !expected.contains("a whole number") {
         assert_eq!(detail, expected, "{case}");
     }
 }
 
-/// Ann likes it kind, Bob exact, and Ann at work exact as well.
+/// Adds feedback: Ann prefers kind responses, Bob exact ones, and Ann at work exact ones as well.
 async fn teach(server: &Server) {
     for id in 0..9 {
         for (user, chosen, rejected, context) in
@@ -89,7 +89,7 @@ fn requests() -> Vec<Value> {
         json!({ "objective": "quantile", "q": 0.9, "over": "heads", "share_of": "population" }),
         json!({ "objective": "quantile", "q": 0.5, "over": "users" }),
         json!({ "objective": "population" }),
-        // From here on wrong.
+        // The requests from here on are wrong.
         json!({ "objective": "quantile" }),
         json!({ "objective": "quantile", "q": 1.5 }),
         json!({ "objective": "mixture", "q": 0.5 }),
@@ -111,7 +111,7 @@ fn requests() -> Vec<Value> {
         json!({ "prompt": "x".repeat(1001), "responses": ["b"] }),
     ];
     requests.extend(wrong.into_iter().map(|item| json!({ "items": [item] })));
-    // An id of one text, of one prompt, and again of the same response.
+    // One id names two texts, two prompts, and the same response again.
     let named = |prompt: &str, texts: &[&str]| json!({ "prompt": prompt, "responses": texts.iter().map(|text| json!({ "id": "m1", "text": text })).collect::<Vec<_>>() });
     requests.push(json!({ "items": [named("tea", &[KIND, EXACT])] }));
     requests.push(json!({ "items": [named("tea", &[KIND]), named("coffee", &[KIND])] }));

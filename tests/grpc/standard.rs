@@ -1,4 +1,4 @@
-//! Health and reflection, as every gRPC client knows them.
+//! Health and reflection, the standard services of gRPC.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Streams: order, bad messages, flow control, and how they end.
+//! Streams: order, bad messages, flow control, and their ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -132,7 +132,7 @@ async fn who_does_not_read_cannot_send_without_bound() {
         (1..2_000).contains(&n_before),
         "{n_before} messages of 10 kB were taken, and no answer was read"
     );
-    // Reading lets it go on.
+    // The stream continues once its answers are read.
     for idx in 0..=n_before {
         let answer = answers.message().await.unwrap().unwrap();
         assert!(answer.correlation_id.starts_with(&format!("{idx} ")));

@@ -1,4 +1,4 @@
-//! What the queue promises, by one thread that asks and takes in turn.
+//! Tests of the queue's guarantees, by one thread that asks and takes in turn.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ fn text(name: usize, length: usize) -> (TextKey, Tokens) {
     (TextKey(key), Tokens { ids: vec![1; length], type_ids: vec![0; length], kept: Kept::default() })
 }
 
-/// A request with texts of these (name, length).
+/// Opens a request with texts of these (name, length).
 fn ask(queue: &Arc<Queue>, texts: impl IntoIterator<Item = (usize, usize)>) -> Answers {
     let texts: Vec<_> = texts.into_iter().map(|(name, length)| text(name, length)).collect();
     let mut ticket = queue.open(texts.len(), None).unwrap();
@@ -28,7 +28,7 @@ fn ask(queue: &Arc<Queue>, texts: impl IntoIterator<Item = (usize, usize)>) -> A
     ticket.answers()
 }
 
-/// A request with so many texts of one length that it is large; names begin at `first`.
+/// Opens a request with so many texts of one length that it is large; names begin at `first`.
 fn ask_much(queue: &Arc<Queue>, first: usize, length: usize) -> Answers {
     ask(queue, (first..first + SMALL_TEXTS + 1).map(|name| (name, length)))
 }
@@ -204,7 +204,7 @@ fn texts_that_do_not_fit_are_refused_together() {
 async fn who_would_be_answered_too_late_is_refused_at_once() {
     let queue = queue(1000);
     let within = |seconds| Some(Instant::now() + Duration::from_secs(seconds));
-    // 1,000 tokens at 100 a second and thread: 5 s for two threads.
+    // 1,000 tokens take two threads 5 s, at 100 a second each.
     let _answers: Vec<_> = (0..10).map(|name| ask(&queue, [(name, 100)])).collect();
     let refused = queue.open(1, within(8)).unwrap_err();
     assert_eq!(refused, Refused::Late { wait: Duration::from_secs(5), left: Duration::from_secs(8) });

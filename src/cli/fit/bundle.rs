@@ -1,4 +1,4 @@
-//! From what was learned to a bundle on disk.
+//! Writes the result of a fit as a bundle on disk.
 
 use std::fs;
 
@@ -18,14 +18,14 @@ const HEADS: &str = "heads.onnx";
 const ROUTER: &str = "router.onnx";
 const QUESTIONS: &str = "questions.jsonl";
 
-/// What a fit ends in.
+/// The result of a fit.
 pub(super) struct Fitted<'a> {
     pub(super) learned: &'a Learned,
     pub(super) layout: &'a Layout,
     pub(super) report: &'a Report,
-    /// The lines of the questionnaire; none without one.
+    /// The questions of the bundle; empty without a questionnaire.
     pub(super) questions: &'a [Question],
-    /// How many train pairs were learned from.
+    /// Number of train pairs learned from.
     pub(super) n_pairs: usize,
 }
 
@@ -78,7 +78,7 @@ pub(super) fn write(
     Ok(manifest.revision)
 }
 
-/// The report as lines of a table for people.
+/// Returns the report as the lines of a table.
 pub(super) fn table(dataset: &Dataset, learned: &Learned, report: &Report) -> Vec<String> {
     let tried =
         learned.candidates.iter().enumerate().filter(|(_, tried)| !tried.is_empty()).map(|(file, tried)| {
@@ -117,7 +117,7 @@ pub(super) fn table(dataset: &Dataset, learned: &Learned, report: &Report) -> Ve
         .collect()
 }
 
-/// The questionnaire as a file of the bundle, if there is one.
+/// Writes the questionnaire as a file of the bundle, if there is one.
 fn questions(
     questions: &[Question],
     file: &impl Fn(&str, Vec<u8>) -> Result<FileHash, Failure>,
@@ -133,7 +133,7 @@ fn questions(
     Ok(Some(file(QUESTIONS, lines.into_bytes())?))
 }
 
-/// A name for every head: the file it is from and its number there.
+/// Returns a name for every head: the file it is from and its number there.
 pub(super) fn names(dataset: &Dataset, learned: &Learned) -> Vec<String> {
     let name = |(k, origin): (usize, &Option<usize>)| match origin {
         Some(file) => {

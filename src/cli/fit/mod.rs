@@ -16,13 +16,13 @@ use super::numbers::{non_negative, unit};
 use super::progress::bar;
 use super::{Failure, say};
 use crate::fit::{
-    Block, Dataset, Fields, HeadCount, Layout, Mixture, Options, PerFile, PromptOptions, Split, learn,
+    Block, Dataset, Fields, HeadCount, Layout, MixtureBy, Options, PerFile, PromptOptions, Split, learn,
     n_steps, report, single,
 };
 use crate::model::{Bundle, MANIFEST, Runtime, load_encoder};
 
-/// Rows are JSON objects: {prompt, chosen, rejected, user?, context?, group?, split?}, or chosen_id and
-/// rejected_id with --responses. Every file weighs the same, however large. `split` is "train" (default) or "test".
+/// Rows are JSON objects: {prompt, chosen, rejected, user?, context?, group?, split?}, or chosen_id and rejected_id
+/// with --responses. Every file has the same weight, however large. `split` is "train" (default) or "test".
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// A directory whose bundle.toml has [encoder] and [input], with the files they name; any bundle will do.
@@ -30,18 +30,19 @@ pub(super) struct Args {
     encoder: PathBuf,
     #[command(flatten)]
     inputs: Inputs,
-    /// How many heads every file gives: a number, one for each file (2,4,1), or "auto", which chooses by the log loss
-    /// on people that the heads have not seen. A mixture by prompt has this many in all; of several
-    /// numbers the one with the least held-out log loss.
+    /// Number of heads of every file: a number, one for each file (2,4,1), or "auto", which chooses by the log loss
+    /// on users that the heads were not learned from. A mixture by prompt has this many in all; of several numbers,
+    /// the one with the least held-out log loss.
     #[arg(long, default_value = "auto", value_parser = head_count)]
     k: HeadCount,
-    /// What shares a latent head: all pairs of a user, or nothing but what the prompt tells of a pair (the paper).
+    /// Pairs that share a latent head: all pairs of a user, or none, with the prompt as the only predictor of a
+    /// pair's head (the paper).
     #[arg(long, value_enum, default_value = "auto")]
-    mixture: Mixture,
+    mixture: MixtureBy,
     /// The columns that heads read.
     #[arg(long, value_enum, value_delimiter = ',', default_value = "response,length")]
     features: Vec<FeatureName>,
-    /// What is taken out of the rewards after learning: its regression on the log length.
+    /// Bias to remove from the rewards after learning, by regression on the log length.
     #[arg(long, value_enum)]
     debias: Option<Bias>,
     /// The field that holds the context, which the router reads after the prompt.
@@ -50,13 +51,13 @@ pub(super) struct Args {
     /// The field that holds the group, a label for the report.
     #[arg(long, value_name = "NAME", default_value = "group")]
     group_field: String,
-    /// How many questions the bundle asks newcomers, from --candidates; all of them, if there are fewer.
+    /// Number of questions for new users in the bundle, chosen from --candidates; all candidates, if there are fewer.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "candidates", value_parser = clap::value_parser!(u64).range(0..=64))]
     questions: u64,
-    /// What questions are chosen from, as JSON lines: {prompt, a, b}, or rows of any data.
+    /// Candidates for questions, as JSON lines: {prompt, a, b}, or rows of any data.
     #[arg(long, value_name = "FILE")]
     candidates: Option<PathBuf>,
-    /// Where the bundle is written; may be the encoder's directory.
+    /// Directory to write the bundle to; may be the encoder's directory.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The bundle's name; by default the directory's.
@@ -65,27 +66,28 @@ pub(super) struct Args {
     /// SPDX identifier of the bundle's license.
     #[arg(long, default_value = "Apache-2.0")]
     license: String,
-    /// The same seed gives the same bytes.
+    /// Seed of random numbers; the same seed gives the same bytes.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// `ridge / 2 |w|^2` of every head is taken off the log-likelihood: strong where people are few. One number, or one for
-    /// each file.
+    /// Ridge of the heads: `ridge / 2 |w|^2` of every head is subtracted from the log-likelihood; this is strong
+    /// where users are few. One number, or one for each file.
     #[arg(long, default_value = "1000", value_parser = per_file)]
     ridge: PerFile<f64>,
-    /// By user, where above 0: `deviation_ridge / 2 |w - w_0|^2` draws every head to the single head w_0 of its file, which has the
-    /// ridge, instead of to 0. One number, or one for each file.
+    /// By user, if above 0: `deviation_ridge / 2 |w - w_0|^2` draws every head to the single head w_0 of its file
+    /// instead of to 0; w_0 itself has the ridge. One number, or one for each file.
     #[arg(long, default_value = "0", value_parser = per_file)]
     deviation_ridge: PerFile<f64>,
-    /// How much larger than the columns of embeddings those of length and similarity are: the ridge draws them less.
+    /// Scale of the columns of length and similarity relative to those of embeddings: the larger, the less the ridge
+    /// draws them to 0.
     #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
     scalar_scale: f64,
-    /// By user: how far the router follows the users' own heads, from 0 (it tells files apart and no more) to 1.
+    /// By user: weight of the users' own heads in the router's targets, from 0 (it only tells files apart) to 1.
     #[arg(long, default_value_t = 1.0, value_parser = unit)]
     router_personalization: f64,
-    /// Starts of which the likeliest is kept; by user.
+    /// By user: starts, of which the likeliest is kept.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..))]
     restarts: u32,
-    /// Heads whose rewards on held-out pairs correlate above this are merged.
+    /// Correlation of rewards on held-out pairs above which heads are merged.
     #[arg(long, default_value_t = 0.95, value_parser = non_negative)]
     merge: f64,
     /// By prompt: passes over as many pairs as there are.
@@ -97,16 +99,16 @@ pub(super) struct Args {
     /// By prompt: peak learning rate of AdamW, with 5 % warm-up and a cosine.
     #[arg(long, default_value_t = 2e-3, value_parser = non_negative)]
     rate: f64,
-    /// By prompt, the paper's regularizer (alpha): keeps every head alive for every prompt. The paper uses 0.5.
+    /// By prompt: the paper's regularizer (alpha), which keeps every head alive for every prompt. The paper uses 0.5.
     #[arg(long, default_value_t = 0.0, value_parser = non_negative)]
     entropy: f64,
-    /// By prompt, sparse local: punishes entropy of every prompt's weights.
+    /// By prompt, sparse local: penalty on the entropy of every prompt's weights.
     #[arg(long, default_value_t = 0.1, value_parser = non_negative)]
     sparse: f64,
-    /// By prompt, balanced global: rewards entropy of the mean weights.
+    /// By prompt, balanced global: reward for the entropy of the mean weights.
     #[arg(long, default_value_t = 0.5, value_parser = non_negative)]
     balance: f64,
-    /// Where the report is written: one file that needs no other.
+    /// File to write the report to, as self-contained HTML.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }
@@ -118,15 +120,15 @@ enum FeatureName {
     Response,
     /// The embedding of the prompt.
     Prompt,
-    /// The product of the two, element by element.
+    /// The elementwise product of the two embeddings.
     Product,
-    /// Their scalar product: how much the response is about the prompt.
+    /// The scalar product of the two: how much the response is about the prompt.
     Similarity,
     /// `ln(1 + characters of the response's tokens that are kept)`.
     Length,
 }
 
-/// What can be taken out.
+/// A bias that can be removed from the rewards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Bias {
     /// The length of the response.
@@ -152,7 +154,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             args.inputs.data[file].display()
         )));
     }
-    if args.mixture == Mixture::User {
+    if args.mixture == MixtureBy::User {
         refuse_nobody(&dataset, &train)?;
     }
     refuse_lists(args)?;
@@ -248,10 +250,10 @@ fn layout(args: &Args, n_embedding: usize) -> Result<Layout, Failure> {
     Ok(Layout { blocks, n_embedding })
 }
 
-/// A list has one value for all files or one for each.
+/// Refuses a list that has neither one value for all files nor one for each.
 fn refuse_lists(args: &Args) -> Result<(), Failure> {
     let n_k = match &args.k {
-        HeadCount::Given(counts) if args.mixture != Mixture::Prompt => counts.0.len(),
+        HeadCount::Given(counts) if args.mixture != MixtureBy::Prompt => counts.0.len(),
         _ => 1,
     };
     let lists =
@@ -265,7 +267,7 @@ fn refuse_lists(args: &Args) -> Result<(), Failure> {
     }
 }
 
-/// A mixture of users needs to know who chose.
+/// Refuses train rows without a user, which a mixture of users needs.
 fn refuse_nobody(dataset: &Dataset, train: &[usize]) -> Result<(), Failure> {
     match train.iter().find(|&&idx| dataset.pairs[idx].user.is_none()) {
         None => Ok(()),

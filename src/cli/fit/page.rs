@@ -1,4 +1,4 @@
-//! What a fit learned, as a page.
+//! Lays out the results of a fit as a page.
 
 use super::Args;
 use crate::fit::{Dataset, HeadCountTrial, Learned, Report};
@@ -117,7 +117,7 @@ fn candidates(dataset: &Dataset, learned: &Learned) -> Option<Figure> {
     })
 }
 
-/// How sure each head is of held-out pairs, and how often it is right; pairs count by the head's share in them.
+/// Draws each head's confidence on held-out pairs against its accuracy; pairs count by the head's share in them.
 fn calibration(learned: &Learned, heads: &[String]) -> Figure {
     let bins = |k: usize| {
         let mut sums = vec![(0.0, 0.0, 0.0); BINS];

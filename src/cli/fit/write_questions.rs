@@ -1,4 +1,4 @@
-//! The bundle's questionnaire, from candidates.
+//! Chooses the bundle's questionnaire from candidates.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ pub(super) fn check(args: &Args, dataset: &Dataset) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Chooses `args.questions` of the candidates; a pair is asked once, whichever way round.
+/// Chooses `args.questions` of the candidates; a pair is asked once, in either order of its responses.
 pub(super) fn choose(
     args: &Args,
     dataset: &Dataset,

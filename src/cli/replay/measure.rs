@@ -1,4 +1,4 @@
-//! From a bundle and a data set to the figures of a replay.
+//! Computes the figures of a replay from a bundle and a data set.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::Args;
 use crate::cli::Failure;
 use crate::cli::encode::{encode, in_range, layout, learnable};
-use crate::cli::judged::Judged;
 use crate::cli::liked::liked;
 use crate::cli::progress::bar;
+use crate::cli::scored::ScoredExamples;
 use crate::fit::{Dataset, Examples, Fields, Preference, Split, calibrated_single, correlation};
 use crate::mixture::win;
 use crate::model::{Bundle, Question, Runtime, load_encoder};
@@ -21,39 +21,40 @@ use crate::replay::{
 use crate::types::config::{Config, Layers};
 use crate::types::key64;
 
-/// What a replay came to.
+/// The results of a replay.
 pub(super) struct Measured {
     pub(super) figures: Figures,
-    /// The weights of a few people over time, by name.
+    /// Weights of a few users over time, by name.
     pub(super) walks: Vec<(String, Vec<Vec<f64>>)>,
     /// Bins of confidence, by rule.
     pub(super) calibration: Vec<(&'static str, Vec<Bin>)>,
-    /// What each head likes.
+    /// The responses that each head scores highest and lowest.
     pub(super) liked: Vec<TextGroup>,
 }
 
-/// What goes into the JSON file.
+/// The figures of the JSON file.
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
     /// The bundle that was replayed.
     pub(super) revision: String,
     /// The names of the heads.
     pub(super) heads: Vec<String>,
-    /// Labels of choices.
+    /// The groups: labels of choices.
     pub(super) groups: Vec<String>,
-    /// Accuracy of every head on every group's replayed choices, `[K][groups]`, none without any; the last column is all.
+    /// Accuracy of every head on every group's replayed choices, `[K][groups + 1]`, none without choices; the last
+    /// column is over all choices.
     pub(super) accuracy: Vec<Vec<Option<f64>>>,
-    /// How many of the people have train rows as well: the heads may have been learned from them.
+    /// Number of users with train rows as well: the heads may have been learned from them.
     pub(super) known: usize,
-    /// How many choices every column has.
+    /// Number of choices of every column.
     pub(super) n: Vec<usize>,
     /// The correlation of every head's reward with the log length of the response, shape `[K]`.
     pub(super) length_correlation: Vec<f64>,
-    /// The head that is best on all train pairs; none without any.
+    /// The head that is best on all train pairs; none without train pairs.
     pub(super) best_head: Option<usize>,
-    /// What is not compared with, because it takes train pairs or their people and there are none.
+    /// Rules and objectives that are not compared, because they need train pairs or their users and there are none.
     pub(super) left_out: Vec<String>,
-    /// One policy for everybody: accuracy by objective.
+    /// Accuracy of one policy for all users, by objective.
     pub(super) objectives: Vec<ObjectiveRow>,
     /// Curves of every rule, and of the ledger for every group.
     pub(super) curves: Vec<Curve>,
@@ -64,7 +65,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let mut dataset =
         Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
     let replayed = dataset.split(args.split, &args.inputs.data).map_err(Failure::refused)?;
-    // Without any, what is learned from them is left out.
+    // Without train pairs, the rules that are learned from them are left out.
     let train = dataset.split(Split::Train, &args.inputs.data).unwrap_or_default();
     let runtime = Runtime::load(&args.inputs.onnxruntime_library).map_err(Failure::refused)?;
     let (bundle, _) = Bundle::load(&runtime, &args.bundle, 1).map_err(Failure::refused)?;
@@ -75,7 +76,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
 
     let examples = in_range(examples, &bundle.manifest().input);
-    let judged = Judged::new(&bundle, &examples)?;
+    let scored = ScoredExamples::new(&bundle, &examples)?;
     let examples = Examples { layout: learnable(&examples.layout), ..examples };
     let single = match train.is_empty() {
         true => None,
@@ -88,10 +89,10 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let trial = |idx: usize| {
         let (choice, pair) = (&dataset.pairs[idx], examples.pairs[idx]);
         Trial {
-            margins: judged.rewards.margins(pair.chosen, pair.rejected),
-            chosen: judged.rewards.calibrated(pair.chosen),
-            rejected: judged.rewards.calibrated(pair.rejected),
-            log_prior: judged.log_priors.row(pair.prompt).to_vec(),
+            margins: scored.rewards.margins(pair.chosen, pair.rejected),
+            chosen: scored.rewards.calibrated(pair.chosen),
+            rejected: scored.rewards.calibrated(pair.rejected),
+            log_prior: scored.log_priors.row(pair.prompt).to_vec(),
             longer: f64::from(
                 examples.rows[pair.chosen].log_length - examples.rows[pair.rejected].log_length,
             ),
@@ -133,7 +134,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     }
     let groups = dataset.groups.items().to_vec();
     let (accuracy, n) = accuracies(&people, bundle.n_heads(), groups.len());
-    let best_head = (!train.is_empty()).then(|| best_head(&judged, &examples, &train, bundle.n_heads()));
+    let best_head = (!train.is_empty()).then(|| best_head(&scored, &examples, &train, bundle.n_heads()));
     let share = |k: usize, column: usize| -> f64 { accuracy[k][column].unwrap_or_default() };
     let top = |column: usize| {
         (0..accuracy.len()).max_by(|&a, &b| share(a, column).total_cmp(&share(b, column))).unwrap_or_default()
@@ -153,7 +154,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let curves = replay(&people, &reference, groups.len(), &setting);
     let view = bundle.view();
     let heads: Vec<String> = view.heads.into_iter().map(|head| head.name).collect();
-    let liked = liked(&dataset, &examples, &replayed, &heads, |row, k| judged.rewards.calibrated(row)[k])?;
+    let liked = liked(&dataset, &examples, &replayed, &heads, |row, k| scored.rewards.calibrated(row)[k])?;
     let rules =
         [Rule::Bayes, Rule::Single].into_iter().filter(|rule| single.is_some() || !rule.needs_train_pairs());
     let left_out = left_out(&train, &others);
@@ -170,7 +171,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
             revision: view.revision,
             known: n_known,
             heads,
-            length_correlation: length_correlation(&judged, &examples, &replayed, bundle.n_heads()),
+            length_correlation: length_correlation(&scored, &examples, &replayed, bundle.n_heads()),
             accuracy,
             n,
             best_head,
@@ -182,14 +183,15 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     })
 }
 
-/// What can't be compared with: rules without train pairs, objectives over users without people to be over.
+/// Returns the names left out: rules without train pairs to learn from, and objectives over users without other
+/// users.
 fn left_out(train: &[usize], others: &[Person]) -> Vec<String> {
     let rules = Rule::ALL.into_iter().filter(|rule| train.is_empty() && rule.needs_train_pairs());
     let objectives = ["quantile over users", "population"].into_iter().filter(|_| others.is_empty());
     rules.map(Rule::label).chain(objectives).map(ToOwned::to_owned).collect()
 }
 
-/// The people with the most choices, of as many groups as there are up to three.
+/// Returns up to three users with the most choices, of as many groups as possible.
 fn shown(people: &[Person]) -> Vec<&Person> {
     let mut most: Vec<&Person> = people.iter().collect();
     most.sort_by_key(|person| std::cmp::Reverse(person.trials.len()));
@@ -205,11 +207,16 @@ fn shown(people: &[Person]) -> Vec<&Person> {
     shown.into_iter().chain(rest).collect()
 }
 
-fn length_correlation(judged: &Judged, examples: &Examples, pairs: &[usize], n_heads: usize) -> Vec<f64> {
+fn length_correlation(
+    scored: &ScoredExamples,
+    examples: &Examples,
+    pairs: &[usize],
+    n_heads: usize,
+) -> Vec<f64> {
     let rows = pairs.iter().flat_map(|&idx| [examples.pairs[idx].chosen, examples.pairs[idx].rejected]);
     let rows: BTreeSet<usize> = rows.collect();
     let lengths: Vec<f64> = rows.iter().map(|&row| f64::from(examples.rows[row].log_length)).collect();
-    let rewards: Vec<Vec<f64>> = rows.iter().map(|&row| judged.rewards.calibrated(row)).collect();
+    let rewards: Vec<Vec<f64>> = rows.iter().map(|&row| scored.rewards.calibrated(row)).collect();
     let of_head = |k: usize| {
         let column: Vec<f64> = rewards.iter().map(|z| z[k]).collect();
         correlation(column.iter(), lengths.iter())
@@ -217,7 +224,7 @@ fn length_correlation(judged: &Judged, examples: &Examples, pairs: &[usize], n_h
     (0..n_heads).map(of_head).collect()
 }
 
-/// The accuracy of every head on every group, and on all in the last column; and how many choices each has.
+/// Returns the accuracy of every head on every group, and on all in the last column; and the choices per column.
 fn accuracies(people: &[Person], n_heads: usize, n_groups: usize) -> (Vec<Vec<Option<f64>>>, Vec<usize>) {
     let mut wins = vec![vec![0.0; n_groups + 1]; n_heads];
     let mut n = vec![0; n_groups + 1];
@@ -233,12 +240,12 @@ fn accuracies(people: &[Person], n_heads: usize, n_groups: usize) -> (Vec<Vec<Op
     (wins.into_iter().map(|row| row.into_iter().zip(&n).map(share).collect()).collect(), n)
 }
 
-/// What a pair is about, whichever way round: prompt and responses.
+/// Returns the prompt and the responses of a pair, in an order that does not depend on the choice.
 fn about(choice: &Preference) -> [usize; 3] {
     [choice.prompt, choice.chosen.min(choice.rejected), choice.chosen.max(choice.rejected)]
 }
 
-/// The place of every question in the questionnaire, by what it is about.
+/// Returns the position of every question in the questionnaire, by its prompt and responses.
 fn asked(dataset: &mut Dataset, questions: &[Question]) -> std::io::Result<HashMap<[usize; 3], usize>> {
     let mut asked = HashMap::new();
     for (idx, question) in questions.iter().enumerate() {
@@ -250,10 +257,10 @@ fn asked(dataset: &mut Dataset, questions: &[Question]) -> std::io::Result<HashM
     Ok(asked)
 }
 
-fn best_head(judged: &Judged, examples: &Examples, train: &[usize], n_heads: usize) -> usize {
+fn best_head(scored: &ScoredExamples, examples: &Examples, train: &[usize], n_heads: usize) -> usize {
     let mut wins = vec![0.0; n_heads];
     for pair in train.iter().map(|&idx| examples.pairs[idx]) {
-        for (wins, margin) in wins.iter_mut().zip(judged.rewards.margins(pair.chosen, pair.rejected)) {
+        for (wins, margin) in wins.iter_mut().zip(scored.rewards.margins(pair.chosen, pair.rejected)) {
             *wins += win(margin);
         }
     }

@@ -1,4 +1,4 @@
-//! `micro-reward replay`: a bundle and recorded choices in, what routing would have given their people out.
+//! `micro-reward replay`: a bundle and recorded choices in, the accuracy of routing for their users out.
 
 mod measure;
 mod page;
@@ -15,8 +15,8 @@ use super::{Failure, say};
 use crate::fit::Split;
 use crate::replay::Order;
 
-/// Rows are those of `fit`, each with a `user`. Train rows give the single head and the best head to compare with, their people
-/// the population; without them, these are left out.
+/// Rows are those of `fit`, each with a `user`. Train rows give the single head and the best head to compare with,
+/// their users the population; without train rows, these are left out.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// The bundle to replay.
@@ -24,23 +24,23 @@ pub(super) struct Args {
     bundle: PathBuf,
     #[command(flatten)]
     inputs: Inputs,
-    /// Whose choices are replayed.
+    /// Split whose choices are replayed.
     #[arg(long, value_enum, default_value = "test")]
     split: Split,
-    /// Which choice is asked for next.
+    /// Order in which choices are asked for.
     #[arg(long, value_enum, default_value = "random")]
     order: Order,
-    /// Only people who have answered this many of the bundle's questions.
+    /// Minimum number of answers to the bundle's questions; users with fewer are left out.
     #[arg(long, value_name = "N", default_value_t = 0)]
     answers: usize,
-    /// How many orders are drawn for each person.
+    /// Number of orders drawn for each user.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// The share of each person's choices that is never asked for and measured on alone; 0 measures on what has not been
-    /// asked for yet. Give the same reserve to orders that are to be compared.
+    /// Share of each user's choices that is never asked for, and the only one measured on; 0 measures on the choices
+    /// not asked for yet. Give the same reserve to orders that are to be compared.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     reserve: f64,
-    /// After how many labels to measure.
+    /// Numbers of labels after which to measure.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0,1,2,5,10,15,20,40")]
     after: Vec<usize>,
     /// The field that holds the context: the router reads it, and every context has a ledger of its own.
@@ -49,13 +49,13 @@ pub(super) struct Args {
     /// The field that holds the group to report by.
     #[arg(long, value_name = "NAME", default_value = "group")]
     group_field: String,
-    /// How much evidence from other contexts counts, from 0 to 1; without it, as `serve` has it.
+    /// Transfer of evidence from other contexts, from 0 to 1; by default, that of `serve`.
     #[arg(long, value_parser = unit)]
     transfer: Option<f64>,
     /// The ridge of the single head to compare with.
     #[arg(long, default_value_t = 1000.0, value_parser = non_negative)]
     ridge: f64,
-    /// How much larger its columns of length and similarity are than those of embeddings.
+    /// Scale of its columns of length and similarity relative to those of embeddings.
     #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
     scalar_scale: f64,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The figures of a replay as a page.
+//! Lays out the figures of a replay as a page.
 
 use super::Args;
 use super::measure::{Figures, Measured};

@@ -1,4 +1,4 @@
-//! The figures of a replay as lines for people.
+//! Formats the figures of a replay as lines of text.
 
 use super::measure::Measured;
 

@@ -1,4 +1,4 @@
-//! The tuned bundle on disk.
+//! Writes the tuned bundle to disk.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! From a bundle and labeled pairs to tuned routers and what they reach.
+//! Tunes routers on labeled pairs, and measures them and their baselines.
 
 use ndarray::{Array2, ArrayView1};
 use rand::SeedableRng;
@@ -10,8 +10,8 @@ use super::Args;
 use crate::cli::Failure;
 use crate::cli::encode::{encode, in_range, layout, learnable};
 use crate::cli::files::at;
-use crate::cli::judged::Judged;
 use crate::cli::progress::bar;
+use crate::cli::scored::ScoredExamples;
 use crate::fit::{
     Dataset, Examples, Fields, Labeled, LearningRule, Router, Split, mean_log_weights, pooled, read_router,
     single, tune,
@@ -22,25 +22,25 @@ use crate::replay::{Estimate, estimate_columns};
 use crate::types::config::{Config, Layers};
 use crate::types::routed;
 
-/// What a run came to.
+/// The results of a run.
 pub(super) struct Measured {
     pub(super) figures: Figures,
     /// The router of the largest budget, first seed, given rule.
     pub(super) router: Router,
-    /// What those labels say, `[criteria][K]`.
+    /// The posterior over heads of those labels, `[criteria][K]`.
     pub(super) targets: Vec<Vec<f64>>,
 }
 
-/// What goes into the JSON file.
+/// The figures of the JSON file.
 #[derive(Debug, Serialize)]
 pub(super) struct Figures {
     /// The criteria, in the order of every list.
     pub(super) criteria: Vec<String>,
-    /// How many test pairs each has.
+    /// Number of test pairs of each criterion.
     pub(super) n: Vec<f64>,
-    /// How many people made them.
+    /// Number of users who made them.
     pub(super) people: usize,
-    /// What is compared; nothing without test pairs.
+    /// The rows that are compared; empty without test pairs.
     pub(super) rows: Vec<ResultRow>,
 }
 
@@ -48,11 +48,11 @@ pub(super) struct Figures {
 #[derive(Debug, Serialize)]
 pub(super) struct ResultRow {
     pub(super) name: String,
-    /// Labeled pairs per criterion; none for what is not tuned.
+    /// Labeled pairs per criterion; none for a row without tuning.
     pub(super) budget: Option<u32>,
     /// Accuracy by criterion, averaged over seeds.
     pub(super) accuracy: Vec<f64>,
-    /// Their mean, with intervals over people.
+    /// Their mean, with intervals over users.
     pub(super) mean: Estimate,
     /// The mean minus that of the heads fitted on every criterion's own labels, on the same pairs.
     pub(super) over_labels: Estimate,
@@ -60,13 +60,14 @@ pub(super) struct ResultRow {
     pub(super) over_paper: Option<Estimate>,
 }
 
-/// Wins and counts, `[people][criteria]`.
+/// Wins and counts, `[users][criteria]`.
 type Tally = Vec<Vec<(f64, f64)>>;
 
 /// A row before its figures: name, budget, wins.
 type Tallied = (String, Option<u32>, Tally);
 
-/// Tunes the router that is kept, and measures it and the others that were asked for where there are test pairs.
+/// Tunes the router that is kept; where there are test pairs, measures it, the routers of all rules, budgets and
+/// seeds, and the baselines.
 pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let task = Task::read(args)?;
     let mut budgets = args.budget.clone();
@@ -111,7 +112,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     Ok(Measured { figures: task.figures(&rows)?, router, targets })
 }
 
-/// What the tuned router is compared with.
+/// Returns the rows that the tuned router is compared with.
 fn baselines(args: &Args, task: &Task) -> Result<Vec<Tallied>, Failure> {
     let (n_heads, beta_margins) = (task.n_heads, &task.margins);
     let mut rows: Vec<Tallied> = Vec::new();
@@ -137,7 +138,7 @@ fn baselines(args: &Args, task: &Task) -> Result<Vec<Tallied>, Failure> {
     Ok(rows)
 }
 
-/// The data, and what the bundle says of it.
+/// The data, with the router of the bundle and its heads' margins.
 struct Task {
     dataset: Dataset,
     examples: Examples,
@@ -147,11 +148,12 @@ struct Task {
     router: Router,
     /// `beta_k (r_k(chosen) - r_k(rejected))`, `[pairs, K]`.
     margins: Array2<f64>,
-    /// Where the router reads the prompt of a train pair with a criterion: `[pairs][criteria]`, empty for test pairs.
+    /// Positions of a train pair's prompt with each criterion in [`Examples::prompts`]: `[pairs][criteria]`, empty
+    /// for test pairs.
     prompts: Vec<Vec<usize>>,
-    /// A number below the number of people for every pair.
+    /// The user of every pair, numbered from 0; a pair without a user has its own number.
     people: Vec<usize>,
-    /// From logits to weights, as `serve` has it.
+    /// Learning rate and floor of the weights, by the defaults of `serve`.
     routing: Routing,
 }
 
@@ -161,7 +163,7 @@ impl Task {
         let mut dataset =
             Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
         let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
-        // Without any, a router is tuned and not measured.
+        // Without test pairs, a router is tuned and not measured.
         let test = dataset.split(Split::Test, &args.inputs.data).unwrap_or_default();
         if let Some(row) = dataset.pairs.iter().find(|row| row.context.is_none()) {
             let (field, file) = (&args.criterion_field, &dataset.files[row.file]);
@@ -205,10 +207,10 @@ impl Task {
         let (examples, positions) =
             encode(&dataset, &texts, layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
         let examples = in_range(examples, &bundle.manifest().input);
-        let judged = Judged::new(&bundle, &examples)?;
+        let scored = ScoredExamples::new(&bundle, &examples)?;
         let mut margins = Array2::zeros((0, bundle.n_heads()));
         for pair in &examples.pairs {
-            let row = judged.rewards.margins(pair.chosen, pair.rejected);
+            let row = scored.rewards.margins(pair.chosen, pair.rejected);
             margins.push_row(ArrayView1::from(&row)).map_err(Failure::failed)?;
         }
         let mut prompts = vec![Vec::new(); dataset.pairs.len()];
@@ -228,7 +230,7 @@ impl Task {
         self.dataset.pairs[idx].context.unwrap_or_default()
     }
 
-    /// `budget` random train pairs of every criterion; all of them, where there are fewer.
+    /// Draws `budget` random train pairs of every criterion; all of them, where there are fewer.
     fn draw(&self, budget: usize, seed: u64) -> Vec<Labeled> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut labeled = Vec::new();
@@ -247,12 +249,12 @@ impl Task {
         labeled
     }
 
-    /// What the router says before it is tuned.
+    /// Returns the router's mean log-weights before it is tuned.
     fn prior(&self, labeled: &[Labeled]) -> Result<Vec<f64>, Failure> {
         mean_log_weights(&self.router, &self.examples, labeled).map_err(Failure::failed)
     }
 
-    /// Wins of a margin on test pairs; a tie counts one half.
+    /// Counts the wins of a margin on test pairs; a tie counts one half.
     fn tally(&self, margin: impl Fn(usize) -> f64) -> Tally {
         let n_people = self.people.iter().max().map_or(0, |most| most + 1);
         let mut tally = vec![vec![(0.0, 0.0); self.dataset.contexts.len()]; n_people];
@@ -278,7 +280,7 @@ impl Task {
         }))
     }
 
-    /// For every criterion a head fitted on all its train pairs.
+    /// Counts the wins of heads that are fitted on all train pairs of their criterion.
     fn by_labels(&self, ridge: f64, scalar_scale: f64) -> Result<Tally, Failure> {
         let mut rewards = Vec::new();
         for criterion in 0..self.dataset.contexts.len() {
@@ -324,7 +326,7 @@ impl Task {
     }
 }
 
-/// What `a` wins over `b` on b's pairs; either may have been counted several times over.
+/// Returns the wins of `a` minus those of `b` on b's pairs; `a` and `b` may count each pair once per seed.
 fn difference((a, b): (&(f64, f64), &(f64, f64))) -> (f64, f64) {
     if b.1 > 0.0 { (a.0 * b.1 / a.1 - b.0, b.1) } else { (0.0, 0.0) }
 }

@@ -15,8 +15,8 @@ use super::outputs::Outputs;
 use super::{Failure, say};
 use crate::fit::LearningRule;
 
-/// Rows are those of `fit`, each with a criterion. Labels are drawn from the train split, accuracies are those of the test
-/// split, averaged over criteria. All budgets are measured under both rules; without test rows, none is.
+/// Rows are those of `fit`, each with a criterion. Labels are drawn from the train split, accuracies are those of the
+/// test split, averaged over criteria. All budgets are measured under both rules; without test rows, none is.
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// The bundle whose router is tuned; its router must be one that `fit` or `tune-router` wrote.
@@ -30,19 +30,19 @@ pub(super) struct Args {
     /// Labeled pairs per criterion; the largest makes the bundle.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "5,10,20,50", value_parser = clap::value_parser!(u32).range(1..))]
     budget: Vec<u32>,
-    /// How labels become what the router of the bundle is taught.
+    /// Rule that turns labels into the targets of the bundle's router.
     #[arg(long, value_enum, default_value = "bayes")]
     rule: LearningRule,
-    /// How many draws of labels are measured; the first makes the bundle.
+    /// Number of draws of labels that are measured; the first makes the bundle.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
-    /// Where the bundle is written.
+    /// Directory to write the bundle to.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// The ridge of the heads that are fitted to all labels of a criterion, to compare with.
     #[arg(long, default_value_t = 100.0, value_parser = non_negative)]
     ridge: f64,
-    /// How much larger their columns of length and similarity are than those of embeddings.
+    /// Scale of their columns of length and similarity relative to those of embeddings.
     #[arg(long, default_value_t = 4.0, value_parser = non_negative)]
     scalar_scale: f64,
     #[command(flatten)]

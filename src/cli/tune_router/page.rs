@@ -1,4 +1,4 @@
-//! What a tuned router reached, as a page.
+//! Lays out the results of a tuned router as a page.
 
 use super::Args;
 use super::measure::{Figures, Measured, ResultRow};
@@ -8,7 +8,7 @@ use crate::replay::Estimate;
 pub(super) fn page(args: &Args, measured: &Measured, revision: &str) -> Page {
     let figures = &measured.figures;
     Page {
-        title: format!("Route of {}", args.bundle.display()),
+        title: format!("Router of {}", args.bundle.display()),
         lead: "The router learns criteria in words from few labeled pairs; heads stay as they are. Accuracies are those of \
                test pairs, averaged over criteria. Bands are 95 % intervals over people."
             .to_owned(),

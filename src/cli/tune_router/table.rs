@@ -1,4 +1,4 @@
-//! What was measured as lines for people.
+//! Formats the results of a tuned router as lines of text.
 
 use super::measure::Figures;
 

@@ -1,4 +1,4 @@
-//! Preference pairs from JSON lines, plain or gzip.
+//! Reads preference pairs from JSON lines, plain or gzip.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -19,11 +19,11 @@ use crate::types::{json, routed};
 pub struct Dataset {
     /// Every text once.
     pub texts: Texts,
-    /// In the order of the files.
+    /// The pairs, in the order of the files.
     pub pairs: Vec<Preference>,
     /// The names of the files, without directory and suffixes.
     pub files: Vec<String>,
-    /// The names of the people, unique over all files: `file/user`.
+    /// The names of the users, unique over all files: `file/user`.
     pub users: Interner<String>,
     /// The names of the groups, as they are in the rows.
     pub groups: Interner<String>,
@@ -31,12 +31,12 @@ pub struct Dataset {
     pub contexts: Interner<String>,
 }
 
-/// Which fields of a row hold what.
+/// Names of the fields of a row that hold its labels.
 #[derive(Debug, Clone)]
 pub struct Fields {
-    /// What the router reads after the prompt.
+    /// Field of the context, which the router reads after the prompt.
     pub context: String,
-    /// A label for reports.
+    /// Field of the group, a label for reports.
     pub group: String,
 }
 
@@ -46,51 +46,51 @@ impl Default for Fields {
     }
 }
 
-/// What no label can be named after.
+/// Field names that no label can have.
 const RESERVED: [&str; 7] = ["prompt", "chosen", "rejected", "chosen_id", "rejected_id", "user", "split"];
 
-/// Response ids to texts.
+/// Numbers of texts by response id.
 type Ids = HashMap<String, usize>;
 
-/// One choice of one person: positions in a [`Dataset`].
+/// One choice of one user: positions in a [`Dataset`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preference {
-    /// Which file it comes from.
+    /// The file that it comes from.
     pub file: usize,
-    /// Who chose.
+    /// The user who chose.
     pub user: Option<usize>,
-    /// What the heads may read.
+    /// The prompt, which the heads may read.
     pub prompt: usize,
-    /// What the router reads: the prompt, and the context after it.
+    /// The text that the router reads: the prompt, and the context after it.
     pub routed: usize,
     /// The preferred response.
     pub chosen: usize,
     /// The other response.
     pub rejected: usize,
-    /// What the person had in mind; it is in `routed` too.
+    /// The context of the choice; its text is in `routed` too.
     pub context: Option<usize>,
-    /// A label for the report only.
+    /// The group, a label for the report only.
     pub group: Option<usize>,
-    /// Train unless the row says otherwise.
+    /// The split: train unless the row has another.
     pub split: Split,
 }
 
-/// What a row is for.
+/// The use of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// To learn from.
+    /// Rows to learn from.
     #[default]
     Train,
-    /// To report on.
+    /// Rows to report on.
     Test,
-    /// To choose questions from: nobody's choice.
+    /// Rows to choose questions from, which are no user's choices.
     #[serde(skip)]
     #[value(skip)]
     Candidate,
 }
 
-/// Why data can't be used. Lines count from 1.
+/// The reason why data can't be used. Lines count from 1.
 #[derive(Debug, thiserror::Error)]
 pub enum DataError {
     /// The file can't be read or unpacked.
@@ -98,39 +98,39 @@ pub enum DataError {
     Read {
         /// The file.
         path: PathBuf,
-        /// What the operating system or gzip says.
+        /// The error of the operating system or of gzip.
         source: std::io::Error,
     },
-    /// Lines are no such rows.
+    /// The file has lines that are no valid rows.
     #[error("{}", named(.path, .rows, *.more))]
     Rows {
         /// The file.
         path: PathBuf,
-        /// The first lines, each with what was found and what was expected; at least one.
+        /// The first of these lines, each with what was found and what was expected; at least one.
         rows: Vec<(usize, String)>,
-        /// How many others there are.
+        /// Number of the other lines.
         more: usize,
     },
-    /// Texts are kept in a temporary file while they are needed.
+    /// The temporary file that keeps texts while they are needed failed.
     #[error("the temporary file for texts: {0}")]
     Texts(#[from] io::Error),
-    /// A label can't be read from the row's other fields.
+    /// A label has the name of another field of every row.
     #[error("found the field name \"{0}\", which means something else in every row; expected another")]
     Reserved(String),
-    /// Users and the report are kept apart by file name.
+    /// Two files have one name up to the first dot, by which users and the report are kept apart.
     #[error("{0}: another file of the same name up to the first dot was given before")]
     SameName(PathBuf),
-    /// There is nothing to learn from.
+    /// The split has no row.
     #[error("found no row of the {split:?} split in {files:?}")]
     Empty {
-        /// What was looked for.
+        /// The split that was looked for.
         split: Split,
-        /// Where.
+        /// The files that were searched.
         files: Vec<PathBuf>,
     },
 }
 
-/// Bad rows of a file that are named; others are counted.
+/// Bad rows of a file that an error lists; it counts the others.
 const NAMED: usize = 20;
 
 fn named(path: &Path, rows: &[(usize, String)], more: usize) -> String {
@@ -152,7 +152,7 @@ struct PairRow {
     user: Option<String>,
     #[serde(default)]
     split: Split,
-    /// Where [`Fields`] are looked up; what they do not name is left alone.
+    /// Other fields, in which the names of [`Fields`] are looked up; the rest is ignored.
     #[serde(flatten)]
     others: HashMap<String, Value>,
 }
@@ -173,8 +173,8 @@ impl Dataset {
         Self::read_with_candidates(data, None, responses, fields)
     }
 
-    /// As [`Dataset::read`], with a file of candidates for questions: rows of {prompt, a, b}, or rows of any data, whose
-    /// choices and split do not count.
+    /// Reads all files as [`Dataset::read`] does, and a file of candidates for questions: rows of {prompt, a, b}, or
+    /// rows of any data, whose choices and split do not count.
     ///
     /// # Errors
     /// As [`Dataset::read`].
@@ -220,7 +220,7 @@ impl Dataset {
         Ok(dataset)
     }
 
-    /// The positions of a split's pairs.
+    /// Returns the positions of a split's pairs.
     ///
     /// # Errors
     /// When there is none; `files` are named.
@@ -306,7 +306,7 @@ fn label(others: &HashMap<String, Value>, field: &str) -> Result<Option<String>,
     }
 }
 
-/// A file's name up to its first dot.
+/// Returns a file's name up to its first dot.
 fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.split('.').next().unwrap_or_default().to_owned()

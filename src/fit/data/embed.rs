@@ -1,4 +1,4 @@
-//! Embeddings on disk, so that a text is encoded once however often one fits.
+//! Caches embeddings on disk, so that a text is encoded once over any number of fits.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::types::{Encode, EncodeError, Tokens};
 
-/// What a record has beside its H floats.
+/// Bytes of a record's key, before its H floats.
 const KEY: usize = 32;
 
 /// The embeddings of one encoder: a file of (hash of the tokens, H floats), to which only one process writes.
@@ -19,14 +19,14 @@ const KEY: usize = 32;
 pub struct EmbeddingCache {
     path: PathBuf,
     file: File,
-    /// The row of every text that has been encoded.
+    /// The row of every encoded text.
     rows: HashMap<[u8; KEY], u32>,
-    /// How many records the file has.
+    /// Number of records in the file.
     n_rows: u32,
     n_embedding: usize,
 }
 
-/// Why texts have no embeddings.
+/// The reason why texts have no embeddings.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
     /// The cache can't be read or written.
@@ -34,10 +34,10 @@ pub enum EmbedError {
     Cache {
         /// The cache's file.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// Another process writes to it.
+    /// Another process writes to the cache.
     #[error("{0}: in use by another process; wait for it, or name another directory by --cache")]
     InUse(PathBuf),
     /// The encoder failed.
@@ -63,7 +63,7 @@ impl EmbeddingCache {
         }
         let mut record = vec![0; KEY + 4 * n_embedding];
         let n_rows = (file.metadata().map_err(failed)?.len() / record.len() as u64) as u32;
-        // An interrupted run left half a record; what is written next must start at a whole one.
+        // An interrupted run may have left half a record; the next record must start after a whole one.
         file.set_len(u64::from(n_rows) * record.len() as u64).map_err(failed)?;
         let mut rows = HashMap::new();
         let mut reader = BufReader::with_capacity(1 << 20, &file);
@@ -77,10 +77,10 @@ impl EmbeddingCache {
         Ok(Self { path, file, rows, n_rows, n_embedding })
     }
 
-    /// The rows of the texts' embeddings, encoding what is new with one thread per encoder; `progress` gets how
-    /// many more are done.
+    /// Returns the rows of the texts' embeddings and encodes new texts with one thread per encoder; `progress`
+    /// receives the number of further texts that are done.
     ///
-    /// Texts are encoded one by one, so that an embedding does not depend on what else is new.
+    /// Texts are encoded one by one, so that an embedding does not depend on the other new texts.
     ///
     /// # Errors
     /// When the encoder fails or the cache can't be written.

@@ -1,4 +1,4 @@
-//! What there is to learn from: pairs of feature rows, read from disk as they are needed.
+//! Pairs of feature rows to learn from, read from disk as they are needed.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::embed::{EmbedError, EmbeddingCache};
 use super::layout::Layout;
 
-/// Rows that are read and worked on at once.
+/// Rows read and processed at once.
 const BLOCK: usize = 2048;
 
 /// Preference pairs over embeddings.
@@ -16,22 +16,22 @@ const BLOCK: usize = 2048;
 pub struct Examples {
     /// The columns of a feature row.
     pub layout: Layout,
-    /// Where the embeddings are.
+    /// The embeddings on disk.
     pub cache: EmbeddingCache,
     /// Every response (with its prompt where the layout reads it) once.
     pub rows: Vec<FeatureRow>,
-    /// What the router reads, once each: rows of the cache.
+    /// Every text that the router reads, once: rows of the cache.
     pub prompts: Vec<u32>,
     /// Every choice.
     pub pairs: Vec<Pair>,
 }
 
-/// What one feature row is made of: rows of the cache.
+/// The parts of one feature row: rows of the cache.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FeatureRow {
-    /// None where the row does not depend on the prompt.
+    /// The prompt; none where the row does not depend on it.
     pub prompt: Option<u32>,
-    /// The response, or the pair.
+    /// The response, or the pair of prompt and response.
     pub response: u32,
     /// `ln(1 + characters of the response's tokens that are kept)`.
     pub log_length: f32,
@@ -40,9 +40,9 @@ pub struct FeatureRow {
 /// One choice: positions in [`Examples`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pair {
-    /// Which file it comes from.
+    /// The file that it comes from.
     pub file: usize,
-    /// Who chose.
+    /// The user who chose.
     pub user: Option<usize>,
     /// A position in `prompts`.
     pub prompt: usize,
@@ -52,11 +52,11 @@ pub struct Pair {
     pub rejected: usize,
 }
 
-/// The share of rows on either side of a range.
+/// Share of rows outside of a range, on either side.
 const OUTSIDE: f64 = 0.001;
 
 impl Examples {
-    /// The quantiles .001 and .999 of the log length over the responses of `pairs` (positions), each once.
+    /// Returns the quantiles .001 and .999 of the log length over the responses of `pairs` (positions), each once.
     #[must_use]
     pub fn log_length_range(&self, pairs: &[usize]) -> [f32; 2] {
         let rows = pairs.iter().flat_map(|&idx| [self.pairs[idx].chosen, self.pairs[idx].rejected]);
@@ -69,14 +69,14 @@ impl Examples {
         [at(n_outside), at(last - n_outside)]
     }
 
-    /// Takes log lengths out of a range for its nearer end, as a bundle does.
+    /// Clamps log lengths to a range, as a bundle does.
     pub fn clamp_log_lengths(&mut self, [low, high]: [f32; 2]) {
         for row in &mut self.rows {
             row.log_length = row.log_length.max(low).min(high);
         }
     }
 
-    /// Feature rows, shape `[n, D]`.
+    /// Returns feature rows, shape `[n, D]`.
     ///
     /// # Errors
     /// When the cache can't be read.
@@ -97,7 +97,7 @@ impl Examples {
         Ok(matrix)
     }
 
-    /// Embeddings of what the router reads, shape `[n, H]`.
+    /// Returns the embeddings of texts that the router reads, shape `[n, H]`.
     ///
     /// # Errors
     /// When the cache can't be read.
@@ -111,7 +111,7 @@ impl Examples {
         Ok(matrix)
     }
 
-    /// What `f` makes of all feature rows, block by block, in order.
+    /// Applies `f` to all feature rows, block by block, and returns the results in order.
     ///
     /// # Errors
     /// When the cache can't be read.
@@ -122,7 +122,8 @@ impl Examples {
         blocks(self.rows.len()).map(|block| Ok(f(self.features(&block)?.view()))).collect()
     }
 
-    /// What `f` makes of all that the router reads, block by block, in order.
+    /// Applies `f` to the embeddings of all texts that the router reads, block by block, and returns the results in
+    /// order.
     ///
     /// # Errors
     /// When the cache can't be read.
@@ -133,7 +134,7 @@ impl Examples {
         blocks(self.prompts.len()).map(|block| Ok(f(self.prompts(&block)?.view()))).collect()
     }
 
-    /// Every row's reward by every head `[D, K]`, shape `[rows, K]`.
+    /// Returns every row's reward by every head `[D, K]`, shape `[rows, K]`.
     ///
     /// # Errors
     /// When the cache can't be read.
@@ -143,7 +144,7 @@ impl Examples {
     }
 }
 
-/// Blocks of rows one below the other, shape `[sum, n_columns]`.
+/// Stacks blocks of rows one below the other, shape `[sum, n_columns]`.
 pub(in crate::fit) fn stack(blocks: &[Array2<f64>], n_columns: usize) -> Array2<f64> {
     let views: Vec<_> = blocks.iter().map(|block| block.view()).collect();
     ndarray::concatenate(ndarray::Axis(0), &views).unwrap_or_else(|_| Array2::zeros((0, n_columns)))

@@ -1,9 +1,9 @@
-//! Numbers for things.
+//! Numbers items in the order of their first appearance.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Numbers things from 0 in the order of their first appearance.
+/// Items numbered from 0 in the order of their first appearance.
 #[derive(Debug, Clone)]
 pub struct Interner<T> {
     items: Vec<T>,
@@ -17,7 +17,7 @@ impl<T> Default for Interner<T> {
 }
 
 impl<T: Clone + Eq + Hash> Interner<T> {
-    /// The thing's number; a new one if it is new.
+    /// Returns the item's number; a new one if the item is new.
     pub fn index(&mut self, item: T) -> usize {
         match self.positions.get(&item) {
             Some(&idx) => idx,
@@ -29,19 +29,19 @@ impl<T: Clone + Eq + Hash> Interner<T> {
         }
     }
 
-    /// The things by number.
+    /// Returns the items by number.
     #[must_use]
     pub fn items(&self) -> &[T] {
         &self.items
     }
 
-    /// How many there are.
+    /// Returns the number of items.
     #[must_use]
     pub fn len(&self) -> usize {
         self.items.len()
     }
 
-    /// Whether there is none.
+    /// True if there is no item.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()

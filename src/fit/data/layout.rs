@@ -1,11 +1,11 @@
 //! The columns that heads learn from.
 
-/// What is known of a prompt and a response, as columns of the heads' input, in order.
+/// The columns of the heads' input for a prompt and a response, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// The blocks, in order.
     pub blocks: Vec<Block>,
-    /// How many numbers an embedding has: H.
+    /// Number of components of an embedding: H.
     pub n_embedding: usize,
 }
 
@@ -25,13 +25,13 @@ pub enum Block {
 }
 
 impl Layout {
-    /// How many columns: D.
+    /// Returns the number of columns: D.
     #[must_use]
     pub fn n_columns(&self) -> usize {
         self.blocks.iter().map(|&block| self.width(block)).sum()
     }
 
-    /// How many columns a block has.
+    /// Returns the number of columns of a block.
     #[must_use]
     pub fn width(&self, block: Block) -> usize {
         match block {
@@ -40,13 +40,13 @@ impl Layout {
         }
     }
 
-    /// Whether a row depends on the prompt's own embedding.
+    /// True if a row depends on the prompt's own embedding.
     #[must_use]
     pub fn reads_the_prompt(&self) -> bool {
         self.blocks.iter().any(|block| matches!(block, Block::Prompt | Block::Product | Block::Similarity))
     }
 
-    /// The columns that a bundle has to feed: products are made inside the heads' graph.
+    /// Returns the columns that a bundle has to feed: products are made inside the heads' graph.
     #[must_use]
     pub fn inputs(&self) -> Vec<Block> {
         let mut inputs: Vec<Block> = Vec::new();
@@ -64,14 +64,14 @@ impl Layout {
         inputs
     }
 
-    /// The first column of the log length, if it is there.
+    /// Returns the first column of the log length, if there is one.
     #[must_use]
     pub fn log_length(&self) -> Option<usize> {
         let position = self.blocks.iter().position(|&block| block == Block::LogLength)?;
         Some(self.blocks[..position].iter().map(|&block| self.width(block)).sum())
     }
 
-    /// Writes one row of D columns; `prompt` is read only where [`Self::reads_the_prompt`].
+    /// Writes one row of D columns; `prompt` is read only if [`Self::reads_the_prompt`].
     pub(super) fn write(&self, row: &mut [f32], prompt: &[f32], response: &[f32], log_length: f32) {
         let mut rest = row;
         for &block in &self.blocks {

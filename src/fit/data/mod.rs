@@ -1,7 +1,7 @@
 //! Preference data as numbers, without holding it in memory.
 //!
-//! Texts and embeddings live in files; memory holds where each is found: some 50 bytes per text and 60 per pair,
-//! whatever their length. The law: what was read in the same order has the same numbers.
+//! Texts and embeddings are in files; memory holds their positions: some 50 bytes per text and 60 per pair, whatever
+//! their length. The law: data that is read in the same order has the same numbers.
 
 mod dataset;
 mod embed;

@@ -1,29 +1,29 @@
-//! Every text once, on disk: memory holds where a text is, not what it says.
+//! Keeps every text once, on disk; memory holds only its position.
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Texts that have not been written yet, in bytes.
+/// Bytes of pending texts above which they are written.
 const PENDING: usize = 1 << 20;
 
 /// Interned texts in a temporary file without a name, which is gone with the process.
 #[derive(Debug)]
 pub struct Texts {
     file: File,
-    /// Where each text ends; it begins where the one before it ends.
+    /// The end of each text; it begins at the end of the one before it.
     ends: Vec<u64>,
     n_chars: Vec<u32>,
-    /// 128 bits of BLAKE3 to a text's number.
+    /// Numbers of texts by 128 bits of BLAKE3.
     known: HashMap<[u8; 16], u32>,
-    /// The end of all texts, from `written` on.
+    /// The texts that are not written yet, from byte `written` on.
     pending: Vec<u8>,
     written: u64,
 }
 
 impl Texts {
-    /// No text yet.
+    /// Creates an empty store of texts.
     ///
     /// # Errors
     /// When there is no place for temporary files.
@@ -38,7 +38,7 @@ impl Texts {
         })
     }
 
-    /// The number of a text; texts are numbered from 0 in the order of their first appearance.
+    /// Returns the number of a text; texts are numbered from 0 in the order of their first appearance.
     ///
     /// # Errors
     /// When the disk is full.
@@ -61,7 +61,7 @@ impl Texts {
         Ok(idx as usize)
     }
 
-    /// A text by its number.
+    /// Returns a text by its number.
     ///
     /// # Errors
     /// When the temporary file can't be read.
@@ -79,19 +79,19 @@ impl Texts {
         String::from_utf8(bytes).map_err(io::Error::other)
     }
 
-    /// How many characters a text has.
+    /// Returns the number of characters of a text.
     #[must_use]
     pub fn n_chars(&self, idx: usize) -> usize {
         self.n_chars[idx] as usize
     }
 
-    /// How many texts there are.
+    /// Returns the number of texts.
     #[must_use]
     pub fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Whether there is none.
+    /// True if there is no text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()

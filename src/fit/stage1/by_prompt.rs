@@ -1,4 +1,4 @@
-//! A mixture of single pairs: heads and the prompt router learned together.
+//! Learns a mixture of single pairs: heads and the prompt router together.
 
 use ndarray::Array2;
 use rand::Rng;
@@ -14,16 +14,16 @@ use crate::fit::router_tuning::{Lesson, Teaching, teach};
 use crate::fit::scales::scales;
 use crate::mixture::{log_sigmoid, log_sum_exp};
 
-/// One train pair in ten is not learned from: it calibrates temperatures, and chooses K.
+/// One train pair in ten is held out from learning: it calibrates inverse temperatures, and chooses K.
 const HELD_OUT: usize = 10;
 
-/// How the router learns the weights of merged heads.
+/// Options for teaching the router the weights of merged heads.
 const TEACHING: Teaching = Teaching { steps: 400, rate: 2e-3, noise: 0.0, seed: 0 };
 
 /// Lessons per step.
 const BATCH: usize = 256;
 
-/// Learns from single pairs.
+/// Learns heads and a router from single pairs.
 pub(super) fn learn(
     examples: &Examples,
     pairs: &[usize],
@@ -82,9 +82,9 @@ pub(super) fn learn(
     })
 }
 
-/// Heads and router with what they say of held-out pairs and of all prompts.
+/// Heads and router with their margins on held-out pairs and their weights for all prompts.
 struct PromptMixtureFit {
-    /// `[D, K]`, for feature rows as they are.
+    /// The heads, `[D, K]`, for unscaled feature rows.
     heads: Array2<f32>,
     router: Router,
     /// `[held-out pairs, K]`
@@ -110,7 +110,7 @@ impl PromptMixtureFit {
         Ok(Self { heads, router, margins, weights })
     }
 
-    /// Mean and standard error of the held-out log loss, in nats.
+    /// Returns the mean and the standard error of the held-out log loss, in nats.
     fn log_loss(&self, examples: &Examples, held_out: &[usize]) -> (f64, f64) {
         let loss = |(i, &pair): (usize, &usize)| {
             let weights = self.weights.row(examples.pairs[pair].prompt);
@@ -123,8 +123,8 @@ impl PromptMixtureFit {
         (mean, (losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / n / n).sqrt())
     }
 
-    /// One head for each group, the mean of its members by their weight in the train pairs; the router is taught
-    /// the groups' sums.
+    /// Returns one head for each group, the mean of its members by their weight in the train pairs, and a router that
+    /// is taught the groups' sums.
     fn merged(
         &self,
         examples: &Examples,
@@ -159,8 +159,8 @@ impl PromptMixtureFit {
     }
 }
 
-/// Positions to learn from and positions to hold out; votes on the same two responses stay together. With too few pairs,
-/// none is held out.
+/// Splits positions into those to learn from and those to hold out; votes on the same two responses stay together.
+/// With too few pairs, none is held out.
 fn partition(examples: &Examples, pairs: &[usize], seed: u64) -> (Vec<usize>, Vec<usize>) {
     let is_held_out = |idx: usize| {
         let pair = examples.pairs[idx];

@@ -1,4 +1,4 @@
-//! A mixture of users for every file, and a router that follows people and tells the files apart.
+//! Learns a mixture of users for every file, and a router that follows users and tells the files apart.
 
 use ndarray::{Array2, Axis};
 use rand::Rng;
@@ -15,13 +15,13 @@ use crate::fit::router_tuning::{Lesson, Teaching, teach};
 use crate::fit::scales::scales;
 use crate::fit::user_mixture::{self, Pull, Ridges, UserMixture, Votes};
 
-/// How the router is taught whose head a prompt calls for.
+/// Options for teaching the router the heads of a prompt's users.
 const TEACHING: Teaching = Teaching { steps: 400, rate: 2e-3, noise: 0.6, seed: 0 };
 
 /// Lessons per step.
 const BATCH: usize = 256;
 
-/// Heads of every file's own people, and a router that tells the files apart.
+/// Learns the heads of every file's own users, and a router that tells the files apart.
 pub(super) fn learn(
     examples: &Examples,
     pairs: &[usize],
@@ -73,9 +73,9 @@ pub(super) fn learn(
     })
 }
 
-/// What one file's people gave.
+/// The result of one file's users.
 struct Part {
-    /// `[D, K of this file]`, for feature rows as they are.
+    /// The heads, `[D, K of this file]`, for unscaled feature rows.
     heads: Array2<f32>,
     shares: Vec<f64>,
     held_out: Vec<Vec<HeldOut>>,
@@ -129,7 +129,7 @@ impl Part {
     }
 }
 
-/// One head for each group: its members' users, learned from anew.
+/// Returns one head for each group, learned anew from its members' users.
 fn merged(
     votes: &Votes,
     mixture: &UserMixture,

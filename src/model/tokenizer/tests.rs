@@ -1,4 +1,4 @@
-//! What tokens promise, on tokenizers of every kind that the tail has a law for.
+//! Tests of tokens, on tokenizers of every kind that the tail has a law for.
 
 use std::fmt::Write;
 
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
-/// Pieces of text with something about them: words, letters that are known to few, punctuation, blanks, what is no blank and
-/// yet nothing, ideographs, emoji, marks, control tokens, and words that are too long for WordPiece.
+/// Generates pieces of text with special cases: words, rare letters, punctuation, blanks, characters that are
+/// dropped, ideographs, emoji, marks, and words that are too long for WordPiece.
 fn fragment() -> impl Strategy<Value = String> {
     let some = |texts: &'static [&'static str]| prop::sample::select(texts).prop_map(str::to_owned);
     prop_oneof![
@@ -73,7 +73,7 @@ impl Both {
         self.theirs.encode_fast(text, false).unwrap().get_ids().to_vec()
     }
 
-    /// That `text`, on its own and as either of a pair, has the tokens that all of it has, cut at the end.
+    /// Checks that `text`, on its own and as either of a pair, has the last tokens of all of it.
     fn check(&self, text: &str, other: &str) {
         let n_chars =
             |ids: &[u32]| ids.iter().map(|id| self.ours.n_chars.get(id).copied().unwrap_or(1)).sum::<u32>();
@@ -109,7 +109,7 @@ impl Both {
         }
     }
 
-    /// That ids of control tokens are only where the post-processor puts them.
+    /// Checks that ids of control tokens are only where the post-processor puts them.
     fn check_control(&self, text: &str, unknown: &str) {
         let special: Vec<u32> =
             self.theirs.get_added_vocabulary().get_added_tokens_decoder().keys().copied().collect();
@@ -129,7 +129,7 @@ impl Both {
     }
 }
 
-/// Token by token from the longer one; the prompt where both are as long, as the response gets the odd one.
+/// Takes token by token from the longer one; from the prompt on a tie, as the response gets the odd token.
 fn longest_first(room: usize, mut n_prompt: usize, mut n_response: usize) -> (usize, usize) {
     let half = room - room / 2;
     while n_prompt + n_response > room {
@@ -185,7 +185,7 @@ fn added(is_special: bool) -> Vec<Value> {
     SPECIAL.iter().enumerate().map(token).collect()
 }
 
-/// A tokenizer without words whose vocabulary holds its control tokens, as SentencePiece makes them.
+/// Returns a tokenizer without words whose vocabulary holds its control tokens, as SentencePiece makes them.
 fn sentence_pieces(model: Value, normalizer: Value, pre_tokenizer: Value, is_special: bool) -> Value {
     let special = |id: &str| json!({ "SpecialToken": { "id": id, "type_id": 0 } });
     let text = |id: &str, type_id: u8| json!({ "Sequence": { "id": id, "type_id": type_id } });
@@ -202,7 +202,8 @@ fn sentence_pieces(model: Value, normalizer: Value, pre_tokenizer: Value, is_spe
     })
 }
 
-/// Scores are sums of powers of two, so that sums of them are exact and equal paths stay equal wherever they are in a text.
+/// Returns a model whose scores are sums of powers of two, so that sums of them are exact and equal paths stay equal
+/// wherever they are in a text.
 fn unigram() -> Value {
     let special = SPECIAL.iter().map(|piece| json!([piece, 0.0]));
     let scored = PIECES
@@ -243,7 +244,7 @@ fn metaspace(scheme: &str) -> Value {
     json!({ "type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme, "split": true })
 }
 
-/// Every kind of tokenizer that takes a text for one word, or for words that begin with a blank.
+/// Returns every kind of tokenizer that takes a text for one word, or for words that begin with a blank.
 fn all_sentence_pieces(is_special: bool) -> Vec<Value> {
     let mut all = Vec::new();
     for model in [unigram(), bpe(true), bpe(false)] {
@@ -311,7 +312,7 @@ proptest! {
     }
 }
 
-/// Loading it takes longer than a case: its room is changed instead.
+/// Calls `f` with a tokenizer that is loaded once, as loading takes longer than a case; only its room changes.
 fn default_tokenizer_cached<T>(max_tokens: usize, f: impl FnOnce(&Both) -> T) -> T {
     thread_local!(static BOTH: std::cell::RefCell<Option<Both>> = const { std::cell::RefCell::new(None) });
     BOTH.with_borrow_mut(|both| {
@@ -358,7 +359,7 @@ fn what_is_tokenized_does_not_grow_with_the_text() {
     }
 }
 
-/// A pair's tokens, where the library would join each of what it cuts off of one text with each of the other.
+/// The library would join each part that it cuts off one text with each part of the other.
 #[test]
 fn long_pairs_take_what_their_ends_take() {
     for json in all_sentence_pieces(true) {
@@ -386,7 +387,7 @@ fn truncated_is_said_of_the_text_that_was_cut() {
     assert_eq!(cut(Text::Pair("tea", &long)), (false, true));
     assert_eq!(cut(Text::Pair(&long, &long)), (true, true));
     assert_eq!(cut(Text::Pair("tea", "tea")), (false, false));
-    // Special tokens around pairs alone leave a single text all the room.
+    // If only pairs get special tokens, a single text has all the room.
     let pairs_only = Both::of(&sentence_pieces(bpe(true), Value::Null, Value::Null, true), 256).ours;
     let kept = |n: usize| {
         let tokens = pairs_only.tokens(Text::Single(&"c".repeat(n))).unwrap();

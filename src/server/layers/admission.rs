@@ -1,4 +1,4 @@
-//! How many requests are worked on at once, and for how long.
+//! Bounds the number of requests in work, and their time.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use crate::transport::shared::Problem;
 use crate::transport::shared::guarded::keep;
 use crate::types::{Error, ErrorKind, until};
 
-/// How long the caller waits for an answer.
+/// Header with the time that the caller waits for an answer.
 const TIMEOUT: &str = "x-request-timeout";
 
-/// Bytes of it.
+/// Bytes of the header's longest value.
 const LONGEST_TIMEOUT: usize = 20;
 
 /// Permits for requests; one is held until its answer's last byte is sent.
@@ -32,7 +32,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// At most `limit` requests at once, each answered within `timeout`.
+    /// Creates permits for at most `limit` requests at once, each answered within `timeout`.
     #[must_use]
     pub fn new(limit: NonZeroUsize, timeout: Duration) -> Self {
         let limit = limit.get().min(Semaphore::MAX_PERMITS);
@@ -40,8 +40,8 @@ impl Admission {
     }
 }
 
-/// Sheds what is too much, and drops the work of what takes too long. A streamed answer may take longer: only
-/// its head is timed.
+/// Sheds the requests beyond the limit, and drops the work of those that take too long. A streamed answer may take
+/// longer: only its head is timed.
 pub async fn admit(State(admission): State<Admission>, request: Request, next: Next) -> Response {
     let Ok(permit) = admission.permits.clone().try_acquire_owned() else {
         metrics::counter!(metric::SHED, "reason" => "concurrency").increment(1);
@@ -63,12 +63,12 @@ pub async fn admit(State(admission): State<Admission>, request: Request, next: N
     }
 }
 
-/// How long the caller waits, if it says so.
+/// Reads the time that the caller waits, if the request has it.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
     let mut values = headers.get_all(TIMEOUT).iter();
     let (Some(value), others) = (values.next(), values.count()) else { return Ok(None) };
     let parse = |text: &str| humantime::parse_duration(text).ok();
-    // The parser overflows on numbers that nobody means.
+    // The parser overflows on very large numbers, so that the length is bounded.
     let timeout = value.to_str().ok().filter(|text| text.len() <= LONGEST_TIMEOUT).and_then(parse);
     timeout.filter(|_| others == 0).map(Some).ok_or_else(|| {
         let more = if others == 0 { String::new() } else { format!(" and {others} more") };

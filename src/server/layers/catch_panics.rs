@@ -1,4 +1,4 @@
-//! A panic of one request is an answer like any other, and must not reach metrics and log as a dropped connection.
+//! Answers a request that panicked, so that metrics and log do not see a dropped connection.
 
 use std::any::Any;
 
@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use crate::transport::shared::Problem;
 use crate::types::{Error, ErrorKind};
 
-/// The answer to a request whose handler panicked.
+/// Returns the answer to a request whose handler panicked.
 pub fn answer(panic: Box<dyn Any + Send>) -> Response {
     let message =
         panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref().cloned());

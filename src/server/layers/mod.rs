@@ -1,7 +1,7 @@
-//! What is around every traffic route, one layer a file, in the order in which a request meets them.
+//! The layers around every traffic route, one per file, in the order in which a request passes them.
 //!
-//! Request id, [`observe`], [`render_errors`]; then, for all but gRPC's health and reflection, [`catch_panics`],
-//! [`admission`] and the budget of bodies.
+//! The order is request id, [`observe`], [`render_errors`]; then, for all but gRPC's health and reflection,
+//! [`catch_panics`], [`admission`] and the budget of bodies.
 
 mod admission;
 mod catch_panics;
@@ -16,20 +16,20 @@ use crate::types::Bodies;
 
 pub use admission::Admission;
 
-/// The layers around the verbs. Health has to answer under load as well, and is not among them: it needs no permit.
+/// Adds the layers around the verbs. Health is not among them: it has to answer under load and needs no permit.
 pub fn admitting(verbs: Router, bodies: Bodies, admission: Admission) -> Router {
     verbs
         .layer(Extension(bodies))
-        // Within the observation, so that what is shed is counted and logged like any answer.
+        // The layer is within the observation, so that shed requests are counted and logged like any answer.
         .layer(middleware::from_fn_with_state(admission, admission::admit))
         // A panic of one request must not reach the metrics and the log as a dropped connection.
         .layer(CatchPanicLayer::custom(catch_panics::answer))
 }
 
-/// The layers around every route.
+/// Adds the layers around every route.
 pub fn around(routes: Router) -> Router {
     routes
-        // Around all that refuses, within the observation, which sees what the caller sees.
+        // The layer is around all that refuses and within the observation, which sees what the caller receives.
         .layer(middleware::from_fn(render_errors::render))
         .layer(middleware::from_fn(observe::observe))
         // The id is set before anything is logged and copied after everything is answered.

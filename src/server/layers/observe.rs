@@ -1,4 +1,4 @@
-//! The edge: every answer is counted, timed, and its error logged once.
+//! The edge: counts and times every answer, and logs its error once.
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
@@ -41,7 +41,7 @@ fn count(protocol: &'static str, route: String, code: String) {
         .increment(1);
 }
 
-/// A gRPC answer, counted when it is over: its code comes last.
+/// A gRPC answer, counted at its end, as its code comes last.
 struct Counted {
     route: String,
     code: Option<&'static str>,
@@ -55,7 +55,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        // Without a code, the caller went away before the end.
+        // An answer has no code if its caller disconnected before the end.
         let code = self.code.unwrap_or("CANCELLED");
         count("grpc", std::mem::take(&mut self.route), code.to_owned());
     }

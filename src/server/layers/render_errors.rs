@@ -1,4 +1,4 @@
-//! Errors render once: what a handler or a layer has left is written in the format of the caller's protocol.
+//! Renders errors once: each one that a handler or a layer left, in the format of the caller's protocol.
 
 use axum::extract::Request;
 use axum::middleware::Next;
@@ -7,7 +7,7 @@ use axum::response::Response;
 use crate::transport::shared::Problem;
 use crate::transport::{grpc, http};
 
-/// Writes problem JSON or, for a gRPC caller, a status. What gRPC's own routes answer is written by then.
+/// Renders problem JSON or, for a gRPC caller, a status. The answers of gRPC's own routes are rendered by then.
 pub async fn render(request: Request, next: Next) -> Response {
     let is_grpc = grpc::is_grpc(request.headers());
     let response = next.run(request).await;
@@ -16,7 +16,7 @@ pub async fn render(request: Request, next: Next) -> Response {
         return grpc::refusal(error.clone());
     }
     let (rendered, body) = http::render(error).into_parts();
-    // What else was left in the answer stays, such as which methods a route takes.
+    // The rest of the answer stays, such as the header with a route's methods.
     let (mut parts, _) = response.into_parts();
     parts.status = rendered.status;
     parts.headers.extend(rendered.headers);

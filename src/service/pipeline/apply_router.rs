@@ -1,4 +1,4 @@
-//! From checked items to routed rewards: judge, weigh for the user, apply the objective.
+//! Routes checked items: scores every head, weights the heads for the user, applies the objective.
 
 use std::sync::{Arc, Weak};
 
@@ -14,36 +14,36 @@ use crate::telemetry::metric;
 use crate::types::config::Posterior;
 use crate::types::{Error, Objective, ScoredItem, ShareOf, Stale, UserId};
 
-/// Weights computed on an async thread at most, at about 0.2 us each; more go to the blocking pool.
+/// Weights computed on an async thread at most, at about 0.2 us each; more run on the blocking pool.
 const WEIGHTS_AT_ONCE: usize = 1000;
 
-/// What to score, for whom, and what the rewards are for.
+/// The items to score, their user and context, and the objective of the rewards.
 #[derive(Default)]
 pub struct RoutingRequest {
     pub user: Option<UserId>,
     pub context: Option<String>,
-    /// No older state of the user does; 0 where any does.
+    /// Oldest version of the user's row that is accepted; 0 accepts any.
     pub min_version: u64,
     pub objective: Objective,
     pub with_detail: bool,
-    /// Their texts have been checked one by one.
+    /// The items, whose texts have been checked one by one.
     pub items: Vec<Item>,
-    /// What errors call its texts.
+    /// The paths that errors give the texts.
     pub paths: Paths,
 }
 
-/// The rewards of a request's objective, and what they were made of.
+/// The rewards of a request's objective, and the scores and weights behind them.
 pub struct Routed {
     pub user: Option<UserId>,
     pub objective: Objective,
-    /// Of the caller.
+    /// The items of the caller.
     pub items: Arc<[Item]>,
     pub scores: HeadScores,
     /// One per item.
     pub routed: Vec<RoutedItem>,
-    /// How many users the objective was over; none where it is over none.
+    /// Number of users that the objective is over; none where it is over none.
     pub n_users: Option<usize>,
-    /// How old what the weights rest on is, while the store can't be reached.
+    /// Staleness of the evidence behind the weights, while the store can't be reached.
     pub stale: Option<Stale>,
     with_detail: bool,
 }
@@ -60,7 +60,7 @@ pub struct RoutedItem {
 }
 
 impl Service {
-    /// Checks the items together, scores them with every head, and weighs the heads for the user.
+    /// Checks the items together, scores them with every head, and weights the heads for the user.
     pub async fn apply_router(&self, request: RoutingRequest) -> Result<Routed, Error> {
         let RoutingRequest { user, context, min_version, objective, with_detail, items, paths } = request;
         let context = self.check_context(context)?;
@@ -82,7 +82,7 @@ impl Service {
             objective,
             shares: log_softmax(&self.bundle.log_prior()).into_iter().map(f64::exp).collect(),
             asked,
-            // Where nobody has said anything, everybody is like a stranger.
+            // A population without feedback counts as one user without evidence.
             users: users.filter(|users| !users.is_empty()).unwrap_or_else(stranger),
             own,
         };
@@ -101,7 +101,7 @@ impl Service {
     }
 }
 
-/// How one request looks at the rewards of heads.
+/// The prior, evidence and objective that turn the heads' rewards into those of one request.
 struct RewardView {
     posterior: Posterior,
     objective: Objective,
@@ -109,7 +109,7 @@ struct RewardView {
     shares: Vec<f64>,
     asked: Option<u64>,
     own: Evidence,
-    /// At least one; read only by the objectives over users.
+    /// The evidence of at least one user; read only by the objectives over users.
     users: Arc<[Evidence]>,
 }
 
@@ -117,9 +117,9 @@ impl RewardView {
     fn route(&self, rewards: &Rewards, item: &ItemScores) -> RoutedItem {
         let log_prior = log_softmax(&item.router_logits);
         let Posterior { routing, transfer, .. } = self.posterior;
-        let weigh = |evidence: &Evidence| evidence.weights(&log_prior, self.asked, routing, transfer);
-        let of_users = || self.users.iter().map(weigh).collect::<Vec<Weights>>();
-        let weights = weigh(&self.own);
+        let weights_of = |evidence: &Evidence| evidence.weights(&log_prior, self.asked, routing, transfer);
+        let of_users = || self.users.iter().map(weights_of).collect::<Vec<Weights>>();
+        let weights = weights_of(&self.own);
         let heads: Vec<Vec<f64>> = item.rows.clone().map(|row| rewards.calibrated(row)).collect();
         let each = |reward: &dyn Fn(&[f64]) -> f64| heads.iter().map(|z| reward(z)).collect();
         let mut mean = None;
@@ -150,7 +150,7 @@ impl RewardView {
         }
     }
 
-    /// About how many weights are to be computed; a reward takes as long.
+    /// Estimates how many weights are to be computed; a reward takes as long.
     fn n_weights(&self, scores: &HeadScores) -> usize {
         let n_items = scores.items.len();
         let n_users = if self.objective.is_over_users() { self.users.len() } else { 0 };
@@ -160,7 +160,7 @@ impl RewardView {
 }
 
 impl Routed {
-    /// The answer for one item.
+    /// Returns the answer for one item.
     pub fn scored(&self, idx: usize) -> ScoredItem {
         let (scores, routed, ids) = (&self.scores.items[idx], &self.routed[idx], &self.items[idx].ids);
         let RoutedItem { weights, heads, rewards, .. } = routed;

@@ -1,4 +1,4 @@
-//! From the texts of a request to their embeddings: every different text once, and none that is known already.
+//! Embeds the texts of a request: every distinct text once, and none that is cached.
 
 use std::collections::HashMap;
 use std::iter::Peekable;
@@ -20,13 +20,13 @@ const LOOKED_UP_AT_ONCE: Size = Size { n_texts: 512, n_bytes: 1 << 17 };
 /// Texts and their bytes tokenized without a pause on an async thread, at about 10 us and 0.4 us each.
 const TOKENIZED_AT_ONCE: Size = Size { n_texts: 16, n_bytes: 1024 };
 
-/// Texts and their bytes tokenized before model threads get them: while they are at these, the next are tokenized.
+/// Texts and their bytes tokenized before they are pushed: model threads encode them while the next are tokenized.
 const TOKENIZED_BEFORE_PUSH: Size = Size { n_texts: 32, n_bytes: 1 << 16 };
 
-/// Bytes that one request may have read, a context counted once for each item and so on.
+/// Bytes that one request may have read; each text counts wherever it is used, a context once for each item.
 const MOST_BYTES: usize = 1 << 28;
 
-/// How much there is to read.
+/// The number of texts to read, and their bytes.
 #[derive(Clone, Copy, Default)]
 struct Size {
     n_texts: usize,
@@ -54,15 +54,15 @@ impl Size {
     }
 }
 
-/// The texts of one request with their embeddings, as far as they have one.
+/// The texts of one request, with their embeddings or errors.
 pub struct Embedded {
-    /// One per different text.
+    /// One entry per distinct text.
     pub texts: Vec<Result<Encoded, TextError>>,
     /// One per item.
     pub item_texts: Vec<ItemTexts>,
 }
 
-/// Which texts belong to one item.
+/// The indices of one item's texts.
 pub struct ItemTexts {
     pub prompt: Option<usize>,
     pub router: Option<usize>,
@@ -70,7 +70,7 @@ pub struct ItemTexts {
 }
 
 impl Embedded {
-    /// The texts of an item that could not be read.
+    /// Returns the texts of an item that could not be read, with their errors.
     pub fn errors(&self, item: usize) -> impl Iterator<Item = (Part, &TextError)> {
         let ItemTexts { prompt, router, responses } = &self.item_texts[item];
         let prompts = [*prompt, *router].into_iter().flatten().map(|idx| (Part::Prompt, idx));
@@ -78,13 +78,13 @@ impl Embedded {
         prompts.chain(responses).filter_map(|(part, idx)| Some((part, self.texts[idx].as_ref().err()?)))
     }
 
-    /// A text of an item that could be read.
+    /// Returns a text if it could be read.
     pub fn text(&self, idx: usize) -> Option<&Encoded> {
         self.texts[idx].as_ref().ok()
     }
 }
 
-/// What is encoded as one.
+/// A text, or a pair of texts, that has one embedding.
 #[derive(Clone)]
 enum Source {
     Single(Arc<str>),
@@ -99,7 +99,7 @@ impl Source {
         }
     }
 
-    /// Bytes that are tokenized at once: the texts of a pair are so one after the other.
+    /// Returns the most bytes that are tokenized at once: the texts of a pair are tokenized one after the other.
     fn longest(&self) -> usize {
         match self {
             Self::Single(text) => text.len(),
@@ -116,7 +116,7 @@ impl Source {
 }
 
 impl Service {
-    /// The embeddings of all texts that the heads and the router read.
+    /// Returns the embeddings of all texts that the heads and the router read.
     pub async fn embed(
         &self,
         items: &Arc<[Item]>,
@@ -162,7 +162,7 @@ impl Service {
         Ok(Embedded { texts, item_texts })
     }
 
-    /// As many of the next items as one embedded takes, at least one if there are any.
+    /// Takes as many of the next items as one call of [`Service::embed`] accepts, at least one if there are any.
     pub fn part(&self, items: &mut Peekable<impl Iterator<Item = Item>>) -> Vec<Item> {
         let most = Size { n_texts: self.queue.max_texts(), n_bytes: MOST_BYTES };
         let (mut part, mut size) = (Vec::new(), Size::default());
@@ -176,7 +176,7 @@ impl Service {
         }
     }
 
-    /// At most what the heads and the router read, repetitions included.
+    /// Returns the most texts and bytes that the heads and the router read, repetitions included.
     fn size(&self, items: &[Item], router_input: &RouterInput) -> Size {
         let context = match router_input {
             RouterInput::Prompt(Some(context)) => context.len(),
@@ -199,7 +199,8 @@ impl Service {
         let ticket = self.queue.open(sources.len(), deadline()).map_err(overloaded)?;
         let size = Size::of(sources.iter().map(|(_, source)| source.n_bytes()));
         let is_a_moment = size.is_within(TOKENIZED_AT_ONCE);
-        // One text of the request after another is tokenized.
+        // The texts of a request are tokenized one after another, so that its longest text bounds its share of the
+        // budget.
         let longest = sources.iter().map(|(_, source)| source.longest()).max().unwrap_or_default();
         let permit = if is_a_moment { None } else { Some(self.tokenizer_budget.take(longest).await?) };
         let bundle = self.bundle.clone();
@@ -214,20 +215,20 @@ impl Service {
 /// Texts on their way to the encoder.
 struct Tokenized {
     answers: Answers,
-    /// Why not, one per text that was tried. The answers are of the others.
+    /// Errors of the tokenizer, one entry per text that was tried. The answers are of the others.
     untokenizable: Vec<Option<TokenizerError>>,
 }
 
-/// What is known of a request's texts before any is encoded.
+/// The distinct texts of a request, with the embeddings that are cached.
 struct LookUp {
     item_texts: Vec<ItemTexts>,
-    /// The different texts.
+    /// The distinct texts.
     sources: Vec<(TextKey, Source)>,
-    /// One per source.
+    /// Cached embeddings, one entry per source.
     found: Vec<Option<Encoded>>,
 }
 
-/// Stops early once nobody waits for it.
+/// Finds the distinct texts of the items, and those in the cache; stops early once the caller is gone.
 fn look_up(
     bundle: &Bundle,
     cache: &EmbeddingCache,
@@ -267,7 +268,8 @@ fn look_up(
     LookUp { item_texts, sources, found }
 }
 
-/// Tokenizes texts and sends them to the encoder as it goes; stops early once nobody waits for it, or one on_failure all.
+/// Tokenizes texts and pushes them to the encoder in turn; stops early once the caller is gone, or once a text fails
+/// under [`FailurePolicy::RefuseAll`].
 fn tokenize(
     bundle: &Bundle,
     sources: &[(TextKey, Source)],

@@ -7,12 +7,12 @@ use std::sync::Arc;
 pub struct Item {
     pub prompt: Arc<str>,
     pub responses: Vec<Arc<str>>,
-    /// One per response; empty where the caller can't name any.
+    /// Ids, one per response; empty where the caller can't name any.
     pub ids: Vec<Option<String>>,
 }
 
 impl Item {
-    /// An item whose responses have no ids.
+    /// Creates an item whose responses have no ids.
     pub fn unnamed(prompt: Arc<str>, responses: Vec<Arc<str>>) -> Self {
         Self { prompt, responses, ids: Vec::new() }
     }
@@ -21,8 +21,8 @@ impl Item {
 /// The text that the router reads of each item.
 #[derive(Debug, Clone)]
 pub enum RouterInput {
-    /// None: the evidence of feedback does not depend on the router.
+    /// The router reads nothing: the evidence of feedback does not depend on the router.
     Nothing,
-    /// The prompt, and the criterion after it.
+    /// The router reads the prompt, and the criterion after it.
     Prompt(Option<String>),
 }

@@ -1,4 +1,4 @@
-//! An id of a request names one response: one text to one prompt. Feedback by id could not tell two apart.
+//! Checks that an id of a request names one text to one prompt: feedback by id could not tell two apart.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ pub async fn check_ids(items: &[Item], paths: Paths) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where the ids are: items and responses in them.
+/// Yields the places of ids: the index of an item, and of a response in it.
 fn places(items: &[Item]) -> impl Iterator<Item = (usize, usize)> {
     let responses = |(idx, item): (usize, &Item)| (0..item.ids.len()).map(move |response| (idx, response));
     items.iter().enumerate().flat_map(responses)
@@ -55,7 +55,7 @@ fn id(items: &[Item], item: usize, response: usize) -> Option<&str> {
     items[item].ids[response].as_deref().filter(|id| !id.is_empty())
 }
 
-/// A number for each text, the same for equal ones: long prompts are compared once, and not for each of their responses.
+/// Numbers the texts, equal ones alike: long prompts are compared once, and not for each of their responses.
 fn numbered<'a>(texts: impl Iterator<Item = &'a Arc<str>>) -> Vec<usize> {
     let mut numbers = HashMap::new();
     let number = |text: &'a Arc<str>| {

@@ -1,4 +1,4 @@
-//! From prompts and responses to every head's reward: read, then one matmul.
+//! Computes every head's reward for prompts and responses: embeds the texts, then runs one matmul.
 
 use std::ops::Range;
 use std::sync::{Arc, Weak};
@@ -14,37 +14,37 @@ use crate::types::{Error, ErrorKind};
 /// Responses scored without a pause on an async thread, at about 1 us each for ten heads.
 const ROWS_AT_ONCE: usize = 128;
 
-/// What the heads and the router say of the items of one request.
+/// The scores of the heads and the router for the items of one request.
 pub struct HeadScores {
-    /// Rows are the responses of all items, one after another.
+    /// The rewards; rows are the responses of all items, one after another.
     pub rewards: Rewards,
     pub items: Vec<ItemScores>,
 }
 
 pub struct ItemScores {
-    /// Its rows in `rewards`.
+    /// Rows of the item in `rewards`.
     pub rows: Range<usize>,
     pub truncated: Vec<bool>,
     pub prompt_truncated: bool,
-    /// Shape `[K]`; empty where the router was not asked.
+    /// Logits of shape `[K]`; empty where the router was not asked.
     pub router_logits: Vec<f64>,
 }
 
 /// Every head's log-odds of every response of an item, shape `[n][K]`.
 type LogOdds = Vec<Vec<f64>>;
 
-/// Why an item of several has no rewards.
+/// The reason that one of several items has no rewards.
 #[derive(Debug)]
 pub enum Unscored {
-    /// One of its texts can't be read.
+    /// A text of the item can't be read.
     Text(Part, TextError),
-    /// Anything else, be it of all of them.
+    /// Any other error, also one of all items.
     Other(Error),
 }
 
 impl Service {
-    /// Scores all responses of all items with every head. The items are one caller's: a text that can't be read refuses
-    /// them all, and the error names it by its path.
+    /// Scores all responses of all items with every head. The items are one caller's: a text that can't be read
+    /// refuses them all, and the error names it by its path.
     pub async fn score_heads(
         &self,
         items: Arc<[Item]>,
@@ -54,7 +54,7 @@ impl Service {
         let n_rows = self.check_rows(&items)?;
         let embedded = self.embed(&items, router_input, FailurePolicy::RefuseAll).await?;
         let errors = (0..items.len()).flat_map(|idx| embedded.errors(idx).map(move |error| (idx, error)));
-        // Others may have been left because of it.
+        // The other texts may have been left because of the one that failed, whose error comes first.
         if let Some((idx, (part, text))) = errors.min_by_key(|(_, (_, error))| error.is_left()) {
             return Err(text.error(|| paths.of(idx, part)));
         }
@@ -64,8 +64,8 @@ impl Service {
         scored.map_err(|error| model_failed("the heads failed", error))
     }
 
-    /// Every head's log-odds of every response, `[n][K]`, for each of any number of items. What is wrong with one is its
-    /// own error, and they are scored in as many calls as they need.
+    /// Returns every head's log-odds of every response, `[n][K]`, for each of any number of items. An item that fails
+    /// has its own error, and the items are scored in as many calls as they need.
     pub async fn score_heads_of_each(&self, items: Vec<Item>) -> Vec<Result<LogOdds, Unscored>> {
         let mut scored = Vec::with_capacity(items.len());
         let mut items = items.into_iter().peekable();
@@ -84,7 +84,7 @@ impl Service {
         }
     }
 
-    /// Items that fit into one call; an error is of all of them.
+    /// Scores items that fit into one call; an error is of all of them.
     async fn score_heads_of_part(&self, items: Arc<[Item]>) -> Result<Vec<Result<LogOdds, Unscored>>, Error> {
         let n_rows = self.check_rows(&items)?;
         let embedded = self.embed(&items, RouterInput::Nothing, FailurePolicy::RefuseItem).await?;
@@ -105,7 +105,7 @@ impl Service {
     }
 }
 
-/// Scores those of the items that can be read.
+/// Scores the items that can be read; the others get their own errors.
 fn score_each(bundle: &Bundle, n_items: usize, embedded: &Embedded) -> Vec<Result<LogOdds, Unscored>> {
     let log_odds = |scored: &HeadScores| -> Vec<LogOdds> {
         let of = |item: &ItemScores| item.rows.clone().map(|row| scored.rewards.log_odds(row)).collect();
@@ -117,7 +117,7 @@ fn score_each(bundle: &Bundle, n_items: usize, embedded: &Embedded) -> Vec<Resul
         if let Some((part, error)) = embedded.errors(idx).next() {
             return Err(Unscored::Text(part, error.clone()));
         }
-        // Where the heads fail, it may be one item that they fail on.
+        // One item alone may make the heads fail, so that each is then scored by itself.
         let own = match &mut together {
             Ok(together) => together.next(),
             Err(_) => match score(bundle, embedded, std::iter::once(idx)) {
@@ -130,7 +130,7 @@ fn score_each(bundle: &Bundle, n_items: usize, embedded: &Embedded) -> Vec<Resul
     each.collect()
 }
 
-/// What is said of the items that are `chosen`, all of whose texts could be read.
+/// Scores the `chosen` items, all of whose texts could be read.
 fn score(
     bundle: &Bundle,
     embedded: &Embedded,

@@ -1,37 +1,37 @@
-//! Texts that can't be read: why, and where in the request they are; and what is told of a model that fails.
+//! Errors of texts that can't be read, with their paths in the request, and of a model that fails.
 
 use std::sync::Arc;
 
 use crate::types::{EncodeError, Error, ErrorKind};
 
-/// What becomes of the others when a text can't be read.
+/// The treatment of the other texts when one can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailurePolicy {
-    /// They need not be read any more: the request is one caller's, and is refused.
+    /// The others need not be read: the request is one caller's, and is refused.
     RefuseAll,
-    /// They are read: each item stands for itself.
+    /// The others are read: each item is answered on its own.
     RefuseItem,
 }
 
-/// Why a text has no embedding.
+/// The reason that a text has no embedding.
 #[derive(Debug, Clone)]
 pub enum TextError {
-    /// The tokenizer fails on it, or makes no token of it.
+    /// The tokenizer fails on the text, or makes no token of it.
     Untokenizable(Arc<str>),
-    /// The encoder fails on it, or is gone.
+    /// The encoder fails on the text, or is gone.
     Unencoded(EncodeError),
-    /// It was left, as another one [`FailurePolicy::RefuseAll`].
+    /// The text was left, as another one failed under [`FailurePolicy::RefuseAll`].
     Left,
 }
 
-/// Which text of an item.
+/// The position of a text in an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     Prompt,
     Response(usize),
 }
 
-/// How a request names its texts.
+/// The scheme by which a request names its texts.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Paths {
     /// `items[i].responses[j]`
@@ -46,18 +46,18 @@ pub enum Paths {
 }
 
 impl TextError {
-    /// Whether another text is to blame.
+    /// True if another text is the cause.
     pub fn is_left(&self) -> bool {
         matches!(self, Self::Left)
     }
 
-    /// As the caller is told; `path` is where the text is.
+    /// Returns the error for the caller; `path` is where the text is.
     pub fn error(&self, path: impl FnOnce() -> String) -> Error {
         match self {
             Self::Untokenizable(detail) => {
                 Error::new(ErrorKind::Invalid, &**detail).with_code("untokenizable_text").with_field(path())
             }
-            // It fails whatever the text is.
+            // The failure does not depend on the text, so that the error names no field.
             Self::Unencoded(EncodeError::Gone) | Self::Left => {
                 model_failed("the encoder failed", EncodeError::Gone)
             }
@@ -67,7 +67,7 @@ impl TextError {
 }
 
 impl Paths {
-    /// The path of one text of one item.
+    /// Returns the path of one text of one item.
     pub fn of(self, item: usize, part: Part) -> String {
         let side = match part {
             Part::Prompt => "prompt",

@@ -1,4 +1,4 @@
-//! How much text is tokenized at once, over all requests.
+//! Bounds the text that is tokenized at once, over all requests.
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use crate::types::{Error, ErrorKind, deadline};
 
-/// Bytes of it. Most tokenizers read the end of a text only; those that read all of it hold about 150 bytes for each.
+/// Bytes of the budget. Most tokenizers read the end of a text only; those that read all of it hold about 150 bytes
+/// for each.
 const N_BYTES: usize = 1 << 21;
 
-/// TokenizerBudget for texts while they are tokenized.
+/// A budget of bytes for texts while they are tokenized.
 pub struct TokenizerBudget(Arc<Semaphore>);
 
 impl Default for TokenizerBudget {
@@ -20,11 +21,11 @@ impl Default for TokenizerBudget {
 }
 
 impl TokenizerBudget {
-    /// Waits its turn until there is room for a text of `n_bytes`, for one of more than there is until it is alone. Whoever
-    /// drops the future leaves the queue; the room is taken for as long as the answer lives.
+    /// Waits in order until there is room for a text of `n_bytes`; a text larger than the budget waits until it is
+    /// alone. A dropped future leaves the queue; the room is taken for as long as the permit lives.
     ///
     /// # Errors
-    /// When the caller stops waiting first.
+    /// `DeadlineExceeded` when the caller's deadline passes first.
     pub async fn take(&self, n_bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
         let n_permits = u32::try_from(n_bytes.min(N_BYTES)).unwrap_or(u32::MAX);
         let taken = self.0.clone().acquire_many_owned(n_permits);
@@ -59,7 +60,7 @@ mod tests {
         let all = room.take(N_BYTES);
         tokio::pin!(all);
         assert!(all.as_mut().now_or_never().is_none());
-        // Those that came later and are smaller do not go before it.
+        // Texts that come later and are smaller do not overtake it.
         assert!(room.take(1).now_or_never().is_none());
         drop(other);
         drop(all.await.unwrap());

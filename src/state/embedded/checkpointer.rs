@@ -1,4 +1,4 @@
-//! The keeper: a thread that saves rows, spills them, and drops what need not be kept.
+//! The checkpointer: a thread that saves and evicts rows, and drops old segments, spent tombstones and erased events.
 
 #![expect(clippy::disallowed_types, reason = "a thread of its own follows the machine's time")]
 
@@ -21,17 +21,17 @@ use crate::telemetry::metric;
 /// Rows in one transaction of the file of rows: a few megabytes.
 const ROWS_AT_ONCE: usize = 20_000;
 
-/// How often tombstones whose window is over are looked for.
+/// Interval between sweeps for tombstones whose window is over.
 const SWEEP_EVERY: Duration = Duration::from_secs(600);
 
-/// How long to wait after a failure; doubled each time.
+/// Shortest pause after a failure; it doubles at each further failure, up to `MAX_PAUSE`.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 
-/// After spilling, this share of the rows is left, so that there is room for a while.
+/// Share of `resident_users` that an eviction leaves, so that there is room for a while.
 const EVICT_TO: f64 = 0.9;
 
-/// What the keeper is asked to do.
+/// Requests to the checkpointer.
 #[derive(Debug)]
 pub(super) struct Tasks {
     requested: Mutex<Requested>,
@@ -44,7 +44,7 @@ struct Requested {
     is_over: bool,
     /// Users whose events are to leave the journal, each with the position of its erasure.
     erased: HashMap<UserKey, u64>,
-    /// When they are to be done.
+    /// Time at which these erasures are due.
     due: Option<Instant>,
 }
 
@@ -54,29 +54,29 @@ impl Tasks {
         Self { requested: Mutex::new(requested), work: Condvar::new() }
     }
 
-    /// Asks for a checkpoint soon.
+    /// Requests a checkpoint soon.
     pub(super) fn request_checkpoint(&self) {
         self.requested.lock().is_requested = true;
         self.work.notify_one();
     }
 
-    /// Asks that erasures from before be done now.
+    /// Makes pending erasures due at once.
     pub(super) fn expedite_erasures(&self) {
         let mut requested = self.requested.lock();
         requested.due = (!requested.erased.is_empty()).then(Instant::now);
     }
 
-    /// Asks that a user's events leave the journal within this time.
+    /// Requests that a user's events leave the journal within this time.
     pub(super) fn erase(&self, user: UserKey, lsn: u64, within: Duration) {
         let mut requested = self.requested.lock();
         requested.erased.insert(user, lsn);
-        // Half of it for the work.
+        // The other half is left for the work.
         requested.due.get_or_insert_with(|| Instant::now() + within / 2);
         self.work.notify_one();
     }
 }
 
-/// The keeper's thread.
+/// The checkpointer's thread.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     core: Arc<Core>,
@@ -85,8 +85,8 @@ pub(super) struct Checkpointer {
 
 impl Checkpointer {
     pub(super) fn spawn(core: Arc<Core>) -> Result<Self, OpenError> {
-        let (checkpointer, part) = (core.clone(), core.liveness.part("the keeper of the rows"));
-        let thread = std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+        let (checkpointer, part) = (core.clone(), core.liveness.part("the checkpointer"));
+        let thread = std::thread::Builder::new().name("checkpointer".to_owned()).spawn(move || {
             checkpointer.run();
             part.end();
         });
@@ -94,14 +94,14 @@ impl Checkpointer {
         Ok(Self { core, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Ends the thread, after what it is at.
+    /// Ends the thread after its current pass, and waits for it.
     pub(super) fn stop(&self) {
         self.core.tasks.requested.lock().is_over = true;
         self.core.tasks.work.notify_one();
         if let Some(thread) = self.thread.lock().take()
             && thread.join().is_err()
         {
-            tracing::error!("the keeper panicked");
+            tracing::error!("the checkpointer panicked");
         }
     }
 }
@@ -142,7 +142,7 @@ impl Core {
         }
     }
 
-    /// Waits until there is something to do: whether it is over, and whether erasures are due.
+    /// Waits until there is work. Returns whether the thread must end, and whether erasures are due.
     fn wait(&self, pause: Duration) -> (bool, bool) {
         let resume = Instant::now() + pause;
         let until = Instant::now() + self.config.checkpoint_every;
@@ -161,7 +161,7 @@ impl Core {
         }
     }
 
-    /// Writes every row that has changed to the file of rows, and spills what is too much.
+    /// Writes every changed row to the file of rows, evicts surplus rows, and drops old segments.
     pub(super) fn save(&self) -> Result<(), StoreError> {
         if !self.dir.is_there() {
             let gone = format!("{}: the data directory is gone", self.config.dir.display());
@@ -169,7 +169,7 @@ impl Core {
         }
         let start = Instant::now();
         let since = self.checkpoint();
-        // A change has its position under its row's lock, and the rows are looked at after this.
+        // A change gets its position under its row's lock, so the rows read after this include every change up to it.
         let until = self.journal.last_lsn();
         if until > since {
             let mut changed = Vec::new();
@@ -189,11 +189,11 @@ impl Core {
             let left = (self.config.resident_users as f64 * EVICT_TO) as usize;
             self.resident.evict(left, |lsn| self.is_saved(lsn));
         }
-        // What is older than is kept must not stay for as long as its segment is open, however long nothing follows it.
+        // An event past its retention must not stay because its segment is open, even if no further change arrives.
         let mut rotated = self.rotated.lock();
         let is_empty = self.journal.first_open_lsn() > until;
         let is_due = !is_empty && rotated.elapsed() >= self.config.retention / 4;
-        // A journal that is closed has no open segment.
+        // A closed journal has no open segment; any other failure is retried at the next checkpoint.
         if is_due && self.journal.seal().is_ok() {
             *rotated = tokio::time::Instant::now();
         }
@@ -210,14 +210,14 @@ impl Core {
             Some(Saved { user, held, sort })
         };
         let saved: Vec<Saved> = users.iter().filter_map(saved).collect();
-        // A row must not be durable before its changes are: they are not acked yet, and the raw events would lack them.
+        // A row must not be durable before its changes: they are not acked yet, and the raw events would lack them.
         if let Some(lsn) = saved.iter().map(|saved| saved.held.lsn).max() {
             self.journal.wait_durable(lsn)?;
         }
         self.rows.write(&saved, &[], None)
     }
 
-    /// Takes erased users' events out of the journal. Their rows are saved as tombstones.
+    /// Drops erased users' events from the journal. Their rows are saved as tombstones.
     fn erase(&self) -> Result<(), StoreError> {
         let erased = self.tasks.requested.lock().erased.clone();
         let sealed = self.journal.seal()?;
@@ -237,7 +237,7 @@ impl Core {
         Ok(())
     }
 
-    /// Drops tombstones that would refuse nothing that time alone does not.
+    /// Drops tombstones that refuse no event that the window does not refuse anyway.
     fn sweep(&self) -> Result<(), StoreError> {
         let rules = self.config.rules;
         let now_ms = self.clock.now().as_millisecond();
@@ -248,7 +248,7 @@ impl Core {
         let mut spent = Vec::new();
         for (user, _) in tombstones {
             self.resident.drop_if(user, |lsn, bytes| self.is_saved(lsn) && is_spent(bytes));
-            // Somebody who came back has a newer row, and it will be saved.
+            // A user who came back has a newer row in memory, which will be saved.
             spent.extend((!self.resident.contains(user)).then_some(user));
         }
         if !spent.is_empty() {
@@ -258,8 +258,8 @@ impl Core {
         Ok(())
     }
 
-    /// Drops segments that the file of rows makes needless and whose events are older than is kept, from the oldest on: a
-    /// segment that is missing between others is damage.
+    /// Drops segments whose changes are all in the file of rows and older than the retention, oldest first: a segment
+    /// that is missing between others is damage.
     fn drop_segments(&self) {
         let retention_ms = i64::try_from(self.config.retention.as_millis()).unwrap_or(i64::MAX);
         let cutoff_ms = self.clock.now().as_millisecond().saturating_sub(retention_ms);
@@ -284,7 +284,7 @@ impl Core {
     }
 }
 
-/// When a change was made. It begins with its user's key and this.
+/// Returns the time of a change, in milliseconds since the Unix epoch: it follows the user's key.
 fn said_at(frame: &Frame) -> Option<i64> {
     postcard::take_from_bytes::<(UserKey, i64)>(&frame.payload).ok().map(|((_, now_ms), _)| now_ms)
 }

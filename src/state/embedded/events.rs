@@ -1,4 +1,4 @@
-//! What was said: the raw events that the journal still holds.
+//! The event log: the raw events that the journal still holds.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -15,38 +15,38 @@ use crate::state::{
 #[derive(Debug)]
 pub struct EventLog {
     journal: PathBuf,
-    /// Held where no server holds it.
+    /// The directory and its lock; none where a server holds them.
     dir: Option<DataDir>,
 }
 
-/// A change as the journal has it.
+/// A change as the journal holds it.
 #[derive(Debug)]
 pub struct Logged {
     /// Its position.
     pub lsn: u64,
     /// The change.
     pub change: Change,
-    /// `max_age_ms` of the rules by which it was made.
+    /// `max_age_ms` of the rules that applied to it.
     pub(super) max_age_ms: i64,
 }
 
-/// What becomes of events that were said.
+/// Later changes that decide which events count.
 #[derive(Debug, Default)]
 struct EventStatus {
-    /// Where events were taken back or replaced: an id may be used again once it is forgotten.
+    /// Positions at which events were retracted or replaced: an id may be used again once it is forgotten.
     retracted: HashMap<UserKey, BTreeMap<(EventKey, u64), Undo>>,
-    /// Where each erased user's last erasure is.
+    /// Position of each erased user's last erasure.
     erased: HashMap<UserKey, u64>,
-    /// Where each user that was merged went last.
+    /// Position and target of each merged user's last departure.
     departed: HashMap<UserKey, (u64, Departure)>,
 }
 
-/// What took events back or replaced them.
+/// A change that retracted or replaced events.
 #[derive(Debug, Clone, Copy)]
 struct Undo {
-    /// Events that happened before count on: the row had forgotten them.
+    /// Events that happened before this time still count: the row had forgotten them.
     since_ms: i64,
-    /// When it was made.
+    /// Time of the change, in milliseconds since the Unix epoch.
     now_ms: i64,
 }
 
@@ -62,7 +62,7 @@ impl EventStatus {
             || self.way(change.user, *lsn).any(|(since, departure)| is_retracted(departure.into, since))
     }
 
-    /// The accounts that what was said at a position has gone to, one after another, each with the position of that.
+    /// Returns the accounts that an event at a position has moved to, in order, each with the position of the move.
     fn way(&self, user: UserKey, lsn: u64) -> impl Iterator<Item = (u64, &Departure)> {
         let next = move |(user, since): (UserKey, u64)| {
             self.departed.get(&user).map(|(at, departure)| (*at, departure)).filter(|(at, _)| since < *at)
@@ -70,7 +70,7 @@ impl EventStatus {
         std::iter::successors(next((user, lsn)), move |(at, departure)| next((departure.into, *at)))
     }
 
-    /// Gives what was said the id of the account that it counts for.
+    /// Sets the user of an event to the account for which it counts.
     fn name(&self, mut logged: Logged) -> Logged {
         let account =
             self.way(logged.change.user, logged.lsn).last().map(|(_, departure)| &departure.account);
@@ -86,8 +86,8 @@ impl EventStatus {
         self.retracted.entry(user).or_default().insert((key, lsn), undo);
     }
 
-    /// What was taken back under either of two ids, and is still remembered as they are merged, is so under both. What was
-    /// said under the other id is the account's from then on.
+    /// Applies a merge: an event that was retracted under either id, and is still remembered at the merge, is retracted
+    /// under both. The other id's events belong to the account from then on.
     fn join(&mut self, account: UserKey, absorbed: &Absorbed, lsn: u64, merged: Undo) {
         for frame in absorbed.remembered() {
             let undos =
@@ -107,10 +107,10 @@ impl EventStatus {
 }
 
 impl EventLog {
-    /// The events of a directory that no server uses, which is taken as long as this lives.
+    /// Opens the events of a directory that no server uses, and holds the directory until this is dropped.
     ///
     /// # Errors
-    /// When another process has it.
+    /// When another process has the directory.
     pub fn open(dir: &Path) -> Result<Self, OpenError> {
         let dir = DataDir::open(dir)?;
         Ok(Self { journal: dir.journal(), dir: Some(dir) })
@@ -120,8 +120,8 @@ impl EventLog {
         Self { journal, dir: None }
     }
 
-    /// The feedback that stands, in order: neither taken back, nor replaced, nor of a user who was erased later. What was said
-    /// under an id that was merged is the account's. Reads everything twice.
+    /// Iterates over the changes in order, without feedback that was retracted or replaced and without users who were
+    /// erased later. Feedback under a merged id has the account as its user. Reads everything twice.
     ///
     /// # Errors
     /// When a file can't be read or is damaged; the iterator ends with such an error too.
@@ -134,8 +134,8 @@ impl EventLog {
         Ok(self.changes()?.filter_map(standing))
     }
 
-    /// All changes but those of a user who was erased later, in order: made again, they end in the same rows. Reads
-    /// everything twice.
+    /// Iterates over all changes in order, except those of a user who was erased later: applied again, they give the
+    /// same rows. Reads everything twice.
     ///
     /// # Errors
     /// As [`EventLog::standing`].
@@ -145,8 +145,8 @@ impl EventLog {
         Ok(self.changes()?.filter(move |logged| logged.as_ref().map_or(true, &stays)))
     }
 
-    /// Begins another directory in which users are known as they are here, as [`EventLog::survey`] has found; false for one that
-    /// knows them by unkeyed hashes.
+    /// Copies the secret to another directory, so that both derive the same user keys; [`EventLog::survey`] has checked
+    /// it. False if there is no secret: the user keys are unkeyed hashes.
     ///
     /// # Errors
     /// When the secret can't be read or written.
@@ -157,18 +157,18 @@ impl EventLog {
         secret::write(&secret_of(to), &keys).map(|()| true)
     }
 
-    /// The file of rows and the one of the secret beside it, of a directory that no server uses.
+    /// Returns the paths of the file of rows and of the secret beside it, for a directory that no server uses.
     pub(super) fn rows(&self) -> Option<(PathBuf, PathBuf)> {
         self.dir.as_ref().map(|dir| (dir.rows(), dir.secret()))
     }
 
-    /// How many heads the changes are for; 0 where there is none.
+    /// Returns the number of heads of the changes; 0 where there are no segments.
     pub(super) fn n_heads(&self) -> Result<usize, OpenError> {
         let first = segment::list(&self.journal)?.into_iter().next();
         first.map_or(Ok(0), |path| Ok(Segment::open(&path)?.ledger_id.n_heads))
     }
 
-    /// Goes through everything for what happened to events later.
+    /// Reads all changes for those that decide which events count.
     fn status(&self) -> Result<EventStatus, OpenError> {
         let mut status = EventStatus::default();
         for logged in self.changes()? {
@@ -194,13 +194,13 @@ impl EventLog {
         Ok(status)
     }
 
-    /// All changes, in order.
+    /// Iterates over all changes, in order.
     pub(super) fn changes(&self) -> Result<Changes, OpenError> {
         let paths = segment::list(&self.journal)?.into();
         Ok(Changes { paths, segment: None, before: None, users: None })
     }
 
-    /// The changes of some users, in order; one at a time is in memory.
+    /// Iterates over the changes of some users, in order, with one at a time in memory.
     pub(super) fn changes_of(
         &self,
         users: HashSet<UserKey>,
@@ -209,13 +209,13 @@ impl EventLog {
     }
 }
 
-/// Reads one segment after another.
+/// An iterator over the changes in one segment after another.
 pub(super) struct Changes {
     paths: VecDeque<PathBuf>,
     segment: Option<Segment>,
-    /// The one before.
+    /// Path of the segment that was opened last.
     before: Option<PathBuf>,
-    /// Whose changes; none for everybody's.
+    /// Users whose changes are read; none for all users.
     users: Option<HashSet<UserKey>>,
 }
 
@@ -225,7 +225,7 @@ impl Changes {
             let Some(segment) = &mut self.segment else {
                 let Some(path) = self.paths.pop_front() else { return Ok(None) };
                 self.segment = match Segment::open(&path) {
-                    // It was too old to be kept any longer.
+                    // A server may drop an old segment after it was listed.
                     Err(OpenError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
                         None
                     }
@@ -239,7 +239,7 @@ impl Changes {
             };
             let frame = match segment.next()? {
                 Ok(frame) => frame,
-                // Elsewhere than where the server is writing now, a torn end is damage.
+                // A torn end is damage in every segment but the newest, which the server may be writing.
                 Err(End::Torn) if !self.paths.is_empty() => return Err(segment.torn()),
                 Err(_) => {
                     self.segment = None;

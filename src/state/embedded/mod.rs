@@ -1,7 +1,7 @@
-//! The embedded engine: rows in memory are the truth, a journal makes them durable, a file of rows makes restarts short.
+//! The embedded engine: authoritative rows in memory, a journal for durability, a file of rows for short restarts.
 //!
-//! The law: a change is acked once its journal frame is durable, and a restart replays every frame that the file of rows
-//! does not have. Each row carries the position of its last change, so a frame is replayed at most once per row.
+//! The law: with `is_sync`, a change is acked once its journal frame is durable; a restart replays every frame that the
+//! file of rows lacks. Each row carries the position of its last change, so that it replays a frame at most once.
 
 mod checkpointer;
 mod events;
@@ -34,35 +34,35 @@ use super::{
 };
 use crate::types::{Clock, Liveness};
 
-/// A longer tail of the journal would make a restart slow: about a second here.
+/// Changes since the last checkpoint beyond which the next is requested: a restart replays so many in about a second.
 const MAX_TAIL: u64 = 500_000;
 
-/// How long to wait for rows to be spilled before looking again.
+/// Interval between checks for room in memory while a change waits for an eviction.
 const EVICTION_WAIT: Duration = Duration::from_millis(5);
 
-/// Of a retraction that finds nothing.
+/// Outcome of a retraction that finds nothing.
 const NOTHING_NEW: Outcome = Outcome::Unknown { is_news: false };
 
-/// Where and how an embedded store keeps things.
+/// Location and settings of an embedded store.
 #[derive(Debug, Clone)]
 pub struct EmbeddedConfig {
     /// The data directory.
     pub dir: PathBuf,
-    /// The heads its ledgers are for.
+    /// The heads that its ledgers belong to.
     pub ledger_id: LedgerId,
-    /// What rows are kept by.
+    /// Retention and decay rules of the rows.
     pub rules: RowRules,
-    /// Users at most.
+    /// Upper bound on the number of users.
     pub max_users: usize,
-    /// Rows in memory; more are spilled to the file of rows.
+    /// Bound on the rows in memory; rows beyond it are evicted, and read from the file of rows.
     pub resident_users: usize,
-    /// Whether an ack waits for the disk.
+    /// True if an ack waits for the disk.
     pub is_sync: bool,
-    /// How often rows are written to the file of rows.
+    /// Interval between writes of changed rows to the file of rows.
     pub checkpoint_every: Duration,
-    /// How long the raw events are kept.
+    /// Time for which the raw events are kept.
     pub retention: Duration,
-    /// After an erasure, how long until no file has the user's events.
+    /// Time after an erasure within which the user's events leave every file.
     pub erase_within: Duration,
 }
 
@@ -73,7 +73,7 @@ pub struct Embedded {
     checkpointer: Checkpointer,
 }
 
-/// What requests and the keeper share.
+/// State that requests and the checkpointer share.
 #[derive(Debug)]
 struct Core {
     config: EmbeddedConfig,
@@ -86,35 +86,35 @@ struct Core {
     /// Every change up to this position is in the file of rows.
     checkpoint: AtomicU64,
     tasks: Tasks,
-    /// How old segments of the journal are.
+    /// Ages of the journal's old segments.
     dates: Dates,
     search: Search,
-    /// When the open segment of the journal was begun.
+    /// Time at which the journal's open segment began.
     rotated: Mutex<tokio::time::Instant>,
-    /// Why the last checkpoint failed.
+    /// Error of the checkpointer's last pass, if it failed.
     trouble: Mutex<Option<Arc<str>>>,
-    /// Of the journal's writer and the keeper.
+    /// Liveness of the journal's writer and of the checkpointer.
     liveness: Liveness,
 }
 
-/// A change as it is journalled, its user's key first.
+/// A change as the journal stores it, beginning with its user's key.
 #[derive(Debug, Deserialize)]
 struct Journalled {
     change: Change,
-    /// `max_age_ms` of the rules by which it was made. A replay must forget what was forgotten then, and nothing else.
+    /// `max_age_ms` of the rules that applied to it. A replay must forget what that change forgot, and no more.
     max_age_ms: i64,
 }
 
-/// Whose change a frame is: a change begins with its user's key.
+/// Returns the user of a frame: a change begins with its user's key.
 fn user_of(frame: &Frame) -> Option<UserKey> {
     frame.payload.first_chunk::<16>().map(|key| UserKey::from(*key))
 }
 
 impl Embedded {
-    /// Opens a data directory, or makes it, and replays what the file of rows does not have. Blocks.
+    /// Opens or creates a data directory and replays the frames that the file of rows lacks. Blocks.
     ///
     /// # Errors
-    /// When another process has it, a file can't be read or is damaged, or its ledgers are of other heads.
+    /// When another process has it, a file can't be read or is damaged, or the ledgers belong to other heads.
     pub fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         let core = Arc::new(recover::open(config, clock)?);
         let checkpointer = Checkpointer::spawn(core.clone())?;
@@ -138,7 +138,7 @@ impl Core {
             if matches!((&change.kind, outcome), (ChangeKind::Erase, Outcome::Applied(_))) {
                 self.tasks.erase(change.user, last_lsn, self.config.erase_within);
             }
-            // What was done before is acked when it is durable, and it may have come only just before.
+            // The outcome rests on an earlier change that may not be durable yet, so the ack waits for it.
             if outcome.rests_on_another() && !outcome.changes_the_row() {
                 last_lsn = self.journal.last_lsn();
             }
@@ -151,7 +151,7 @@ impl Core {
         Ok((outcomes?, last_lsn))
     }
 
-    /// Makes changes, and waits until they are as durable as acks are.
+    /// Applies changes and waits until they are as durable as an ack requires.
     async fn make(self: &Arc<Self>, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
         self.journal.room().await?;
         while self.resident.len() > self.config.resident_users.saturating_mul(2) {
@@ -191,7 +191,7 @@ impl Core {
         Ok(outcomes.first().copied().unwrap_or(NOTHING_NEW))
     }
 
-    /// Takes an event back whose retraction has marked the row, by what the journal says that it added.
+    /// Subtracts an event whose retraction has marked the row, by the increments that the journal holds.
     async fn withdraw(
         self: Arc<Self>,
         users: Vec<UserKey>,
@@ -199,7 +199,7 @@ impl Core {
         now_ms: i64,
     ) -> Result<Outcome, StoreError> {
         let Some(&user) = users.first() else { return Ok(NOTHING_NEW) };
-        // What is not written yet can't be read.
+        // The search reads the journal's files, which lack the frames that are not written yet.
         self.journal.durable(self.journal.last_lsn()).await?;
         let found = self.search.find(EventLog::of(self.dir.journal()), users, key).await?;
         match found {
@@ -227,7 +227,7 @@ impl Core {
     fn sample(&self, n: usize) -> Result<Vec<Row>, StoreError> {
         let mut rows = self.resident.smallest(n);
         for (user, held) in self.rows.first(n)? {
-            // What is resident is newer, be it only a tombstone.
+            // A resident row is newer, even if it is a tombstone.
             if !self.resident.contains(user) {
                 rows.extend(readable(self.resident.decode(user, &held.bytes))?.map(|row| (user, row)));
             }
@@ -235,7 +235,7 @@ impl Core {
         Ok(rows.into_values().take(n).collect())
     }
 
-    /// The users whose rows lead to an account.
+    /// Returns the users whose rows redirect to an account.
     fn ids_of(&self, account: UserKey) -> Result<Vec<UserKey>, StoreError> {
         let leads = |bytes: &[u8]| {
             let row = codec::decode(bytes, self.config.rules.n_heads).ok();
@@ -244,7 +244,7 @@ impl Core {
         let mut users = Vec::new();
         self.resident.for_each(|user, _, bytes| users.extend(leads(bytes).then_some(user)));
         for (user, held) in self.rows.redirects()? {
-            // What is resident is newer.
+            // A resident row is newer.
             users.extend((!self.resident.contains(user) && leads(&held.bytes)).then_some(user));
         }
         Ok(users)
@@ -254,17 +254,17 @@ impl Core {
         self.checkpoint.load(Ordering::Acquire)
     }
 
-    /// Whether more rows are resident than there should be.
+    /// True if more rows are resident than `resident_users`.
     fn is_crowded(&self) -> bool {
         self.resident.len() > self.config.resident_users
     }
 
-    /// Why rows are not saved or spilled now.
+    /// Returns the reason that rows are not saved or evicted, if there is one.
     fn trouble(&self) -> Option<Arc<str>> {
         self.trouble.lock().clone().or_else(|| self.liveness.trouble())
     }
 
-    /// Whether a row whose last change has this position is in the file of rows as it is.
+    /// True if the file of rows has the current state of a row whose last change has this position.
     fn is_saved(&self, lsn: u64) -> bool {
         lsn <= self.checkpoint()
     }
@@ -281,11 +281,11 @@ impl UserStore for Embedded {
         if !matches!(outcome, Outcome::Unknown { .. }) {
             return Ok(outcome);
         }
-        // Of somebody of whom nothing ever counted, nothing can be found.
+        // No event ever counted for a user at version 0, so a search would find none.
         let row = self.get(user, 0).await?.row;
         let Some(row) = row.filter(|row| row.version > 0) else { return Ok(outcome) };
         if row.has_taken_back(key) {
-            // Another retraction's search has come to its end meanwhile.
+            // The search of another retraction has completed meanwhile.
             return Ok(Outcome::Duplicate(row.version));
         }
         if !row.seeks(key) {
@@ -293,7 +293,7 @@ impl UserStore for Embedded {
         }
         let absorbed = row.merges.absorbed.iter().map(|(user, _)| *user);
         let users = std::iter::once(user).chain(absorbed).collect();
-        // On a task of its own: a large journal takes longer than a request may, and a retry then finds it done.
+        // The search outlives its request: a large journal takes longer than a request may, and a retry finds it done.
         tokio::spawn(self.core.clone().withdraw(users, key, now_ms)).await.map_err(ended)?
     }
 
@@ -415,7 +415,7 @@ mod tests {
             let error = store.change(vec![add(n)]).await.unwrap_err().to_string();
             assert!(error.contains("its writer has died"), "{error}");
         }
-        // The thread is gone a moment after its last word.
+        // The thread ends a moment after it reports its failure.
         while store.liveness().dead().is_none() {
             tokio::task::yield_now().await;
         }
@@ -437,19 +437,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_dead_keeper_holds_nobody_up() {
+    async fn a_dead_checkpointer_holds_nobody_up() {
         let dir = tempfile::tempdir().unwrap();
         let core =
             recover::open(EmbeddedConfig { resident_users: 1, ..config(dir.path()) }, Arc::new(SystemClock));
         let core = Arc::new(core.unwrap());
-        drop(core.liveness.part("the keeper of the rows"));
+        drop(core.liveness.part("the checkpointer"));
         core.tasks.expedite_erasures();
         let checkpointer = Checkpointer::spawn(core.clone()).unwrap();
         checkpointer.stop();
         let store = Embedded { checkpointer, core };
-        // Nobody spills rows any more: what waited for room in memory would wait for ever.
+        // No thread evicts rows, so a change that waited for room in memory would wait forever.
         store.change((0..3).map(add).collect()).await.unwrap();
         let refused = store.change(vec![add(4)]).await.unwrap_err().to_string();
-        assert!(refused.contains("the keeper of the rows has died"), "{refused}");
+        assert!(refused.contains("the checkpointer has died"), "{refused}");
     }
 }

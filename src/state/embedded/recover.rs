@@ -1,4 +1,4 @@
-//! From a directory to a store: the file of rows, then every frame of the journal that it does not have.
+//! Recovery of a store from its directory: the file of rows, then every frame of the journal that it lacks.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::state::resident::Resident;
 use crate::state::{ChangeKind, UserKeys};
 use crate::types::{Clock, Liveness};
 
-/// Opens everything; see the module above for its errors.
+/// Opens and recovers a store; the errors are those of [`super::Embedded::open`].
 pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core, OpenError> {
     let dir = DataDir::open(&config.dir)?;
     dir.stamp()?;
@@ -34,7 +34,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         return Err(OpenError::damaged(&dir.rows(), 0, what));
     }
     for pair in paths.windows(2) {
-        // One whose header can't be read is met again when it is needed.
+        // A segment whose header can't be read fails once its frames are needed.
         if let [before, path] = pair
             && let Ok(segment) = Segment::open(path)
         {
@@ -47,7 +47,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         users.extend(user_of(&frame));
         Ok(())
     })?;
-    // In the order of the file, in which neighbors share a page.
+    // The reads follow the order of the file, in which neighbors share a page.
     users.sort_unstable();
     users.dedup();
     let mut unreadable = HashMap::new();
@@ -63,7 +63,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
             .map_err(|error| OpenError::no_change(path, &frame, &error))?;
         resident.rule(config.rules.of_replay(max_age_ms), usize::MAX);
-        // An erasure needs no row that can be read, and what came before it is of no use without one.
+        // An erasure applies to an unreadable row, and the changes before it are of no use without a readable one.
         let is_erasure = matches!(change.kind, ChangeKind::Erase);
         if !unreadable.contains_key(&change.user) || is_erasure {
             resident.replay(&change, frame.lsn, unreadable.remove(&change.user))?;
@@ -75,14 +75,14 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
         n_replayed += 1;
         Ok(())
     })?;
-    // What was said after the row was saved would be lost without a word.
+    // The changes after the last save of an unreadable row would be lost silently.
     if let Some(error) = unreadable.into_values().next() {
         return Err(error.into());
     }
     if let Some(segment) = torn {
         segment.cut()?;
     }
-    // What a kill interrupted may be overdue.
+    // Erasures that a kill interrupted may be overdue.
     tasks.expedite_erasures();
     resident.rule(config.rules, config.max_users);
     let liveness = Liveness::default();
@@ -107,8 +107,8 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     })
 }
 
-/// How users are known in a directory: by its secret, which a new one gets. One from before there were secrets has rows of
-/// unkeyed hashes, and goes on with such.
+/// Returns the user keys of a directory: by its secret, which a new directory gets. A directory that has rows and no
+/// secret has unkeyed hashes, and keeps them.
 fn keys(dir: &DataDir, rows: &Rows, is_new: bool) -> Result<UserKeys, OpenError> {
     let noted = rows.secret()?;
     let keys = match agreed(&dir.secret(), noted)? {
@@ -128,7 +128,7 @@ fn keys(dir: &DataDir, rows: &Rows, is_new: bool) -> Result<UserKeys, OpenError>
     Ok(keys)
 }
 
-/// The secret in a file, which is to be the one whose fingerprint the rows beside it carry, if they carry any.
+/// Reads the secret in a file and checks it against the fingerprint that the rows beside it carry, if they carry one.
 pub(super) fn agreed(path: &Path, noted: Option<u64>) -> Result<Option<UserKeys>, OpenError> {
     let found = secret::read(path)?;
     let fingerprint = found.clone().unwrap_or_default().fingerprint();
@@ -140,12 +140,12 @@ pub(super) fn agreed(path: &Path, noted: Option<u64>) -> Result<Option<UserKeys>
     Err(OpenError::Secret { path: path.to_owned(), what })
 }
 
-/// Whether a segment has no frame. One that can't be looked at is met again when it is read.
+/// True if a segment has no frame; false for one that can't be inspected, which fails once it is read.
 fn is_blank(path: &Path) -> bool {
     path.metadata().is_ok_and(|file| file.len() <= segment::FILE_HEAD as u64)
 }
 
-/// Calls `each` with every frame after a position, in order. The newest segment, if it is torn.
+/// Calls `each` with every frame after a position, in order. Returns the newest segment if it is torn.
 fn tail(
     paths: &[PathBuf],
     ledger_id: LedgerId,

@@ -1,6 +1,6 @@
 //! Rows on disk: one file, written at checkpoints and read for users that are not in memory.
 //!
-//! Every value is `crc u32 | lsn u64 | row`, the checksum over the key as well: what rots is found when it is read.
+//! Every value is `crc u32 | lsn u64 | row`. The checksum covers the key as well, so that a read detects damage.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,17 +15,17 @@ use crate::state::resident::{Counts, StoredRow};
 use crate::state::row::Sort;
 use crate::state::{StoreError, UserKey, readable};
 
-/// Of users that have said something. Keys ascend.
+/// Rows of users that have evidence or answered questions, ascending by key.
 const ROWS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("rows");
-/// Of users that were merged into accounts.
+/// Rows of users that were merged into accounts.
 const REDIRECTS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("redirects");
-/// Of users that were erased, or have only taken back.
+/// Rows of users that were erased, or have only retracted.
 const TOMBSTONES: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("tombstones");
-/// Of users that were erased and whose events are still in the journal: the position of the erasure.
+/// Users that were erased and whose events are still in the journal, each with the position of the erasure.
 const ERASED: TableDefinition<'_, [u8; 16], u64> = TableDefinition::new("erased");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-/// Pages that are kept in memory: the rows that matter are in the map.
+/// Bytes of pages in memory: few, as the rows in use are in the map.
 const CACHE_BYTES: usize = 16 << 20;
 
 const HEAD: usize = 4 + 8;
@@ -34,11 +34,11 @@ const HEAD: usize = 4 + 8;
 #[derive(Debug)]
 pub(super) struct Rows {
     path: PathBuf,
-    /// None after an error, until it can be opened again: the library refuses a file once writing it failed.
+    /// None after an error, until the file can be opened again: the library refuses a file once a write has failed.
     open: RwLock<Option<Open>>,
 }
 
-/// The file, and its tables as the last commit left them: to open them anew takes longer than to read a row.
+/// The file, and its tables as the last commit left them: opening them takes longer than reading a row.
 #[derive(Debug)]
 struct Open {
     database: Database,
@@ -58,16 +58,16 @@ impl Tables {
     }
 }
 
-/// What the last checkpoint says.
+/// State of the file at the last checkpoint.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Checkpoint {
     /// Every change up to this position is in the rows.
     pub(super) lsn: u64,
-    /// Rows in the file.
+    /// Numbers of rows in the file.
     pub(super) counts: Counts,
 }
 
-/// A row that is to be written.
+/// A row to be written.
 pub(super) struct Saved {
     pub(super) user: UserKey,
     pub(super) held: StoredRow,
@@ -75,7 +75,7 @@ pub(super) struct Saved {
 }
 
 impl Rows {
-    /// Opens the file, or makes it for these heads.
+    /// Opens the file, or creates it for these heads.
     pub(super) fn open(path: &Path, ledger_id: LedgerId) -> Result<(Self, Checkpoint), OpenError> {
         let (rows, found, checkpoint) = Self::prepared(path, ledger_id)?;
         if found != ledger_id {
@@ -84,7 +84,7 @@ impl Rows {
         Ok((rows, checkpoint))
     }
 
-    /// Opens a file that is there, whatever heads it is of.
+    /// Opens a file that exists, whatever its heads.
     pub(super) fn open_any(path: &Path) -> Result<(Self, LedgerId), OpenError> {
         let (rows, found, _) = Self::prepared(path, LedgerId { n_heads: 0, key: 0 })?;
         Ok((rows, found))
@@ -100,7 +100,7 @@ impl Rows {
         Ok((rows, found, checkpoint))
     }
 
-    /// The row of a user.
+    /// Reads the row of a user.
     pub(super) fn get(&self, user: UserKey) -> Result<Option<StoredRow>, StoreError> {
         let value = self.read(|tables| {
             for table in tables.all() {
@@ -113,7 +113,7 @@ impl Rows {
         value.map(|value| self.held(user, &value)).transpose()
     }
 
-    /// The first `n` users that have said something, but for those whose row is damaged.
+    /// Reads the first `n` rows of users that have evidence or answered questions, except damaged ones.
     pub(super) fn first(&self, n: usize) -> Result<Vec<(UserKey, StoredRow)>, StoreError> {
         self.first_of(|tables| &tables.rows, n)
     }
@@ -134,12 +134,12 @@ impl Rows {
         })
     }
 
-    /// The tombstones that are not damaged.
+    /// Reads the tombstones that are not damaged.
     pub(super) fn tombstones(&self) -> Result<Vec<(UserKey, StoredRow)>, StoreError> {
         self.first_of(|tables| &tables.tombstones, usize::MAX)
     }
 
-    /// The redirects that are not damaged.
+    /// Reads the redirects that are not damaged.
     pub(super) fn redirects(&self) -> Result<Vec<(UserKey, StoredRow)>, StoreError> {
         self.first_of(|tables| &tables.redirects, usize::MAX)
     }
@@ -163,7 +163,7 @@ impl Rows {
         values.into_iter().filter_map(held).collect()
     }
 
-    /// The fingerprint of the secret by which users are known in the file, once it was noted.
+    /// Reads the fingerprint of the secret of the user keys in the file, if it is recorded.
     pub(super) fn secret(&self) -> Result<Option<u64>, StoreError> {
         self.with(|open| {
             let meta = open.database.begin_read()?.open_table(META)?;
@@ -171,7 +171,7 @@ impl Rows {
         })
     }
 
-    /// Notes it.
+    /// Records the fingerprint of the secret.
     pub(super) fn note_secret(&self, fingerprint: u64) -> Result<(), StoreError> {
         self.write_with(|write| {
             write.open_table(META)?.insert("secret", fingerprint)?;
@@ -179,7 +179,7 @@ impl Rows {
         })
     }
 
-    /// The erasures that are still to be done in the journal.
+    /// Reads the erasures that are not yet done in the journal.
     pub(super) fn erased(&self) -> Result<HashMap<UserKey, u64>, StoreError> {
         self.with(|open| {
             let table = open.database.begin_read()?.open_table(ERASED)?;
@@ -191,7 +191,7 @@ impl Rows {
         })
     }
 
-    /// Remembers erasures, and forgets those that have been done.
+    /// Records pending erasures, and removes those that are done.
     pub(super) fn write_erased(
         &self,
         erased: &HashMap<UserKey, u64>,
@@ -209,7 +209,7 @@ impl Rows {
         })
     }
 
-    /// Writes rows, drops others, and with `lsn` makes that the checkpoint; all or nothing, durably.
+    /// Writes rows, drops spent tombstones, and makes `lsn`, if given, the checkpoint; atomically and durably.
     pub(super) fn write(
         &self,
         saved: &[Saved],
@@ -245,7 +245,7 @@ impl Rows {
         self.reopen()?;
         let written = self.with(|open| {
             let mut write = open.database.begin_write()?;
-            // Opening after a kill then takes no longer for a larger file.
+            // Quick repair keeps the time to open after a kill independent of the size of the file.
             write.set_quick_repair(true);
             change(&write)?;
             write.commit()?;
@@ -303,7 +303,7 @@ impl Rows {
 }
 
 fn open(path: &Path) -> Result<Database, redb::Error> {
-    // A value's own checksum would not find a damaged key, which makes a row look as if it were not there.
+    // A value's checksum can't detect a damaged key, which makes its row look missing.
     Ok(Database::builder().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create(path)?)
 }
 
@@ -313,7 +313,7 @@ fn tables(database: &Database) -> Result<Tables, redb::Error> {
     Ok(Tables { rows: rows?, tombstones: tombstones?, redirects: redirects? })
 }
 
-/// What the file is for and how far it is; a new one is made for these heads.
+/// Reads the heads and the checkpoint of the file; a new file gets these heads.
 fn prepare(database: &Database, ledger_id: LedgerId) -> Result<(LedgerId, Checkpoint), redb::Error> {
     let write = database.begin_write()?;
     let (found, checkpoint) = {

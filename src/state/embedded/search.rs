@@ -1,7 +1,7 @@
-//! Finding what a row no longer remembers: the journal is read for everybody who waits, by one thread at a time.
+//! Search for events that a row has forgotten: one thread at a time reads the journal for all waiting callers.
 //!
-//! The law: what is found is what is in the sums. An event is not if it was taken back, or if an import or an erasure came
-//! after it.
+//! The law: a search finds the events that are in the sums. An event is not in them if it was retracted, or if an
+//! import or an erasure came after it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use crate::state::journal::OpenError;
 use crate::state::{ChangeKind, EventKey, LedgerEvent, MergeStep, StoreError, UserKey, Withdrawn};
 use crate::telemetry::metric;
 
-/// What is known of an event that was searched for.
+/// Result of a search for an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// It counts; what it added.
+    /// The event counts; the increments to subtract.
     Standing(Vec<Withdrawn>),
-    /// It had been taken back before.
+    /// It was retracted before.
     TakenBack,
-    /// It is not kept, or no longer in the sums.
+    /// It is not in the journal, or not in the sums.
     Nothing,
 }
 
-/// Whoever searches, and whose turn it is.
+/// The waiting searches, and the turn to read the journal.
 #[derive(Debug, Default)]
 pub(super) struct Search {
     waiting: Mutex<Vec<Wanted>>,
@@ -47,8 +47,8 @@ struct Wanted {
 }
 
 impl Search {
-    /// Searches for an event of a user, the first of `users`, in all that was durable when this was called. The others are
-    /// the ids that were merged into it.
+    /// Searches for an event of a user, the first of `users`, in all that was durable at the call. The others are the
+    /// ids that were merged into it.
     ///
     /// # Errors
     /// When the journal can't be read.
@@ -67,7 +67,7 @@ impl Search {
                 let wanted = std::mem::take(&mut *self.waiting.lock());
                 let n_passes = 1 + self.n_passes.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(n_passes, events = wanted.len(), "searching the journal");
-                // The turn ends with the reading, whoever has gone meanwhile.
+                // The turn ends with the pass, even if the caller is dropped meanwhile.
                 let pass = move || {
                     pass(&log, wanted);
                     drop(turn);
@@ -80,7 +80,7 @@ impl Search {
     }
 }
 
-/// Reads the journal once, for all of them.
+/// Reads the journal once for all waiting searches.
 fn pass(log: &EventLog, wanted: Vec<Wanted>) {
     let start = Instant::now();
     let traces = trace(log, &wanted).map_err(|error| error.to_string().into());
@@ -89,12 +89,12 @@ fn pass(log: &EventLog, wanted: Vec<Wanted>) {
         let found = |traces: &Vec<Traces>| {
             users.first().and_then(|user| traces[idx].get(user)).map_or(Found::Nothing, Trace::found)
         };
-        // Who asked may have gone.
+        // The caller may have been dropped.
         _ = answer.send(traces.as_ref().map(found).map_err(Arc::clone));
     }
 }
 
-/// What became of the events with one key under each id.
+/// Traces of the events with one key, per id.
 type Traces = HashMap<UserKey, Trace>;
 
 fn trace(log: &EventLog, wanted: &[Wanted]) -> Result<Vec<Traces>, OpenError> {
@@ -125,24 +125,24 @@ fn see(traces: &mut Traces, key: EventKey, logged: &Logged) {
     }
 }
 
-/// What became of the events with one key while the journal is read.
+/// State of the events with one key while the journal is read.
 #[derive(Debug, Default)]
 struct Trace {
     standing: Vec<Said>,
     was_taken_back: bool,
-    /// Until when the row remembers that they were taken back.
+    /// Time of the row's mark of their retraction, in milliseconds since the Unix epoch, until the window passes it.
     taken_back_until_ms: Option<i64>,
 }
 
 #[derive(Debug)]
 struct Said {
     event: Withdrawn,
-    /// Whether the row remembered it by then, so that a retraction was exact at once.
+    /// True while the row remembers it, so that a retraction is exact at once.
     is_remembered: bool,
 }
 
 impl Trace {
-    /// Forgets what the row does by a change.
+    /// Forgets the events that the row forgets at a change.
     fn forget(&mut self, Logged { change, max_age_ms, .. }: &Logged) {
         let cutoff_ms = change.now_ms.saturating_sub(*max_age_ms);
         self.standing.iter_mut().for_each(|said| said.is_remembered &= said.event.at_ms >= cutoff_ms);
@@ -176,7 +176,8 @@ impl Trace {
         }
     }
 
-    /// As `Row` does it: what is taken back under either id is so under both, and what came under both counts once.
+    /// Adds the trace of an absorbed id as `Row` does: an event that was retracted under either id is retracted under
+    /// both, and one that was sent under both counts once.
     fn absorb(&mut self, theirs: Self) {
         let is_taken_back = self.taken_back_until_ms.max(theirs.taken_back_until_ms).is_some();
         let is_mine = |said: &Said, mine: &[Said]| {
@@ -225,7 +226,7 @@ mod tests {
             tokio::task::yield_now().await;
         }
         assert_eq!(search.n_passes.load(Ordering::Relaxed), 0);
-        // Somebody who has gone is searched for all the same, and keeps nobody waiting.
+        // A search whose caller was dropped still runs, and delays no other.
         waiting[0].abort();
         drop(turn);
         for found in waiting.into_iter().skip(1) {

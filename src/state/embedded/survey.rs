@@ -1,4 +1,4 @@
-//! How many events count for each user, for who makes ledgers anew out of the events that are still there.
+//! Counts the events of each user that are in the sums, for a rebuild of the ledgers from the events that are kept.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,30 +11,30 @@ use crate::state::{
     Change, ChangeKind, EventKey, MergeStep, Row, RowRules, StoreError, UserKey, codec, readable,
 };
 
-/// What a data directory holds evidence of.
+/// Summary of the evidence in a data directory.
 #[derive(Debug, Default)]
 pub struct Survey {
-    /// The heads that its rows are of; none where no row was ever written.
+    /// The heads of its rows; none where no row was ever written.
     pub ledger_id: Option<LedgerId>,
-    /// How many events count for each user; those of an id that was merged are its account's.
+    /// Number of events that count for each user; those of a merged id count for its account.
     pub n_events: HashMap<UserKey, u64>,
-    /// The keys of events that were taken back when their rows no longer remembered them.
+    /// The keys of events that were retracted after their rows had forgotten them.
     pub withdrawn: HashSet<EventKey>,
 }
 
-/// Rows as they are while the journal is read.
+/// The rows of all users while the journal is read.
 struct People {
     saved: Option<Rows>,
     rules: RowRules,
-    /// What the file of rows has: the position up to which every change is in a row, and how many events count.
+    /// Rows in the file: the position of the last change in each, and the number of events that count.
     counts: HashMap<UserKey, (u64, u64)>,
-    /// Rows that are others by now.
+    /// Rows that the journal has changed, and those whose merge is not complete.
     changed: HashMap<UserKey, Row>,
 }
 
 impl People {
     fn new(saved: Option<Rows>, n_heads: usize) -> Result<Self, OpenError> {
-        // How evidence fades moves no number of events, and what was acked counts.
+        // Decay does not change the number of events, and every acked event counts.
         let rules = RowRules { n_heads, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
         let mut people = Self { saved, rules, counts: HashMap::new(), changed: HashMap::new() };
         let (mut counts, mut moved) = (HashMap::new(), Vec::new());
@@ -52,7 +52,7 @@ impl People {
         Ok(people)
     }
 
-    /// Makes a change that the file of rows does not have.
+    /// Applies a change that the file of rows lacks.
     fn see(&mut self, Logged { lsn, change, max_age_ms }: &Logged) -> Result<(), OpenError> {
         if self.counts.get(&change.user).is_none_or(|(saved, _)| saved < lsn) {
             self.change(change, *max_age_ms)?;
@@ -78,7 +78,7 @@ impl People {
         Ok(row.unwrap_or_else(|| Row::new(self.rules.n_heads)))
     }
 
-    /// Finishes the merges that a kill interrupted, as a server would.
+    /// Completes the merges that a kill interrupted, as a server would.
     fn finish(&mut self) -> Result<(), OpenError> {
         let departed = self.changed.iter().filter_map(|(user, row)| row.departed(*user));
         for (into, absorbed) in departed.collect::<Vec<_>>() {
@@ -99,8 +99,8 @@ impl People {
 }
 
 impl EventLog {
-    /// Counts what the rows and the journal after them say, whatever heads they are of; of a row that is damaged, what the
-    /// journal does. Only of a directory that no server uses; reads everything.
+    /// Counts the events in the rows and in the journal after them, whatever their heads; for a damaged row, those in
+    /// the journal alone. Reads everything; only for a directory that no server uses.
     ///
     /// # Errors
     /// When a file can't be read or is damaged, or the secret is not the one that the rows were written with.

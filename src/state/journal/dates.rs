@@ -1,4 +1,4 @@
-//! How old segments are, by what is in them: the times of files change when a directory is copied or restored.
+//! Ages of segments by their frames: the times of files change when a directory is copied or restored.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -8,22 +8,22 @@ use parking_lot::Mutex;
 use super::OpenError;
 use super::segment::{Frame, Segment};
 
-/// What is known of segments that nobody writes any more, so that each is read through once.
+/// Known times of sealed segments, so that each is read through once.
 #[derive(Debug, Default)]
 pub(in crate::state) struct Dates(Mutex<HashMap<PathBuf, Latest>>);
 
-/// When the latest frame of a segment was made, in milliseconds since the Unix epoch.
+/// Time of the latest frame of a segment, in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
 enum Latest {
-    /// Not before its first frame was.
+    /// Lower bound: the time of the first frame.
     NotBefore(i64),
-    /// Then. A segment without frames is older than everything.
+    /// Exact time. A segment without frames is older than everything.
     At(i64),
 }
 
 impl Dates {
-    /// Whether all frames of a segment were made before `cutoff_ms`, by `at_ms`; one without a time is as old as can be.
-    /// A segment that can't be read is not, so that it stays to be looked at.
+    /// Reports whether all frames of a segment were made before `cutoff_ms`, by `at_ms`; a frame without a time is
+    /// older than everything. False for a segment that can't be read, so that it stays for inspection.
     pub(in crate::state) fn are_before(
         &self,
         path: &Path,
@@ -45,7 +45,7 @@ impl Dates {
         });
         let is_before = matches!(latest, Latest::At(at_ms) if at_ms < cutoff_ms);
         if is_before {
-            // It is about to go.
+            // The caller is about to remove the segment.
             self.0.lock().remove(path);
         } else {
             self.0.lock().insert(path.to_owned(), latest);
@@ -53,7 +53,7 @@ impl Dates {
         is_before
     }
 
-    /// Forgets what is known, after segments were written anew.
+    /// Forgets all times, after segments were rewritten.
     pub(in crate::state) fn forget(&self) {
         self.0.lock().clear();
     }

@@ -1,4 +1,4 @@
-//! The data directory: who owns it, and what is in it.
+//! The data directory: its owner and its contents.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
@@ -8,13 +8,13 @@ use super::OpenError;
 use super::rewrite::PART;
 use super::segment;
 
-/// The layout below; it changes whenever an older program could not read the directory.
+/// Version of the layout below; it changes whenever an older program could not read the directory.
 const VERSION: &str = "micro-reward data 2\n";
 
-/// Has no event that says more than its texts, and is read as it is.
+/// An older version, whose events have no metadata, comment or replaced event, and which is read as it is.
 const OLDER: &str = "micro-reward data 1\n";
 
-/// A data directory that this process owns until this is dropped.
+/// A data directory that this process owns until the value is dropped.
 #[derive(Debug)]
 pub(in crate::state) struct DataDir {
     path: PathBuf,
@@ -22,7 +22,7 @@ pub(in crate::state) struct DataDir {
 }
 
 impl DataDir {
-    /// Takes a directory, and makes it if there is none.
+    /// Takes ownership of a directory, and creates it if there is none.
     pub(in crate::state) fn open(path: &Path) -> Result<Self, OpenError> {
         let io = |source| OpenError::io(path, source);
         let dir = Self { path: path.to_owned(), _lock: lock(path)? };
@@ -38,7 +38,7 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// Says that what is written from now on takes a program of this version to read.
+    /// Marks the directory as readable only by programs of this version.
     pub(in crate::state) fn stamp(&self) -> Result<(), OpenError> {
         let io = |source| OpenError::io(&self.path, source);
         let version = self.path.join("VERSION");
@@ -52,7 +52,7 @@ impl DataDir {
         segment::sync_dir(&self.path).map_err(io)
     }
 
-    /// Removes what a kill left of files that were being written anew: the old ones still stand.
+    /// Removes the parts of files whose rewrite a kill interrupted: the old files are whole.
     fn remove_parts(&self) -> std::io::Result<()> {
         for dir in [self.path.clone(), self.journal(), self.outbox(), self.dead_letters()] {
             let entries = match std::fs::read_dir(dir) {
@@ -69,38 +69,39 @@ impl DataDir {
         Ok(())
     }
 
-    /// Whether the directory is still where it was: files that nobody can find again are no promise.
+    /// Reports whether the directory still exists: a change must not be acked if its file can't be found again.
     pub(in crate::state) fn is_there(&self) -> bool {
         self.path.join("LOCK").exists()
     }
 
-    /// Where the journal's segments are.
+    /// Returns the directory of the journal's segments.
     pub(in crate::state) fn journal(&self) -> PathBuf {
         self.path.join("journal")
     }
 
-    /// Where the segments of the shared engine's outbox are: changes that were not made, unlike those of the journal.
+    /// Returns the directory of the shared engine's outbox: segments of changes that were not made, unlike the
+    /// journal's.
     pub(in crate::state) fn outbox(&self) -> PathBuf {
         self.path.join("outbox")
     }
 
-    /// The secret by which users are known.
+    /// Returns the path of the secret by which users are keyed.
     pub(in crate::state) fn secret(&self) -> PathBuf {
         secret_of(&self.path)
     }
 
-    /// Where what was in the outbox is kept that can never be made.
+    /// Returns the directory of changes from the outbox that can never be made.
     pub(in crate::state) fn dead_letters(&self) -> PathBuf {
         self.path.join("dead_letters")
     }
 
-    /// The file of rows.
+    /// Returns the path of the file of rows.
     pub(in crate::state) fn rows(&self) -> PathBuf {
         self.path.join("rows.redb")
     }
 }
 
-/// Where the secret of a directory is.
+/// Returns the path of a directory's secret.
 pub(in crate::state) fn secret_of(dir: &Path) -> PathBuf {
     dir.join("secret")
 }

@@ -1,4 +1,4 @@
-//! Why a data directory can't be used.
+//! Errors of data directories.
 
 use std::path::{Path, PathBuf};
 
@@ -6,10 +6,10 @@ use super::LedgerId;
 use super::segment::Frame;
 use crate::state::StoreError;
 
-/// Why a data directory can't be opened.
+/// Reasons for which a data directory can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process has it.
+    /// Another process owns it.
     #[error("{}: another process owns this data directory; one server can use it at a time", path.display())]
     Owned {
         /// The directory.
@@ -20,7 +20,7 @@ pub enum OpenError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system says.
+        /// Error of the operating system.
         source: std::io::Error,
     },
     /// The directory's layout is another program version's.
@@ -28,9 +28,9 @@ pub enum OpenError {
     Version {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// Version in the file.
         found: String,
-        /// What this program reads.
+        /// Version that this program reads.
         expected: &'static str,
     },
     /// A file of another program version.
@@ -38,12 +38,12 @@ pub enum OpenError {
     Format {
         /// The file.
         path: PathBuf,
-        /// What it says.
+        /// Format in the file.
         found: u32,
-        /// What this program reads.
+        /// Format that this program reads.
         expected: u32,
     },
-    /// The secret by which users are known is not there, or is another one.
+    /// The secret by which users are keyed is missing, or is another one.
     #[error(
         "{}: {what}. Nobody's rows are found without the secret that they were written with: restore the file from a backup",
         path.display()
@@ -51,7 +51,7 @@ pub enum OpenError {
     Secret {
         /// The file.
         path: PathBuf,
-        /// What was found.
+        /// Description of the problem.
         what: &'static str,
     },
     /// The evidence is of other heads.
@@ -63,9 +63,9 @@ pub enum OpenError {
     OtherLedgerId {
         /// The file.
         path: PathBuf,
-        /// Whose ledgers it holds.
+        /// Ledgers that the file holds.
         found: LedgerId,
-        /// Whose are served.
+        /// Ledgers that are served.
         expected: LedgerId,
     },
     /// A byte is not what was written.
@@ -76,9 +76,9 @@ pub enum OpenError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where.
+        /// Offset of the damage, in bytes.
         offset: u64,
-        /// What is wrong.
+        /// Description of the damage.
         what: String,
     },
     /// The file of rows can't be opened.
@@ -86,7 +86,7 @@ pub enum OpenError {
     Rows {
         /// The file.
         path: PathBuf,
-        /// What its library says.
+        /// Error of its library.
         source: Box<redb::Error>,
     },
     /// The shared store can't be used as configured.
@@ -98,12 +98,12 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// A byte that is not what was written.
+    /// Returns the error for a byte that is not what was written.
     pub(in crate::state) fn damaged(path: &Path, offset: u64, what: impl Into<String>) -> Self {
         Self::Damaged { path: path.to_owned(), offset, what: what.into() }
     }
 
-    /// A frame that is whole and makes no sense.
+    /// Returns the error for a frame that is whole but no change.
     pub(in crate::state) fn no_change(path: &Path, frame: &Frame, error: &postcard::Error) -> Self {
         Self::damaged(path, frame.offset, format!("a frame is no change ({error})"))
     }

@@ -1,18 +1,17 @@
-//! The journal: what has changed, in order, made durable by a thread of its own.
+//! The journal: changes in order, made durable by a thread of its own.
 //!
-//! Group commit without a timer: what arrives while one fsync runs is written by the next one, so a lone change waits for
-//! one fsync and a thousand at once for two. A write that fails is repeated from the last durable byte until it succeeds;
-//! meanwhile nothing new is taken.
+//! Group commit needs no timer: frames that arrive during one fsync are written by the next one, so a lone change
+//! waits for one fsync and a thousand at once for two. A write that fails is repeated from the last durable byte
+//! until it succeeds; meanwhile no new change is accepted.
 
 mod dates;
 mod dir;
 mod error;
+mod open_segment;
 mod rewrite;
 pub(super) mod secret;
 pub(super) mod segment;
 
-use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -30,17 +29,18 @@ pub use segment::LedgerId;
 use super::StoreError;
 use crate::telemetry::metric;
 use crate::types::Liveness;
+use open_segment::OpenSegment;
 
-/// What may wait to be written; senders wait beyond it.
+/// Upper bound of the bytes that wait to be written; senders wait beyond it.
 const MAX_PENDING_BYTES: usize = 4 << 20;
 
-/// A segment is followed by a new one when it is larger.
+/// Size above which a segment is followed by a new one.
 const MAX_SEGMENT_BYTES: u64 = 64 << 20;
 
-/// How long until a failed write is repeated.
+/// Pause before a failed write is repeated.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// A journal that is open.
+/// An open journal.
 #[derive(Debug)]
 pub(in crate::state) struct Journal {
     shared: Arc<Shared>,
@@ -59,28 +59,28 @@ struct Shared {
 struct Pending {
     frames: Vec<u8>,
     next_lsn: u64,
-    /// A new segment is wanted, so that all there is until now can be compacted.
+    /// True if a new segment is requested, so that all earlier ones can be compacted.
     is_sealing: bool,
     is_closed: bool,
-    /// Nobody writes any more.
+    /// True once the writer has ended.
     is_over: bool,
 }
 
-/// How far the writer is.
+/// Progress of the writer.
 #[derive(Debug, Clone, Default)]
 struct Progress {
     /// All positions up to this one are durable.
     durable: u64,
-    /// Everything from this position on is in a later segment than everything before.
+    /// All positions from this one on are in later segments than those before it.
     sealed: u64,
-    /// Why the last attempt to begin a segment did not succeed.
+    /// Reason for which the last attempt to begin a segment failed.
     unsealed: Option<Arc<str>>,
     failure: Option<Arc<str>>,
     is_over: bool,
 }
 
 impl Journal {
-    /// Goes on after `last_lsn`, in a new segment of `dir`. The writer is a part with this name.
+    /// Opens a journal that continues after `last_lsn`, in a new segment of `dir`. The writer runs as `part`.
     pub(in crate::state) fn open(
         dir: &Path,
         ledger_id: LedgerId,
@@ -106,7 +106,7 @@ impl Journal {
         let pending = Mutex::new(Pending { next_lsn: last_lsn + 1, ..Pending::default() });
         let shared = Arc::new(Shared { pending, work: Condvar::new(), progress: sender });
         let writer = Writer { shared: shared.clone(), open, dir: dir.to_owned(), ledger_id };
-        // Not before: what could not begin has not died.
+        // The part begins only here: a writer that could not begin has not died.
         let part = liveness.part(name);
         let writer = std::thread::Builder::new().name("journal".to_owned()).spawn(move || {
             run(writer);
@@ -116,7 +116,7 @@ impl Journal {
         Ok(Self { shared, progress, writer: Mutex::new(Some(writer)) })
     }
 
-    /// Adds what is to be written and gives its position. Never waits.
+    /// Appends a frame, and returns its position. Never waits.
     pub(in crate::state) fn append(&self, payload: &[u8]) -> u64 {
         let mut pending = self.shared.pending.lock();
         let lsn = pending.next_lsn;
@@ -129,7 +129,8 @@ impl Journal {
         lsn
     }
 
-    /// Waits until there is room for more. Refuses while writing fails, so that no memory fills with what can't be kept.
+    /// Waits until there is room for more. Refuses while writing fails, so that memory does not fill with frames that
+    /// can't be written.
     pub(in crate::state) async fn room(&self) -> Result<(), StoreError> {
         loop {
             let mut progress = self.progress.clone();
@@ -149,7 +150,7 @@ impl Journal {
         }
     }
 
-    /// Whether so much waits to be written, or nothing can be, that what need not be kept should not be added.
+    /// Reports whether optional frames should be skipped, as too many bytes wait to be written or writing fails.
     pub(in crate::state) fn is_behind(&self) -> bool {
         self.failure().is_some() || self.shared.pending.lock().frames.len() >= MAX_PENDING_BYTES
     }
@@ -167,12 +168,12 @@ impl Journal {
         }
     }
 
-    /// As [`Journal::durable`], for a thread that may wait; gives up when writing fails.
+    /// Blocks until a position is durable, and gives up when writing fails, as [`Journal::durable`] does.
     pub(in crate::state) fn wait_durable(&self, lsn: u64) -> Result<(), StoreError> {
         futures::executor::block_on(self.durable(lsn))
     }
 
-    /// Begins a new segment once all that has been added is written; the first position in it.
+    /// Begins a new segment once all appended frames are written, and returns the first position in it.
     pub(in crate::state) fn seal(&self) -> Result<u64, StoreError> {
         let lsn = {
             let mut pending = self.shared.pending.lock();
@@ -196,22 +197,22 @@ impl Journal {
         futures::executor::block_on(wait)
     }
 
-    /// The position of the last change that was added.
+    /// Returns the position of the last change that was appended.
     pub(in crate::state) fn last_lsn(&self) -> u64 {
         self.shared.pending.lock().next_lsn - 1
     }
 
-    /// The first position of the segment that is being written.
+    /// Returns the first position of the segment that is being written.
     pub(in crate::state) fn first_open_lsn(&self) -> u64 {
         self.progress.borrow().sealed
     }
 
-    /// Why nothing can be written now.
+    /// Returns the reason for which writing fails at present.
     pub(in crate::state) fn failure(&self) -> Option<Arc<str>> {
         self.progress.borrow().failure.clone()
     }
 
-    /// Writes what is there and ends the writer.
+    /// Writes the pending frames, and ends the writer.
     pub(in crate::state) fn close(&self) {
         self.shared.pending.lock().is_closed = true;
         self.shared.work.notify_one();
@@ -242,7 +243,7 @@ struct Writer {
 
 impl Writer {
     fn run(mut self) {
-        // Two buffers in turn: senders fill one while the other is written.
+        // Two buffers alternate: senders fill one while the other is written.
         let mut frames = Vec::new();
         loop {
             frames.clear();
@@ -268,7 +269,7 @@ impl Writer {
         (pending.next_lsn - 1, std::mem::take(&mut pending.is_sealing), pending.is_closed)
     }
 
-    /// Writes until it succeeds; false if the journal was closed before it did.
+    /// Writes until it succeeds; returns false if the journal was closed before it did.
     fn write(&mut self, frames: &[u8], last_lsn: u64) -> bool {
         loop {
             let start = tokio::time::Instant::now();
@@ -307,7 +308,7 @@ impl Writer {
                 self.open = open;
                 self.shared.progress.send_modify(|progress| progress.sealed = lsn);
             }
-            // The segment that is open still does.
+            // The open segment takes further frames.
             Err(error) => {
                 tracing::warn!(%error, "no new segment of the journal can be made");
                 self.shared
@@ -318,7 +319,7 @@ impl Writer {
     }
 }
 
-/// However the writer ends, nobody waits for it any more.
+/// Ends all waits for the writer, also if it panics.
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut pending = self.shared.pending.lock();
@@ -333,58 +334,13 @@ impl Drop for Writer {
     }
 }
 
-/// The segment that is written.
-struct OpenSegment {
-    path: PathBuf,
-    file: File,
-    first_lsn: u64,
-    /// Bytes that are durable.
-    length: u64,
-    is_clean: bool,
-}
-
-impl OpenSegment {
-    fn create(dir: &Path, ledger_id: LedgerId, (first_lsn, after): (u64, u64)) -> std::io::Result<Self> {
-        let path = segment::path(dir, first_lsn);
-        let part = path.with_extension(rewrite::PART);
-        let file = OpenOptions::new().create(true).write(true).truncate(true).open(&part)?;
-        let mut open = Self { path, file, first_lsn, length: 0, is_clean: true };
-        let made = open
-            .write(&segment::file_head(ledger_id, after))
-            .and_then(|()| std::fs::rename(&part, &open.path))
-            .and_then(|()| segment::sync_dir(dir));
-        // The names of segments say what is in those before them: one that is not used must not be there.
-        if let Err(error) = made {
-            for path in [&part, &open.path] {
-                let _ = std::fs::remove_file(path);
-            }
-            return Err(error);
-        }
-        Ok(open)
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        if !self.is_clean {
-            // What a failed write left behind must not stand before what follows.
-            self.file.set_len(self.length)?;
-            self.file.seek(SeekFrom::Start(self.length))?;
-        }
-        self.is_clean = false;
-        self.file.write_all(bytes)?;
-        self.file.sync_data()?;
-        self.is_clean = true;
-        self.length += bytes.len() as u64;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 pub(in crate::state) mod tests {
     use super::*;
 
     const LEDGER_ID: LedgerId = LedgerId { n_heads: 1, key: 7 };
 
-    /// A journal whose writer panics at its first frame.
+    /// Returns a journal whose writer panics at its first frame.
     pub(in crate::state) fn dying(
         dir: &Path,
         ledger_id: LedgerId,
@@ -412,7 +368,7 @@ pub(in crate::state) mod tests {
         assert!(journal.seal().is_err_and(has_died) && journal.wait_durable(lsn).is_err_and(has_died));
         journal.close();
         assert_eq!(liveness.dead().as_deref(), Some("the journal's writer"));
-        // What nobody will write fills no memory.
+        // Frames that will never be written fill no memory.
         journal.append(&[0; 1000]);
         assert!(journal.shared.pending.lock().frames.is_empty());
     }

@@ -7,12 +7,13 @@ use std::path::Path;
 use super::OpenError;
 use super::segment::{self, Frame, Segment};
 
-/// What a segment is called while it is written anew.
+/// Extension of a file while it is rewritten.
 pub(super) const PART: &str = "part";
 
 /// Rewrites every segment before position `sealed` that holds a frame which `goes`.
 ///
-/// All of them, before the first error is told. A rewritten segment takes the old one's place at once, so that a kill leaves either.
+/// All of them are tried before the first error is returned. A rewritten segment replaces the old one atomically, so
+/// that a kill leaves either of them.
 pub(in crate::state) fn drop_frames(
     dir: &Path,
     sealed: u64,
@@ -28,7 +29,7 @@ pub(in crate::state) fn drop_frames(
             true => rewrite(&path, &goes),
             false => Ok(()),
         });
-        // One segment that can't be read must not keep what goes in the others.
+        // A segment that can't be read must not keep frames in the others.
         done = done.and(rewritten);
     }
     let synced = segment::sync_dir(dir).map_err(|source| OpenError::io(dir, source));

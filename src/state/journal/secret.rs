@@ -1,7 +1,7 @@
-//! The secret of a data directory, by which users are known in it.
+//! The secret of a data directory, by which its users are keyed.
 //!
-//! 64 hex digits and 8 of their checksum, in a file that only the server's user may read. It is written before it is used, and
-//! never again: without it nobody's rows are found.
+//! The secret is 64 hex digits and 8 of their checksum, in a file that only the server's user may read. It is written
+//! before it is used, and never again: without it no user's row is found.
 
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
@@ -12,7 +12,7 @@ use super::rewrite::PART;
 use super::{OpenError, segment};
 use crate::state::UserKeys;
 
-/// The secret in a file, if there is one.
+/// Reads the secret from a file, if there is one.
 pub(in crate::state) fn read(path: &Path) -> Result<Option<UserKeys>, OpenError> {
     let text = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -40,7 +40,7 @@ pub(in crate::state) fn write(path: &Path, keys: &UserKeys) -> Result<(), OpenEr
     path.parent().map_or(Ok(()), segment::sync_dir).map_err(io)
 }
 
-/// Writes a secret of its own where there is none.
+/// Makes a random secret, and writes it where there is none.
 pub(in crate::state) fn make(path: &Path) -> Result<UserKeys, OpenError> {
     let keys = UserKeys::random().map_err(|source| OpenError::io(path, source))?;
     write(path, &keys)?;

@@ -1,12 +1,14 @@
 //! One file of the journal: framing, reading, and telling a torn tail from damage.
 //!
-//! `magic 8 | format u32 | n_heads u32 | ledger_id u64 | after u64 | crc u32`, without `after` in format 1, then frames of
-//! `length u32 | lsn u64 | crc of the payload u32 | crc of these 16 bytes u32 | payload`, little-endian.
+//! A file is `magic 8 | format u32 | n_heads u32 | ledger_id u64 | after u64 | crc u32`, without `after` in format 1,
+//! then frames of `length u32 | lsn u64 | crc of the payload u32 | crc of these 16 bytes u32 | payload`,
+//! little-endian.
 //!
-//! The laws: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, which is where
-//! a kill or a full disk stops a write: it ends within a frame, or is blank from the end of one to the end of the file. Anything else that can't
-//! be read is damage, and is named by file and offset. Positions rise, from the one that the file is named after. They may have
-//! gaps, as frames of erased users are taken out; that no segment is missing is told by what each says that it comes after.
+//! The laws: a frame is read as it was written or not at all. Only the end of the newest segment may be torn, at the
+//! point where a kill or a full disk stops a write: it ends within a frame, or is blank from the end of one to the
+//! end of the file. Any other error is damage, and is reported by file and offset. Positions rise, from the one that
+//! the file is named after. They may have gaps, as frames of erased users are removed; the `after` of each segment
+//! shows that none before it is missing.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
@@ -17,23 +19,24 @@ use super::OpenError;
 const MAGIC: &[u8; 8] = b"MRWDJRNL";
 const FORMAT: u32 = 2;
 
-/// Bytes of the header of each format that can be read, which ends with its checksum.
+/// Formats that can be read, and the bytes of their headers, each of which ends with its checksum.
 const FORMATS: [(u32, usize); 2] = [(1, 28), (FORMAT, FILE_HEAD)];
 
 /// Bytes of the file's header, and of a frame's.
 pub(in crate::state) const FILE_HEAD: usize = 36;
 const FRAME_HEAD: usize = 20;
 
-/// The ledgers a journal belongs to: of how many heads, and of which.
+/// The ledgers that a journal belongs to: the number of heads, and their key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LedgerId {
-    /// K.
+    /// Number of heads K.
     pub n_heads: usize,
     /// A key of the heads and of how their rewards become evidence.
     pub key: u64,
 }
 
-/// The header of a new segment, which comes after the one that is named after position `after`; 0 if there is none.
+/// Returns the header of a new segment, which comes after the one that is named after position `after`; 0 if there is
+/// none.
 pub(in crate::state) fn file_head(ledger_id: LedgerId, after: u64) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(FILE_HEAD);
     bytes.extend(MAGIC);
@@ -45,7 +48,7 @@ pub(in crate::state) fn file_head(ledger_id: LedgerId, after: u64) -> Vec<u8> {
     bytes
 }
 
-/// Adds a frame.
+/// Appends a frame.
 pub(in crate::state) fn push_frame(frames: &mut Vec<u8>, lsn: u64, payload: &[u8]) {
     let start = frames.len();
     frames.extend((payload.len() as u32).to_le_bytes());
@@ -63,27 +66,27 @@ pub(in crate::state) struct Frame {
     pub(in crate::state) payload: Vec<u8>,
 }
 
-/// Reads the frames of one segment, in order.
+/// Reader of the frames of one segment, in order.
 #[derive(Debug)]
 pub(in crate::state) struct Segment {
     path: PathBuf,
     file: BufReader<File>,
     length: u64,
-    /// Where the next frame starts.
+    /// Offset of the next frame.
     offset: u64,
-    /// The next frame's position at least.
+    /// Lower bound of the next frame's position.
     next_lsn: u64,
     pub(in crate::state) ledger_id: LedgerId,
-    /// What the segment before it is named after; 0 if there was none, or it does not say.
+    /// Position that the segment before it is named after; 0 if there was none, or the format does not have it.
     pub(in crate::state) after: u64,
 }
 
-/// How reading a segment ended.
+/// End of a segment, as reading found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::state) enum End {
-    /// After its last frame.
+    /// The file ends after its last frame.
     Whole,
-    /// Within a frame that was not written to its end.
+    /// The file ends within a frame that was not written to its end.
     Torn,
 }
 
@@ -108,7 +111,7 @@ impl Segment {
             parts.is_some_and(|(body, crc)| crc32fast::hash(body) == read_u32(crc))
         };
         let Some((_, n_bytes)) = known.filter(|&(_, n_bytes)| is_whole(n_bytes)) else {
-            // A later format may begin as one of these does.
+            // The header of a later format may begin as one of these does.
             let is_later = known.is_none() && FORMATS.into_iter().any(|(_, n_bytes)| is_whole(n_bytes));
             return Err(match is_later {
                 true => OpenError::Format { path: path.to_owned(), found, expected: FORMAT },
@@ -130,7 +133,7 @@ impl Segment {
         })
     }
 
-    /// The next frame, or how the file ends.
+    /// Returns the next frame, or how the file ends.
     pub(in crate::state) fn next(&mut self) -> Result<Result<Frame, End>, OpenError> {
         let left = self.length - self.offset;
         if left == 0 {
@@ -166,7 +169,7 @@ impl Segment {
         Ok(Ok(frame))
     }
 
-    /// Whether this is what came right after the segment that is named after `before`, as far as it says.
+    /// Checks that this segment came right after the one at `before`, as far as its header records it.
     pub(in crate::state) fn follows(&self, before: &Path) -> Result<(), OpenError> {
         let missing = path(Path::new(""), self.after);
         if self.after == 0 || first_lsn(before) == Some(self.after) {
@@ -176,7 +179,7 @@ impl Segment {
         Err(OpenError::damaged(&self.path, 0, what))
     }
 
-    /// As [`Segment::next`], where nothing may be torn.
+    /// Returns the next frame of a segment in which nothing may be torn.
     pub(in crate::state) fn next_whole(&mut self) -> Result<Option<Frame>, OpenError> {
         match self.next()? {
             Ok(frame) => Ok(Some(frame)),
@@ -185,12 +188,12 @@ impl Segment {
         }
     }
 
-    /// What a torn end is elsewhere than in the newest segment.
+    /// Returns the error for a torn end elsewhere than in the newest segment.
     pub(in crate::state) fn torn(&self) -> OpenError {
         self.damaged("a frame is not whole".to_owned())
     }
 
-    /// Cuts a torn tail: what was never written to its end was never acked.
+    /// Cuts a torn tail: a frame that was not written to its end was never acked.
     pub(in crate::state) fn cut(self) -> Result<(), OpenError> {
         let io = |source| OpenError::io(&self.path, source);
         let (path, offset, bytes) = (self.path.display(), self.offset, self.length - self.offset);
@@ -199,7 +202,7 @@ impl Segment {
         file.set_len(self.offset).and_then(|()| file.sync_all()).map_err(io)
     }
 
-    /// The file.
+    /// Returns the path of the file.
     pub(in crate::state) fn path(&self) -> &Path {
         &self.path
     }
@@ -208,7 +211,8 @@ impl Segment {
         self.file.read_exact(bytes).map_err(|source| OpenError::io(&self.path, source))
     }
 
-    /// To the very end: what was acked may stand behind a megabyte that a disk lost.
+    /// Reports whether the rest of the file is blank, to its very end: acked frames may follow a megabyte that a disk
+    /// lost.
     fn rest_is_blank(&mut self) -> Result<bool, OpenError> {
         let blank = loop {
             let read = self.file.fill_buf().map(|bytes| (bytes.len(), bytes.iter().all(|&byte| byte == 0)));
@@ -232,7 +236,7 @@ impl Segment {
     }
 }
 
-/// The segments of a directory, oldest first.
+/// Returns the segments of a directory, oldest first.
 pub(in crate::state) fn list(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     let entries = std::fs::read_dir(dir).map_err(|source| OpenError::io(dir, source))?;
     let mut paths = Vec::new();
@@ -246,12 +250,12 @@ pub(in crate::state) fn list(dir: &Path) -> Result<Vec<PathBuf>, OpenError> {
     Ok(paths)
 }
 
-/// The file of the segment whose first frame is `lsn`. Names sort as positions do.
+/// Returns the path of the segment whose first frame is `lsn`. Names sort as positions do.
 pub(in crate::state) fn path(dir: &Path, lsn: u64) -> PathBuf {
     dir.join(format!("{lsn:020}.log"))
 }
 
-/// The position that a segment's file is named after.
+/// Returns the position that a segment's file is named after.
 pub(in crate::state) fn first_lsn(path: &Path) -> Option<u64> {
     path.file_stem()?.to_str()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! How many users the store has, and the smallest keys among them.
+//! The census: the number of users in the store, and the smallest keys among them.
 
 use std::sync::atomic::Ordering;
 
@@ -9,7 +9,7 @@ use super::{MAX_SAMPLE, Shared};
 use crate::state::UserKey;
 
 impl Shared {
-    /// Notes who became a user and who no longer is one. What is lost here is mended while there are few users.
+    /// Records the users who joined and left. Later calls correct the count while it is below `MAX_SAMPLE`.
     pub(super) async fn note(&self, joined: &[UserKey], left: &[UserKey]) {
         if joined.is_empty() && left.is_empty() {
             return;
@@ -23,7 +23,7 @@ impl Shared {
         }
     }
 
-    /// Asks how many users there are.
+    /// Reads the number of users from the store.
     pub(super) async fn count(&self) {
         if let Ok(Answer::BulkString(digits)) = self.connection.ask(self.keys.count()).await
             && let Some(n_users) = std::str::from_utf8(&digits).ok().and_then(|text| text.parse().ok())

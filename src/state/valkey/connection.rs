@@ -1,7 +1,7 @@
-//! The connection to the store, and the circuit that opens while there is none.
+//! The connection to the store, and a circuit breaker that opens while there is none.
 //!
-//! The law: nobody waits for a store that is known to be away. The first call that fails, or takes longer than
-//! `response_timeout`, opens the circuit; calls then fail at once until a task in the background has reached the store again.
+//! The law: no call waits for a store that is known to be away. The first call that fails, or takes longer than
+//! `response_timeout`, opens the circuit; calls then fail at once until a background task has reached the store again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,21 +22,21 @@ use super::function;
 use crate::state::OpenError;
 use crate::telemetry::metric;
 
-/// How long until the store is dialled again: at first, and at most.
+/// Wait before the store is dialed again: the first, and the longest.
 const REDIAL: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How often the store is asked for something small, so that an outage is noticed without traffic.
+/// Interval of a small request to the store, so that an outage is noticed without traffic.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 
-/// What a certificate in PEM begins with.
+/// First line of a certificate in PEM.
 const PEM_MARK: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
-/// Why the store did not answer.
+/// Reason that the store did not answer.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unreachable(pub(super) Arc<str>);
 
-/// The connection, or why there is none.
+/// The connection, or the reason that there is none.
 #[derive(Clone)]
 enum State {
     Up { connection: Backend, serial: u64 },
@@ -58,7 +58,7 @@ enum Dial {
 pub(super) struct Connection {
     dial: Dial,
     response_timeout: Duration,
-    /// What connecting may take as a whole.
+    /// Timeout for connecting as a whole.
     connect_timeout: Duration,
     state: watch::Sender<State>,
     n_connected: AtomicU64,
@@ -66,12 +66,12 @@ pub(super) struct Connection {
 
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Link").field("why_down", &self.why_down()).finish_non_exhaustive()
+        f.debug_struct("Connection").field("why_down", &self.why_down()).finish_non_exhaustive()
     }
 }
 
 impl Connection {
-    /// Connects; a store that is only away is dialled again later.
+    /// Connects. A store that is only away is dialed again later.
     pub(super) async fn open(config: &ValkeyConfig) -> Result<Self, OpenError> {
         let refused = |error: RedisError| OpenError::Valkey(error.to_string());
         let dial = Dial::new(config).map_err(refused)?;
@@ -95,10 +95,10 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Sends commands at once; one answer per command, which may be an error of the server.
+    /// Sends commands together. Returns one answer per command, which may be an error of the server.
     ///
     /// # Errors
-    /// When the store is away. Then any of the commands may have been carried out, or may still be.
+    /// When the store is away. Any of the commands may then have been executed, or may still be.
     pub(super) async fn send(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Unreachable> {
         let state = self.state.borrow().clone();
         let (connection, serial) = match state {
@@ -116,7 +116,7 @@ impl Connection {
         Err(self.lost(serial, why))
     }
 
-    /// As [`Connection::send`] with one command.
+    /// Sends one command, as [`Connection::send`] does.
     pub(super) async fn ask(&self, command: Cmd) -> Result<Value, Unreachable> {
         Ok(self.send(vec![command]).await?.pop().unwrap_or(Value::Nil))
     }
@@ -129,7 +129,7 @@ impl Connection {
         }
     }
 
-    /// Why the store can't be asked, if it can't.
+    /// Returns the reason that there is no connection, if there is none.
     pub(super) fn why_down(&self) -> Option<Arc<str>> {
         match &*self.state.borrow() {
             State::Up { .. } => None,
@@ -137,17 +137,17 @@ impl Connection {
         }
     }
 
-    /// Waits until the store can be asked.
+    /// Waits until there is a connection.
     pub(super) async fn until_up(&self) {
-        // The sender is this very link, so waiting can't end early.
+        // This connection holds the sender, so the wait can't end early.
         _ = self.state.subscribe().wait_for(|state| matches!(state, State::Up { .. })).await;
     }
 
-    /// Returns now and then while the store is there, and once it is back after it was away. To be called for ever.
+    /// Returns every `PROBE_EVERY` while the store is up, and on its return after an outage. Called in a loop.
     pub(super) async fn probe(&self) {
         let mut state = self.state.subscribe();
         let went_down = state.wait_for(|state| matches!(state, State::Down { .. }));
-        // What it says is looked at below.
+        // The state is read below, whichever ends the wait.
         _ = tokio::time::timeout(PROBE_EVERY, went_down).await;
         if self.why_down().is_some() {
             self.redial().await;
@@ -230,7 +230,7 @@ impl Backend {
     }
 }
 
-/// An error that a cluster's node answered, as a single server's is in a pipeline.
+/// Returns a server error of a cluster's node as a value, as the pipeline of a single server does.
 fn server_errors_are_answers(answer: RedisResult<Value>) -> RedisResult<Value> {
     match answer {
         Err(error) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
@@ -244,7 +244,7 @@ fn server_errors_are_answers(answer: RedisResult<Value>) -> RedisResult<Value> {
 
 impl Dial {
     fn new(config: &ValkeyConfig) -> RedisResult<Self> {
-        // Otherwise nobody would be trusted, and every connection fail with a riddle.
+        // Without a certificate no server would be trusted, and every connection would fail with an unclear error.
         let has_certificate = |pem: &Vec<u8>| pem.windows(PEM_MARK.len()).any(|bytes| bytes == PEM_MARK);
         if config.ca_pem.as_ref().is_some_and(|pem| !has_certificate(pem)) {
             return Err((ErrorKind::InvalidClientConfig, "`valkey.ca_file` holds no certificate").into());
@@ -278,7 +278,7 @@ impl Dial {
             Some(certificates) => Client::build_with_tls(node, certificates)?,
             None => Client::open(node)?,
         };
-        // The link has a timeout of its own for whole pipelines.
+        // `Connection::send` has a timeout of its own for whole pipelines.
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))
             .set_response_timeout(None);
@@ -296,10 +296,10 @@ impl Dial {
     }
 }
 
-/// Why a connection was not made.
+/// Error of an attempt to connect.
 struct Refusal {
     error: String,
-    /// Whether trying again would not help.
+    /// True if a retry would not help.
     is_final: bool,
 }
 
@@ -317,7 +317,7 @@ impl From<RedisError> for Refusal {
     }
 }
 
-/// Why the whole store can't be used, where an answer says so.
+/// Returns the reason that the whole store can't be used, if an answer gives one.
 fn outage(answer: &Value) -> Option<String> {
     let Value::ServerError(error) = answer else { return None };
     let is_outage = matches!(
@@ -332,7 +332,7 @@ fn outage(answer: &Value) -> Option<String> {
     is_outage.then(|| error.to_string())
 }
 
-/// Whether the functions may be there although they could not be loaded: they are, or somebody else has to load them.
+/// True if the functions may exist although they could not be loaded: they do, or another client has to load them.
 fn may_be_loaded(error: &ServerError) -> bool {
     error.kind() == Some(ServerErrorKind::NoPerm) || error.to_string().contains("already exists")
 }

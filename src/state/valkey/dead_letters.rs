@@ -1,10 +1,10 @@
-//! Dead letters: feedback that was acked as `queued` and can never be made, as lines that an operator can send again.
+//! Dead letters: feedback that was acked as `queued` and can never be applied, in lines for an operator to resend.
 //!
-//! A file of events as POST /feedback takes them, so that sending them again is one command once their rows can be read, or
-//! are erased. A retraction is known here by hashes alone and leaves no line; the log has its keys.
+//! The lines are events as POST /feedback reads them, so that one command sends them again once their rows can be read,
+//! or are erased. A retraction holds only hashes and leaves no line; the log has its keys.
 //!
-//! The laws: a line is durable before its change leaves the outbox; it stays for as long as it could count and its user is
-//! not erased, unless newer ones need the room.
+//! The laws: a line is durable before its change leaves the outbox; it stays for as long as it could count and its user
+//! is not erased, unless newer lines need the room.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
@@ -18,26 +18,26 @@ use crate::state::journal::{OpenError, segment};
 use crate::state::{Change, ChangeKind, StoreError, UserKey, UserKeys};
 use crate::types::{Resent, UserId};
 
-/// Of users whose row can't be read.
+/// File of events of users whose row can't be read.
 const FILE: &str = "unreadable_row.ndjson";
 
-/// What was in it before it was full.
+/// The previous file, which is full.
 const FULL: &str = "unreadable_row.full.ndjson";
 
-/// A file that is larger takes the place of the one before it.
+/// Bytes beyond which the file replaces the previous one.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// The lines of one data directory.
+/// The dead letters of one data directory.
 #[derive(Debug)]
 pub(super) struct DeadLetters {
     dir: PathBuf,
-    /// How the store knows users.
+    /// Derivation of the store's user keys.
     keys: UserKeys,
-    /// Held while a file is written.
+    /// Lock that is held while a file is written.
     turn: Mutex<()>,
 }
 
-/// What is read of a line here.
+/// The fields of a line that are read here.
 #[derive(Deserialize)]
 struct Named {
     user: UserId,
@@ -63,7 +63,7 @@ impl DeadLetters {
         let is_torn = ends_within_a_line(&mut file).map_err(io)?;
         let mut lines = BufWriter::new(file);
         if is_torn {
-            // The next line must not become a part of it.
+            // The next line must not become part of the torn one.
             lines.write_all(b"\n").map_err(io)?;
         }
         for Change { user, kind, .. } in changes {
@@ -83,7 +83,7 @@ impl DeadLetters {
         file.sync_all().and_then(|()| segment::sync_dir(&self.dir)).map_err(io)
     }
 
-    /// Whose lines there are. Blocks.
+    /// Returns the users that have lines. Blocks.
     pub(super) fn users(&self) -> Result<Vec<UserKey>, StoreError> {
         let mut users = Vec::new();
         self.each_file(|path| {
@@ -96,12 +96,12 @@ impl DeadLetters {
         Ok(users)
     }
 
-    /// Drops the lines whose user and time `goes`. Blocks.
+    /// Drops the lines for whose user and time `goes` is true. Blocks.
     pub(super) fn forget(&self, goes: impl Fn(UserKey, i64) -> bool) -> Result<(), StoreError> {
         let _turn = self.turn.lock();
         self.each_file(|path| {
             let lines = self.lines(path)?;
-            // A line that was torn by a kill is still in the outbox.
+            // A line that a kill tore is dropped as well: its change is still in the outbox.
             let stays = |line: &&Vec<u8>| {
                 named(line).is_some_and(|Named { user, at }| !goes(self.keys.of(&user), at.as_millisecond()))
             };
@@ -144,7 +144,7 @@ fn rewrite(path: &Path, lines: &[&Vec<u8>]) -> std::io::Result<()> {
     fs::rename(&part, path)
 }
 
-/// Whether a kill has torn the last line.
+/// Reports whether a kill has torn the last line.
 fn ends_within_a_line(file: &mut File) -> std::io::Result<bool> {
     if file.metadata()?.len() == 0 {
         return Ok(false);

@@ -1,8 +1,8 @@
-//! Emptying the outbox: what waits there goes the way of every change, in order, as soon as the store is back.
+//! Drains the outbox: waiting changes are applied like all others, in order, as soon as the store is back.
 //!
-//! The law: nothing that was acked leaves without having been made, but for what can never be: what is late, what another
-//! event counts under the id of, and what is of a row that can't be read, which becomes a dead letter. What can't be made now,
-//! as its user has said too much or there is no room for another user, goes back into the outbox, behind all others.
+//! The law: no acked change leaves unapplied, except one that can never be applied: one that is late, one under whose
+//! id another event counts, and one of an unreadable row, which becomes a dead letter. A change that can't be applied
+//! yet, as its user has too many events or there is no room for another user, is put back behind all others.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,27 +20,27 @@ use crate::state::{Change, Outcome, StoreError, UserKey};
 use crate::telemetry::metric;
 use crate::types::Part;
 
-/// Changes that are sent together.
+/// Changes that are submitted together.
 const CHANGES_AT_ONCE: usize = 1024;
 
-/// How long to wait after what went wrong here, or before what could not be made is tried again; doubled each time.
+/// Shortest pause after an error here, or before a retry of changes that wait; doubled up to `MAX_PAUSE`.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
-/// Empties the outbox whenever there is something in it.
+/// Drains the outbox whenever it holds changes.
 pub(super) async fn run(shared: Arc<Shared>, _part: Part) {
     let Some(outbox) = &shared.outbox else { return };
     let mut pause = Duration::ZERO;
     let mut swept: Option<Instant> = None;
     loop {
-        // What was erased on another replica is to leave here as well.
+        // Dead letters of users who were erased on another replica must be dropped here as well.
         let every = (shared.erase_within / 2).max(MIN_PAUSE);
         if swept.is_none_or(|swept| swept.elapsed() >= every) && shared.connection.why_down().is_none() {
             forget_erased(&shared, outbox).await;
             swept = Some(Instant::now());
         }
         let wait = if outbox.is_empty() { every } else { pause };
-        // Only while the store is away there is something new.
+        // New changes arrive only while the store is away.
         _ = tokio::time::timeout(wait, outbox.work.notified()).await;
         if outbox.is_empty() {
             continue;
@@ -61,19 +61,19 @@ pub(super) async fn run(shared: Arc<Shared>, _part: Part) {
     }
 }
 
-/// Why draining stopped.
+/// Reason that draining stopped.
 enum Stop {
-    /// The store went away, or takes nothing.
+    /// The store is away, or refuses every change.
     Unreachable(Unreachable),
     /// A file can't be read or written.
     Broken(StoreError),
 }
 
-/// What was done.
+/// Result of a drain.
 struct Drained {
-    /// Everything before this position has left its place.
+    /// Every change before this position has left its place.
     until: u64,
-    /// Changes that were put back.
+    /// Number of changes that were put back.
     n_waiting: usize,
 }
 
@@ -85,8 +85,8 @@ async fn drain(shared: &Arc<Shared>, outbox: &Outbox) -> Result<Drained, Stop> {
     let mut unread = Ok(());
     for path in paths {
         match send_segment(shared, &path).await {
-            Ok(sent) => n_waiting += settle(shared, outbox, &path, sent).await?,
-            // One that is damaged stays, and the others need not wait for it.
+            Ok(sent) => n_waiting += finish_segment(shared, outbox, &path, sent).await?,
+            // A damaged segment stays, and the others need not wait for it.
             Err(Stop::Broken(error)) => unread = Err(Stop::Broken(error)),
             Err(unreachable) => return Err(unreachable),
         }
@@ -94,15 +94,15 @@ async fn drain(shared: &Arc<Shared>, outbox: &Outbox) -> Result<Drained, Stop> {
     unread.map(|()| Drained { until, n_waiting })
 }
 
-/// What became of the changes of one segment.
+/// Outcomes of the changes of one segment.
 #[derive(Default)]
 struct Sent {
     n_made: usize,
     n_late: usize,
     n_conflicts: usize,
-    /// Those that may be made later.
+    /// Changes that may be applied later.
     waiting: Vec<Change>,
-    /// Those that never will be.
+    /// Changes that can never be applied, as their row is unreadable.
     dead: Vec<Change>,
 }
 
@@ -116,8 +116,13 @@ async fn send_segment(shared: &Shared, path: &Path) -> Result<Sent, Stop> {
     Ok(sent)
 }
 
-/// Lets go of a segment, once what is left of it is safe elsewhere; how many changes wait on.
-async fn settle(shared: &Arc<Shared>, outbox: &Outbox, path: &Path, sent: Sent) -> Result<usize, Stop> {
+/// Removes a segment once the rest of its changes is safe elsewhere. Returns the number of changes that still wait.
+async fn finish_segment(
+    shared: &Arc<Shared>,
+    outbox: &Outbox,
+    path: &Path,
+    sent: Sent,
+) -> Result<usize, Stop> {
     let Sent { n_made, n_late, n_conflicts, waiting, dead } = sent;
     let n_dead = dead.len();
     if n_dead > 0 {
@@ -145,14 +150,14 @@ async fn settle(shared: &Arc<Shared>, outbox: &Outbox, path: &Path, sent: Sent) 
     Ok(waiting.len())
 }
 
-/// What is left to read of a segment.
+/// The unread part of a segment.
 enum Left {
     File(PathBuf),
     Rest(Segment),
 }
 
 impl Left {
-    /// The next changes, and what is left after them. Blocks.
+    /// Reads the next changes. Returns them and the part that is left. Blocks.
     fn read(self) -> Result<(Vec<Change>, Option<Self>), StoreError> {
         let mut changes = Vec::new();
         let mut segment = match self {
@@ -185,9 +190,9 @@ async fn send(shared: &Shared, changes: Vec<Change>, sent: &mut Sent) -> Result<
                 | Outcome::Unknown { .. },
             ) => sent.n_made += 1,
             Ok(Outcome::Late | Outcome::Moved) => sent.n_late += 1,
-            // Another event counts under its id, as its sender would have been told.
+            // Another event counts under its id, so the store would have refused a direct request too.
             Ok(Outcome::Conflict { .. }) => sent.n_conflicts += 1,
-            // Time goes on, or nothing would ever age.
+            // The time of the change advances, or the events that fill the window would never age.
             Ok(Outcome::Crowded { .. }) => {
                 let now_ms = shared.clock.now().as_millisecond().max(change.now_ms);
                 sent.waiting.push(Change { now_ms, ..change });
@@ -201,7 +206,7 @@ async fn send(shared: &Shared, changes: Vec<Change>, sent: &mut Sent) -> Result<
         }
     }
     match unreachable {
-        // The store is there for others: it refuses these users' alone.
+        // The store applies other changes, so it refuses only those of these users.
         Some(_) if is_any_told && shared.connection.why_down().is_none() => sent.waiting.append(&mut left),
         Some(unreachable) => return Err(Stop::Unreachable(unreachable)),
         None => {}
@@ -209,7 +214,7 @@ async fn send(shared: &Shared, changes: Vec<Change>, sent: &mut Sent) -> Result<
     Ok(())
 }
 
-/// Drops dead letters that would no longer count if they were sent again, as those of users who were erased elsewhere.
+/// Drops dead letters that would not count if they were sent again, such as those of users who were erased elsewhere.
 async fn forget_erased(shared: &Arc<Shared>, outbox: &Outbox) {
     let dead_letters = outbox.dead_letters.clone();
     let users = blocking(move || dead_letters.users()).await.unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The functions that run inside the store, and the commands that call them.
 //!
-//! The law: a name is never given to other code. What changes gets a new name, so that replicas of two versions of this
-//! program work on one store, and none replaces what the other has loaded.
+//! The law: a name is never given to other code. Changed code gets a new name, so that replicas of two versions of this
+//! program share one store, and neither replaces the functions of the other.
 
 use redis::{Cmd, cmd};
 
@@ -14,14 +14,14 @@ const LIBRARY: &str = include_str!("function.lua");
 const SWAP: &str = "micro_reward_swap_v1";
 const CENSUS: &str = "micro_reward_census_v1";
 
-/// As the swap, where a key holds something else than a row, which has no tag to compare. Of an erasure alone, and too rare
-/// to be loaded.
+/// A swap for a key that holds something other than a row, which has no tag to compare. Only an erasure uses it, too
+/// rarely to load it as a function.
 const OVERWRITE: &str = include_str!("overwrite.lua");
 
 /// The names of the keys of one set of ledgers.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
-    /// `{prefix}{ledger_id}:`, so that the ledgers of two bundles never meet.
+    /// `{prefix}{ledger_id}:`, so that the ledgers of two bundles never mix.
     prefix: String,
 }
 
@@ -30,24 +30,24 @@ impl Keys {
         Self { prefix: format!("{prefix}{ledger_id:016x}:") }
     }
 
-    /// The key of a user's row: the only key of that user.
+    /// Returns the key of a user's row, the only key of that user.
     pub(super) fn row(&self, user: UserKey) -> String {
         format!("{}{user}", self.prefix)
     }
 
-    /// The smallest keys of users, and the number of users: in one slot of a cluster by their tag in braces.
+    /// Returns the keys of the smallest user keys and of the user count, which their tag puts in one slot of a cluster.
     fn census(&self) -> (String, String) {
         (format!("{}{{census}}:users", self.prefix), format!("{}{{census}}:count", self.prefix))
     }
 
-    /// Notes how users are known, unless it is noted.
+    /// Records the fingerprint of the secret, unless one is recorded.
     pub(super) fn note_secret(&self, fingerprint: u64) -> Cmd {
         let mut note = cmd("SET");
         note.arg(self.secret()).arg(format!("{fingerprint:016x}")).arg("NX");
         note
     }
 
-    /// How users are known.
+    /// Reads the fingerprint of the secret.
     pub(super) fn get_secret(&self) -> Cmd {
         let mut get = cmd("GET");
         get.arg(self.secret());
@@ -65,7 +65,7 @@ impl Keys {
         get
     }
 
-    /// Replaces a row, to be kept for `ttl_ms`; 0 is for ever.
+    /// Replaces a row, to be kept for `ttl_ms` milliseconds; 0 is forever.
     pub(super) fn swap(&self, user: UserKey, expected: Option<&Value>, new: &Value, ttl_ms: u64) -> Cmd {
         if expected.is_some_and(Value::is_of_another_type) {
             let mut overwrite = cmd("EVAL");
@@ -78,7 +78,7 @@ impl Keys {
         swap
     }
 
-    /// Notes who became a user and who no longer is one, keeping the `bound` smallest keys.
+    /// Records the users who joined and left, keeping the `bound` smallest keys.
     pub(super) fn note(&self, bound: usize, joined: &[UserKey], left: &[UserKey]) -> Cmd {
         let (users, count) = self.census();
         let mut note = cmd("FCALL");
@@ -87,14 +87,14 @@ impl Keys {
         note
     }
 
-    /// The number of users.
+    /// Reads the number of users.
     pub(super) fn count(&self) -> Cmd {
         let mut count = cmd("GET");
         count.arg(self.census().1);
         count
     }
 
-    /// The `n` smallest keys of users.
+    /// Reads the `n` smallest user keys.
     pub(super) fn smallest(&self, n: usize) -> Cmd {
         let mut smallest = cmd("ZRANGE");
         smallest.arg(self.census().0).arg(0).arg(n - 1);
@@ -102,7 +102,7 @@ impl Keys {
     }
 }
 
-/// Loads the functions. On a cluster it goes to every primary.
+/// Loads the functions, on every primary of a cluster.
 pub(super) fn load() -> Cmd {
     let mut load = cmd("FUNCTION");
     load.arg("LOAD").arg(LIBRARY);

@@ -1,14 +1,16 @@
 //! The shared engine: one row per user in Valkey or Redis, changed by any number of replicas.
 //!
-//! A change is made here, by [`Row::change`] as in every engine, and sent as one call of a function that replaces the row
-//! if it is still the one that was changed (`function.lua`). Sums of 64 bits, decay and the window of events would have to
-//! be written a second time, in numbers that hold 53 bits, to be made inside the store.
+//! A replica applies a change by [`Row::change`], as every engine does, and sends one call of a function that replaces
+//! the row if it is still the one that was changed (`function.lua`). To apply changes inside the store, the sums of 64
+//! bits, decay and the window of events would need a second implementation, in numbers that hold 53 bits.
 //!
-//! The laws: an answer that is lost is safe to repeat, as the row remembers the ids of its events; reading never fails for
-//! want of the store, it says how old the row is; feedback that can't be sent goes to the outbox, if there is one.
+//! The laws: a request whose answer is lost is safe to repeat, as the row remembers the ids of its events; a read never
+//! fails because the store is away, and returns the age of the row; feedback that can't be sent is queued in the
+//! outbox, if there is one.
 
 mod cache;
 mod census;
+mod config;
 mod connection;
 mod dead_letters;
 mod drain;
@@ -21,7 +23,6 @@ mod strangers;
 mod value;
 mod writer;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -32,7 +33,8 @@ use redis::Value as Answer;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use self::cache::{Cache, CachedRow};
+use self::cache::{CachedRow, RowCache};
+pub use self::config::ValkeyConfig;
 use self::connection::{Connection, Unreachable};
 use self::function::Keys;
 use self::outbox::Outbox;
@@ -42,100 +44,59 @@ use self::value::{Unreadable, Value};
 use self::writer::{Inbox, Serves};
 use super::journal::OpenError;
 use super::{
-    Change, ChangeKind, Freshness, LedgerId, Outcome, Row, RowRead, RowRules, StoreError, UserKey, UserKeys,
-    UserStore, readable,
+    Change, ChangeKind, Freshness, Outcome, Row, RowRead, RowRules, StoreError, UserKey, UserKeys, UserStore,
+    readable,
 };
 use crate::telemetry::metric;
-use crate::types::{Clock, Liveness, Part, Secret};
+use crate::types::{Clock, Liveness, Part};
 
-/// Writers: while one waits for the store, others prepare what comes next.
+/// Number of writers: while one waits for the store, others prepare their next requests.
 const N_WRITERS: usize = 4;
 
-/// The smallest user keys that are kept for samples: the largest sample that the configuration allows.
+/// Number of smallest user keys that are kept for samples: the largest sample that the configuration allows.
 const MAX_SAMPLE: usize = 16_384;
 
 /// Rows that are read in one pipeline.
 const ROWS_AT_ONCE: usize = 512;
 
-/// How long writers may take to finish when the store is closed.
+/// Time that writers have to finish when the store is closed.
 const LAST_ROUNDS: Duration = Duration::from_secs(2);
-
-/// Where the shared store is and how it is used.
-#[derive(Debug, Clone)]
-pub struct ValkeyConfig {
-    /// One server; or some nodes of a cluster. A url may hold a password.
-    pub urls: Vec<Secret>,
-    /// Whether it is a cluster.
-    pub is_cluster: bool,
-    /// Empty for the default user, or the one that the url names.
-    pub username: String,
-    /// Empty for none, or the one in the url.
-    pub password: Secret,
-    /// By which users are known, the same on every replica; empty for unkeyed hashes.
-    pub user_key: Secret,
-    /// Certificates that are trusted instead of the usual ones, in PEM.
-    pub ca_pem: Option<Vec<u8>>,
-    /// What every key begins with.
-    pub prefix: String,
-    /// How long connecting may take.
-    pub connect_timeout: Duration,
-    /// How long an answer may take; then the store is taken to be away.
-    pub response_timeout: Duration,
-    /// How old a row may be that is served without asking.
-    pub max_staleness: Duration,
-    /// The heads its ledgers are for.
-    pub ledger_id: LedgerId,
-    /// What rows are kept by.
-    pub rules: RowRules,
-    /// Users at most, about.
-    pub max_users: usize,
-    /// Rows in memory.
-    pub cached_users: usize,
-    /// The directory of the outbox; without one feedback is refused while the store is away.
-    pub outbox: Option<PathBuf>,
-    /// Whether the ack of what goes to the outbox waits for the disk.
-    pub is_sync: bool,
-    /// After an erasure, how long until no dead letter is of the user.
-    pub erase_within: Duration,
-    /// The time by which what waits is tried again.
-    pub clock: Arc<dyn Clock>,
-}
 
 /// The shared engine.
 #[derive(Debug)]
 pub struct ValkeyStore {
     shared: Arc<Shared>,
     writers: Mutex<Vec<JoinHandle<()>>>,
-    keepers: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
 }
 
-/// What requests and tasks share.
+/// State that requests and tasks share.
 #[derive(Debug)]
 struct Shared {
     connection: Connection,
     keys: Keys,
-    /// How users are known.
+    /// Derivation of the user keys.
     user_keys: UserKeys,
-    cache: Arc<Cache>,
+    cache: RowCache,
     inboxes: Vec<Inbox>,
     outbox: Option<Outbox>,
     rules: RowRules,
     max_users: usize,
     strangers: Strangers,
     max_staleness: Duration,
-    /// How many users the store had when it was last asked.
+    /// Number of users when the store was last asked.
     n_users: AtomicUsize,
-    /// Of the tasks here and of the outbox's writer.
+    /// Liveness of the tasks here and of the outbox's writer.
     liveness: Liveness,
     clock: Arc<dyn Clock>,
     erase_within: Duration,
 }
 
 impl ValkeyStore {
-    /// Connects, and opens the outbox. A store that can't be reached now is no error: it is dialled until it can be.
+    /// Connects, and opens the outbox. A store that can't be reached is no error: it is dialed until it can be.
     ///
     /// # Errors
-    /// When the store refuses the login, the url makes no sense, or the outbox can't be used.
+    /// When the store refuses the login or has another user key, the URL is invalid, or the outbox can't be used.
     pub async fn open(config: ValkeyConfig) -> Result<Self, OpenError> {
         let liveness = Liveness::default();
         let user_keys = UserKeys::of_text(config.user_key.expose());
@@ -153,7 +114,7 @@ impl ValkeyStore {
             connection: Connection::open(&config).await?,
             keys: Keys::new(&config.prefix, config.ledger_id.key),
             user_keys,
-            cache: Arc::new(Cache::new(config.cached_users)),
+            cache: RowCache::new(config.cached_users),
             inboxes: (0..N_WRITERS).map(|_| Inbox::default()).collect(),
             outbox,
             rules: config.rules,
@@ -178,16 +139,16 @@ impl ValkeyStore {
             tokio::spawn(writer::run(serves, part("a writer of the shared store")))
         };
         let writers = (0..N_WRITERS).map(write).collect();
-        let mut keepers =
-            vec![tokio::spawn(keep(shared.clone(), has_agreed, part("the keeper of the shared store")))];
+        let mut background =
+            vec![tokio::spawn(keep(shared.clone(), has_agreed, part("the heartbeat of the shared store")))];
         if shared.outbox.is_some() {
-            keepers.push(tokio::spawn(drain::run(shared.clone(), part("the outbox's emptying"))));
+            background.push(tokio::spawn(drain::run(shared.clone(), part("the outbox's emptying"))));
         }
-        Ok(Self { shared, writers: Mutex::new(writers), keepers })
+        Ok(Self { shared, writers: Mutex::new(writers), background })
     }
 }
 
-/// Keeps the connection, and the number of users as others change it.
+/// Keeps the connection up, and the number of users current as other replicas change it.
 async fn keep(shared: Arc<Shared>, mut has_agreed: bool, _part: Part) {
     loop {
         shared.connection.probe().await;
@@ -195,7 +156,7 @@ async fn keep(shared: Arc<Shared>, mut has_agreed: bool, _part: Part) {
         if !has_agreed {
             match shared.agree().await {
                 Ok(agreed) => has_agreed = agreed,
-                // A server that could not ask at its start must not go on under other names than the rest.
+                // A replica that could not check its user keys at the start must stop if the others have other ones.
                 Err(error) => return tracing::error!(%error, "the shared store can't be used"),
             }
         }
@@ -205,26 +166,18 @@ async fn keep(shared: Arc<Shared>, mut has_agreed: bool, _part: Part) {
 impl Drop for ValkeyStore {
     fn drop(&mut self) {
         self.shared.liveness.retire();
-        self.keepers.iter().for_each(JoinHandle::abort);
+        self.background.iter().for_each(JoinHandle::abort);
         self.writers.lock().iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Shared {
-    /// Makes changes as far as the store can be reached.
+    /// Applies changes as far as the store can be reached.
     async fn submit(&self, changes: Vec<Change>) -> Vec<ChangeResult> {
-        let results = writer::submit(&self.inboxes, changes).await;
-        if self.cache.is_crowded() {
-            let (cache, part) = (self.cache.clone(), self.liveness.part("the cache of rows"));
-            tokio::task::spawn_blocking(move || {
-                cache.make_room();
-                part.end();
-            });
-        }
-        results
+        writer::submit(&self.inboxes, changes).await
     }
 
-    /// How many more users there may be.
+    /// Returns the number of users that may still join.
     fn room(&self) -> usize {
         self.max_users.saturating_sub(self.n_users.load(Ordering::Relaxed))
     }
@@ -277,7 +230,7 @@ fn unreachable(unreachable: Unreachable) -> StoreError {
     StoreError::Unreachable { engine: "valkey", source: Some(Box::new(unreachable)) }
 }
 
-/// The row in an answer to GET.
+/// Returns the row in an answer to GET, if there is one.
 fn bytes(answer: Answer) -> Result<Option<Value>, Unreachable> {
     match answer {
         Answer::BulkString(bytes) => Ok(Some(Value::from(bytes))),
@@ -307,7 +260,7 @@ impl UserStore for ValkeyStore {
         };
         let erased: Vec<UserKey> = changes.iter().zip(&results).filter_map(is_erased).collect();
         let mut kept = None;
-        let settle = |(change, result): (Change, ChangeResult)| match result {
+        let outcome_of = |(change, result): (Change, ChangeResult)| match result {
             Ok(outcome) => Ok(outcome),
             Err(_) if outbox::takes(&change) => {
                 kept = Some(outbox.append(&change));
@@ -316,12 +269,12 @@ impl UserStore for ValkeyStore {
             Err(why) => Err(unreachable(why)),
         };
         let outcomes: Result<Vec<Outcome>, StoreError> =
-            changes.into_iter().zip(results).map(settle).collect();
+            changes.into_iter().zip(results).map(outcome_of).collect();
         if let Some(position) = kept {
             outbox.kept(position).await?;
         }
         if !erased.is_empty() {
-            // There may be room for somebody who waits.
+            // An erasure may make room for a new user whose change waits.
             outbox.work.notify_one();
             let dead_letters = outbox.dead_letters.clone();
             let forget = move || dead_letters.forget(|user, _| erased.contains(&user));
@@ -377,7 +330,7 @@ impl UserStore for ValkeyStore {
         self.shared.liveness.clone()
     }
 
-    /// Two replicas could merge two users into each other, with nobody to see both rows.
+    /// Returns false: two replicas could merge two users into each other, as no process sees both rows.
     fn can_merge(&self) -> bool {
         false
     }
@@ -389,7 +342,7 @@ impl UserStore for ValkeyStore {
             tracing::warn!("changes were still on their way to the store");
         }
         self.shared.liveness.retire();
-        self.keepers.iter().for_each(JoinHandle::abort);
+        self.background.iter().for_each(JoinHandle::abort);
         if let Some(outbox) = &self.shared.outbox {
             outbox.close();
         }
@@ -400,9 +353,10 @@ impl UserStore for ValkeyStore {
 mod tests {
     use super::*;
     use crate::mixture::Decay;
+    use crate::state::LedgerId;
     use crate::state::{ChangeKind, EventKey};
 
-    /// A store that can't be reached, as nothing listens there.
+    /// Returns the settings of a store that can't be reached, as nothing listens on its port.
     fn config() -> ValkeyConfig {
         ValkeyConfig {
             urls: vec!["redis://127.0.0.1:1".to_owned().into()],
@@ -433,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn feedback_is_refused_at_once_when_its_writer_has_died() {
         let store = ValkeyStore::open(config()).await.unwrap();
-        // Of user 1 and of every fourth.
+        // This writer serves user 1 and every fourth user.
         let writer = store.writers.lock().remove(1);
         let waiting = store.change(vec![undo(1), undo(2)]);
         writer.abort();

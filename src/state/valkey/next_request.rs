@@ -1,4 +1,4 @@
-//! What to ask the store for a user's changes: a swap, a read, or nothing.
+//! The next request to the store for a user's changes: a swap, a read, or nothing.
 
 use redis::Cmd;
 
@@ -8,26 +8,26 @@ use super::strangers;
 use super::value::Value;
 use crate::state::{Change, Outcome, Row, UserKey, note_unreadable};
 
-/// What a user's changes need.
+/// The next request for a user's changes.
 pub(super) enum NextRequest {
-    /// Nothing: the row was read, and they do not change it.
+    /// No request: the row was read, and the changes do not change it.
     Answered(Vec<ChangeResult>),
-    /// The row: that they change nothing was only guessed.
+    /// A read of the row: without one, the outcomes are only a guess.
     Read,
     /// A swap of the row.
     Swap(Cmd, Swap),
 }
 
-/// What is so once the swap is made.
+/// State once the swap is made.
 pub(super) struct Swap {
     pub(super) new: Value,
     pub(super) outcomes: Vec<Outcome>,
     pub(super) turn: Turn,
-    /// Whether it makes a tombstone of somebody of whom nothing was known.
+    /// True if it makes a tombstone of a user without a row.
     pub(super) is_stranger: bool,
 }
 
-/// Whether a swap makes somebody a user.
+/// Effect of a swap on the number of users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     Joins,
@@ -35,7 +35,7 @@ pub(super) enum Turn {
     Stays,
 }
 
-/// Applies a claim's changes to the row as it is known. `room` is how many more users there may be.
+/// Applies a claim's changes to the row as it is known. `room` is the number of users that may still join.
 pub(super) fn next_request(
     shared: &Shared,
     user: UserKey,
@@ -44,7 +44,7 @@ pub(super) fn next_request(
 ) -> NextRequest {
     let rules = &shared.rules;
     let is_read = pending.read.is_some();
-    // Without a cached row the guess is that there is none: where that is wrong, the swap gives the row.
+    // Without a cached row the guess is that there is none; if that is wrong, the swap returns the row.
     let before = pending.read.clone().or_else(|| shared.cache.get(user)).and_then(|cached| cached.value);
     let mut row = match before.as_ref().map(|value| value.row(rules.n_heads)).transpose() {
         Ok(row) => Some(row.unwrap_or_else(|| Row::new(rules.n_heads))),
@@ -54,7 +54,7 @@ pub(super) fn next_request(
             None
         }
     };
-    // Few tombstones are kept: what can't be read is taken to have been somebody.
+    // Few tombstones are kept, so an unreadable row is taken to be a user's.
     let was_there = row.as_ref().is_none_or(|row| !row.is_tombstone());
     let mut has_row = before.is_some();
     let mut change = |change: &Change| {
@@ -67,7 +67,7 @@ pub(super) fn next_request(
         let before = (is_full_of_users || is_full_of_strangers).then(|| row.clone());
         let outcome = row.change(change, rules);
         let is_full = if row.is_tombstone() { is_full_of_strangers } else { is_full_of_users };
-        // Last: what would not bring anybody anyway is told as it is.
+        // The check comes last, so that a change that adds no row keeps its own outcome.
         match before.filter(|_| is_full && outcome.changes_the_row()) {
             Some(before) => {
                 *row = before;
@@ -84,7 +84,7 @@ pub(super) fn next_request(
         let results = outcomes.into_iter().map(Ok).collect();
         return if is_read { NextRequest::Answered(results) } else { NextRequest::Read };
     }
-    // Only a row that is there changes.
+    // Only a readable row changes.
     let Some(row) = row else { return NextRequest::Read };
     let turn = match (was_there, !row.is_tombstone()) {
         (false, true) => Turn::Joins,

@@ -1,11 +1,11 @@
 //! The outbox: feedback that could not be sent, in a journal on this machine, until the store is back.
 //!
-//! Only feedback and its undo wait here. Both may be made any number of times and in any order with others: increments
-//! commute, the row knows the ids it has seen, and what an erasure came after is refused as late. An erasure or an import
-//! that waited could undo what was said after it, so these are refused while the store is away.
+//! Only feedback and retractions wait here. Both may be applied any number of times and in any order: increments
+//! commute, the row remembers the ids of its events, and events before an erasure are refused as late. An erasure or an
+//! import that waited could undo later events, so both are refused while the store is away.
 //!
-//! The law: a segment is removed once every change in it has been made or refused by the store for good, or is safe behind
-//! the others. A kill in between makes some of them twice, and the second time changes nothing.
+//! The law: a segment is removed once every change in it is applied, refused by the store for good, or safe behind the
+//! others. After a kill in between, some of them are applied twice, and the second time changes nothing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,29 +21,29 @@ use crate::state::{Change, ChangeKind, StoreError, UserKeys};
 use crate::telemetry::metric;
 use crate::types::Liveness;
 
-/// An outbox that is open.
+/// An open outbox.
 #[derive(Debug)]
 pub(super) struct Outbox {
     dir: PathBuf,
     journal: Journal,
     is_sync: bool,
-    /// Everything up to this position has left.
+    /// Every change up to this position has left.
     drained: AtomicU64,
     pub(super) work: Notify,
-    /// Why what is here can't leave, although the store is there.
+    /// Reason that changes can't leave although the store is up.
     stuck: Mutex<Option<Arc<str>>>,
-    /// What was kept here and can never be made.
+    /// Changes from here that can never be applied.
     pub(super) dead_letters: Arc<DeadLetters>,
     _lock: DataDir,
 }
 
-/// Whether a change may wait here.
+/// True if a change may wait here.
 pub(super) fn takes(change: &Change) -> bool {
     matches!(change.kind, ChangeKind::Add(_) | ChangeKind::Retract(_))
 }
 
 impl Outbox {
-    /// Opens the outbox of a data directory, with what an earlier process left in it. Blocks.
+    /// Opens the outbox of a data directory, with the changes that an earlier process left in it. Blocks.
     pub(super) fn open(
         dir: &Path,
         ledger_id: LedgerId,
@@ -96,12 +96,12 @@ impl Outbox {
         self.journal.room().await
     }
 
-    /// Adds a change; its position.
+    /// Adds a change and returns its position.
     pub(super) fn append(&self, change: &Change) -> u64 {
         self.journal.append(&postcard::to_allocvec(change).unwrap_or_default())
     }
 
-    /// Waits until a position is as safe as acks here are.
+    /// Waits until a position is as durable as an ack requires.
     pub(super) async fn kept(&self, position: u64) -> Result<(), StoreError> {
         self.work.notify_one();
         self.measure();
@@ -113,12 +113,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether nothing waits.
+    /// True if no change waits.
     pub(super) fn is_empty(&self) -> bool {
         self.drained.load(Ordering::Acquire) >= self.journal.last_lsn()
     }
 
-    /// Ends the segment that is being written; the segments that are whole, oldest first, and where the next begins. Blocks.
+    /// Seals the open segment. Returns the sealed segments, oldest first, and the first position after them. Blocks.
     pub(super) fn seal(&self) -> Result<(Vec<PathBuf>, u64), StoreError> {
         let sealed = self.journal.seal()?;
         let paths = segment::list(&self.dir).map_err(broken)?;
@@ -126,7 +126,7 @@ impl Outbox {
         Ok((paths.into_iter().filter(is_whole).collect(), sealed))
     }
 
-    /// Puts changes behind all others, durably.
+    /// Adds changes behind all others, durably.
     pub(super) async fn put_back(&self, changes: &[Change]) -> Result<(), StoreError> {
         let mut last = None;
         for change in changes {
@@ -146,7 +146,7 @@ impl Outbox {
         }
     }
 
-    /// Everything before this position has left, or why it has not.
+    /// Records that every change before this position has left, or the reason that it has not.
     pub(super) fn drained(&self, until: Result<u64, Arc<str>>) {
         let stuck = match until {
             Ok(until) => {
@@ -159,13 +159,13 @@ impl Outbox {
         self.measure();
     }
 
-    /// What is wrong, for people.
+    /// Returns the reason that changes can't be written or can't leave, for operators.
     pub(super) fn trouble(&self) -> Option<Arc<str>> {
         let stuck = || self.stuck.lock().as_ref().map(|why| format!("the outbox is stuck: {why}").into());
         self.journal.failure().or_else(stuck)
     }
 
-    /// Makes everything durable.
+    /// Makes everything durable and ends the writer.
     pub(super) fn close(&self) {
         self.journal.close();
     }

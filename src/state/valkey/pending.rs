@@ -1,4 +1,4 @@
-//! What is under way for one user, and who is told what became of it.
+//! The pending changes of one user, and the results that their callers wait for.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use super::cache::CachedRow;
 use super::connection::Unreachable;
 use crate::state::{Change, Outcome};
 
-/// What became of a change; or the store is away or refuses, and the change may have been made all the same.
+/// Outcome of a change, or the error of a store that is away or refuses; the change may be applied all the same.
 pub(super) type ChangeResult = Result<Outcome, Unreachable>;
 
-/// Changes that were given together; told once all are settled.
+/// Changes that were submitted together; the caller gets the results once all are complete.
 #[derive(Debug)]
 struct Batch(Mutex<Open>);
 
@@ -23,7 +23,7 @@ struct Open {
     done: Option<oneshot::Sender<Vec<Option<ChangeResult>>>>,
 }
 
-/// One change and where its verdict goes. Dropped without one, it is told that nobody works on it any more.
+/// A change and the place of its result. If it is dropped without one, the result is that its writer has ended.
 #[derive(Debug)]
 pub(super) struct PendingChange {
     pub(super) change: Change,
@@ -33,7 +33,7 @@ pub(super) struct PendingChange {
 }
 
 impl PendingChange {
-    fn settle(mut self, result: ChangeResult) {
+    fn complete(mut self, result: ChangeResult) {
         self.result = Some(result);
     }
 }
@@ -46,7 +46,7 @@ impl Drop for PendingChange {
         if open.n_open == 0
             && let Some(done) = open.done.take()
         {
-            // Whoever asked may have gone; what was changed is changed.
+            // The caller may have been dropped, which undoes no change.
             _ = done.send(std::mem::take(&mut open.results));
         }
     }
@@ -56,16 +56,16 @@ fn gone() -> ChangeResult {
     Err(Unreachable("its writer has ended".into()))
 }
 
-/// A task for each change, and the verdicts, one per change, once all are settled.
+/// Returns a task for each change, and the results, one per change, once all are complete.
 pub(super) fn tasks(changes: Vec<Change>) -> (Vec<PendingChange>, impl Future<Output = Vec<ChangeResult>>) {
-    let (done, settled) = oneshot::channel();
+    let (done, completed) = oneshot::channel();
     let n_open = changes.len();
     let open = Open { results: vec![None; n_open], n_open, done: Some(done) };
     let batch = Arc::new(Batch(Mutex::new(open)));
     let task = |(idx, change)| PendingChange { change, batch: batch.clone(), idx, result: None };
     let tasks = changes.into_iter().enumerate().map(task).collect();
     let results = async move {
-        match settled.await {
+        match completed.await {
             Ok(results) => results.into_iter().map(|result| result.unwrap_or_else(gone)).collect(),
             Err(_) => (0..n_open).map(|_| gone()).collect(),
         }
@@ -73,23 +73,23 @@ pub(super) fn tasks(changes: Vec<Change>) -> (Vec<PendingChange>, impl Future<Ou
     (tasks, results)
 }
 
-/// What is under way for one user.
+/// The pending changes of one user.
 #[derive(Debug, Default)]
 pub(super) struct PendingChanges {
     pub(super) tasks: Vec<PendingChange>,
-    /// The row as the store said it last in this claim.
+    /// The row as the store last returned it in this claim.
     pub(super) read: Option<CachedRow>,
     pub(super) n_rounds: u32,
 }
 
 impl PendingChanges {
-    /// Tells each change its verdict.
-    pub(super) fn settle(self, results: Vec<ChangeResult>) {
-        self.tasks.into_iter().zip(results).for_each(|(task, result)| task.settle(result));
+    /// Completes each change with its result.
+    pub(super) fn complete(self, results: Vec<ChangeResult>) {
+        self.tasks.into_iter().zip(results).for_each(|(task, result)| task.complete(result));
     }
 
-    /// Tells each change why it was not made.
+    /// Completes each change with the same error.
     pub(super) fn fail(self, unreachable: &Unreachable) {
-        self.tasks.into_iter().for_each(|task| task.settle(Err(unreachable.clone())));
+        self.tasks.into_iter().for_each(|task| task.complete(Err(unreachable.clone())));
     }
 }

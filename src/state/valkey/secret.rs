@@ -1,8 +1,8 @@
-//! How users are known: by the same secret on every replica, or by none.
+//! The secret of the user keys: the same on every replica, or none.
 //!
 //! The secret is configured and not kept in the store: replicas that start while the store is away need it as well, and
-//! who reads the store must not find it beside the rows. The store has a fingerprint of it, so that a replica with another
-//! one is refused, and does not lose everybody in silence.
+//! a reader of the store must not find it beside the rows. The store has its fingerprint, so that a replica with
+//! another secret is refused, instead of silently finding no user.
 
 use std::sync::atomic::Ordering;
 
@@ -12,8 +12,8 @@ use super::Shared;
 use crate::state::{OpenError, UserKeys};
 
 impl Shared {
-    /// Finds out whether the store's users are known as they are here; false if it can't be asked. A store without a note that
-    /// has users was filled before there were secrets.
+    /// Checks that the store's user keys have the same secret as here; false if the store can't be asked. A store with
+    /// users but without a fingerprint is taken to have unkeyed hashes.
     pub(super) async fn agree(&self) -> Result<bool, OpenError> {
         let own = self.user_keys.fingerprint();
         let is_filled = self.n_users.load(Ordering::Relaxed) > 0;

@@ -1,7 +1,7 @@
-//! How many tombstones this replica has made of people of whom nothing was known.
+//! The number of tombstones that this replica has made of users without a row.
 //!
-//! The store forgets a tombstone by itself, so that none has to be counted out: what matters is how many are made in the
-//! time that one is kept. It is twice the bound at most per replica.
+//! The store expires a tombstone by itself, so that the count never goes down by one: the bound is on the tombstones
+//! made in the time that one is kept. At most twice the bound exist per replica.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use tokio::time::Instant;
 
 use crate::state::RowRules;
 
-/// Beyond the window a tombstone is kept this much longer: clocks differ, and events may be a little ahead.
+/// Time for which a tombstone is kept beyond the window: clocks differ, and events may be a little ahead.
 const SLACK_MS: u64 = 3_600_000;
 
-/// No longer than the store can count from now.
+/// Upper bound of the time that a tombstone is kept: the store can't count further from now.
 const MAX_TTL_MS: u64 = 100 * 365 * 86_400_000;
 
-/// For how long the store keeps a tombstone, in milliseconds.
+/// Returns the time for which the store keeps a tombstone, in milliseconds.
 pub(super) fn ttl_ms(rules: &RowRules) -> u64 {
     rules.max_age_ms.unsigned_abs().saturating_add(SLACK_MS).min(MAX_TTL_MS)
 }
 
-/// The count since a moment.
+/// The count since the start of the current period.
 #[derive(Debug)]
 pub(super) struct Strangers {
     since: Mutex<(Instant, usize)>,
@@ -35,7 +35,7 @@ impl Strangers {
         Self { since: Mutex::new((Instant::now(), 0)), every, at_most }
     }
 
-    /// Whether there is room for no more.
+    /// True if the period has room for no more.
     pub(super) fn are_full(&self) -> bool {
         let mut since = self.since.lock();
         if since.0.elapsed() > self.every {
@@ -44,7 +44,7 @@ impl Strangers {
         since.1 >= self.at_most
     }
 
-    /// Counts one.
+    /// Counts one tombstone.
     pub(super) fn note(&self) {
         self.since.lock().1 += 1;
     }

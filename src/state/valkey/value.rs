@@ -1,7 +1,7 @@
 //! A row as the store holds it: the first 64 bits of the BLAKE3 of its bytes, then its bytes.
 //!
-//! The tag is the checksum, as bytes in a shared store can rot, and the version that a swap compares. A counter would
-//! not do: a row that remembers one more id counts no change, and one that expired begins to count anew.
+//! The tag is the checksum, as bytes in a shared store can be damaged, and the version that a swap compares. A counter
+//! would not do: a row that remembers one more id counts no change, and an expired one starts anew.
 
 use bytes::Bytes;
 
@@ -10,28 +10,28 @@ use crate::types::key64;
 
 const TAG: usize = 8;
 
-/// One more event in a row, about.
+/// Bytes of one more event in a row, about.
 const GROWTH: usize = 128;
 
-/// The bytes of a key; a clone shares them.
+/// The bytes of a key; clones share them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Value {
     bytes: Bytes,
-    /// Whether this process made them, so that they need no check.
+    /// True if this process made them, so that they need no check.
     is_own: bool,
 }
 
-/// Why a value is no row.
+/// Reason that a value is no row.
 #[derive(Debug, Clone)]
 pub(super) enum Unreadable {
-    /// Its tag is not that of its bytes.
+    /// Its tag does not match its bytes.
     Damaged,
     /// Its bytes are of another version or another number of heads.
     Codec(CodecError),
 }
 
 impl Value {
-    /// A row, which was the value `before`.
+    /// Encodes a row, which replaces the value `before`.
     pub(super) fn of(row: &Row, before: Option<&Self>) -> Self {
         let mut bytes = Vec::with_capacity(before.map_or(0, |before| before.bytes.len()) + GROWTH);
         bytes.extend([0; TAG]);
@@ -50,19 +50,19 @@ impl Value {
         codec::decode(row, n_heads).map_err(Unreadable::Codec)
     }
 
-    /// What is taken for the value where the store says that a key holds something else, such as a list: no row has no bytes.
+    /// Returns an empty value if the error is that a key holds another type, such as a list: no row is empty.
     pub(super) fn of_another_type(error: &redis::ServerError) -> Option<Self> {
         let is_wrong = |text: &str| text.contains("WRONGTYPE");
         let says_so = is_wrong(error.code()) || error.details().is_some_and(is_wrong);
         says_so.then(|| Self::from(Vec::new()))
     }
 
-    /// Whether it stands for something else than a value.
+    /// True if it stands for a key of another type.
     pub(super) fn is_of_another_type(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// What a swap compares.
+    /// Returns the tag, which a swap compares.
     pub(super) fn tag(&self) -> &[u8] {
         &self.bytes[..TAG.min(self.bytes.len())]
     }

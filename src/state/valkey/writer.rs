@@ -1,10 +1,10 @@
-//! Writers: changes of rows become compare-and-swaps, one in flight per user.
+//! Writers: tasks that turn changes of rows into compare-and-swaps, one in flight per user.
 //!
-//! A user belongs to one writer. What arrives while its swap is under way goes into the next, so that many changes of one
-//! user become one call, and replicas that change one user have at most one swap each to compete with.
+//! A user belongs to one writer. Changes that arrive while the user's swap is in flight are part of the next, so that
+//! many changes of one user become one call, and replicas that change one user compete with at most one swap each.
 //!
-//! The law: an outcome is told only if the row that it rests on is the store's: the one that was swapped, or one that was
-//! read after the change had come. What is cached here is a guess.
+//! The law: an outcome is returned only if the row that it rests on is the store's: the one that was swapped, or one
+//! that was read after the change arrived. A cached row is a guess.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -28,13 +28,13 @@ use crate::types::Part;
 /// Users whose rows one writer changes in one pipeline; more wait for the next.
 const USERS_AT_ONCE: usize = 256;
 
-/// Rounds that a change may lose against other replicas before it is given up. Somebody wins every round.
+/// Rounds that a change may lose to other replicas before it fails. One replica wins every round.
 const MAX_ROUNDS: u32 = 200;
 
 /// Rounds in which the functions are loaded again where they are missing.
 const MAX_LOADS: u32 = 4;
 
-/// What waits for a writer.
+/// Changes that wait for a writer.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
     waiting: Mutex<Waiting>,
@@ -45,7 +45,7 @@ pub(super) struct Inbox {
 #[derive(Debug, Default)]
 struct Waiting {
     tasks: VecDeque<PendingChange>,
-    /// The writer has ended, on purpose or not.
+    /// True once the writer has ended, on purpose or not.
     is_over: bool,
 }
 
@@ -55,7 +55,7 @@ impl Inbox {
         self.work.notify_one();
     }
 
-    /// Adds a task, or drops it if nobody would work on it.
+    /// Adds a task, or drops it if the writer has ended.
     fn push(&self, task: PendingChange) {
         let mut waiting = self.waiting.lock();
         if !waiting.is_over {
@@ -64,7 +64,7 @@ impl Inbox {
     }
 }
 
-/// A writer's hold on its inbox: however the writer ends, nobody waits for it any more.
+/// A writer's hold on its inbox: however the writer ends, the waiting tasks are dropped and their callers get an error.
 pub(super) struct Serves {
     pub(super) shared: Arc<Shared>,
     pub(super) idx: usize,
@@ -80,7 +80,7 @@ impl Drop for Serves {
     }
 }
 
-/// Gives changes to their writers and waits for the verdicts, one per change.
+/// Submits changes to their writers and waits for the results, one per change.
 pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<ChangeResult> {
     if changes.is_empty() {
         return Vec::new();
@@ -94,7 +94,7 @@ pub(super) async fn submit(inboxes: &[Inbox], changes: Vec<Change>) -> Vec<Chang
     results.await
 }
 
-/// Works until the inbox is closed and empty.
+/// Runs rounds until the inbox is closed and empty.
 pub(super) async fn run(serves: Serves, part: Part) {
     let (shared, inbox) = (&serves.shared, &serves.shared.inboxes[serves.idx]);
     let mut claims: HashMap<UserKey, PendingChanges> = HashMap::new();
@@ -117,14 +117,14 @@ pub(super) async fn run(serves: Serves, part: Part) {
     }
 }
 
-/// Sends one command per user, and settles what the answers settle.
+/// Sends one command per user, and completes the changes that the answers decide.
 async fn round(shared: &Shared, claims: &mut HashMap<UserKey, PendingChanges>) {
     let mut room = shared.room();
     let (mut sent, mut commands) = (Vec::new(), Vec::new());
     for (user, pending) in std::mem::take(claims) {
         let (command, swap) = match next_request(shared, user, &pending, &mut room) {
             NextRequest::Answered(results) => {
-                pending.settle(results);
+                pending.complete(results);
                 continue;
             }
             NextRequest::Read => (shared.keys.get(user), None),
@@ -186,7 +186,7 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, PendingChanges>) {
     let of = |turn| done.iter().filter(move |(.., swap)| swap.turn == turn).map(|(user, ..)| *user);
     shared.note(&of(Turn::Joins).collect::<Vec<_>>(), &of(Turn::Leaves).collect::<Vec<_>>()).await;
     for (_, pending, swap) in done {
-        pending.settle(swap.outcomes.into_iter().map(Ok).collect());
+        pending.complete(swap.outcomes.into_iter().map(Ok).collect());
     }
     if is_loading && let Err(error) = shared.connection.load().await {
         tracing::warn!(%error, "the functions can't be loaded");

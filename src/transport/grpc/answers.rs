@@ -1,4 +1,4 @@
-//! From the service's answers to messages. Doubles stay as they are.
+//! Converts the service's answers to messages. Doubles stay as they are.
 
 use jiff::Timestamp;
 
@@ -141,7 +141,7 @@ impl From<ModelView> for pb::ListModelsResponse {
     }
 }
 
-/// An error within a stream that goes on.
+/// An error of one message, after which the stream continues.
 impl From<&Error> for pb::Error {
     fn from(error: &Error) -> Self {
         Self {
@@ -168,7 +168,7 @@ fn count(n: usize) -> u64 {
     n as u64
 }
 
-/// A time as answers write it; before 1970, nanoseconds still count forwards.
+/// Converts a time as answers write it; before 1970, nanoseconds still count forward.
 fn timestamp(text: &str) -> Option<prost_types::Timestamp> {
     let at: Timestamp = text.parse().ok()?;
     let (seconds, nanos) = (at.as_second(), at.subsec_nanosecond());

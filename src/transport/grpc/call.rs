@@ -1,4 +1,4 @@
-//! What holds for every call: whose protocol it is, how long it may take, and when it has to end.
+//! Limits of every call: its protocol, its deadline, and its end with the server.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,26 +20,26 @@ use super::status::{foreign, gone, known, status};
 use super::{Stopped, is_grpc, stop};
 use crate::types::{Error, ErrorKind, until};
 
-/// What ends a call before its work is done.
+/// The events that end a call before its work is done.
 #[derive(Clone)]
 pub(super) struct Limits {
     stopped: Option<Stopped>,
 }
 
 impl Limits {
-    /// The caller's deadline.
+    /// Limits a call to the caller's deadline.
     pub(super) fn deadline() -> Self {
         Self { stopped: None }
     }
 
-    /// The caller's deadline, or the end of the server: for calls that would last for ever.
+    /// Limits a call to the caller's deadline or the end of the server: for calls that would last forever.
     pub(super) fn deadline_or_stop(stopped: Stopped) -> Self {
         Self { stopped: Some(stopped) }
     }
 }
 
-/// Keeps the limits, from the first byte of the request to the last of the answer, and drops the work of a call that
-/// exceeds them. Whoever does not speak gRPC is told so by HTTP's own means.
+/// Applies the limits, from the first byte of the request to the last of the answer, and drops the work of a call
+/// that exceeds them. A caller that does not speak gRPC gets HTTP's own status.
 pub(super) async fn limit(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     if !is_grpc(request.headers()) {
         return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
@@ -48,7 +48,7 @@ pub(super) async fn limit(State(limits): State<Limits>, request: Request, next: 
         Ok(timeout) => timeout,
         Err(error) => return status(error).into_http(),
     };
-    // A deadline that no clock reaches is none.
+    // A deadline beyond the range of the clock is none.
     let deadline = timeout.and_then(|timeout| Some((Instant::now().checked_add(timeout)?, timeout)));
     let mut end = end(deadline, limits.stopped);
     let work = async move {
@@ -64,7 +64,7 @@ pub(super) async fn limit(State(limits): State<Limits>, request: Request, next: 
     }
 }
 
-/// Gives what the library refuses the code and the details that our own errors have.
+/// Gives the refusals of the library the code and the details that our own errors have.
 pub(super) async fn own_errors(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     match response.extensions().get::<Status>() {
@@ -73,7 +73,7 @@ pub(super) async fn own_errors(request: Request, next: Next) -> Response {
     }
 }
 
-/// Resolves to the reason when the call has to end.
+/// Waits until the call has to end, and returns the reason.
 fn end(deadline: Option<(Instant, Duration)>, stopped: Option<Stopped>) -> BoxFuture<'static, Error> {
     async move {
         let late = async {
@@ -99,15 +99,15 @@ fn end(deadline: Option<(Instant, Duration)>, stopped: Option<Stopped>) -> BoxFu
     .boxed()
 }
 
-/// Why streams end when the server does.
+/// Returns the error of streams that end with the server.
 pub(super) fn stopping_error() -> Error {
     Error::new(ErrorKind::Overloaded, "the server is stopping").with_code("stopping")
 }
 
-/// An answer that ends with a status of its own when the call has to end.
+/// A body that ends with a status of its own when the call has to end.
 struct Limited {
     body: Body,
-    /// None once it has ended.
+    /// Resolves to the reason to end; none once the answer has ended.
     end: Option<BoxFuture<'static, Error>>,
 }
 
@@ -140,7 +140,7 @@ impl HttpBody for Limited {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // What it will be is not known: it may end early.
+        // The size is unknown, as the body may end early.
         SizeHint::default()
     }
 }
@@ -149,7 +149,7 @@ fn with_status(mut headers: HeaderMap, status: &Status) -> Option<HeaderMap> {
     status.add_header(&mut headers).ok().map(|()| headers)
 }
 
-/// `grpc-timeout`: at most eight digits and a unit.
+/// Reads `grpc-timeout`: at most eight digits and a unit.
 fn timeout(headers: &HeaderMap) -> Result<Option<Duration>, Error> {
     let Some(value) = headers.get("grpc-timeout") else { return Ok(None) };
     let refused = || {

@@ -1,5 +1,4 @@
-//! Messages from bytes and to bytes, as the library does it; but a large message is decoded off the async threads, as a large
-//! body of JSON is parsed there.
+//! Encodes and decodes messages as the library does, but decodes large ones off the async threads, like JSON bodies.
 
 use bytes::Buf;
 use prost::Message;
@@ -40,7 +39,7 @@ where
     }
 }
 
-/// A decoder that holds up no other task with a large message.
+/// A decoder that blocks no other task with a large message.
 #[derive(Debug)]
 pub struct OffIfLarge<D>(D);
 
@@ -57,8 +56,8 @@ impl<D: Decoder<Error = Status>> Decoder for OffIfLarge<D> {
     }
 }
 
-/// Does work on `n_bytes` bytes. Where they are many, the other tasks of this thread go to another one meanwhile; a runtime of one
-/// thread has none.
+/// Does work on `n_bytes` bytes. If they are many, the other tasks of this thread move to another one meanwhile; a
+/// runtime of one thread has none.
 fn off_if_large<T>(n_bytes: usize, work: impl FnOnce() -> T) -> T {
     let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
     let has_others = matches!(flavor, Ok(RuntimeFlavor::MultiThread));
@@ -75,7 +74,7 @@ mod tests {
     async fn a_large_message_holds_up_nobody() {
         let (tell, told) = channel();
         let large = tokio::spawn(async move {
-            // The one worker runs this task, and the other after it.
+            // The only worker runs this task first, and the other after it.
             tokio::spawn(async move { tell.send(()).unwrap() });
             off_if_large(A_MOMENT + 1, || told.recv().unwrap());
         });

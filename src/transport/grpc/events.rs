@@ -1,4 +1,4 @@
-//! From messages to events, and from acks to messages. What belongs to which kind is checked with the event itself.
+//! Converts messages to events, and acks to messages. The fields of a kind are checked with the event itself.
 
 use jiff::Timestamp;
 
@@ -79,7 +79,7 @@ fn kind(found: i32) -> Result<EventKind, Error> {
     })
 }
 
-/// A list can't be there and empty.
+/// Converts an empty list to none, as a message can't tell the two apart.
 fn some<T>(found: Vec<T>) -> Option<Vec<T>> {
     Some(found).filter(|found| !found.is_empty())
 }

@@ -1,4 +1,4 @@
-//! Messages count as held while they are read, as bodies do.
+//! Counts messages as held while they are read, as bodies do.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,7 +14,7 @@ use crate::types::{Bodies, Error, ErrorKind, Held};
 /// Bytes before each message: a flag, and its length.
 const PREFIX: usize = 5;
 
-/// The request with its messages counted. One that finds no room is an error in its place.
+/// Counts the messages of a request. An error takes the place of one that finds no room.
 pub(super) fn count(request: Request) -> Request {
     // Health and reflection have messages of a few bytes and no budget.
     let Some(bodies) = request.extensions().get::<Bodies>().cloned() else { return request };
@@ -24,7 +24,7 @@ pub(super) fn count(request: Request) -> Request {
     })
 }
 
-/// A body of which the last message counts until the next is asked for: by then it was taken.
+/// A body whose last message counts until the next frame is polled: it has been consumed by then.
 struct Counted {
     body: Body,
     message: Message,
@@ -33,7 +33,7 @@ struct Counted {
 }
 
 impl Counted {
-    /// Counts what has come. A message that is too large is told by who reads the messages.
+    /// Counts received bytes. A message that is too large gets its error from the decoder of the messages.
     fn count(&mut self, data: &[u8]) -> Result<(), Error> {
         let to_come = self.message.read(data).unwrap_or_default();
         self.held.resize(self.message.n_read)?;
@@ -44,7 +44,7 @@ impl Counted {
     }
 }
 
-/// How far a message has come.
+/// The received part of a message.
 #[derive(Debug, Default)]
 struct Message {
     prefix: [u8; PREFIX],
@@ -52,7 +52,7 @@ struct Message {
 }
 
 impl Message {
-    /// Reads on, into the next messages too. Returns what is to come of the last one, if that has become known.
+    /// Reads on, into the next messages too. Returns the missing bytes of the last one, if its length has become known.
     fn read(&mut self, mut bytes: &[u8]) -> Option<usize> {
         let mut was_known = self.length().is_some();
         while !bytes.is_empty() {

@@ -1,4 +1,4 @@
-//! A user's evidence to the last bit, both ways; and what was taken back.
+//! Converts a user's evidence to the last bit, both ways, and the answers of merges and retractions.
 
 use super::pb;
 use super::requests::required;

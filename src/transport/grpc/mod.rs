@@ -1,6 +1,6 @@
-//! gRPC: messages, streams, codes. Translates to the service and back, nothing more.
+//! gRPC: messages, streams, codes. The module translates to the service and back, nothing more.
 //!
-//! The messages are made from `proto/` and stay in here; below this floor they are the same requests as HTTP's.
+//! The messages are generated from `proto/` and stay in here; the service gets the same requests as from HTTP.
 
 mod answers;
 mod call;
@@ -22,22 +22,22 @@ use crate::service::ServiceHandle;
 pub use standard::{DescriptorError, Serving};
 pub use status::{code_name, error_of, refusal};
 
-/// What `proto/` says, in Rust: the messages, the server, and a client for tests and for who embeds this crate.
+/// The code generated from `proto/`: the messages, the server, and a client for tests and for embedders of this crate.
 #[allow(clippy::allow_attributes_without_reason, reason = "generated")]
 pub mod pb {
     tonic::include_proto!("micro.reward.v1");
 }
 
-/// `proto/` as a google.protobuf.FileDescriptorSet.
+/// The descriptors of `proto/`, as a google.protobuf.FileDescriptorSet.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// Turns true when the server stops and streams have to end; a sender that is gone means the same.
+/// A signal that turns true when the server stops and streams have to end; a sender that is gone means the same.
 pub type Stopped = watch::Receiver<bool>;
 
-/// The verbs. The layers around them are the process's business; deadlines of callers are kept in here.
+/// Returns the routes of the verbs. The process adds the layers around them; callers' deadlines are applied in here.
 ///
 /// # Errors
-/// A defect of this crate: the compiled-in description of `proto/` can't be read.
+/// A defect of this crate: the compiled-in descriptors of `proto/` can't be read.
 pub fn routes(
     handle: ServiceHandle,
     max_message_bytes: usize,
@@ -51,24 +51,24 @@ pub fn routes(
         .layer(middleware::from_fn_with_state(call::Limits::deadline(), call::limit)))
 }
 
-/// Health (of every service described) and reflection, to be served whatever the load.
+/// Returns the routes of health (of every service described) and reflection, to be served whatever the load.
 ///
 /// # Errors
-/// A defect of this crate: a compiled-in description can't be read.
+/// A defect of this crate: compiled-in descriptors can't be read.
 pub async fn standard(stopped: &Stopped) -> Result<(Router, Serving), DescriptorError> {
     let (routes, serving) = standard::routes().await?;
     let limits = call::Limits::deadline_or_stop(stopped.clone());
     Ok((routes.layer(middleware::from_fn_with_state(limits, call::limit)), serving))
 }
 
-/// Whether a request speaks gRPC.
+/// True if a request speaks gRPC.
 pub fn is_grpc(headers: &axum::http::HeaderMap) -> bool {
     let value = headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let rest = value.and_then(|value| value.strip_prefix("application/grpc"));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
 }
 
-/// Ends when streams have to.
+/// Waits until streams have to end.
 async fn stop(mut stopped: Stopped) {
     // An error means that the sender is gone, which is a stop as well.
     let _ = stopped.wait_for(|is_stopped| *is_stopped).await;

@@ -1,4 +1,4 @@
-//! From messages to the requests that HTTP makes as well, with errors that name the field as HTTP's do.
+//! Converts messages to the requests that HTTP makes as well, with errors that name the field as HTTP's do.
 
 use std::num::NonZeroUsize;
 
@@ -30,7 +30,7 @@ impl TryFrom<pb::ScoreRequest> for ScoreRequest {
     }
 }
 
-/// Two messages, as each verb has its own, with one meaning.
+/// Each verb has a message of its own; these two have one meaning.
 impl From<pb::RankRequest> for pb::ScoreRequest {
     fn from(request: pb::RankRequest) -> Self {
         let pb::RankRequest {
@@ -82,17 +82,17 @@ impl TryFrom<pb::ElicitRequest> for ElicitRequest {
     }
 }
 
-/// An event that has to be named.
+/// Checks the id of an event, which is required.
 pub(super) fn event_id(text: String) -> Result<EventId, Error> {
     EventId::try_from(text).map_err(|error| Error::invalid_field("event_id", error.to_string()))
 }
 
-/// A user that has to be named.
+/// Checks the id of a user, which is required.
 pub(super) fn user_id(text: String) -> Result<UserId, Error> {
     UserId::try_from(text).map_err(|error| Error::invalid_field("user", error.to_string()))
 }
 
-/// No message is no chat: a list can't be there and empty.
+/// Converts a chat. An empty list is none, as a message can't tell the two apart.
 pub(super) fn messages(found: Vec<pb::Message>, at: &str) -> Result<Option<Vec<Message>>, Error> {
     let message = |(idx, found): (usize, pb::Message)| {
         let role = match pb::Role::try_from(found.role) {
@@ -144,7 +144,7 @@ fn candidate(found: pb::Candidate, at: &str) -> Result<Candidate, Error> {
 }
 
 fn limit(found: u64) -> Result<NonZeroUsize, Error> {
-    // More than this machine can count is no limit.
+    // A limit beyond what this machine can count is none.
     let limit = usize::try_from(found).unwrap_or(usize::MAX);
     NonZeroUsize::new(limit).ok_or_else(|| Error::invalid_field("limit", "found 0, expected at least 1"))
 }

@@ -1,4 +1,4 @@
-//! What every gRPC server has: health and reflection; and routes by method, from the description of `proto/`.
+//! Serves health and reflection, and builds routes by method from the descriptors of `proto/`.
 
 use std::convert::Infallible;
 
@@ -15,7 +15,7 @@ use tower::Service;
 
 use super::DESCRIPTORS;
 
-/// Why a compiled-in description is not served.
+/// The reason that compiled-in descriptors are not served.
 #[derive(Debug, thiserror::Error)]
 #[error("the description of proto/ can't be served: {0}")]
 pub struct DescriptorError(Box<dyn std::error::Error + Send + Sync>);
@@ -32,7 +32,7 @@ impl From<tonic_reflection::server::Error> for DescriptorError {
     }
 }
 
-/// What health checks are told, of the server and of each of its services.
+/// The status for health checks, of the server and of each of its services.
 #[derive(Debug)]
 pub struct Serving {
     reporter: HealthReporter,
@@ -40,7 +40,7 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// No new traffic, please.
+    /// Marks all services as not serving.
     pub async fn stop(&self) {
         for service in &self.services {
             self.reporter.set_service_status(service, ServingStatus::NotServing).await;
@@ -48,7 +48,7 @@ impl Serving {
     }
 }
 
-/// Health and both versions of reflection.
+/// Returns the routes of health and of both versions of reflection.
 pub(super) async fn routes() -> Result<(Router, Serving), DescriptorError> {
     let (reporter, health) = health_reporter();
     let services = [vec![String::new()], services(DESCRIPTORS)?.into_iter().map(|(name, _)| name).collect()];
@@ -67,7 +67,7 @@ pub(super) async fn routes() -> Result<(Router, Serving), DescriptorError> {
     Ok((routes, Serving { reporter, services }))
 }
 
-/// One route for each method, so that metrics can name it, and one for methods that do not exist, which can't be named.
+/// Returns one route for each method, so that metrics can name it, and one for unknown methods, which have no name.
 pub(super) fn by_method<S>(descriptors: &[u8], server: &S) -> Result<Router, DescriptorError>
 where
     S: Service<Request, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
@@ -83,7 +83,7 @@ where
     Ok(routes)
 }
 
-/// The full name and the methods of every service that is described.
+/// Returns the full name and the methods of every service that is described.
 fn services(descriptors: &[u8]) -> Result<Vec<(String, Vec<String>)>, prost::DecodeError> {
     let set = FileDescriptorSet::decode(descriptors)?;
     let services = set.file.iter().flat_map(|file| {

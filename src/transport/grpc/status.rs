@@ -1,4 +1,4 @@
-//! Errors on the wire: a status with google.rpc details, and back from what the library refuses by itself.
+//! Errors on the wire: converts ours to a status with google.rpc details, and refusals of the library to ours.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -34,20 +34,20 @@ const NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// The name of the code in these headers or trailers, if they have one.
+/// Returns the name of the code in these headers or trailers, if they have one.
 pub fn code_name(headers: &axum::http::HeaderMap) -> Option<&'static str> {
     let number: usize = headers.get(Status::GRPC_STATUS)?.to_str().ok()?.parse().ok()?;
     Some(NAMES.get(number).copied().unwrap_or("UNKNOWN"))
 }
 
-/// The error behind an answer, for the edge to log once.
+/// Returns the error behind an answer, for the edge to log once.
 pub fn error_of(response: &Response) -> Option<&Error> {
     known(response.extensions().get::<Status>()?)
 }
 
-/// The answer to a call that the process refuses.
+/// Returns the answer to a call that the process refuses.
 pub fn refusal(error: Arc<Error>) -> Response {
-    // The only thing that the process itself does not find is a method.
+    // A method is the only thing that the process itself does not find.
     let code = match error.kind() {
         ErrorKind::NotFound => Code::Unimplemented,
         kind => Code::from(kind.grpc_code()),
@@ -55,7 +55,7 @@ pub fn refusal(error: Arc<Error>) -> Response {
     with_details(code, error).into_http()
 }
 
-/// The status of an error, which it carries as its source.
+/// Returns the status of an error, which it carries as its source.
 pub(super) fn status(error: Error) -> Status {
     with_details(Code::from(error.kind().grpc_code()), Arc::new(error))
 }
@@ -78,19 +78,19 @@ pub(super) fn known(status: &Status) -> Option<&Error> {
     status.source()?.downcast_ref()
 }
 
-/// What the library refuses before a verb sees it, as one of our errors; none where the caller went away.
+/// Converts a refusal of the library to one of our errors; none if the caller has disconnected.
 pub(super) fn foreign(status: &Status) -> Option<Error> {
     let (kind, code) = match status.code() {
         Code::OutOfRange | Code::ResourceExhausted => {
             let detail = "found a message larger than `server.max_body_bytes`";
             return Some(Error::new(ErrorKind::TooLarge, detail).with_source(status.clone()));
         }
-        // What a body says when there is no room for its next message.
+        // A body fails with this reason when there is no room for its next message.
         Code::Unavailable if status.get_error_details().error_info()?.reason == NO_ROOM => {
             (ErrorKind::Overloaded, NO_ROOM)
         }
         Code::Unimplemented => (ErrorKind::MethodNotAllowed, "no_route"),
-        // It answers so to bytes that are no such message; it encodes ours without fail.
+        // The library answers so to bytes that are no such message; it encodes ours without fail.
         Code::Internal => (ErrorKind::Invalid, "malformed_message"),
         _ => return None,
     };
@@ -101,7 +101,7 @@ pub(super) fn foreign(status: &Status) -> Option<Error> {
     Some(Error::new(kind, detail).with_code(code).with_source(status.clone()))
 }
 
-/// The end of a call whose caller went away: no defect of anybody's, and nobody reads it but the metrics.
+/// Returns the status of a call whose caller has disconnected: it is no defect, and only the metrics read it.
 pub(super) fn gone() -> Status {
     Status::cancelled("the call ended early")
 }

@@ -1,7 +1,7 @@
-//! Messages in, answers out, in order, while the caller goes on sending.
+//! Answers the messages of a stream in order, while the caller continues to send.
 //!
 //! The law: at most [`AT_ONCE`] messages of a stream are held, so that a slow reader slows the sender; dropping the
-//! answers drops the work; a stop lets what was read be answered and then ends the stream.
+//! answers drops the work; a stop lets the messages that were read be answered and then ends the stream.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::{Stopped, stop};
 use crate::service::{EventAcks, ParsedEvent, Service, ServiceHandle, rejected};
 use crate::types::{Error, ErrorKind, ScoreAnswer};
 
-/// Messages of one stream that are worked on at once: enough to fill batches, few enough to bound memory.
+/// Messages of one stream in work at once: enough to fill batches, few enough to bound memory.
 const AT_ONCE: usize = 32;
 
-/// A stream that sends nothing for this long is ended, so that silent ones do not use up the permits.
+/// Time without a message after which a stream is ended, so that silent ones do not use up the permits.
 const MAX_SILENCE: Duration = Duration::from_secs(300);
 
 pub(super) type Answers<T> = BoxStream<'static, Result<T, Status>>;
@@ -52,7 +52,7 @@ async fn score(service: &Service, request: Option<pb::ScoreRequest>) -> Result<S
     service.score(required(request, "request")?.try_into()?).await
 }
 
-/// Acks event by event. What has arrived is worked on together.
+/// Acks event by event. The events that have arrived are applied together.
 pub(super) fn acks(
     handle: ServiceHandle,
     requests: Streaming<pb::FeedbackRequest>,
@@ -82,7 +82,7 @@ fn read(event: Option<pb::Event>) -> ParsedEvent {
     event.try_into().map_err(|error| Box::new(rejected(Some(event_id), &error)))
 }
 
-/// What the caller sends, and at last, unless the caller has ended the stream, why it ends.
+/// Yields the messages of the caller and, unless the caller has ended the stream, the status that ends it.
 fn messages<T: Send + 'static>(
     requests: Streaming<T>,
     stopped: Stopped,
@@ -95,7 +95,7 @@ fn messages<T: Send + 'static>(
             () = &mut stopped => Err(ended(stopping_error())),
             message = tokio::time::timeout(MAX_SILENCE, requests.message()) => match message {
                 Ok(Ok(message)) => Ok(message?),
-                // The messages behind one that can't be told apart can't be either.
+                // A message that can't be read ends the stream, as those behind it can't be delimited either.
                 Ok(Err(status)) => Err(foreign(&status).map_or_else(gone, ended)),
                 Err(_) => Err(ended(silent())),
             },
@@ -105,7 +105,7 @@ fn messages<T: Send + 'static>(
     })
 }
 
-/// The status that ends a stream; its error is logged here, as no answer carries it.
+/// Returns the status that ends a stream; its error is logged here, as no answer carries it.
 fn ended(error: Error) -> Status {
     error.log();
     status(error)

@@ -12,7 +12,7 @@ use crate::types::{Error, UserId};
 
 type Verb<T> = Result<Response<T>, Status>;
 
-/// All verbs over the service as it is when they are called.
+/// All verbs, each over the service that is current when it is called.
 pub(super) struct Verbs {
     handle: ServiceHandle,
     stopped: Stopped,
@@ -24,7 +24,7 @@ impl Verbs {
     }
 }
 
-/// The answer of a verb, or its error as a status.
+/// Returns the answer of a verb, or its error as a status.
 async fn answer<A, T: From<A>>(work: impl Future<Output = Result<A, Error>>) -> Verb<T> {
     work.await.map(|answer| Response::new(answer.into())).map_err(status)
 }

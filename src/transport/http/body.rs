@@ -1,4 +1,4 @@
-//! Reading JSON bodies with errors that name the field.
+//! Reads JSON bodies, with errors that name the field.
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, header};
@@ -9,7 +9,7 @@ use crate::transport::shared::Problem;
 use crate::types::json::{self, Fault, FaultKind};
 use crate::types::{Error, ErrorKind};
 
-/// What lines of JSON are called.
+/// Media types of JSON lines.
 const LINES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
 
 /// A JSON body of type `T`.
@@ -24,10 +24,10 @@ impl<T: DeserializeOwned + Send + 'static, S: Send + Sync> FromRequest<S> for Js
     }
 }
 
-/// A JSON body, or none at all, which is the default of `T`.
+/// Reads a JSON body; none at all is the default of `T`.
 ///
 /// # Errors
-/// As every body's.
+/// The errors of every body.
 pub async fn optional_json<T: DeserializeOwned + Default + Send + 'static>(
     request: Request,
 ) -> Result<T, Problem> {
@@ -40,20 +40,21 @@ pub async fn optional_json<T: DeserializeOwned + Default + Send + 'static>(
     Ok(whole.parse(parse).await??)
 }
 
-/// The media type of a body, in lower case and without parameters: JSON is UTF-8, whatever its sender calls it.
+/// Returns the media type of a body, in lower case and without parameters: JSON is UTF-8, whatever its sender calls it.
 fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?;
     let text = String::from_utf8_lossy(value.as_bytes());
     Some(text.split(';').next().unwrap_or_default().trim().to_lowercase())
 }
 
-/// The name for lines of JSON that a body has, if it is such.
+/// Returns the media type of a body of JSON lines, if it is one.
 pub(super) fn lines_type(headers: &HeaderMap) -> Option<&'static str> {
     let found = media_type(headers)?;
     LINES.into_iter().find(|name| *name == found)
 }
 
-/// Refuses what is not called JSON. A body without a type is none: pages of other sites can send such a one in a visitor's name.
+/// Refuses a body that is not called JSON. One without a type is refused too: pages of other sites can send it
+/// in a visitor's name.
 pub(super) fn require_json(headers: &HeaderMap) -> Result<(), Error> {
     let found = match media_type(headers) {
         Some(found) if found == "application/json" => return Ok(()),

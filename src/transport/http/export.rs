@@ -1,4 +1,4 @@
-//! GET /export/preferences, for the admin port: it holds what everybody said.
+//! GET /export/preferences, for the admin port: the rows hold the feedback of all users.
 
 use axum::body::Body;
 use axum::http::header;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::service::Service;
 use crate::types::{Error, Export, ExportRow, ExportShape, UserId, optional_time};
 
-/// Which events, and as what.
+/// The selected events, and the shape of their rows.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExportQuery {
@@ -26,7 +26,7 @@ pub struct ExportQuery {
     user: Option<UserId>,
 }
 
-/// The one format there is may be named.
+/// The only format, which a query may name.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Format {
@@ -34,10 +34,11 @@ enum Format {
     Jsonl,
 }
 
-/// The events as JSON lines. A journal that turns out to be damaged breaks the body off: a file is never silently short.
+/// Streams the events as JSON lines. A journal that turns out to be damaged aborts the body: a file is never silently
+/// short.
 ///
 /// # Errors
-/// As [`Service::export`].
+/// The errors of [`Service::export`].
 pub async fn preferences(service: &Service, query: ExportQuery) -> Result<Response, Error> {
     let ExportQuery { shape, since, until, user, .. } = query;
     let export = Export { shape, since, until, user };

@@ -1,4 +1,4 @@
-//! Doors to what reads bytes from a socket, for `fuzz/` and its corpora. No part of the interface.
+//! Entry points to the parsers of socket bytes, for `fuzz/` and its corpora. They are no part of the interface.
 
 use std::num::NonZeroUsize;
 
@@ -11,15 +11,15 @@ use super::feedback::Lines;
 use super::query;
 use crate::types::{Bodies, Error};
 
-/// A body of JSON, as every verb reads it.
+/// Parses a JSON body, as every verb does.
 ///
 /// # Errors
-/// As a caller would see it.
+/// The errors that a caller gets.
 pub fn body<T: DeserializeOwned>(json: &[u8]) -> Result<T, Error> {
     body::parse(json)
 }
 
-/// The lines of a body that comes in `pieces`.
+/// Splits a body that comes in `pieces` into lines.
 pub fn lines<'a>(
     pieces: impl Iterator<Item = &'a [u8]>,
     max_bytes: usize,
@@ -38,10 +38,10 @@ pub fn lines<'a>(
     Ok(found)
 }
 
-/// The parameters of a query string.
+/// Parses the parameters of a query string.
 ///
 /// # Errors
-/// As a caller would see it.
+/// The errors that a caller gets.
 pub fn query<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     query::parse(text)
 }

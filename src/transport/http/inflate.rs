@@ -1,4 +1,4 @@
-//! Bodies in gzip, inflated as they are read: whoever reads bounds what comes out, and no more than that is inflated.
+//! Inflates gzip bodies as they are read: the reader bounds the output, and no more than that is inflated.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use crate::types::{Error, ErrorKind};
 /// Bytes that are inflated without a pause, in about a tenth of a millisecond.
 const CHUNK: usize = 64 << 10;
 
-/// The body as it was before it was compressed.
+/// Returns the body, inflated if it is gzip.
 ///
 /// # Errors
 /// `UnsupportedMedia` for anything but gzip.
@@ -24,7 +24,7 @@ pub(super) fn plain(headers: &HeaderMap, body: Body) -> Result<Body, Error> {
     let source = StreamReader::new(body.into_data_stream().map_err(io::Error::other));
     let mut decoder = GzipDecoder::new(source);
     decoder.multiple_members(true);
-    // What was compressed well would otherwise be inflated for a long time on an async thread.
+    // A well-compressed body would otherwise be inflated for a long time on an async thread.
     let chunks = ReaderStream::with_capacity(decoder, CHUNK).then(|chunk| async {
         tokio::task::yield_now().await;
         chunk.map_err(|error| match error.get_ref() {
@@ -36,7 +36,7 @@ pub(super) fn plain(headers: &HeaderMap, body: Body) -> Result<Body, Error> {
     Ok(Body::from_stream(chunks))
 }
 
-/// What is wrong with the compression of a body from [`plain`]; none where the connection broke.
+/// Returns the error in the compression of a body from [`plain`]; none if the connection broke.
 pub(super) fn corruption(error: &(dyn std::error::Error + 'static)) -> Option<Error> {
     let found =
         std::iter::successors(Some(error), |error| error.source()).find(|error| error.is::<Corrupt>())?;

@@ -1,4 +1,4 @@
-//! HTTP: paths, bodies, statuses. Translates to the service and back, nothing more.
+//! HTTP: paths, bodies, statuses. The module translates to the service and back, nothing more.
 
 mod body;
 mod export;
@@ -32,7 +32,7 @@ impl FromRef<ServiceHandle> for Arc<Service> {
     }
 }
 
-/// The traffic routes. The layers around them are the process's business.
+/// Returns the traffic routes. The process adds the layers around them.
 pub fn routes(handle: ServiceHandle) -> Router {
     let no_query = || middleware::from_fn(no_query);
     let routes = [
@@ -52,7 +52,7 @@ pub fn routes(handle: ServiceHandle) -> Router {
     routes.fallback(problem::no_route).method_not_allowed_fallback(problem::no_method).with_state(handle)
 }
 
-/// Adds a route, with a slash at its end or without.
+/// Adds a route, with a slash at its end and without.
 pub fn route<S: Clone + Send + Sync + 'static>(
     router: Router<S>,
     path: &str,

@@ -18,7 +18,8 @@ use crate::types::{
     UserId, UserImport, UserView,
 };
 
-/// How long the caller waits, as in `2s`; `server.request_timeout` without it. What would wait too long for its turn is refused at once.
+/// Time that the caller waits, as in `2s`; `server.request_timeout` without it. A request that would wait too long
+/// for its turn is refused at once.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header, names("X-Request-Timeout"))]
 #[expect(dead_code, reason = "the process reads it, for every route; this is its description")]
@@ -38,7 +39,7 @@ pub(super) struct Asking {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Within {
-    /// The weights in this context.
+    /// Context of the weights.
     context: Option<String>,
 }
 
@@ -46,7 +47,7 @@ pub(super) struct Within {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Whose {
-    /// Whose feedback it is; event ids are names within a user.
+    /// User of the feedback; event ids are unique within a user.
     #[param(value_type = String)]
     user: UserId,
 }
@@ -110,7 +111,7 @@ pub(super) async fn import(
     Ok(Answer(service.import(&user_id(id)?, import.ledger).await?))
 }
 
-/// What was said under `from` counts for this user, exactly, and so does what is still said under it.
+/// Merges `from` into this user: its feedback, past and future, counts exactly for this user.
 #[utoipa::path(post, path = "/users/{id}/merge", params(("id" = String, Path)), request_body = MergeRequest,
     responses((status = 200, body = MergeAnswer),
     (status = 404, body = super::problem::ProblemBody<'static>, description = "`not_supported`: this `state.engine` can't"),
@@ -138,8 +139,8 @@ pub(super) async fn retract(
     Ok(Answer(service.retract(&user, &id).await?))
 }
 
-/// With the ids that were merged into the user; such an id alone is forgotten without what counts for its account. Takes no
-/// parameter: who would erase one context alone must not lose all of them.
+/// Erases the user, with the ids that were merged into it; a merged id alone is erased without the evidence that counts
+/// for its account. Takes no parameter: a client that wants to erase one context alone must not lose all of them.
 #[utoipa::path(delete, path = "/users/{id}", params(("id" = String, Path)), responses((status = 200, body = Erased)))]
 pub(super) async fn erase(State(service): Shared, id: PathId) -> Verb<Erased> {
     Ok(Answer(service.erase(&user_id(id)?).await?))

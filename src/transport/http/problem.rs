@@ -13,16 +13,16 @@ use crate::types::{Error, ErrorKind};
 pub(super) struct ProblemBody<'a> {
     title: &'static str,
     status: u16,
-    /// Stable; clients may match on it.
+    /// Stable code that clients may match on.
     code: &'static str,
-    /// What was found and what was expected.
+    /// The value that was found, and the one that was expected.
     detail: &'a str,
-    /// The path of the field that is to blame, like `items[0].responses[2].text`.
+    /// Path of the field at fault, like `items[0].responses[2].text`.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
 }
 
-/// The answer that tells of an error.
+/// Renders an error as an answer.
 pub fn render(error: &Error) -> Response {
     let status =
         StatusCode::from_u16(error.kind().http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,4 +1,4 @@
-//! Query strings as typed structs, with errors that name the parameter, as bodies have.
+//! Reads query strings into typed structs, with errors that name the parameter, as bodies have.
 
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -22,10 +22,10 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// Guards a route that takes no parameters: one that is given would be ignored, and its sender believe that it counts.
+/// Guards a route without parameters: a given one would be ignored, and its sender would believe that it counts.
 ///
 /// # Errors
-/// For any parameter.
+/// `Invalid` for any parameter.
 pub async fn no_query(request: Request, next: Next) -> Result<Response, Problem> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -37,7 +37,7 @@ pub async fn no_query(request: Request, next: Next) -> Result<Response, Problem>
 /// Reads `name=value&...`, percent-encoded, `+` for a space.
 ///
 /// # Errors
-/// For a parameter that `T` does not have, is given twice, or is not UTF-8.
+/// `Invalid` for a parameter that `T` does not have, that is given twice, or that is not UTF-8.
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
     let is_torn = |part: &&str| percent_decode_str(part).decode_utf8().is_err();
     if let Some(part) = text.split('&').find(is_torn) {

@@ -1,4 +1,4 @@
-//! A body as a whole, within the memory that bodies may take up.
+//! Reads a body as a whole, within the memory that bodies may take up.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -8,7 +8,7 @@ use futures::StreamExt;
 use super::inflate::{corruption, plain};
 use crate::types::{Bodies, Error, ErrorKind, Held, json};
 
-/// A larger body is parsed off the async threads: JSON takes about a millisecond for so much.
+/// Largest body that is parsed on an async thread, in bytes: JSON takes about a millisecond for as many.
 const A_MOMENT: usize = 256 << 10;
 
 /// A body that has been read. It counts as held until it is dropped.
@@ -19,11 +19,11 @@ pub(super) struct Whole {
 }
 
 impl Whole {
-    /// Reads a body, and inflates it where it is gzip.
+    /// Reads a body, and inflates it if it is gzip.
     ///
     /// # Errors
-    /// `TooLarge` and `Overloaded` by its Content-Length before it is read, else once it has come to more than there may be or
-    /// than there is room for; `Invalid` when it ends early or is not what its encoding says.
+    /// `TooLarge` and `Overloaded` by its Content-Length before it is read, or once it exceeds the limit or the free
+    /// room; `Invalid` when it ends early or does not match its encoding.
     pub(super) async fn read(request: Request) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
         let bodies = bodies(&parts.extensions)?;
@@ -41,12 +41,12 @@ impl Whole {
         Ok(Self { bytes, _held: held })
     }
 
-    /// Whether there is nothing in it.
+    /// True if the body has no bytes.
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Does something with the text, without a byte order mark: here, or off the async threads if it is large.
+    /// Applies `parse` to the text, without a byte order mark: on this thread, or off the async threads if it is large.
     ///
     /// # Errors
     /// A defect: `parse` panicked.
@@ -56,7 +56,8 @@ impl Whole {
     ) -> Result<T, Error> {
         let size = self.bytes.len();
         let parse = move || {
-            // All of it moves there: it counts as held for as long as it is parsed, though nobody may wait any more.
+            // The whole body moves into the closure: it counts as held while it is parsed, even after its
+            // caller has disconnected.
             let Self { bytes, _held } = &self;
             parse(json::without_mark(bytes))
         };
@@ -64,7 +65,7 @@ impl Whole {
     }
 }
 
-/// Does work on `size` bytes of text: here, or off the async threads if they are many.
+/// Does work on `size` bytes of text: on this thread, or off the async threads if they are many.
 ///
 /// # Errors
 /// A defect: `work` panicked.
@@ -79,7 +80,7 @@ pub(super) async fn off_if_large<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
-/// The budget that the process has set around this route.
+/// Returns the budget that the process has set around this route.
 ///
 /// # Errors
 /// A defect: there is none.
@@ -87,7 +88,7 @@ pub(super) fn bodies(extensions: &Extensions) -> Result<&Bodies, Error> {
     extensions.get().ok_or_else(|| Error::new(ErrorKind::Internal, "this route has no limit of bodies"))
 }
 
-/// The length that a body declares; 0 for one that does not.
+/// Returns the length that a body declares; 0 for one that does not.
 pub(super) fn declared(headers: &HeaderMap) -> u64 {
     let text = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
     text.and_then(|text| text.parse().ok()).unwrap_or_default()
@@ -130,7 +131,7 @@ mod tests {
         request.body(body).unwrap()
     }
 
-    /// A body of these pieces, and how many of them were asked for.
+    /// Returns a body of these pieces, and a counter of those that were asked for.
     fn counted(pieces: Vec<Vec<u8>>) -> (Body, Arc<AtomicUsize>) {
         let n_read = Arc::new(AtomicUsize::new(0));
         let counter = n_read.clone();
@@ -163,7 +164,7 @@ mod tests {
         }
         for cut in 0..zipped.len() {
             let read = Whole::read(request(&bodies, "x-gzip", zipped[..cut].to_vec().into())).await;
-            // It is whole where its first member ends, and where there is nothing.
+            // The body is complete where its first member ends, and where there is no byte.
             if cut == gzip(b"{\"a\": ").len() || cut == 0 {
                 continue;
             }

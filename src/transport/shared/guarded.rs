@@ -1,4 +1,4 @@
-//! Bodies that keep something until their last byte is sent or nobody reads them any more.
+//! Bodies that own a value until they are sent or dropped.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -8,12 +8,12 @@ use axum::response::Response;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// The answer, with `kept` in its body.
+/// Moves `kept` into the body of the answer.
 pub fn keep<T: Send + Unpin + 'static>(response: Response, kept: T) -> Response {
     watch(response, kept, |_, _| {})
 }
 
-/// The answer, with `kept` in its body, which is shown every frame.
+/// Moves `kept` into the body of the answer, and calls `see` with it for every frame.
 pub fn watch<T: Send + Unpin + 'static>(
     response: Response,
     kept: T,
@@ -22,7 +22,7 @@ pub fn watch<T: Send + Unpin + 'static>(
     response.map(|body| watched(body, kept, see))
 }
 
-/// The body, with `kept` in it, which is shown every frame.
+/// Moves `kept` into the body, and calls `see` with it for every frame.
 pub fn watched<T: Send + Unpin + 'static>(body: Body, kept: T, see: fn(&mut T, &Frame<Bytes>)) -> Body {
     Body::new(Guarded { body, kept, see })
 }

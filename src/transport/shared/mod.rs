@@ -1,4 +1,4 @@
-//! What every protocol does the same way.
+//! The parts that every protocol uses in the same way.
 
 pub mod guarded;
 mod problem;

@@ -1,4 +1,4 @@
-//! An error on its way out, before it has the format of the route that it belongs to.
+//! An error in an answer, before it has the format of its route.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 
 use crate::types::Error;
 
-/// An error that a handler or a layer leaves in its answer. One layer around all of them writes it as the caller reads
-/// errors; the answer goes on carrying it, for the edge to log once.
+/// An error that a handler or a layer leaves in its answer. One layer around all of them writes it in the caller's
+/// format; the answer keeps carrying it, for the edge to log once.
 #[derive(Debug, Clone)]
 pub struct Problem(pub Arc<Error>);
 

@@ -5,16 +5,16 @@ use std::num::NonZeroUsize;
 use super::model::Provider;
 use super::section::Section;
 
-/// More model threads than any machine has cores is a slip of the pen.
+/// Upper bound of the model threads: more than any machine has cores is a mistake.
 const MAX_THREADS: i64 = 1024;
 
 /// The encoder's threads and their queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Batch {
     pub threads: NonZeroUsize,
-    /// Further threads, for small requests while a large one has the others.
+    /// Further threads, for small requests while a large one occupies the others.
     pub interactive_threads: usize,
-    /// None where it is measured.
+    /// None if it is measured.
     pub tokens: Option<NonZeroUsize>,
     pub max_queued_texts: NonZeroUsize,
 }
@@ -23,7 +23,7 @@ impl Batch {
     pub(super) fn read(mut section: Section<'_>, first_provider: Option<Provider>) -> Self {
         let default_threads = || match first_provider {
             Some(Provider::Cpu) => std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            // A device that is no core runs one batch at a time.
+            // A device other than the CPU runs one batch at a time.
             _ => NonZeroUsize::MIN,
         };
         Self {

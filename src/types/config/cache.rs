@@ -1,11 +1,11 @@
-//! `[cache]`: how many embeddings are kept.
+//! `[cache]`: the bound on cached embeddings.
 
 use super::section::Section;
 
-/// The bound on embeddings that are kept.
+/// The bound on cached embeddings.
 #[derive(Debug, Clone, Copy)]
 pub struct Cache {
-    /// 0 keeps nothing.
+    /// Bytes of cached embeddings; 0 keeps none.
     pub max_bytes: u64,
 }
 

@@ -1,10 +1,10 @@
-//! `[events]`: how long what was said is kept.
+//! `[events]`: the retention of raw events.
 
 use std::time::Duration;
 
 use super::section::{HOUR, Section, YEAR};
 
-/// How long what was said is kept.
+/// Retention and erasure of raw events.
 #[derive(Debug, Clone, Copy)]
 pub struct Events {
     pub retention: Duration,

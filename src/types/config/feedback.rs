@@ -1,19 +1,19 @@
-//! `[feedback]`: which events are taken.
+//! `[feedback]`: the events that are accepted.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use super::section::{Section, YEAR};
 
-/// A row with more events would be megabytes, and it is read for every new one.
+/// Upper bound of the events in a row: with more it would be megabytes, and it is read for every new event.
 const MAX_EVENTS: i64 = 65_536;
 
-/// The event times that are taken, and how many events of one user within them.
+/// The event times that are accepted, and the number of events of one user within them.
 #[derive(Debug, Clone, Copy)]
 pub struct Feedback {
     pub max_age: Duration,
     pub max_clock_skew: Duration,
-    /// Events of one user that are remembered within `max_age`.
+    /// Upper bound of the events of one user that are remembered within `max_age`.
     pub max_events: NonZeroUsize,
 }
 

@@ -1,13 +1,13 @@
-//! `[health]`: when the process counts as stuck.
+//! `[health]`: the time after which the process counts as stuck.
 
 use std::time::Duration;
 
 use super::section::{HOUR, Section};
 
-/// When the process counts as stuck.
+/// The time after which the process counts as stuck.
 #[derive(Debug, Clone, Copy)]
 pub struct Health {
-    /// Of a model thread, at one batch.
+    /// Upper bound of the time of a model thread at one batch.
     pub stall_limit: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! Merging the layers, remembering for every key which layer set it.
+//! Merged layers of the configuration, with the layer that set each key.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::DEFAULT_TOML;
 
 const ENV_PREFIX: &str = "MICRO_REWARD__";
 
-/// The merged values with their origins, and what was wrong with them so far.
+/// The merged values with their origins, and the problems found so far.
 #[derive(Debug)]
 pub struct Layers {
     merged: Table,
@@ -18,18 +18,18 @@ pub struct Layers {
     problems: Vec<ConfigProblem>,
 }
 
-/// One thing that is wrong: where it was set, which key, what was found and expected.
+/// One problem: its origin, its key, and the values found and expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
     /// The file, variable or flag.
     pub origin: String,
-    /// `section.key`; empty when it is about the origin as a whole.
+    /// `section.key`; empty for a problem of the origin as a whole.
     pub key: String,
-    /// What was found and what was expected.
+    /// The values found and expected.
     pub detail: String,
 }
 
-/// Everything that is wrong, at least one thing.
+/// All problems, at least one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", lines(.0))]
 pub struct ConfigProblems(pub Vec<ConfigProblem>);
@@ -48,7 +48,7 @@ impl fmt::Display for ConfigProblem {
 }
 
 impl Layers {
-    /// The embedded defaults.
+    /// Returns the embedded defaults.
     #[must_use]
     pub fn defaults() -> Self {
         let mut layers = Self { merged: Table::new(), origins: BTreeMap::new(), problems: Vec::new() };
@@ -97,7 +97,7 @@ impl Layers {
         self
     }
 
-    /// Whether `log.format` is "json" as far as the layers can be read, whatever else is wrong with them.
+    /// True if `log.format` is "json" as far as the layers can be read, whatever their other problems.
     #[must_use]
     pub fn want_json_log(&self) -> bool {
         let format = self.merged.get("log").and_then(|section| section.get("format"));
@@ -110,12 +110,12 @@ impl Layers {
         self.problem(&origin, key, detail);
     }
 
-    /// A value to be read, once; None for a key that has no default.
+    /// Takes a value, once; none for a key that has no default.
     pub(super) fn take(&mut self, section: &str, key: &str) -> Option<Value> {
         self.merged.get_mut(section)?.as_table_mut()?.remove(key)
     }
 
-    /// Everything that is wrong, keys included that nobody took.
+    /// Returns all problems, including a problem for every key that no section took.
     pub(super) fn into_problems(mut self) -> Vec<ConfigProblem> {
         for (section, entries) in std::mem::take(&mut self.merged) {
             for key in entries.as_table().into_iter().flat_map(Table::keys) {
@@ -143,7 +143,7 @@ impl Layers {
         }
     }
 
-    /// Reads `text` as the type that the default has.
+    /// Sets a key to `text`, read as the type that the default has.
     fn set_text(&mut self, origin: &str, path: &str, text: &str) {
         let (section, key) = path.split_once('.').unwrap_or((path, ""));
         let value = match self.merged.get(section).and_then(|entries| entries.get(key)) {
@@ -178,7 +178,7 @@ impl Layers {
         } else {
             let (found, expected) = (value.type_str(), default.type_str());
             let detail = match section {
-                // It may be a password.
+                // The value may be a password.
                 "valkey" => format!("found {found}, expected {expected}"),
                 _ => format!("found {value} ({found}), expected {expected}"),
             };

@@ -1,8 +1,8 @@
-//! `[log]`: what the log looks like.
+//! `[log]`: the format and the filter of the log.
 
 use super::section::Section;
 
-/// What the log looks like.
+/// Format and filter of the log.
 #[derive(Debug, Clone)]
 pub struct Log {
     pub json: bool,

@@ -1,7 +1,7 @@
 //! Configuration: `default.toml` -> file -> environment -> flags, then checked as a whole.
 //!
-//! The embedded default file is the reference: a key that is not in it does not exist. All problems are
-//! reported at once, each with its key and where it came from. Nothing else reads the environment.
+//! The embedded default file is the reference: a key that is not in it does not exist. All problems are reported at
+//! once, each with its key and its origin. No other module reads the environment.
 
 mod batch;
 mod cache;
@@ -40,7 +40,7 @@ pub use valkey::Valkey;
 /// The commented defaults, as users read them.
 pub const DEFAULT_TOML: &str = include_str!("../../../config/default.toml");
 
-/// A configuration that has been checked; each field is the section of its name.
+/// A checked configuration; each field is the section of its name.
 #[derive(Debug, Clone)]
 #[expect(missing_docs, reason = "each type says what its section is")]
 pub struct Config {
@@ -64,8 +64,8 @@ impl Config {
     /// Checks merged layers.
     ///
     /// # Errors
-    /// All problems at once: of the layers themselves, of every value that is out of range, and of every key
-    /// that has a default and is read by nothing.
+    /// Returns all problems at once: of the layers themselves, of every value that is out of range, and of every key
+    /// that has a default and that no section reads.
     pub fn new(mut layers: Layers) -> Result<Self, ConfigProblems> {
         let model = Model::read(Section::new(&mut layers, "model"));
         let config = Self {
@@ -94,7 +94,7 @@ impl Config {
     }
 }
 
-/// The process environment, for [`Layers::environment`]. What is not UTF-8 is read as far as it is.
+/// Returns the process environment, for [`Layers::environment`]. Bytes that are not UTF-8 become U+FFFD.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     let text = |raw: std::ffi::OsString| raw.to_string_lossy().into_owned();

@@ -1,15 +1,15 @@
-//! `[model]`: what is served, and what runs its encoder.
+//! `[model]`: the bundle that is served, and the runtime of its encoder.
 
 use std::path::PathBuf;
 
 use super::section::Section;
 
-/// What is served.
+/// The bundle that is served, and the runtime of its encoder.
 #[derive(Debug, Clone)]
 pub struct Model {
     pub bundle: PathBuf,
     pub onnxruntime_library: PathBuf,
-    /// At least one, best first.
+    /// Execution providers, best first; at least one.
     pub execution_providers: Vec<Provider>,
 }
 
@@ -23,7 +23,7 @@ impl Model {
     }
 }
 
-/// What runs an encoder.
+/// The execution provider of an encoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Provider {
     /// The cores of this machine.
@@ -37,7 +37,7 @@ pub enum Provider {
 impl Provider {
     const NAMES: &[(&str, Self)] = &[("cpu", Self::Cpu), ("cuda", Self::Cuda), ("tensorrt", Self::Tensorrt)];
 
-    /// As it is spelled in the configuration.
+    /// Returns the name in the configuration.
     #[must_use]
     pub fn name(self) -> &'static str {
         Self::NAMES.iter().find(|(_, provider)| *provider == self).map_or("", |(name, _)| name)

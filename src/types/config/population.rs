@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::section::{HOUR, Section};
 
-/// A larger sample would be more exact than anybody can tell, and every item is routed for each of its users.
+/// Upper bound of the sample: a larger one gains no visible accuracy, and every item is routed for each of its
+/// users.
 const MAX_SAMPLE: i64 = 16_384;
 
 /// The sample of users that stands for all of them.

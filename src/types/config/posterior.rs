@@ -5,12 +5,12 @@ use std::num::NonZeroU64;
 use super::section::Section;
 use crate::mixture::{Decay, Routing};
 
-/// From evidence to weights.
+/// The parameters from evidence to weights.
 #[derive(Debug, Clone, Copy)]
 pub struct Posterior {
     pub routing: Routing,
     pub decay: Decay,
-    /// How likely a user's head is the same in another context, in [0, 1].
+    /// The probability that a user's head is the same in another context, in [0, 1].
     pub transfer: f64,
 }
 

@@ -1,16 +1,16 @@
-//! `[responses]`: what is remembered of answers whose responses have ids.
+//! `[responses]`: the memory of answers whose responses have ids.
 
 use std::time::Duration;
 
 use super::section::{Section, YEAR};
 
-/// How much is remembered, and for how long.
+/// Bounds on the memory and its time.
 #[derive(Debug, Clone, Copy)]
 pub struct Responses {
-    /// 0 remembers nothing.
+    /// Bytes that are remembered; 0 remembers none.
     pub max_bytes: u64,
     pub ttl: Duration,
-    /// Whether they survive a restart, in the data directory.
+    /// True if they survive a restart, in the data directory.
     pub is_persisted: bool,
 }
 

@@ -12,8 +12,8 @@ use super::layers::Layers;
 pub(super) const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const YEAR: Duration = Duration::from_secs(8766 * 3600);
 
-/// A value that is refused is replaced by something harmless, so that the others are still looked at; the
-/// caller discards the result when there is any problem.
+/// A section that is being read. A refused value is replaced by a harmless one, so that the others are still
+/// checked; the caller discards the result when there is any problem.
 pub(super) struct Section<'a> {
     layers: &'a mut Layers,
     name: &'static str,
@@ -24,12 +24,12 @@ impl<'a> Section<'a> {
         Self { layers, name }
     }
 
-    /// Records what was found and what was expected, at the layer that set the key.
+    /// Records a problem with a key, found and expected, at the layer that set it.
     pub(super) fn refuse(&mut self, key: &str, detail: String) {
         self.layers.refuse(&format!("{}.{key}", self.name), detail);
     }
 
-    /// The value as it was merged; it has the type of its default.
+    /// Takes the merged value; it has the type of its default.
     pub(super) fn value<T: DeserializeOwned + Default>(&mut self, key: &str) -> T {
         let problem = match self.layers.take(self.name, key).map(toml::Value::try_into) {
             Some(Ok(value)) => return value,
@@ -66,7 +66,7 @@ impl<'a> Section<'a> {
         self.zero_or_count_up_to(key, at_most).unwrap_or_else(|| self.positive(key, 0))
     }
 
-    /// Takes at least what another key of this section has.
+    /// Reads a count of at least `least`, the value of the key `other` of this section.
     pub(super) fn count_from(&mut self, key: &str, other: &str, least: NonZeroUsize) -> NonZeroUsize {
         let number: i64 = self.value(key);
         if number > 0 && usize::try_from(number).is_ok_and(|number| number < least.get()) {
@@ -77,12 +77,12 @@ impl<'a> Section<'a> {
         self.positive(key, number)
     }
 
-    /// None for 0, where that says something of its own.
+    /// Reads a count; none for 0, which has a meaning of its own.
     pub(super) fn zero_or_count(&mut self, key: &str) -> Option<NonZeroUsize> {
         self.zero_or_count_up_to(key, i64::MAX)
     }
 
-    /// None for 0, where that says something of its own.
+    /// Reads a count of at most `at_most`; none for 0, which has a meaning of its own.
     pub(super) fn zero_or_count_up_to(&mut self, key: &str, at_most: i64) -> Option<NonZeroUsize> {
         let number: i64 = self.value(key);
         if number > at_most {
@@ -100,7 +100,7 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Takes a number from `low` to `high`, or above 0 where `low` is the least positive one.
+    /// Reads a number from `low` to `high`, or above 0 where `low` is the least positive one.
     pub(super) fn number(&mut self, key: &str, low: f64, high: f64) -> f64 {
         let number: f64 = self.value(key);
         if !(low..=high).contains(&number) {
@@ -137,7 +137,7 @@ impl<'a> Section<'a> {
         self.chosen(key, &text, choices)
     }
 
-    /// Takes at least one of the choices.
+    /// Reads one or more of the choices.
     pub(super) fn choices<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> Vec<T> {
         let texts: Vec<String> = self.value(key);
         if texts.is_empty() {

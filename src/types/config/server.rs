@@ -1,4 +1,4 @@
-//! `[server]`: the two listeners, and what a request may cost.
+//! `[server]`: the two listeners, and the bounds on requests and connections.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use super::section::{HOUR, Section};
 
-/// The two listeners and what a request may cost.
+/// The two listeners, and the bounds on requests and connections.
 #[derive(Debug, Clone)]
 pub struct Server {
     pub listen: SocketAddr,
     pub admin_listen: SocketAddr,
     pub max_body_bytes: NonZeroUsize,
-    /// Of all bodies at once; at least `max_body_bytes`.
+    /// Bytes of all bodies at once; at least `max_body_bytes`.
     pub max_buffered_bytes: NonZeroUsize,
     pub max_text_bytes: NonZeroUsize,
     pub max_concurrent_requests: NonZeroUsize,
     pub request_timeout: Duration,
     pub max_connections: NonZeroUsize,
-    /// How long a connection may be open without a request.
+    /// Time that a connection may be open without a request.
     pub idle_timeout: Duration,
-    /// How long a peer may take no byte of what it is sent.
+    /// Time that a peer may take no byte of the data it is sent.
     pub write_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! `[shutdown]`: how long the process takes to leave.
+//! `[shutdown]`: the time that the process takes to stop.
 
 use std::time::Duration;
 

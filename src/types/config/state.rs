@@ -1,4 +1,4 @@
-//! `[state]`: where ledgers live.
+//! `[state]`: the engine that keeps the ledgers, and its bounds.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use super::section::{HOUR, Section};
 
-/// Where ledgers live.
+/// The engine that keeps the ledgers, and its bounds.
 #[derive(Debug, Clone)]
 pub struct State {
     pub engine: Engine,
-    /// Never empty for the embedded engine; for the shared one, empty is no outbox.
+    /// Never empty, except for the shared engine, where empty means no outbox.
     pub data_dir: PathBuf,
-    /// Whether an ack waits for the disk.
+    /// True if an ack waits for the disk.
     pub is_sync: bool,
     pub max_users: NonZeroUsize,
     pub resident_users: NonZeroUsize,
     pub checkpoint_every: Duration,
-    /// How old a row of the shared engine may be that is served without asking.
+    /// Upper bound of the age of a row of the shared engine that is served without asking the store.
     pub max_staleness: Duration,
 }
 
@@ -42,11 +42,11 @@ impl State {
 /// The state engines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// In this process alone.
+    /// Memory of this process alone.
     Memory,
-    /// In this process, and in a directory across restarts.
+    /// Memory of this process, and a directory across restarts.
     Embedded,
-    /// In Valkey or Redis, shared by any number of replicas.
+    /// Valkey or Redis, shared by any number of replicas.
     Valkey,
 }
 

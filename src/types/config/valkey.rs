@@ -1,4 +1,4 @@
-//! `[valkey]`: the shared store. What it finds is never shown: it may be a password.
+//! `[valkey]`: the shared store. Its errors never show a value that was found: it may be a password.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -6,18 +6,18 @@ use std::time::Duration;
 use super::section::{HOUR, Section};
 use crate::types::Secret;
 
-/// A shorter secret could be found by trying.
+/// The least length of a secret: a shorter one could be found by trying.
 const MIN_SECRET_BYTES: usize = 16;
 
 /// The shared store.
 #[derive(Debug, Clone)]
 pub struct Valkey {
-    /// More than one for a cluster only. Secret as a whole: a url may hold a password.
+    /// One url; several for a cluster only. Secret as a whole: a url may hold a password.
     pub urls: Vec<Secret>,
     pub is_cluster: bool,
     pub username: String,
     pub password: Secret,
-    /// By which users are known in the store; empty is none.
+    /// The secret of the hashes by which users are known in the store; empty means none.
     pub user_key: Secret,
     pub ca_file: Option<PathBuf>,
     pub prefix: String,

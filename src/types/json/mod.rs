@@ -1,7 +1,7 @@
-//! JSON as callers send it: one reader for every body, line and row, whose errors speak of JSON and never of this program.
+//! JSON as callers send it: one reader for every body, line and row, whose errors use the words of JSON alone.
 //!
-//! The laws: an object is read by its names, never an array by position; what is wrong is named by its path, an entry of an
-//! array by its index; half a surrogate pair is U+FFFD; a byte order mark is no part of the text.
+//! The laws: an object is read by its names, never an array by position; an error names the path of its value, an
+//! entry of an array by its index; half a surrogate pair is U+FFFD; a byte order mark is no part of the text.
 
 mod place;
 mod strict;
@@ -18,18 +18,18 @@ use strict::Strict;
 
 pub(crate) use words::shorten;
 
-/// Entries of all arrays of one document: more than anybody asks at once, and few enough for tiny ones not to take up
-/// a hundred times what was sent.
+/// Upper bound of the entries of all arrays of one document: more than any request needs, and few enough for tiny
+/// ones not to take up a hundred times the bytes that were sent.
 const MAX_ENTRIES: usize = 1 << 20;
 
-/// Why a text is not what was expected.
+/// The reason why a text can't be read as the expected value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// What kind of fault.
+    /// The kind of fault.
     pub kind: FaultKind,
-    /// What was found and what was expected.
+    /// The values found and expected.
     pub detail: String,
-    /// Where, like `items[0].responses[2].text`; empty for the document itself.
+    /// The path of the value, like `items[0].responses[2].text`; empty for the document itself.
     pub path: String,
 }
 
@@ -42,14 +42,15 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// What is wrong with one line of a file, whose number its reader says: lines are counted from this one.
+    /// Describes the fault in one line of a file, without the line number: its reader knows that number, and this
+    /// one is always 1.
     #[must_use]
     pub fn of_line(&self) -> String {
         self.to_string().replace(" at line 1 column", " at column")
     }
 }
 
-/// What kinds of fault there are.
+/// The kinds of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultKind {
     /// It is not JSON.
@@ -63,7 +64,7 @@ pub enum FaultKind {
 /// Reads one value. It is read once; a second time only where a surrogate of an escape stands alone.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// Returns the first fault.
 pub fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Fault> {
     let json = without_mark(json);
     match attempt(json) {
@@ -72,10 +73,10 @@ pub fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Fault> {
     }
 }
 
-/// Reads one value from another format's reader, with the same law and the same words.
+/// Reads one value from another format's reader, with the same laws and the same words.
 ///
 /// # Errors
-/// The first thing that is wrong.
+/// Returns the first fault.
 pub fn read_from<'de, T: DeserializeOwned, D: Deserializer<'de>>(reader: D) -> Result<T, Fault> {
     let place = Place::new(MAX_ENTRIES);
     let read = T::deserialize(Strict::new(reader, &place)).map_err(|wrong| place.lower(wrong));
@@ -85,14 +86,14 @@ pub fn read_from<'de, T: DeserializeOwned, D: Deserializer<'de>>(reader: D) -> R
     })
 }
 
-/// A text without the byte order mark that some programs begin UTF-8 with.
+/// Returns a text without the byte order mark that some programs begin UTF-8 with.
 #[must_use]
 pub fn without_mark(text: &[u8]) -> &[u8] {
     text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
 }
 
 enum Failed {
-    /// It may be read once this is repaired.
+    /// The text may be valid once its lone surrogates are replaced.
     Surrogate(Fault),
     Fault(Fault),
 }

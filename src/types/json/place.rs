@@ -1,4 +1,4 @@
-//! Where in a document the reader is, and the first thing that it said was wrong.
+//! The reader's position in a document, and the first fault that it found.
 
 use std::cell::{Cell, RefCell};
 
@@ -7,7 +7,7 @@ use serde::de;
 use super::words::{Said, Wrong, shorten};
 use super::{Fault, FaultKind};
 
-/// Shared by all readers of one document.
+/// The position and the fault that all readers of one document share.
 #[derive(Debug, Default)]
 pub(super) struct Place {
     path: RefCell<Path>,
@@ -26,7 +26,7 @@ struct Path {
 #[derive(Debug)]
 enum Step {
     Entry(usize),
-    /// Its name begins here.
+    /// The start of its name in `names`.
     Field(usize),
 }
 
@@ -35,12 +35,12 @@ impl Place {
         Self { n_entries_left: Cell::new(max_entries), ..Self::default() }
     }
 
-    /// How many steps lead here.
+    /// Returns the number of steps of the path.
     pub(super) fn depth(&self) -> usize {
         self.path.borrow().steps.len()
     }
 
-    /// Goes back up to `depth`. What failed stays where it is, so that the path then leads to it.
+    /// Moves back up to `depth`. A reader that fails does not call it, so that the path then leads to the fault.
     pub(super) fn back_to(&self, depth: usize) {
         let Path { steps, names } = &mut *self.path.borrow_mut();
         for step in steps.drain(depth.min(steps.len())..).rev() {
@@ -60,14 +60,14 @@ impl Place {
         self.path.borrow_mut().steps.push(Step::Entry(idx));
     }
 
-    /// Whether there may be one more entry.
+    /// Counts an entry; true if there is room for it.
     pub(super) fn count_entry(&self) -> bool {
         let n_left = self.n_entries_left.get().checked_sub(1);
         self.n_entries_left.set(n_left.unwrap_or_default());
         n_left.is_some()
     }
 
-    /// What is wrong, as the error of the reader below. It is kept here: that error can't carry it.
+    /// Keeps the fault here and returns an error of the reader below, which can't carry it.
     pub(super) fn lower<E: de::Error>(&self, wrong: Wrong<E>) -> E {
         let Said { kind, detail, field } = match wrong {
             Wrong::Below(error) => return error,
@@ -83,14 +83,14 @@ impl Place {
         Wrong::Said(Said { kind: FaultKind::Size, detail, field: None })
     }
 
-    /// The path to where the reader stopped, and what it said.
+    /// Returns the path to where the reader stopped, and the fault that it found.
     pub(super) fn into_parts(self) -> (String, Option<Fault>) {
         (self.path.into_inner().render(""), self.said.into_inner())
     }
 }
 
 impl Path {
-    /// The path, with one more field at its end unless that has no name.
+    /// Renders the path, with one more field at its end unless its name is empty.
     fn render(&self, last: &str) -> String {
         let starts = self.steps.iter().filter_map(|step| match step {
             Step::Entry(_) => None,

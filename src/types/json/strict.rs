@@ -1,7 +1,7 @@
-//! A deserializer around another one: it refuses arrays in the place of objects and keeps account of where it is.
+//! A deserializer around another one: it refuses arrays in the place of objects and tracks its position.
 //!
-//! Every value goes through `deserialize_any`, so that it is told here, and in our words, that it is of the wrong kind. An
-//! enum is one of a set of texts, and keys are texts: there is nothing else in what callers send.
+//! Every value is read by `deserialize_any`, so that a value of the wrong kind is reported here, in the words of
+//! JSON. An enum is one of a set of texts, and keys are texts: callers send nothing else.
 
 use std::fmt;
 
@@ -23,8 +23,8 @@ impl<'a, D> Strict<'a, D> {
         Self { inner, place, is_key: false }
     }
 
-    fn listen<V>(&self, visitor: V) -> Listen<'a, V> {
-        Listen { visitor, place: self.place, is_object: false, is_key: self.is_key }
+    fn placed<V>(&self, visitor: V) -> Placed<'a, V> {
+        Placed { visitor, place: self.place, is_object: false, is_key: self.is_key }
     }
 }
 
@@ -32,8 +32,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     type Error = Wrong<D::Error>;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        let listen = self.listen(visitor);
-        self.inner.deserialize_any(listen).map_err(Wrong::Below)
+        let placed = self.placed(visitor);
+        self.inner.deserialize_any(placed).map_err(Wrong::Below)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -42,8 +42,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
         _fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
-        let listen = Listen { is_object: true, ..self.listen(visitor) };
-        self.inner.deserialize_any(listen).map_err(Wrong::Below)
+        let placed = Placed { is_object: true, ..self.placed(visitor) };
+        self.inner.deserialize_any(placed).map_err(Wrong::Below)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -56,8 +56,8 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        let listen = self.listen(visitor);
-        self.inner.deserialize_option(listen).map_err(Wrong::Below)
+        let placed = self.placed(visitor);
+        self.inner.deserialize_option(placed).map_err(Wrong::Below)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -78,28 +78,28 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     }
 }
 
-/// Hears what the reader below has found before the visitor does.
-struct Listen<'a, V> {
+/// A visitor around another one, which receives the values of the reader below first.
+struct Placed<'a, V> {
     visitor: V,
     place: &'a Place,
-    /// Whether an array is refused where the visitor would take one.
+    /// True if an array is refused where the visitor would accept one.
     is_object: bool,
     is_key: bool,
 }
 
-impl<'de, V: Visitor<'de>> Listen<'_, V> {
-    fn hear<E: de::Error>(self, visit: impl FnOnce(V) -> Result<V::Value, Wrong<E>>) -> Result<V::Value, E> {
+impl<'de, V: Visitor<'de>> Placed<'_, V> {
+    fn visit<E: de::Error>(self, visit: impl FnOnce(V) -> Result<V::Value, Wrong<E>>) -> Result<V::Value, E> {
         let place = self.place;
         visit(self.visitor).map_err(|wrong| place.lower(wrong))
     }
 
-    fn hear_text<E: de::Error>(
+    fn visit_text<E: de::Error>(
         self,
         text: &str,
         visit: impl FnOnce(V) -> Result<V::Value, Wrong<E>>,
     ) -> Result<V::Value, E> {
         let (place, is_key) = (self.place, self.is_key);
-        let resolved = self.hear(visit)?;
+        let resolved = self.visit(visit)?;
         if is_key {
             place.enter_field(text);
         }
@@ -107,7 +107,7 @@ impl<'de, V: Visitor<'de>> Listen<'_, V> {
     }
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Listen<'_, V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Placed<'_, V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,58 +115,58 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Listen<'_, V> {
     }
 
     fn visit_bool<E: de::Error>(self, value: bool) -> Result<V::Value, E> {
-        self.hear(|visitor| visitor.visit_bool(value))
+        self.visit(|visitor| visitor.visit_bool(value))
     }
 
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<V::Value, E> {
-        self.hear(|visitor| visitor.visit_i64(number))
+        self.visit(|visitor| visitor.visit_i64(number))
     }
 
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<V::Value, E> {
-        self.hear(|visitor| visitor.visit_u64(number))
+        self.visit(|visitor| visitor.visit_u64(number))
     }
 
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<V::Value, E> {
-        self.hear(|visitor| visitor.visit_f64(number))
+        self.visit(|visitor| visitor.visit_f64(number))
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<V::Value, E> {
-        self.hear_text(text, |visitor| visitor.visit_str(text))
+        self.visit_text(text, |visitor| visitor.visit_str(text))
     }
 
     fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<V::Value, E> {
-        self.hear_text(text, |visitor| visitor.visit_borrowed_str(text))
+        self.visit_text(text, |visitor| visitor.visit_borrowed_str(text))
     }
 
     fn visit_unit<E: de::Error>(self) -> Result<V::Value, E> {
-        self.hear(Visitor::visit_unit)
+        self.visit(Visitor::visit_unit)
     }
 
     fn visit_none<E: de::Error>(self) -> Result<V::Value, E> {
-        self.hear(Visitor::visit_none)
+        self.visit(Visitor::visit_none)
     }
 
     fn visit_some<D: Deserializer<'de>>(self, inner: D) -> Result<V::Value, D::Error> {
         let strict = Strict::new(inner, self.place);
-        self.hear(|visitor| visitor.visit_some(strict))
+        self.visit(|visitor| visitor.visit_some(strict))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         if self.is_object {
             let found = de::Unexpected::Seq;
-            return self.hear(|visitor| Err(de::Error::invalid_type(found, &visitor)));
+            return self.visit(|visitor| Err(de::Error::invalid_type(found, &visitor)));
         }
         let entries = Entries { inner, place: self.place, depth: self.place.depth(), n_read: 0 };
-        self.hear(|visitor| visitor.visit_seq(entries))
+        self.visit(|visitor| visitor.visit_seq(entries))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, inner: A) -> Result<V::Value, A::Error> {
         let fields = Fields { inner, place: self.place, depth: self.place.depth() };
-        self.hear(|visitor| visitor.visit_map(fields))
+        self.visit(|visitor| visitor.visit_map(fields))
     }
 }
 
-/// One of a set of texts.
+/// A visitor of one of a set of texts.
 struct Choice<V> {
     visitor: V,
     known: &'static [&'static str],

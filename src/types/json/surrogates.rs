@@ -1,7 +1,8 @@
-//! Halves of surrogate pairs that stand alone, as in `"\ud83d"`: JavaScript and Python write such texts, UTF-8 has none.
+//! Halves of surrogate pairs that stand alone, as in `"\ud83d"`: JavaScript and Python write such texts, UTF-8 has
+//! none.
 
-/// The text with U+FFFD, the character for what can't be shown, in the place of each half that stands alone. It is as long as
-/// it was, so that positions in it still hold.
+/// Returns the text with U+FFFD, the replacement character, in the place of each half that stands alone. The length
+/// stays the same, so that positions in it still hold.
 pub(super) fn replaced(json: &[u8]) -> Vec<u8> {
     let mut json = json.to_vec();
     let mut at = 0;
@@ -13,7 +14,7 @@ pub(super) fn replaced(json: &[u8]) -> Vec<u8> {
                 json[at + 2..at + 6].copy_from_slice(b"FFFD");
                 6
             }
-            // Another escape: at least one character follows the backslash.
+            // Another escape has at least one character after the backslash.
             _ => 2,
         };
         at = at.min(json.len());
@@ -21,7 +22,7 @@ pub(super) fn replaced(json: &[u8]) -> Vec<u8> {
     json
 }
 
-/// The UTF-16 unit of the escape that this begins with.
+/// Returns the UTF-16 unit of the escape that `json` begins with.
 fn unit(json: &[u8]) -> Option<u16> {
     let digits = json.strip_prefix(b"\\u")?.get(..4)?;
     digits.iter().try_fold(0, |unit, &digit| {

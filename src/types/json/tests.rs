@@ -1,4 +1,4 @@
-//! The laws of the reader.
+//! Tests of the laws of the reader.
 
 use std::collections::BTreeMap;
 

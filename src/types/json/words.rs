@@ -1,4 +1,4 @@
-//! What is wrong, in the words of JSON: object, array, text, number, true, false, null.
+//! Faults in the words of JSON: object, array, text, number, true, false, null.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,15 +7,15 @@ use serde::de::{self, Expected, Unexpected};
 
 use super::FaultKind;
 
-/// Characters of what was found that are repeated to its sender.
+/// Characters of a found value that an error repeats.
 const MAX_QUOTED: usize = 64;
 
 /// An error of a [`super::strict::Strict`] over a reader whose errors are `E`.
 #[derive(Debug)]
 pub(super) enum Wrong<E> {
-    /// The reader below has said what it is.
+    /// An error of the reader below.
     Below(E),
-    /// The value is not what is expected.
+    /// The value is not the expected one.
     Said(Said),
 }
 
@@ -23,7 +23,7 @@ pub(super) enum Wrong<E> {
 pub(super) struct Said {
     pub(super) kind: FaultKind,
     pub(super) detail: String,
-    /// The field of this object that is to blame; none for the value itself.
+    /// The field of this object that is at fault; none for the value itself.
     pub(super) field: Option<String>,
 }
 
@@ -67,7 +67,7 @@ impl<E: de::Error> de::Error for Wrong<E> {
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        // The path has come to the field already.
+        // The path already ends with the field.
         Self::said(format!("found the field `{field}` twice, expected it once"), None)
     }
 }
@@ -83,7 +83,7 @@ impl<E: fmt::Display> fmt::Display for Wrong<E> {
 
 impl<E: de::Error> std::error::Error for Wrong<E> {}
 
-/// What a set of texts is called where one of them is expected.
+/// Describes the set of texts of which one is expected.
 pub(super) fn choices(known: &[&str]) -> String {
     match known {
         [one] => format!("\"{one}\""),
@@ -95,7 +95,7 @@ fn list(names: &[&str], quote: char) -> String {
     names.iter().map(|name| format!("{quote}{name}{quote}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The beginning of a text, so that an answer does not grow with what was sent.
+/// Returns the beginning of a text, so that an answer does not grow with its request.
 pub(crate) fn shorten(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(MAX_QUOTED) {
         Some((end, _)) => format!("{}...", &text[..end]).into(),
@@ -108,7 +108,7 @@ fn name(found: Unexpected<'_>) -> String {
         Unexpected::Bool(value) => value.to_string(),
         Unexpected::Unsigned(number) => number.to_string(),
         Unexpected::Signed(number) => number.to_string(),
-        // As in "1000.0", so that it reads as what it is: a number that may not be whole.
+        // The debug form, as in "1000.0", shows that the number may not be whole.
         Unexpected::Float(number) => format!("{number:?}"),
         Unexpected::Char(one) => format!("the text \"{one}\""),
         Unexpected::Str(text) => format!("the text \"{}\"", shorten(text)),
@@ -120,7 +120,7 @@ fn name(found: Unexpected<'_>) -> String {
     }
 }
 
-/// What a reader expects, without the names that this program has for it. A reader of our own says it well already.
+/// Describes what a reader expects, without Rust's names for it. The words of this program's own readers stay.
 fn plain(expected: &dyn Expected) -> String {
     let whole = |low: i128, high: i128| format!("a whole number from {low} to {high}");
     let expected = expected.to_string();
@@ -150,7 +150,7 @@ fn plain(expected: &dyn Expected) -> String {
     }
 }
 
-/// What the reader below says of a text that is not JSON.
+/// Rewrites an error of the reader below about a text that is not JSON.
 pub(super) fn of_syntax(said: &str) -> String {
     let words = [
         ("expected ident", "expected null, true or false"),

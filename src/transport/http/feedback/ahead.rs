@@ -1,8 +1,8 @@
-//! Acks ahead of their reader: what a stream has acked waits here while the stream is read on.
+//! Holds acks for a slow reader, while the events of its stream are read on.
 //!
-//! A client that sends a whole body before it reads the first ack would wait for ever otherwise, as would the server. The
-//! bounds: [`HELD_BYTES`] of one stream, [`ALL_HELD_BYTES`] of all together, beyond which a stream is read on only when its
-//! acks have left; and [`STALL_LIMIT`] in which nothing comes and nothing leaves.
+//! A client that sends a whole body before it reads the first ack would otherwise wait forever, as would the server.
+//! The bounds: [`HELD_BYTES`] of one stream and [`ALL_HELD_BYTES`] of all together, beyond which a stream is read on
+//! only after its acks are sent; and [`STALL_LIMIT`] without a byte received or an ack sent.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -19,18 +19,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-/// Bytes of acks that one stream may have waiting: those of 400,000 thumbs.
+/// Bytes of acks that one stream may hold: those of 400,000 thumbs.
 const HELD_BYTES: u32 = 32 << 20;
 
-/// Bytes of acks that all streams may have waiting.
+/// Bytes of acks that all streams may hold.
 const ALL_HELD_BYTES: usize = 256 << 20;
 
-/// A stream of which nothing comes and nothing leaves for this long is over.
+/// Time after which a stream that receives nothing and sends nothing is over.
 const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 static ALL: Semaphore = Semaphore::const_new(ALL_HELD_BYTES);
 
-/// When something last came or left.
+/// The time of a stream's last progress.
 #[derive(Debug, Clone)]
 pub(super) struct Progress(Arc<Mutex<Instant>>);
 
@@ -39,12 +39,12 @@ impl Progress {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    /// Something came or left.
+    /// Notes that bytes arrived, a batch was applied or an ack was sent.
     pub(super) fn made(&self) {
         *self.0.lock() = Instant::now();
     }
 
-    /// Does work that the peer may hold up; none once there was no progress for [`STALL_LIMIT`].
+    /// Awaits work that the peer may delay; an error after [`STALL_LIMIT`] without progress.
     pub(super) async fn unless_stalled<F: Future>(&self, work: F) -> Result<F::Output, Stalled> {
         let stalled = async {
             loop {
@@ -63,7 +63,7 @@ impl Progress {
     }
 }
 
-/// Neither side made progress for [`STALL_LIMIT`].
+/// The error of a stream in which neither side made progress for [`STALL_LIMIT`].
 #[derive(Debug)]
 pub(super) struct Stalled;
 
@@ -73,14 +73,14 @@ impl std::fmt::Display for Stalled {
     }
 }
 
-/// Acks that wait, and the room that they take until they leave.
+/// Acks that wait, and the room that they take until they are sent.
 struct Held {
     bytes: Bytes,
     _own: Option<OwnedSemaphorePermit>,
     _all: Option<SemaphorePermit<'static>>,
 }
 
-/// Where a stream's acks go.
+/// The sending end of a stream's acks.
 pub(super) struct Sender {
     held: UnboundedSender<Held>,
     room: Arc<Semaphore>,
@@ -88,32 +88,32 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Holds acks once there is room. Without progress they are held as well, and the stream is to end: they say what was
-    /// settled.
+    /// Holds acks once there is room. Without progress they are held as well, as their events are applied, and
+    /// the stream is to end.
     pub(super) async fn send(&self, bytes: Bytes) -> Result<(), Stalled> {
         let n_bytes = u32::try_from(bytes.len()).unwrap_or(u32::MAX).min(HELD_BYTES);
         let all = ALL.try_acquire_many(n_bytes).ok();
-        // Where all streams together hold too much, one holds one batch.
+        // A stream may hold one batch while all streams together hold too much.
         let n_own = if all.is_some() { n_bytes } else { HELD_BYTES };
         let room = self.progress.unless_stalled(self.room.clone().acquire_many_owned(n_own)).await;
         let (own, stalled) = match room {
             Ok(own) => (own.ok(), Ok(())),
             Err(stalled) => (None, Err(stalled)),
         };
-        // Without a receiver the stream's task is about to be dropped.
+        // The task of the stream is about to be dropped if the receiver is gone.
         let _ = self.held.send(Held { bytes, _own: own, _all: all });
         stalled
     }
 }
 
-/// Acks as they leave, and the task that settles what they are of. Dropping them drops its work.
+/// The acks of a stream, and the task that applies its events. Dropping them aborts the task.
 pub(super) struct Acks {
     held: UnboundedReceiver<Held>,
     progress: Progress,
     task: JoinHandle<()>,
 }
 
-/// The acks that `apply_events` sends, in their order.
+/// Returns the acks that `apply_events` sends, in their order.
 pub(super) fn acks<F: Future<Output = ()> + Send + 'static>(
     progress: Progress,
     apply_events: impl FnOnce(Sender) -> F,
@@ -121,7 +121,7 @@ pub(super) fn acks<F: Future<Output = ()> + Send + 'static>(
     let (sender, held) = unbounded_channel();
     let room = Arc::new(Semaphore::new(HELD_BYTES as usize));
     let sender = Sender { held: sender, room, progress: progress.clone() };
-    // What it logs is of the request.
+    // The task logs within the span of the request.
     let task = tokio::spawn(apply_events(sender).in_current_span());
     Acks { held, progress, task }
 }
@@ -151,7 +151,7 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
-    /// Sends one MiB after the other until the stream stalls, and returns what was held then.
+    /// Returns a stream that sends one MiB after the other until it stalls, and the number sent by then with the time.
     fn send_until_stalled() -> (Acks, tokio::sync::oneshot::Receiver<(usize, Instant)>) {
         let (tell, stalled) = tokio::sync::oneshot::channel();
         let acks = acks(Progress::new(), |sender| async move {
@@ -170,10 +170,10 @@ mod tests {
         let (acks, stalled) = send_until_stalled();
         let (n_sent, at) = stalled.await.unwrap();
         assert_eq!((n_sent * MIB, at - start), (HELD_BYTES as usize, STALL_LIMIT));
-        // The batch that found no room was settled, and waits as well.
+        // The batch that found no room was applied, and waits as well.
         assert_eq!(acks.count().await, n_sent + 1);
 
-        // Who takes one now and then is no stalled reader, and lets one in for each.
+        // A reader that takes one now and then is not stalled, and makes room for one each time.
         let start = Instant::now();
         let (mut acks, stalled) = send_until_stalled();
         for _ in 0..10 {
@@ -185,7 +185,7 @@ mod tests {
         assert!(last - start > STALL_LIMIT);
         assert_eq!((n_sent * MIB, at - last), (HELD_BYTES as usize + 10 * MIB, STALL_LIMIT));
 
-        // Where all together hold too much, each holds one batch.
+        // Each stream may hold one batch while all together hold too much.
         drop(acks);
         let held_by_others = ALL.acquire_many(u32::try_from(ALL_HELD_BYTES).unwrap()).await.unwrap();
         let (_acks, stalled) = send_until_stalled();

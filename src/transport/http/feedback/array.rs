@@ -1,4 +1,4 @@
-//! An array as the texts of its entries, so that one that can't be read spoils itself alone.
+//! Splits an array into the texts of its entries, so that one that can't be read fails alone.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use crate::types::{Error, ErrorKind};
 /// Events in one array: a megabyte holds fewer than ten thousand of them, but a hundred times as many that are none.
 const MAX_EVENTS: usize = 1 << 17;
 
-/// The entries of the array that `body` begins with, unread.
+/// Returns the entries of the array that `body` begins with, unparsed.
 ///
 /// # Errors
-/// `Invalid` when it is not JSON, `TooLarge` when it has more than [`MAX_EVENTS`].
+/// `Invalid` for a body that is not JSON, `TooLarge` for more than [`MAX_EVENTS`] entries.
 pub(super) fn entries(body: &[u8]) -> Result<Vec<&RawValue>, Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let found = deserializer.deserialize_seq(Entries).map_err(|error| malformed(&error))?;

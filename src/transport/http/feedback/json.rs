@@ -1,4 +1,4 @@
-//! Feedback as one JSON document: an event, or an array of events that are settled together.
+//! Feedback as one JSON document: an event, or an array of events that are applied together.
 
 use axum::Json as Answer;
 use axum::response::{IntoResponse, Response};
@@ -11,20 +11,21 @@ use crate::service::{EventAcks, ParsedEvent, Service, rejected};
 use crate::transport::shared::Problem;
 use crate::types::{Ack, Error, Event};
 
-/// What a body holds.
+/// The content of a body.
 enum Sent {
     One(Result<Box<Event>, Error>),
     Many(Result<Vec<ParsedEvent>, Error>),
 }
 
-/// One ack, or one for each event of an array.
+/// Returns one ack, or one for each event of an array.
 ///
 /// # Errors
-/// What is wrong with the one event; or of an array, why it is none or why none of its events could be taken now.
+/// The error of the one event; for an array, its own error, or the reason that none of its events could be accepted
+/// now.
 pub(super) async fn answer(service: &Service, body: Whole) -> Result<Response, Problem> {
     match body.parse(sent).await? {
         Sent::Many(read) => {
-            // Who looks at the status alone must not take a batch for done of which nothing could be.
+            // A client that reads the status alone must not take a batch for done of which no event could be accepted.
             let EventAcks { acks, failures } = service.apply_events(read?).await.any()?;
             failures.iter().for_each(Error::log);
             let named = acks.into_iter().enumerate().map(|(idx, ack)| ack.within(&format!("[{idx}]")));
@@ -32,7 +33,7 @@ pub(super) async fn answer(service: &Service, body: Whole) -> Result<Response, P
         }
         Sent::One(Ok(event)) => Ok(Answer(service.apply_event(*event).await?).into_response()),
         Sent::One(Err(error)) => {
-            // It counts as a rejected feedback, as it would within an array.
+            // The event counts as rejected feedback, as it would within an array.
             rejected(None, &error);
             Err(error.into())
         }

@@ -1,4 +1,4 @@
-//! A body as lines. What is wrong with a line is part of its item, so that it spoils that line alone.
+//! Splits a body into lines. The error of a line is its item, so that it fails alone.
 
 use std::io;
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio_util::codec::Decoder;
 
 use crate::types::{Error, ErrorKind, Held, json};
 
-/// The beginning of a line that is no longer than this does not count as held: every stream has such a one.
+/// Length up to which the beginning of a line does not count as held: every stream has such a one.
 const FREE_BYTES: usize = 64 << 10;
 
-/// How long a line may count as held before its end: one that comes byte by byte takes up what others would send in.
+/// Time for which an incomplete line may count as held: one that comes byte by byte takes up the room of other bodies.
 const LINE_TIME: Duration = Duration::from_secs(60);
 
-/// Splits at `\n`; a line that is too long, or comes too slowly, is reported once and skipped to its end.
+/// A decoder that splits at `\n`; it reports a line that is too long, or too slow, once and skips to its end.
 #[derive(Debug)]
 pub(in super::super) struct Lines {
     max_bytes: usize,
@@ -23,9 +23,9 @@ pub(in super::super) struct Lines {
     n_scanned: usize,
     is_skipping: bool,
     is_first: bool,
-    /// What is kept of a long line; of one that was handed out, until the next is asked for.
+    /// Share of the budget for a long line; for a returned line, until the next is asked for.
     held: Held,
-    /// When a line that has not come to its end is to be whole, if it counts as held.
+    /// Deadline of an incomplete line that counts as held.
     end: Option<Instant>,
 }
 
@@ -47,7 +47,7 @@ impl Lines {
         })
     }
 
-    /// The length of a line's beginning, without the mark that the first may have or be about to have.
+    /// Returns the length of a line's beginning, without the mark that the first may have or be about to have.
     fn n_unmarked(&self, beginning: &[u8]) -> usize {
         match beginning.len() {
             0..3 if self.is_first => 0,
@@ -56,7 +56,7 @@ impl Lines {
         }
     }
 
-    /// Whether the beginning of a line may grow on.
+    /// Checks the length and the time of an incomplete line, and counts a long one as held.
     fn check(&mut self, n_bytes: usize) -> Result<(), Error> {
         if n_bytes > self.max_bytes {
             return Err(self.too_long());
@@ -125,7 +125,7 @@ mod tests {
         Bodies::new(max_held, max_held)
     }
 
-    /// The lines of a body that comes in these pieces; none for a line that can't be read.
+    /// Returns the lines of a body that comes in these pieces; none for a line that can't be read.
     fn lines(pieces: &[&[u8]]) -> Vec<Option<String>> {
         let mut decoder = Lines::new(5, bodies(1).hold());
         let (mut buffer, mut found) = (BytesMut::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! POST /feedback: one event, several that are settled together, or a stream of lines.
+//! POST /feedback: one event, several that are applied together, or a stream of lines.
 
 mod ahead;
 mod array;

@@ -1,7 +1,8 @@
-//! Feedback as lines: acks leave while events are still coming.
+//! Feedback as lines: acks are sent while events are still coming.
 //!
-//! Bounded: a stream holds one batch of lines and the acks that [`ahead`] lets wait, and reads no further while the store is
-//! slow, so that the connection itself slows the sender. Nothing is dropped, and events are applied in their order.
+//! Bounds: a stream holds one batch of lines and the acks that [`ahead`] lets wait, and reads no further while
+//! the store is slow, so that the connection itself slows the sender. No event is dropped, and events are
+//! applied in their order.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,20 +24,20 @@ use super::lines::Lines;
 use crate::service::{EventAcks, ParsedEvent, Service, ServiceHandle, rejected};
 use crate::types::{Ack, Error, ErrorKind, Held};
 
-/// Lines that are settled together: one fsync for all of them.
+/// Lines that are applied together: one fsync for all of them.
 const LINES_AT_ONCE: usize = 2048;
 
-/// A batch ends with the line that reaches this, so that long lines do not fill the memory.
+/// Bytes that end a batch with the line that reaches them, so that long lines do not fill the memory.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// The longest line: three texts of a MiB in the worst escaping fit.
+/// Bytes of the longest line: three texts of a MiB in the worst escaping fit.
 const MAX_LINE_BYTES: usize = 24 << 20;
 
-/// Fused: what is left of a body that broke is no line.
+/// The lines of a body. The stream is fused, as the rest of a body that broke is no line.
 type Source = Fuse<FramedRead<StreamReader<BoxStream<'static, io::Result<Bytes>>, Bytes>, Lines>>;
 
-/// Ack lines in the order of the event lines, and at last, if the stream stalled, one that says so. Batches are requests
-/// of their own: an open stream does not hold on to a bundle that was replaced.
+/// Returns ack lines in the order of the event lines and, if the stream stalled, a last one with that error. Batches
+/// are requests of their own: an open stream does not hold on to a bundle that was replaced.
 pub(super) fn acks(
     handle: ServiceHandle,
     body: Body,
@@ -55,9 +56,9 @@ async fn apply_events(handle: ServiceHandle, mut source: Source, acks: Sender, p
         match progress.unless_stalled(batch(&mut source)).await {
             Ok(Some(batch)) => {
                 let lines = ack_lines(handle.current(), batch).await;
-                // Where all is there and nothing waits, others would have no turn until all is done.
+                // A stream that never waits would otherwise leave other tasks no turn until it is done.
                 tokio::task::yield_now().await;
-                // What settling took was not the caller's time.
+                // The time to apply a batch is not the caller's.
                 progress.made();
                 if let Err(stalled) = acks.send(lines).await {
                     break stalled;
@@ -69,11 +70,11 @@ async fn apply_events(handle: ServiceHandle, mut source: Source, acks: Sender, p
     };
     let error = Error::new(ErrorKind::DeadlineExceeded, stalled.to_string()).with_code("stalled_stream");
     error.log();
-    // No progress is expected of this one.
+    // The ack is held even without progress.
     let _ = acks.send(lines(&[rejected(None, &error)])).await;
 }
 
-/// The next line and what has arrived after it; none when the body ends or breaks.
+/// Reads the next line and those that have arrived after it; none when the body ends or breaks.
 async fn batch(source: &mut Source) -> Option<Vec<ParsedEvent>> {
     let mut batch = Vec::new();
     let mut n_bytes = 0;
@@ -83,7 +84,7 @@ async fn batch(source: &mut Source) -> Option<Vec<ParsedEvent>> {
         } else {
             match next(source).now_or_never() {
                 Some(Some(line)) => line,
-                // Nothing more now; an end is found again by the next batch.
+                // The next batch waits for more lines, and finds the end of the body again.
                 None | Some(None) => break,
             }
         };
@@ -104,7 +105,8 @@ async fn read(line: String) -> ParsedEvent {
     off_if_large(line.len(), move || event::read(&line)).await.unwrap_or_else(refused)
 }
 
-/// The next line that is not blank; at last, what is wrong with the body's gzip. A connection that broke has nobody to ack to.
+/// Reads the next line that is not blank; at last, the error in the body's gzip. A broken connection has no reader of
+/// acks.
 async fn next(source: &mut Source) -> Option<Result<String, Error>> {
     loop {
         let line = match source.next().await? {

@@ -1,4 +1,4 @@
-//! What a bundle says of every response and prompt of a data set.
+//! Scores every response and prompt of a data set by a bundle.
 
 use ndarray::{Array1, Array2};
 
@@ -8,17 +8,17 @@ use crate::mixture::log_softmax;
 use crate::model::{Bundle, Rewards};
 use crate::types::Embedding;
 
-/// Rows that the heads are given at once.
+/// Rows of one run of the heads or the router.
 const ROWS: usize = 4096;
 
-/// Rows are those of [`Examples::rows`] and [`Examples::prompts`].
-pub(super) struct Judged {
+/// Rewards of the rows of [`Examples::rows`], and log-priors of [`Examples::prompts`].
+pub(super) struct ScoredExamples {
     pub(super) rewards: Rewards,
     /// `[prompts, K]`
     pub(super) log_priors: Array2<f64>,
 }
 
-impl Judged {
+impl ScoredExamples {
     pub(super) fn new(bundle: &Bundle, examples: &Examples) -> Result<Self, Failure> {
         let positions: Vec<usize> = (0..examples.rows.len()).collect();
         let mut raw = Vec::with_capacity(positions.len());
