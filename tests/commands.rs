@@ -291,6 +291,11 @@ fn route_changes_the_router_alone_and_is_the_same_twice() {
     let paper = place.route("paper", &["--rule", "paper"]);
     assert_eq!(table(&paper), table(&first), "both rules are measured, whichever makes the bundle");
     assert_ne!(place.manifest("paper").revision, place.manifest("routed").revision);
+    // A tuned router is one that `fit` could have written, so that it can be tuned on.
+    let (routed, data, out) = (place.at("routed"), place.at("data.jsonl"), place.at("tuned on"));
+    let args = ["--bundle", &routed, "--data", &data, "--out", &out, "--seeds", "1", "--budget", "2"];
+    place.succeeds("tune-router", &args);
+    place.succeeds("check", &["--bundle", &out]);
 }
 
 #[test]

@@ -170,8 +170,7 @@ pub fn paced(address: SocketAddr, rate: f64, n_clients: usize, span: Duration, r
     all
 }
 
-/// Sends `rate` requests a second in rotation, regardless of the answers; latency counts from the start of a
-/// request's task, before its connection is open.
+/// Sends `rate` requests a second in rotation, regardless of the answers; latency counts from when a request is due.
 pub async fn open_loop(address: SocketAddr, rate: f64, span: Duration, requests: Arc<Vec<Vec<u8>>>) -> Seen {
     const TICK: Duration = Duration::from_millis(1);
     let (idle, n_sent) = (Arc::new(parking_lot::Mutex::new(Vec::<Connection>::new())), AtomicUsize::new(0));
@@ -185,8 +184,8 @@ pub async fn open_loop(address: SocketAddr, rate: f64, span: Duration, requests:
         while n_sent.load(Ordering::Relaxed) < due {
             let idx = n_sent.fetch_add(1, Ordering::Relaxed);
             let (idle, requests, results) = (idle.clone(), requests.clone(), results.clone());
+            let due_at = start + Duration::from_secs_f64((idx + 1) as f64 / rate);
             tokio::spawn(async move {
-                let sent = Instant::now();
                 let pooled = idle.lock().pop();
                 let outcome = async {
                     let mut connection = match pooled {
@@ -198,7 +197,7 @@ pub async fn open_loop(address: SocketAddr, rate: f64, span: Duration, requests:
                     std::io::Result::Ok(status)
                 };
                 let status = outcome.await.unwrap_or(0);
-                let _ = results.send((status, sent.elapsed(), start.elapsed()));
+                let _ = results.send((status, due_at.elapsed(), start.elapsed()));
             });
         }
     }

@@ -76,9 +76,9 @@ pub enum StartError {
     /// The descriptors of gRPC can't be read.
     #[error(transparent)]
     Grpc(#[from] grpc::DescriptorError),
-    /// The loader ended early.
-    #[error("the bundle's loader ended early")]
-    Loader,
+    /// A thread of the start panicked.
+    #[error("loading {0} ended early")]
+    EndedEarly(&'static str),
 }
 
 impl App {
@@ -96,7 +96,8 @@ impl App {
     async fn begin(config: Config, clock: Arc<dyn Clock>, health: Arc<Health>) -> Result<Self, StartError> {
         let traffic = listen("server.listen", config.server.listen)?;
         let admin = listen("server.admin_listen", config.server.admin_listen)?;
-        let (address, admin_address) = (local(&traffic, &config), local(&admin, &config));
+        let address = traffic.local_addr().unwrap_or(config.server.listen);
+        let admin_address = admin.local_addr().unwrap_or(config.server.admin_listen);
 
         let recorder = Recorder::install();
         health.watch(recorder.liveness());
@@ -175,7 +176,7 @@ async fn load(config: &Config) -> Result<Model, StartError> {
     let config = config.clone();
     let cache = Arc::new(EmbeddingCache::new(config.cache.max_bytes));
     let load = move || assembly::load(&config, &config.model.bundle, &cache, None);
-    Ok(tokio::task::spawn_blocking(load).await.map_err(|_| StartError::Loader)??)
+    Ok(tokio::task::spawn_blocking(load).await.map_err(|_| StartError::EndedEarly("the bundle"))??)
 }
 
 async fn open_store(
@@ -190,7 +191,7 @@ async fn open_store(
         Engine::Embedded => {
             let config = assembly::embedded(config, model);
             let open = tokio::task::spawn_blocking(move || Embedded::open(config, clock));
-            Ok(Arc::new(open.await.map_err(|_| StartError::Loader)??))
+            Ok(Arc::new(open.await.map_err(|_| StartError::EndedEarly("the ledgers"))??))
         }
         Engine::Valkey => Ok(Arc::new(ValkeyStore::open(assembly::valkey(config, model, clock)?).await?)),
     }
@@ -231,8 +232,4 @@ fn max_connections(config: &Config) -> usize {
 
 fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     connections::listen(address).map_err(|source| StartError::Listen { key, address, source })
-}
-
-fn local(listener: &TcpListener, config: &Config) -> SocketAddr {
-    listener.local_addr().unwrap_or(config.server.listen)
 }

@@ -314,8 +314,8 @@ impl Accounts {
             // The account has not absorbed the evidence, so the row must keep it.
             outcome => {
                 self.store.get(into, 0).await?;
-                let source = format!("an account did not take what was said under another id: {outcome:?}");
-                return Err(StoreError::Unreachable { engine: "embedded", source: Some(source.into()) });
+                let source = format!("an account did not take the evidence of another id: {outcome:?}");
+                return Err(StoreError::Merge(source.into()));
             }
         }
         for (user, redirect) in redirects {

@@ -176,6 +176,9 @@ pub enum StoreError {
         /// Cause, if it is known.
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
+    /// A merge can't be completed now; it stays under way.
+    #[error("{0}")]
+    Merge(Arc<str>),
     /// The journal can't be written.
     #[error("the journal can't be written: {0}")]
     Journal(Arc<str>),

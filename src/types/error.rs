@@ -216,7 +216,6 @@ impl Error {
             }
             ErrorKind::DeadlineExceeded => tracing::warn!(code, source, "{self}"),
             // Shed requests come by the thousand when there is least time to write them down; a metric counts them.
-            ErrorKind::Overloaded => tracing::debug!(code, source, "{self}"),
             _ => tracing::debug!(code, source, "{self}"),
         }
     }

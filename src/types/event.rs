@@ -294,7 +294,10 @@ fn check_ids(feedback: &Feedback) -> Result<(), Error> {
         ResponseRef::Text(_) => false,
     };
     match (1..responses.len()).find(is_repeated) {
-        Some(idx) => Err(Error::invalid_field(feedback.field(idx), "found the same id twice, expected different responses")),
+        Some(idx) => Err(Error::invalid_field(
+            feedback.field(idx),
+            "found the same id twice, expected different responses",
+        )),
         None => Ok(()),
     }
 }

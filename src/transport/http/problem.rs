@@ -37,7 +37,8 @@ pub fn render(error: &Error) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
     if let Some(after) = error.retry_after() {
-        headers.insert(header::RETRY_AFTER, after.as_secs().max(1).into());
+        // Whole seconds, and none too early.
+        headers.insert(header::RETRY_AFTER, (after.as_millis().div_ceil(1000) as u64).max(1).into());
     }
     response
 }
