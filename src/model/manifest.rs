@@ -19,9 +19,9 @@ pub(super) fn renamed(manifest: &toml::Table) -> Vec<(&'static str, String)> {
         Some((section, key)) => manifest.get(section).is_some_and(|section| section.get(key).is_some()),
         None => manifest.contains_key(key),
     };
-    let told =
+    let renamed_to =
         |(old, new): (&'static str, &str)| (old, format!("unknown key, expected `{new}`, its new name"));
-    RENAMED.into_iter().filter(|(old, _)| has(old)).map(told).collect()
+    RENAMED.into_iter().filter(|(old, _)| has(old)).map(renamed_to).collect()
 }
 
 /// A bundle's manifest.

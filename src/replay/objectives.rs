@@ -45,11 +45,11 @@ pub fn compare_objectives(
     let mut trials = people.iter().flat_map(|person| &person.trials).peekable();
     let n_heads = trials.peek().map_or(0, |trial| trial.margins.len());
     let has_groups = trials.any(|trial| trial.group.is_some());
-    let stranger = Seen::nothing(n_heads, served);
+    let unknown_user = Seen::nothing(n_heads, served);
     let step = others.len().div_ceil(SAMPLE).max(1);
     let mut known: Vec<Seen<'_>> = Vec::new();
     for person in others.iter().step_by(step) {
-        let mut seen = stranger.clone();
+        let mut seen = unknown_user.clone();
         person.trials.iter().for_each(|trial| seen.learn(trial));
         known.push(seen);
     }
@@ -61,7 +61,7 @@ pub fn compare_objectives(
         "population".to_owned(),
     ];
     let score_choice = |trial: &Trial| -> [f64; 5] {
-        let weights = stranger.posterior(trial);
+        let weights = unknown_user.posterior(trial);
         let others: Vec<Weights> = known.iter().map(|seen| seen.posterior(trial)).collect();
         let mean = population(&others).unwrap_or_else(|| weights.clone());
         let even = vec![1.0; others.len()];

@@ -18,6 +18,7 @@ use super::reload::Reloader;
 use crate::batch::EmbeddingCache;
 use crate::service::{Model, Service, ServiceHandle};
 use crate::state::{Embedded, MemoryStore, OpenError, UserStore, ValkeyStore};
+use crate::transport::shared::streams::Stopped;
 use crate::transport::{grpc, http};
 use crate::types::config::{Config, Engine};
 use crate::types::{Bodies, Clock};
@@ -201,7 +202,7 @@ async fn open_store(
 async fn routes(
     handle: &ServiceHandle,
     config: &Config,
-    stopped: &grpc::Stopped,
+    stopped: &Stopped,
 ) -> Result<(Router, grpc::Serving), grpc::DescriptorError> {
     let server = &config.server;
     let verbs = http::routes(handle.clone());

@@ -32,6 +32,7 @@ use super::recorder::Raised;
 use super::socket::{Socket, Unread, reset};
 use crate::telemetry::metric;
 use crate::transport::shared::guarded::keep;
+use crate::transport::shared::streams::{Stopped, stop};
 use crate::types::Liveness;
 
 /// Connections that may wait to be accepted: trainers open thousands at once.
@@ -84,7 +85,7 @@ impl Port {
         listener: TcpListener,
         routes: Router,
         limits: Limits,
-        (stop, stopped): (watch::Sender<bool>, watch::Receiver<bool>),
+        (stop, stopped): (watch::Sender<bool>, Stopped),
     ) -> Self {
         let liveness = Liveness::default();
         let part = liveness.part("a listener");
@@ -139,7 +140,7 @@ pub fn raise_descriptors() -> u64 {
     }
 }
 
-async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopped: watch::Receiver<bool>) {
+async fn serve(listener: TcpListener, routes: Router, limits: Limits, stopped: Stopped) {
     let mut builder = auto::Builder::new(Streams { write_timeout: limits.write_timeout });
     let [interval, timeout] = PING;
     builder.http1().half_close(true);
@@ -175,7 +176,7 @@ async fn talk(
     builder: auto::Builder<Streams>,
     routes: Router,
     limits: Limits,
-    stopped: watch::Receiver<bool>,
+    stopped: Stopped,
 ) {
     let _open = Raised::new(metric::CONNECTIONS);
     let in_flight = watch::Sender::new(0);
@@ -204,11 +205,6 @@ async fn talk(
         // Peers disconnect and send malformed bytes, which is no failure of this server.
         tracing::debug!(error, "a connection ended early");
     }
-}
-
-async fn stop(mut stopped: watch::Receiver<bool>) {
-    // An error means that the sender is gone, which is a stop as well.
-    let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
 }
 
 /// Waits until no request has been in flight for the time `for_long`.

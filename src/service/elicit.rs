@@ -72,10 +72,10 @@ impl Service {
             row.as_ref().is_some_and(|row| row.answered.contains(self.questions.key(idx, asked)))
         };
         let open = (0..questions.len()).filter(|idx| !is_answered(*idx));
-        let told: Vec<(usize, f64)> =
+        let informative: Vec<(usize, f64)> =
             open.map(|idx| (idx, mutual_information(&weights, &margins[idx]))).collect();
         // The first question in the bundle's order wins among equally informative ones.
-        let next = told.iter().reduce(|best, other| if other.1 > best.1 { other } else { best });
+        let next = informative.iter().reduce(|best, other| if other.1 > best.1 { other } else { best });
         let question = next.map(|&(idx, information)| {
             let question = questions[idx].clone();
             OpenQuestion {
@@ -86,7 +86,7 @@ impl Service {
                 information,
             }
         });
-        let (of, answered) = (questions.len(), questions.len() - told.len());
+        let (of, answered) = (questions.len(), questions.len() - informative.len());
         Ok(NextQuestion { revision: self.revision(), stale, question, answered, of })
     }
 

@@ -22,7 +22,7 @@ const PAIRS_AT_ONCE: usize = 1000;
 /// The state of an event before the store is asked.
 enum Step {
     /// The answer is complete.
-    Told(Result<Ack, Error>),
+    Answered(Result<Ack, Error>),
     /// The receipts of the event are gone. It may be a retry: it is no error if its row remembers the event, or if
     /// the event came earlier in this batch.
     Forgotten { event_id: EventId, user: UserKey, before: Option<Outcome>, error: Box<Error> },
@@ -32,9 +32,9 @@ enum Step {
 
 /// The effects of a batch so far: versions of rows, and the events that the rows remember, each with whether it counts.
 #[derive(Default)]
-struct Said(HashMap<UserKey, (u64, HashMap<EventKey, bool>)>);
+struct BatchEffects(HashMap<UserKey, (u64, HashMap<EventKey, bool>)>);
 
-impl Said {
+impl BatchEffects {
     fn note(&mut self, resolved: &ResolvedFeedback, user: UserKey, outcome: Outcome) {
         let (version, counts) = match outcome {
             Outcome::Applied(version) | Outcome::Replaced(version) | Outcome::Duplicate(version) => {
@@ -54,9 +54,9 @@ impl Said {
     /// Returns the outcome of a retry, if the row knew the event before the batch or the event came earlier in the
     /// batch.
     fn known(&self, user: UserKey, event: EventKey, before: Option<Outcome>) -> Option<Outcome> {
-        let said = self.0.get(&user);
-        let latest = said.map_or(0, |(latest, _)| *latest);
-        let counts = said.and_then(|(_, events)| events.get(&event)).copied();
+        let effects = self.0.get(&user);
+        let latest = effects.map_or(0, |(latest, _)| *latest);
+        let counts = effects.and_then(|(_, events)| events.get(&event)).copied();
         match before {
             _ if counts == Some(false) => Some(Outcome::Retracted { version: latest, is_news: false }),
             Some(Outcome::Duplicate(version)) => Some(Outcome::Duplicate(version.max(latest))),
@@ -89,7 +89,7 @@ impl Service {
                 Err(unresolved) => self.unresolved(unresolved, &mut rows, now_ms).await,
                 Ok(PendingFeedback { resolved, .. }) => {
                     match ledger_events.next().unwrap_or_else(|| Err(unanswered())) {
-                        Err(error) => Step::Told(Err(error)),
+                        Err(error) => Step::Answered(Err(error)),
                         Ok(event) => {
                             let user = self.keys.of(&resolved.user);
                             changes.push(Change { user, now_ms, kind: ChangeKind::Add(event) });
@@ -101,12 +101,12 @@ impl Service {
         }
         let (n_changes, is_any_forgotten) = (changes.len(), steps.iter().any(Step::is_forgotten));
         let mut outcomes = outcomes(self.accounts.change(changes).await, n_changes).into_iter();
-        let mut said = Said::default();
+        let mut effects = BatchEffects::default();
         let now_ms = self.now_ms();
-        let told = |step| match step {
-            Step::Told(answer) => answer,
+        let answer_of = |step| match step {
+            Step::Answered(answer) => answer,
             Step::Forgotten { event_id, user, before, error } => {
-                match said.known(user, EventKey::of(&event_id), before) {
+                match effects.known(user, EventKey::of(&event_id), before) {
                     Some(known) => answer(&event_id, false, known, now_ms),
                     None => Err(*error),
                 }
@@ -116,12 +116,12 @@ impl Service {
                 metrics::histogram!(metric::FEEDBACK_LAG_SECONDS).record(lag);
                 let outcome = outcomes.next().unwrap_or_else(|| Err(unanswered()))?;
                 if is_any_forgotten {
-                    said.note(&resolved, self.keys.of(&resolved.user), outcome);
+                    effects.note(&resolved, self.keys.of(&resolved.user), outcome);
                 }
                 answer(&resolved.event_id, resolved.replaces.is_some(), outcome, now_ms)
             }
         };
-        steps.into_iter().map(told).collect()
+        steps.into_iter().map(answer_of).collect()
     }
 
     /// Answers an event that was not resolved, or leaves it to the rest of the batch. `rows` holds the rows that were
@@ -133,8 +133,8 @@ impl Service {
         now_ms: i64,
     ) -> Step {
         let (event_id, user, error) = match unresolved {
-            Unresolved::Refused(error) => return Step::Told(Err(error)),
-            Unresolved::Acked(event_id, status) => return Step::Told(Ok(ack(&event_id, status, None))),
+            Unresolved::Refused(error) => return Step::Answered(Err(error)),
+            Unresolved::Acked(event_id, status) => return Step::Answered(Ok(ack(&event_id, status, None))),
             Unresolved::Forgotten { event_id, user, error } => (event_id, user, error),
         };
         let since_ms = now_ms.saturating_sub(millis(self.settings.window.max_age));
@@ -143,7 +143,7 @@ impl Service {
             Entry::Occupied(row) => row.into_mut(),
             Entry::Vacant(entry) => match self.row(Some(&user), 0).await {
                 Ok((row, _)) => entry.insert(row),
-                Err(error) => return Step::Told(Err(error)),
+                Err(error) => return Step::Answered(Err(error)),
             },
         };
         let before = row.as_ref().and_then(|row| row.known(EventKey::of(&event_id), None, since_ms));
@@ -151,7 +151,7 @@ impl Service {
         if before.is_some()
             && let Err(error) = self.accounts.store().durable().await
         {
-            return Step::Told(Err(unavailable(error)));
+            return Step::Answered(Err(unavailable(error)));
         }
         Step::Forgotten { event_id, user: key, before, error }
     }
@@ -291,7 +291,7 @@ pub(super) fn full(max_users: usize) -> Error {
 }
 
 /// Returns the error that there is no room to note that later events of a user without a row must not count.
-pub(super) fn full_of_strangers(max_users: usize) -> Error {
+pub(super) fn full_of_unknown_users(max_users: usize) -> Error {
     let detail = format!(
         "nothing is known of this user, and {max_users} others of whom nothing is known have been erased or have taken \
          something back within `feedback.max_age`: there is no room to note another"
@@ -302,7 +302,7 @@ pub(super) fn full_of_strangers(max_users: usize) -> Error {
 /// Returns the error that the user has to wait until an event has aged.
 pub(super) fn crowded(max_events: usize, until_ms: i64, now_ms: i64) -> Error {
     let detail = format!(
-        "the user has said {max_events} things within `feedback.max_age`, and more can't be remembered until the oldest has aged"
+        "the user has sent {max_events} events within `feedback.max_age`, and more can't be remembered until the oldest has aged"
     );
     // HTTP states whole seconds; rounding up keeps a retry from coming too early.
     let wait_s = until_ms.saturating_sub(now_ms).max(1).unsigned_abs().div_ceil(1000);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::feedback::{crowded, full, full_of_strangers};
+use super::feedback::{crowded, full, full_of_unknown_users};
 use super::{Service, unavailable, unreadable};
 use crate::mixture::{Ledger, Ledgers};
 use crate::state::{ChangeKind, EventKey, Outcome, StoreError};
@@ -29,7 +29,7 @@ impl Service {
             Outcome::Crowded { max_events, until_ms } => {
                 return Err(crowded(max_events, until_ms, self.now_ms()));
             }
-            Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
+            Outcome::Full { max_users } => return Err(full_of_unknown_users(max_users)),
             Outcome::Unreadable => return Err(unreadable()),
             _ => {
                 let kept = match self.accounts.store().events() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::feedback::full_of_strangers;
+use super::feedback::full_of_unknown_users;
 use super::{Service, context_key, unavailable, unreadable};
 use crate::mixture::Ledger;
 use crate::state::{Change, ChangeKind, Outcome};
@@ -91,7 +91,7 @@ impl Service {
             // An id that was merged into an account whose row is damaged can't be emptied, as its evidence can't move
             // there.
             Outcome::Unreadable | Outcome::Moved => return Err(unreadable()),
-            Outcome::Full { max_users } => return Err(full_of_strangers(max_users)),
+            Outcome::Full { max_users } => return Err(full_of_unknown_users(max_users)),
             _ => {}
         }
         Ok(Erased { user: user.to_string(), existed, n, erased_at: self.clock.now().to_string() })

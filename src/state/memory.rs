@@ -46,8 +46,8 @@ fn sweep(rows: &Resident, now_ms: i64) {
         |bytes: &[u8]| codec::decode(bytes, rules.n_heads).is_ok_and(|row| row.is_spent(now_ms, &rules));
     let mut spent = Vec::new();
     rows.for_each(|user, _, bytes| spent.extend(is_spent(bytes).then_some(user)));
-    let goes = |user: &UserKey| rows.drop_if(*user, |_, bytes| is_spent(bytes));
-    rows.forgot(spent.into_iter().filter(goes).count());
+    let is_dropped = |user: &UserKey| rows.drop_if(*user, |_, bytes| is_spent(bytes));
+    rows.forgot(spent.into_iter().filter(is_dropped).count());
 }
 
 #[async_trait]

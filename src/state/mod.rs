@@ -183,7 +183,7 @@ pub enum StoreError {
     #[error("the journal can't be written: {0}")]
     Journal(Arc<str>),
     /// The raw events can't be read.
-    #[error("what was said can't be read: {0}")]
+    #[error("the raw events can't be read: {0}")]
     Unreadable(Arc<str>),
     /// The file of rows can't be read or written.
     #[error("{}: {source}", path.display())]

@@ -102,14 +102,14 @@ impl ReceiptLog {
 
     /// Removes the receipts of these users from the files. Blocks.
     pub(super) fn forget(&self, owners: &HashSet<u64>) {
-        let goes = |frame: &Frame| match postcard::from_bytes::<Entry<Receipt>>(&frame.payload) {
+        let is_dropped = |frame: &Frame| match postcard::from_bytes::<Entry<Receipt>>(&frame.payload) {
             Ok(Entry::Remember { owner, .. }) => owner.is_some_and(|owner| owners.contains(&owner)),
             _ => false,
         };
         let _working = self.work.lock();
         let sealed = self.journal.seal().map_err(|error| error.to_string());
         let gone = sealed.and_then(|sealed| {
-            while let Err(error) = drop_frames(&self.dir.journal(), sealed, goes) {
+            while let Err(error) = drop_frames(&self.dir.journal(), sealed, is_dropped) {
                 drop_damaged(error).map_err(|error| error.to_string())?;
             }
             Ok(())

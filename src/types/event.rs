@@ -263,7 +263,7 @@ fn check_counts(feedback: &Feedback) -> Result<(), Error> {
         let field = if feedback.prompt.is_some() { "responses" } else { "response_ids" };
         let instead = match feedback.judgment {
             Judgment::Rating(_) if n == 1 => {
-                "; what somebody thinks of one response is a thumb, with `up`: true or false"
+                "; a judgment of one response is a thumb, with `up`: true or false"
             }
             _ => "",
         };

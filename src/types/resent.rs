@@ -19,7 +19,7 @@ pub struct Resent<'a> {
     context: Option<&'a str>,
     prompt: &'a str,
     #[serde(flatten)]
-    judgment: Told<'a>,
+    judgment: ResentJudgment<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replaces: Option<&'a EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -30,7 +30,7 @@ pub struct Resent<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum Told<'a> {
+enum ResentJudgment<'a> {
     Pair { chosen: &'a str, rejected: &'a str },
     Several { responses: Vec<&'a str> },
     Rated { responses: Vec<&'a str>, ratings: &'a [f64] },
@@ -54,21 +54,22 @@ impl<'a> From<&'a ResolvedFeedback> for Resent<'a> {
         } = resolved;
         let responses: Vec<&str> = responses.iter().map(|response| &*response.text).collect();
         let nth = |idx: usize| responses.get(idx).copied().unwrap_or_default();
-        let told = match judgment {
-            Judgment::Pair => Told::Pair { chosen: nth(0), rejected: nth(1) },
-            Judgment::Tie | Judgment::Ranking => Told::Several { responses },
-            Judgment::Rating(ratings) => Told::Rated { responses, ratings },
-            Judgment::Thumb { up } => Told::Thumb { response: nth(0), up: *up },
-            Judgment::Correction => Told::Correction { edited: nth(0), original: nth(1) },
+        let kind = judgment.kind().label();
+        let judgment = match judgment {
+            Judgment::Pair => ResentJudgment::Pair { chosen: nth(0), rejected: nth(1) },
+            Judgment::Tie | Judgment::Ranking => ResentJudgment::Several { responses },
+            Judgment::Rating(ratings) => ResentJudgment::Rated { responses, ratings },
+            Judgment::Thumb { up } => ResentJudgment::Thumb { response: nth(0), up: *up },
+            Judgment::Correction => ResentJudgment::Correction { edited: nth(0), original: nth(1) },
         };
         Self {
             event_id,
             user,
-            kind: judgment.kind().label(),
+            kind,
             at: Timestamp::from_millisecond(*at_ms).ok(),
             context: context.as_deref(),
             prompt,
-            judgment: told,
+            judgment,
             replaces: replaces.as_ref(),
             comment: comment.as_deref(),
             metadata,

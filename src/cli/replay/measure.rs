@@ -115,7 +115,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
         people.into_iter().map(|(user, trials)| Person { name: name(user), trials }).collect::<Vec<_>>()
     };
     if let Some(&idx) = replayed.iter().find(|&&idx| dataset.pairs[idx].user.is_none()) {
-        return Err(nobody(&dataset, &dataset.pairs[idx]));
+        return Err(no_user(&dataset, &dataset.pairs[idx]));
     }
     let people = people_of(&replayed);
     let is_replayed: HashSet<&str> = people.iter().map(|person| person.name.as_str()).collect();
@@ -267,7 +267,7 @@ fn best_head(scored: &ScoredExamples, examples: &Examples, train: &[usize], n_he
     (0..n_heads).max_by(|&a, &b| wins[a].total_cmp(&wins[b])).unwrap_or_default()
 }
 
-fn nobody(dataset: &Dataset, choice: &Preference) -> Failure {
+fn no_user(dataset: &Dataset, choice: &Preference) -> Failure {
     let file = &dataset.files[choice.file];
     Failure::refused(format!(
         "found a row without `user` in {file}, expected one in every row that is replayed"

@@ -123,9 +123,9 @@ fn baselines(args: &Args, task: &Task) -> Result<Vec<Tallied>, Failure> {
         f64::from(task.examples.rows[pair.chosen].log_length - task.examples.rows[pair.rejected].log_length)
     };
     rows.push(("length only".to_owned(), None, task.tally(length)));
-    let everybody =
+    let all_users =
         single(&task.examples, &task.train, args.ridge, args.scalar_scale).map_err(Failure::failed)?;
-    let rewards = task.examples.rewards(&everybody).map_err(Failure::failed)?;
+    let rewards = task.examples.rewards(&all_users).map_err(Failure::failed)?;
     let by_single = |idx: usize| {
         let pair = task.examples.pairs[idx];
         rewards[[pair.chosen, 0]] - rewards[[pair.rejected, 0]]
@@ -296,7 +296,7 @@ impl Task {
     }
 
     fn figures(&self, rows: &[Tallied]) -> Result<Figures, Failure> {
-        let nobody = || Failure::refused("found nobody in the test split");
+        let no_user = || Failure::refused("found nobody in the test split");
         let labels = rows.first().map_or(&[][..], |(_, _, labels)| labels);
         let row = |(name, budget, tally): &Tallied| {
             let columns =
@@ -312,8 +312,8 @@ impl Task {
                 accuracy: (0..self.dataset.contexts.len())
                     .map(|c| columns(c).0 / columns(c).1.max(1.0))
                     .collect(),
-                mean: estimate_columns(tally).ok_or_else(nobody)?,
-                over_labels: estimate_columns(&over(labels)).ok_or_else(nobody)?,
+                mean: estimate_columns(tally).ok_or_else(no_user)?,
+                over_labels: estimate_columns(&over(labels)).ok_or_else(no_user)?,
                 over_paper: papers.and_then(|(_, _, paper)| estimate_columns(&over(paper))),
             })
         };

@@ -97,13 +97,13 @@ impl Part {
             Ridges { ridge: options.ridge.of(file), deviation_ridge: options.deviation_ridge.of(file) };
         let scales = scales(examples, &responses(examples, pairs), options.scalar_scale)?;
         let votes = Votes::new(examples, pairs, &scales)?;
-        let everybody = vec![1.0; votes.n_users];
-        let pull = ridges.pull(&votes, &everybody)?;
+        let all_users = vec![1.0; votes.n_users];
+        let pull = ridges.pull(&votes, &all_users)?;
         let (n_heads, candidates) = match &options.n_heads {
             HeadCount::Auto => choose(&votes, ridges, (restarts, seed), progress)?,
             HeadCount::Given(counts) => (counts.of(file), Vec::new()),
         };
-        let mut mixture = votes.best_of(&everybody, n_heads, &pull, (restarts, seed), progress)?;
+        let mut mixture = votes.best_of(&all_users, n_heads, &pull, (restarts, seed), progress)?;
         let mut margins = votes.out_of_fold(&mixture, ridges, seed)?;
         let groups = alike(margins.view(), options.merge_above);
         if groups.len() < n_heads {

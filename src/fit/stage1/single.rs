@@ -55,9 +55,9 @@ fn learn_single(
 ) -> Result<Single, RowsError> {
     let scales = scales(examples, &responses(examples, pairs), scalar_scale)?;
     let votes = Votes::new(examples, pairs, &scales)?;
-    let everybody = vec![1.0; votes.n_users];
-    let pull = Ridges { ridge, deviation_ridge: 0.0 }.pull(&votes, &everybody)?;
-    let mixture = user_mixture::learn(&votes, &everybody, 1, &pull, 0, &|| ())?;
+    let all_users = vec![1.0; votes.n_users];
+    let pull = Ridges { ridge, deviation_ridge: 0.0 }.pull(&votes, &all_users)?;
+    let mixture = user_mixture::learn(&votes, &all_users, 1, &pull, 0, &|| ())?;
     let head = unscaled(&mixture.heads, &scales);
     if !head.iter().all(|x| x.is_finite()) {
         return Err(RowsError::NotFinite);

@@ -76,14 +76,14 @@ impl Service {
             false => (None, own_stale),
         };
         let n_users = users.as_ref().map(|users| users.len());
-        let stranger = || Arc::from([Evidence::none(self.bundle.n_heads())]);
+        let unknown_user = || Arc::from([Evidence::none(self.bundle.n_heads())]);
         let view = RewardView {
             posterior: self.settings.posterior,
             objective,
             shares: log_softmax(&self.bundle.log_prior()).into_iter().map(f64::exp).collect(),
             asked,
             // A population without feedback counts as one user without evidence.
-            users: users.filter(|users| !users.is_empty()).unwrap_or_else(stranger),
+            users: users.filter(|users| !users.is_empty()).unwrap_or_else(unknown_user),
             own,
         };
         metrics::counter!(metric::RESPONSES).increment(scores.rewards.n_responses() as u64);

@@ -271,7 +271,7 @@ impl Core {
             let Ok(file) = path.metadata() else { continue };
             let end = paths.get(idx + 1).and_then(|next| segment::first_lsn(next));
             let is_saved = end.is_some_and(|end| end <= open && end <= self.checkpoint() + 1);
-            let is_old = || self.dates.are_before(path, cutoff_ms.saturating_add(1), said_at);
+            let is_old = || self.dates.are_before(path, cutoff_ms.saturating_add(1), event_time);
             is_first = is_first && is_saved && is_old();
             if is_first && let Err(error) = std::fs::remove_file(path) {
                 tracing::warn!(path = %path.display(), %error, "an old segment can't be removed");
@@ -285,6 +285,6 @@ impl Core {
 }
 
 /// Returns the time of a change, in milliseconds since the Unix epoch: it follows the user's key.
-fn said_at(frame: &Frame) -> Option<i64> {
+fn event_time(frame: &Frame) -> Option<i64> {
     postcard::take_from_bytes::<(UserKey, i64)>(&frame.payload).ok().map(|((_, now_ms), _)| now_ms)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Journalled, user_of};
+use super::{JournaledChange, user_of};
 use crate::state::journal::segment::{self, End, Segment};
 use crate::state::journal::{DataDir, OpenError, secret, secret_of};
 use crate::state::{
@@ -251,7 +251,7 @@ impl Changes {
             {
                 continue;
             }
-            let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
+            let JournaledChange { change, max_age_ms } = postcard::from_bytes(&frame.payload)
                 .map_err(|error| OpenError::no_change(segment.path(), &frame, &error))?;
             return Ok(Some(Logged { lsn: frame.lsn, change, max_age_ms }));
         }

@@ -99,7 +99,7 @@ struct Core {
 
 /// A change as the journal stores it, beginning with its user's key.
 #[derive(Debug, Deserialize)]
-struct Journalled {
+struct JournaledChange {
     change: Change,
     /// `max_age_ms` of the rules that applied to it. A replay must forget what that change forgot, and no more.
     max_age_ms: i64,

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use super::checkpointer::Tasks;
 use super::rows::Rows;
 use super::search::Search;
-use super::{Core, EmbeddedConfig, Journalled, user_of};
+use super::{Core, EmbeddedConfig, JournaledChange, user_of};
 use crate::state::journal::secret;
 use crate::state::journal::segment::{self, End, Frame, Segment};
 use crate::state::journal::{DataDir, Dates, Journal, LedgerId, OpenError};
@@ -60,7 +60,7 @@ pub(super) fn open(config: EmbeddedConfig, clock: Arc<dyn Clock>) -> Result<Core
     let mut last_lsn = checkpoint.lsn;
     let mut n_replayed = 0_u64;
     tail(&paths, config.ledger_id, checkpoint.lsn, |path, frame| {
-        let Journalled { change, max_age_ms } = postcard::from_bytes(&frame.payload)
+        let JournaledChange { change, max_age_ms } = postcard::from_bytes(&frame.payload)
             .map_err(|error| OpenError::no_change(path, &frame, &error))?;
         resident.rule(config.rules.of_replay(max_age_ms), usize::MAX);
         // An erasure applies to an unreadable row, and the changes before it are of no use without a readable one.

@@ -128,14 +128,14 @@ fn see(traces: &mut Traces, key: EventKey, logged: &Logged) {
 /// State of the events with one key while the journal is read.
 #[derive(Debug, Default)]
 struct Trace {
-    standing: Vec<Said>,
+    standing: Vec<StandingEvent>,
     was_taken_back: bool,
     /// Time of the row's mark of their retraction, in milliseconds since the Unix epoch, until the window passes it.
     taken_back_until_ms: Option<i64>,
 }
 
 #[derive(Debug)]
-struct Said {
+struct StandingEvent {
     event: Withdrawn,
     /// True while the row remembers it, so that a retraction is exact at once.
     is_remembered: bool,
@@ -145,7 +145,9 @@ impl Trace {
     /// Forgets the events that the row forgets at a change.
     fn forget(&mut self, Logged { change, max_age_ms, .. }: &Logged) {
         let cutoff_ms = change.now_ms.saturating_sub(*max_age_ms);
-        self.standing.iter_mut().for_each(|said| said.is_remembered &= said.event.at_ms >= cutoff_ms);
+        self.standing
+            .iter_mut()
+            .for_each(|standing| standing.is_remembered &= standing.event.at_ms >= cutoff_ms);
         self.taken_back_until_ms = self.taken_back_until_ms.filter(|at_ms| *at_ms >= cutoff_ms);
     }
 
@@ -154,15 +156,15 @@ impl Trace {
         let Logged { change, max_age_ms, .. } = logged;
         match &change.kind {
             ChangeKind::Add(event) if event.key == key => {
-                self.standing.push(Said { event: Withdrawn::of(event), is_remembered: true });
+                self.standing.push(StandingEvent { event: Withdrawn::of(event), is_remembered: true });
             }
             ChangeKind::Retract(taken) | ChangeKind::Add(LedgerEvent { replaces: Some(taken), .. })
                 if *taken == key =>
             {
-                let remembered = self.standing.iter().rfind(|said| said.is_remembered);
-                let until_ms = remembered.map(|said| said.event.at_ms);
+                let remembered = self.standing.iter().rfind(|standing| standing.is_remembered);
+                let until_ms = remembered.map(|standing| standing.event.at_ms);
                 self.was_taken_back |= until_ms.is_some();
-                self.standing.retain(|said| !said.is_remembered);
+                self.standing.retain(|standing| !standing.is_remembered);
                 let sought = || change.now_ms.saturating_add(*max_age_ms);
                 self.taken_back_until_ms =
                     self.taken_back_until_ms.max(Some(until_ms.unwrap_or_else(sought)));
@@ -180,16 +182,16 @@ impl Trace {
     /// both, and one that was sent under both counts once.
     fn absorb(&mut self, theirs: Self) {
         let is_taken_back = self.taken_back_until_ms.max(theirs.taken_back_until_ms).is_some();
-        let is_mine = |said: &Said, mine: &[Said]| {
-            let is_same = |own: &Said| own.is_remembered && own.event.is_same(&said.event);
-            said.is_remembered && mine.iter().any(is_same)
+        let is_mine = |standing: &StandingEvent, mine: &[StandingEvent]| {
+            let is_same = |own: &StandingEvent| own.is_remembered && own.event.is_same(&standing.event);
+            standing.is_remembered && mine.iter().any(is_same)
         };
-        let theirs_alone: Vec<Said> =
-            theirs.standing.into_iter().filter(|said| !is_mine(said, &self.standing)).collect();
+        let theirs_alone: Vec<StandingEvent> =
+            theirs.standing.into_iter().filter(|standing| !is_mine(standing, &self.standing)).collect();
         self.standing.extend(theirs_alone);
         if is_taken_back {
-            self.was_taken_back |= self.standing.iter().any(|said| said.is_remembered);
-            self.standing.retain(|said| !said.is_remembered);
+            self.was_taken_back |= self.standing.iter().any(|standing| standing.is_remembered);
+            self.standing.retain(|standing| !standing.is_remembered);
         }
         self.was_taken_back |= theirs.was_taken_back;
         self.taken_back_until_ms = self.taken_back_until_ms.max(theirs.taken_back_until_ms);
@@ -197,7 +199,7 @@ impl Trace {
 
     fn found(&self) -> Found {
         if !self.standing.is_empty() {
-            Found::Standing(self.standing.iter().map(|said| said.event.clone()).collect())
+            Found::Standing(self.standing.iter().map(|standing| standing.event.clone()).collect())
         } else if self.was_taken_back {
             Found::TakenBack
         } else {

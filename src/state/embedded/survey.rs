@@ -23,7 +23,7 @@ pub struct Survey {
 }
 
 /// The rows of all users while the journal is read.
-struct People {
+struct UserCounts {
     saved: Option<Rows>,
     rules: RowRules,
     /// Rows in the file: the position of the last change in each, and the number of events that count.
@@ -32,13 +32,13 @@ struct People {
     changed: HashMap<UserKey, Row>,
 }
 
-impl People {
+impl UserCounts {
     fn new(saved: Option<Rows>, n_heads: usize) -> Result<Self, OpenError> {
         // Decay does not change the number of events, and every acked event counts.
         let rules = RowRules { n_heads, decay: Decay::NONE, max_age_ms: i64::MAX, max_events: usize::MAX };
-        let mut people = Self { saved, rules, counts: HashMap::new(), changed: HashMap::new() };
+        let mut user_counts = Self { saved, rules, counts: HashMap::new(), changed: HashMap::new() };
         let (mut counts, mut moved) = (HashMap::new(), Vec::new());
-        if let Some(rows) = &people.saved {
+        if let Some(rows) = &user_counts.saved {
             rows.for_each(|user, held| {
                 let row = codec::decode(&held.bytes, n_heads);
                 if let Ok(Some(row)) = readable(row.map_err(|source| StoreError::Row { user, source })) {
@@ -47,9 +47,9 @@ impl People {
                 }
             })?;
         }
-        people.counts = counts;
-        people.changed.extend(moved);
-        Ok(people)
+        user_counts.counts = counts;
+        user_counts.changed.extend(moved);
+        Ok(user_counts)
     }
 
     /// Applies a change that the file of rows lacks.
@@ -112,16 +112,16 @@ impl EventLog {
             (saved, ledger_id) = (Some(rows), Some(found));
         }
         let n_heads = ledger_id.map_or_else(|| self.n_heads(), |ledger_id| Ok(ledger_id.n_heads))?;
-        let mut people = People::new(saved, n_heads)?;
+        let mut counts = UserCounts::new(saved, n_heads)?;
         let mut withdrawn = HashSet::new();
         for logged in self.changes()? {
             let logged = logged?;
             if let ChangeKind::Withdraw(withdrawal) = &logged.change.kind {
                 withdrawn.insert(withdrawal.key);
             }
-            people.see(&logged)?;
+            counts.see(&logged)?;
         }
-        people.finish()?;
-        Ok(Survey { ledger_id, n_events: people.n_events(), withdrawn })
+        counts.finish()?;
+        Ok(Survey { ledger_id, n_events: counts.n_events(), withdrawn })
     }
 }

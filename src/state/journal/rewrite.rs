@@ -10,14 +10,14 @@ use super::segment::{self, Frame, Segment};
 /// Extension of a file while it is rewritten.
 pub(super) const PART: &str = "part";
 
-/// Rewrites every segment before position `sealed` that holds a frame which `goes`.
+/// Rewrites every segment before position `sealed` that holds a frame which `is_dropped`.
 ///
 /// All of them are tried before the first error is returned. A rewritten segment replaces the old one atomically, so
 /// that a kill leaves either of them.
 pub(in crate::state) fn drop_frames(
     dir: &Path,
     sealed: u64,
-    goes: impl Fn(&Frame) -> bool,
+    is_dropped: impl Fn(&Frame) -> bool,
 ) -> Result<(), OpenError> {
     let mut done = Ok(());
     for path in segment::list(dir)? {
@@ -25,8 +25,8 @@ pub(in crate::state) fn drop_frames(
         if !is_sealed {
             continue;
         }
-        let rewritten = has_any(&path, &goes).and_then(|has_any| match has_any {
-            true => rewrite(&path, &goes),
+        let rewritten = has_any(&path, &is_dropped).and_then(|has_any| match has_any {
+            true => rewrite(&path, &is_dropped),
             false => Ok(()),
         });
         // A segment that can't be read must not keep frames in the others.
@@ -36,17 +36,17 @@ pub(in crate::state) fn drop_frames(
     done.and(synced)
 }
 
-fn has_any(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<bool, OpenError> {
+fn has_any(path: &Path, is_dropped: impl Fn(&Frame) -> bool) -> Result<bool, OpenError> {
     let mut segment = Segment::open(path)?;
     while let Some(frame) = segment.next_whole()? {
-        if goes(&frame) {
+        if is_dropped(&frame) {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn rewrite(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<(), OpenError> {
+fn rewrite(path: &Path, is_dropped: impl Fn(&Frame) -> bool) -> Result<(), OpenError> {
     let mut segment = Segment::open(path)?;
     let part = path.with_extension(PART);
     let io = |source| OpenError::io(&part, source);
@@ -54,7 +54,7 @@ fn rewrite(path: &Path, goes: impl Fn(&Frame) -> bool) -> Result<(), OpenError> 
     file.write_all(&segment::file_head(segment.ledger_id, segment.after)).map_err(io)?;
     let mut frames = Vec::new();
     while let Some(frame) = segment.next_whole()? {
-        if !goes(&frame) {
+        if !is_dropped(&frame) {
             frames.clear();
             segment::push_frame(&mut frames, frame.lsn, &frame.payload);
             file.write_all(&frames).map_err(io)?;

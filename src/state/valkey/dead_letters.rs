@@ -96,14 +96,15 @@ impl DeadLetters {
         Ok(users)
     }
 
-    /// Drops the lines for whose user and time `goes` is true. Blocks.
-    pub(super) fn forget(&self, goes: impl Fn(UserKey, i64) -> bool) -> Result<(), StoreError> {
+    /// Drops the lines for whose user and time `is_dropped` is true. Blocks.
+    pub(super) fn forget(&self, is_dropped: impl Fn(UserKey, i64) -> bool) -> Result<(), StoreError> {
         let _turn = self.turn.lock();
         self.each_file(|path| {
             let lines = self.lines(path)?;
             // A line that a kill tore is dropped as well: its change is still in the outbox.
             let stays = |line: &&Vec<u8>| {
-                named(line).is_some_and(|Named { user, at }| !goes(self.keys.of(&user), at.as_millisecond()))
+                named(line)
+                    .is_some_and(|Named { user, at }| !is_dropped(self.keys.of(&user), at.as_millisecond()))
             };
             let kept: Vec<&Vec<u8>> = lines.iter().filter(stays).collect();
             match kept.len() {

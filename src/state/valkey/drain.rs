@@ -228,10 +228,10 @@ async fn forget_erased(shared: &Arc<Shared>, outbox: &Outbox) {
     }
     let dead_letters = outbox.dead_letters.clone();
     let oldest_ms = shared.clock.now().as_millisecond().saturating_sub(shared.rules.max_age_ms);
-    let goes = move |user: UserKey, at_ms: i64| {
+    let is_dropped = move |user: UserKey, at_ms: i64| {
         at_ms < oldest_ms || rows.get(&user).is_some_and(|row| row.is_late(at_ms))
     };
-    if let Err(Stop::Broken(error)) = blocking(move || dead_letters.forget(goes)).await {
+    if let Err(Stop::Broken(error)) = blocking(move || dead_letters.forget(is_dropped)).await {
         tracing::error!(%error, "dead letters of erased users can't be dropped");
     }
 }

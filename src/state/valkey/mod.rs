@@ -19,7 +19,7 @@ mod next_request;
 mod outbox;
 mod pending;
 mod secret;
-mod strangers;
+mod unknown_users;
 mod value;
 mod writer;
 
@@ -39,7 +39,7 @@ use self::connection::{Connection, Unreachable};
 use self::function::Keys;
 use self::outbox::Outbox;
 use self::pending::ChangeResult;
-use self::strangers::Strangers;
+use self::unknown_users::UnknownUsers;
 use self::value::{Unreadable, Value};
 use self::writer::{Inbox, Serves};
 use super::journal::OpenError;
@@ -82,7 +82,7 @@ struct Shared {
     outbox: Option<Outbox>,
     rules: RowRules,
     max_users: usize,
-    strangers: Strangers,
+    unknown_users: UnknownUsers,
     max_staleness: Duration,
     /// Number of users when the store was last asked.
     n_users: AtomicUsize,
@@ -119,7 +119,7 @@ impl ValkeyStore {
             outbox,
             rules: config.rules,
             max_users: config.max_users,
-            strangers: Strangers::new(&config.rules, config.max_users),
+            unknown_users: UnknownUsers::new(&config.rules, config.max_users),
             max_staleness: config.max_staleness,
             n_users: AtomicUsize::new(0),
             liveness,

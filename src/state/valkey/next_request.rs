@@ -4,7 +4,7 @@ use redis::Cmd;
 
 use super::Shared;
 use super::pending::{ChangeResult, PendingChanges};
-use super::strangers;
+use super::unknown_users;
 use super::value::Value;
 use crate::state::{Change, Outcome, Row, UserKey, note_unreadable};
 
@@ -24,7 +24,7 @@ pub(super) struct Swap {
     pub(super) outcomes: Vec<Outcome>,
     pub(super) turn: Turn,
     /// True if it makes a tombstone of a user without a row.
-    pub(super) is_stranger: bool,
+    pub(super) is_unknown_user: bool,
 }
 
 /// Effect of a swap on the number of users.
@@ -63,10 +63,10 @@ pub(super) fn next_request(
         }
         let Some(row) = &mut row else { return Outcome::Unreadable };
         let is_full_of_users = *room == 0 && row.is_tombstone();
-        let is_full_of_strangers = !has_row && shared.strangers.are_full();
-        let before = (is_full_of_users || is_full_of_strangers).then(|| row.clone());
+        let is_full_of_unknown_users = !has_row && shared.unknown_users.are_full();
+        let before = (is_full_of_users || is_full_of_unknown_users).then(|| row.clone());
         let outcome = row.change(change, rules);
-        let is_full = if row.is_tombstone() { is_full_of_strangers } else { is_full_of_users };
+        let is_full = if row.is_tombstone() { is_full_of_unknown_users } else { is_full_of_users };
         // The check comes last, so that a change that adds no row keeps its own outcome.
         match before.filter(|_| is_full && outcome.changes_the_row()) {
             Some(before) => {
@@ -92,11 +92,11 @@ pub(super) fn next_request(
         _ => Turn::Stays,
     };
     *room = room.saturating_sub(usize::from(turn == Turn::Joins));
-    let is_stranger = before.is_none() && row.is_tombstone();
-    let ttl_ms = if row.is_tombstone() { strangers::ttl_ms(rules) } else { 0 };
+    let is_unknown_user = before.is_none() && row.is_tombstone();
+    let ttl_ms = if row.is_tombstone() { unknown_users::ttl_ms(rules) } else { 0 };
     let new = Value::of(&row, before.as_ref());
     NextRequest::Swap(
         shared.keys.swap(user, before.as_ref(), &new, ttl_ms),
-        Swap { new, outcomes, turn, is_stranger },
+        Swap { new, outcomes, turn, is_unknown_user },
     )
 }

@@ -146,14 +146,14 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, PendingChanges>) {
     let mut done = Vec::new();
     let mut is_loading = false;
     for ((user, mut pending, swap), answer) in sent.into_iter().zip(answers) {
-        let said = |value| CachedRow { value, as_of: began };
+        let row_of = |value| CachedRow { value, as_of: began };
         pending.n_rounds += 1;
         let is_swap = swap.is_some();
         let read = match (answer, swap) {
             (Answer::Int(1), Some(swap)) => {
-                shared.cache.written(user, said(Some(swap.new.clone())));
-                if swap.is_stranger {
-                    shared.strangers.note();
+                shared.cache.written(user, row_of(Some(swap.new.clone())));
+                if swap.is_unknown_user {
+                    shared.unknown_users.note();
                 }
                 done.push((user, pending, swap));
                 continue;
@@ -165,14 +165,14 @@ async fn round(shared: &Shared, claims: &mut HashMap<UserKey, PendingChanges>) {
                 continue;
             }
             (Answer::ServerError(error), _) => match Value::of_another_type(&error) {
-                Some(value) => said(Some(value)),
+                Some(value) => row_of(Some(value)),
                 None => {
                     pending.fail(&Unreachable(error.to_string().into()));
                     continue;
                 }
             },
-            (Answer::BulkString(bytes), _) => said(Some(Value::from(bytes))),
-            (_, _) => said(None),
+            (Answer::BulkString(bytes), _) => row_of(Some(Value::from(bytes))),
+            (_, _) => row_of(None),
         };
         metrics::counter!(metric::STORE_CONFLICTS).increment(u64::from(is_swap));
         shared.cache.read(user, read.clone());

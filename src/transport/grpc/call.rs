@@ -16,8 +16,9 @@ use tokio::time::Instant;
 use tonic::Status;
 
 use super::held;
+use super::is_grpc;
 use super::status::{foreign, gone, known, status};
-use super::{Stopped, is_grpc, stop};
+use crate::transport::shared::streams::{Stopped, stop};
 use crate::types::{Error, ErrorKind, until};
 
 /// The events that end a call before its work is done.

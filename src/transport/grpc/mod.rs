@@ -15,9 +15,9 @@ mod streams;
 mod verbs;
 
 use axum::{Router, middleware};
-use tokio::sync::watch;
 
 use crate::service::ServiceHandle;
+use crate::transport::shared::streams::Stopped;
 
 pub use standard::{DescriptorError, Serving};
 pub use status::{code_name, error_of, refusal};
@@ -30,9 +30,6 @@ pub mod pb {
 
 /// The descriptors of `proto/`, as a google.protobuf.FileDescriptorSet.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-
-/// A signal that turns true when the server stops and streams have to end; a sender that is gone means the same.
-pub type Stopped = watch::Receiver<bool>;
 
 /// Returns the routes of the verbs. The process adds the layers around them; callers' deadlines are applied in here.
 ///
@@ -66,10 +63,4 @@ pub fn is_grpc(headers: &axum::http::HeaderMap) -> bool {
     let value = headers.get(axum::http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let rest = value.and_then(|value| value.strip_prefix("application/grpc"));
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['+', ';']))
-}
-
-/// Waits until streams have to end.
-async fn stop(mut stopped: Stopped) {
-    // An error means that the sender is gone, which is a stop as well.
-    let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
 }

@@ -3,8 +3,6 @@
 //! The law: at most [`AT_ONCE`] messages of a stream are held, so that a slow reader slows the sender; dropping the
 //! answers drops the work; a stop lets the messages that were read be answered and then ends the stream.
 
-use std::time::Duration;
-
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 use tonic::{Status, Streaming};
@@ -13,15 +11,12 @@ use super::call::stopping_error;
 use super::pb::{self, score_stream_response::Result as Outcome};
 use super::requests::required;
 use super::status::{foreign, gone, status};
-use super::{Stopped, stop};
 use crate::service::{EventAcks, ParsedEvent, Service, ServiceHandle, rejected};
+use crate::transport::shared::streams::{SILENCE_OF_MESSAGES, Stopped, stop};
 use crate::types::{Error, ErrorKind, ScoreAnswer};
 
 /// Messages of one stream in work at once: enough to fill batches, few enough to bound memory.
 const AT_ONCE: usize = 32;
-
-/// Time without a message after which a stream is ended, so that silent ones do not use up the permits.
-const MAX_SILENCE: Duration = Duration::from_secs(300);
 
 pub(super) type Answers<T> = BoxStream<'static, Result<T, Status>>;
 
@@ -93,7 +88,7 @@ fn messages<T: Send + 'static>(
         let message = tokio::select! {
             biased;
             () = &mut stopped => Err(ended(stopping_error())),
-            message = tokio::time::timeout(MAX_SILENCE, requests.message()) => match message {
+            message = tokio::time::timeout(SILENCE_OF_MESSAGES, requests.message()) => match message {
                 Ok(Ok(message)) => Ok(message?),
                 // A message that can't be read ends the stream, as those behind it can't be delimited either.
                 Ok(Err(status)) => Err(foreign(&status).map_or_else(gone, ended)),
@@ -112,6 +107,6 @@ fn ended(error: Error) -> Status {
 }
 
 fn silent() -> Error {
-    let detail = format!("the stream sent nothing for {MAX_SILENCE:?}");
+    let detail = format!("the stream sent nothing for {SILENCE_OF_MESSAGES:?}");
     Error::new(ErrorKind::DeadlineExceeded, detail).with_code("silent_stream")
 }

@@ -2,12 +2,13 @@
 
 use tonic::{Request, Response, Status, Streaming};
 
+use super::pb;
 use super::pb::reward_service_server::RewardService;
 use super::requests::{event_id, required, user_id};
 use super::status::status;
 use super::streams::{Answers, acks, scores};
-use super::{Stopped, pb};
 use crate::service::ServiceHandle;
+use crate::transport::shared::streams::Stopped;
 use crate::types::{Error, UserId};
 
 type Verb<T> = Result<Response<T>, Status>;

@@ -28,7 +28,7 @@ struct Waits(Option<String>);
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Asking {
+pub(super) struct NextQuestionQuery {
     #[param(value_type = String)]
     user: UserId,
     /// The criterion to ask about.
@@ -38,7 +38,7 @@ pub(super) struct Asking {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Within {
+pub(super) struct UserQuery {
     /// Context of the weights.
     context: Option<String>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Within {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Whose {
+pub(super) struct RetractQuery {
     /// User of the feedback; event ids are unique within a user.
     #[param(value_type = String)]
     user: UserId,
@@ -84,20 +84,24 @@ pub(super) async fn elicit(State(service): Shared, Json(request): Json<ElicitReq
 }
 
 #[utoipa::path(get, path = "/elicit",
-    params(Asking), responses((status = 200, body = NextQuestion),
+    params(NextQuestionQuery), responses((status = 200, body = NextQuestion),
     (status = "4XX", body = super::problem::ProblemBody<'static>, description = "`no_questions`: the bundle has none")))]
 pub(super) async fn next_question(
     State(service): Shared,
-    Query(asking): Query<Asking>,
+    Query(query): Query<NextQuestionQuery>,
 ) -> Verb<NextQuestion> {
-    Ok(Answer(service.next_question(&asking.user, asking.context).await?))
+    Ok(Answer(service.next_question(&query.user, query.context).await?))
 }
 
 #[utoipa::path(get, path = "/users/{id}",
-    params(("id" = String, Path), Within),
+    params(("id" = String, Path), UserQuery),
     responses((status = 200, body = UserView), (status = 404, body = super::problem::ProblemBody<'static>)))]
-pub(super) async fn user(State(service): Shared, id: PathId, Query(within): Query<Within>) -> Verb<UserView> {
-    Ok(Answer(service.user(&user_id(id)?, within.context).await?))
+pub(super) async fn user(
+    State(service): Shared,
+    id: PathId,
+    Query(query): Query<UserQuery>,
+) -> Verb<UserView> {
+    Ok(Answer(service.user(&user_id(id)?, query.context).await?))
 }
 
 #[utoipa::path(put, path = "/users/{id}", params(("id" = String, Path)), request_body = UserImport,
@@ -125,14 +129,14 @@ pub(super) async fn merge(
     Ok(Answer(service.merge(&request.from, &user_id(id)?).await?))
 }
 
-#[utoipa::path(delete, path = "/feedback/{event_id}", params(("event_id" = String, Path), Whose),
+#[utoipa::path(delete, path = "/feedback/{event_id}", params(("event_id" = String, Path), RetractQuery),
     responses((status = 200, body = Retracted), (status = 404, body = super::problem::ProblemBody<'static>,
     description = "`unknown_event`: its raw event is not kept (without the embedded engine: it came before `feedback.max_age`), an import or an erasure came after it, or it is still to come, and then it will not count"),
     (status = 503, body = super::problem::ProblemBody<'static>, description = "`unreadable_journal`: nothing was taken back")))]
 pub(super) async fn retract(
     State(service): Shared,
     id: PathId,
-    Query(Whose { user }): Query<Whose>,
+    Query(RetractQuery { user }): Query<RetractQuery>,
 ) -> Verb<Retracted> {
     let Path(id) = id.map_err(|rejection| Error::invalid_field("event_id", rejection.body_text()))?;
     let id = EventId::try_from(id).map_err(|error| Error::invalid_field("event_id", error.to_string()))?;

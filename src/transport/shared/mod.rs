@@ -2,5 +2,6 @@
 
 pub mod guarded;
 mod problem;
+pub mod streams;
 
 pub use problem::Problem;

@@ -79,10 +79,10 @@ pub fn read<T: DeserializeOwned>(json: &[u8]) -> Result<T, Fault> {
 /// Returns the first fault.
 pub fn read_from<'de, T: DeserializeOwned, D: Deserializer<'de>>(reader: D) -> Result<T, Fault> {
     let place = Place::new(MAX_ENTRIES);
-    let read = T::deserialize(Strict::new(reader, &place)).map_err(|wrong| place.lower(wrong));
+    let read = T::deserialize(Strict::new(reader, &place)).map_err(|error| place.lower(error));
     read.map_err(|error| {
-        let (path, said) = place.into_parts();
-        said.unwrap_or_else(|| Fault { kind: FaultKind::Syntax, detail: error.to_string(), path })
+        let (path, mismatch) = place.into_parts();
+        mismatch.unwrap_or_else(|| Fault { kind: FaultKind::Syntax, detail: error.to_string(), path })
     })
 }
 
@@ -110,13 +110,13 @@ fn attempt<T: DeserializeOwned>(json: &[u8]) -> Result<T, Failed> {
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let place = Place::new(MAX_ENTRIES);
     let strict = Strict::new(&mut deserializer, &place);
-    let read = T::deserialize(strict).map_err(|wrong| place.lower(wrong));
+    let read = T::deserialize(strict).map_err(|error| place.lower(error));
     read.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| failed(&error, place))
 }
 
 fn failed(error: &serde_json::Error, place: Place) -> Failed {
-    let (path, said) = place.into_parts();
-    if let Some(fault) = said {
+    let (path, mismatch) = place.into_parts();
+    if let Some(fault) = mismatch {
         return Failed::Fault(fault);
     }
     let detail = error.to_string();

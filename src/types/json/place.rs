@@ -4,14 +4,14 @@ use std::cell::{Cell, RefCell};
 
 use serde::de;
 
-use super::words::{Said, Wrong, shorten};
+use super::words::{Mismatch, ReadError, shorten};
 use super::{Fault, FaultKind};
 
 /// The position and the fault that all readers of one document share.
 #[derive(Debug, Default)]
 pub(super) struct Place {
     path: RefCell<Path>,
-    said: RefCell<Option<Fault>>,
+    mismatch: RefCell<Option<Fault>>,
     /// Entries of arrays that may still come.
     n_entries_left: Cell<usize>,
 }
@@ -68,24 +68,24 @@ impl Place {
     }
 
     /// Keeps the fault here and returns an error of the reader below, which can't carry it.
-    pub(super) fn lower<E: de::Error>(&self, wrong: Wrong<E>) -> E {
-        let Said { kind, detail, field } = match wrong {
-            Wrong::Below(error) => return error,
-            Wrong::Said(said) => said,
+    pub(super) fn lower<E: de::Error>(&self, error: ReadError<E>) -> E {
+        let Mismatch { kind, detail, field } = match error {
+            ReadError::Inner(error) => return error,
+            ReadError::Mismatch(mismatch) => mismatch,
         };
         let path = self.path.borrow().render(field.as_deref().unwrap_or_default());
-        self.said.borrow_mut().get_or_insert(Fault { kind, detail, path });
+        self.mismatch.borrow_mut().get_or_insert(Fault { kind, detail, path });
         E::custom("")
     }
 
-    pub(super) fn too_many<E>() -> Wrong<E> {
+    pub(super) fn too_many<E>() -> ReadError<E> {
         let detail = format!("found more than {} entries in arrays", super::MAX_ENTRIES);
-        Wrong::Said(Said { kind: FaultKind::Size, detail, field: None })
+        ReadError::Mismatch(Mismatch { kind: FaultKind::Size, detail, field: None })
     }
 
     /// Returns the path to where the reader stopped, and the fault that it found.
     pub(super) fn into_parts(self) -> (String, Option<Fault>) {
-        (self.path.into_inner().render(""), self.said.into_inner())
+        (self.path.into_inner().render(""), self.mismatch.into_inner())
     }
 }
 

@@ -10,7 +10,7 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 use serde::forward_to_deserialize_any;
 
 use super::place::Place;
-use super::words::{Wrong, choices};
+use super::words::{ReadError, choices};
 
 pub(super) struct Strict<'a, D> {
     inner: D,
@@ -29,11 +29,11 @@ impl<'a, D> Strict<'a, D> {
 }
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
-    type Error = Wrong<D::Error>;
+    type Error = ReadError<D::Error>;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let placed = self.placed(visitor);
-        self.inner.deserialize_any(placed).map_err(Wrong::Below)
+        self.inner.deserialize_any(placed).map_err(ReadError::Inner)
     }
 
     fn deserialize_struct<V: Visitor<'de>>(
@@ -43,7 +43,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
         visitor: V,
     ) -> Result<V::Value, Self::Error> {
         let placed = Placed { is_object: true, ..self.placed(visitor) };
-        self.inner.deserialize_any(placed).map_err(Wrong::Below)
+        self.inner.deserialize_any(placed).map_err(ReadError::Inner)
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -57,7 +57,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let placed = self.placed(visitor);
-        self.inner.deserialize_option(placed).map_err(Wrong::Below)
+        self.inner.deserialize_option(placed).map_err(ReadError::Inner)
     }
 
     fn deserialize_newtype_struct<V: Visitor<'de>>(
@@ -69,7 +69,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Strict<'_, D> {
     }
 
     fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
-        self.inner.deserialize_ignored_any(visitor).map_err(Wrong::Below)
+        self.inner.deserialize_ignored_any(visitor).map_err(ReadError::Inner)
     }
 
     forward_to_deserialize_any! {
@@ -88,15 +88,18 @@ struct Placed<'a, V> {
 }
 
 impl<'de, V: Visitor<'de>> Placed<'_, V> {
-    fn visit<E: de::Error>(self, visit: impl FnOnce(V) -> Result<V::Value, Wrong<E>>) -> Result<V::Value, E> {
+    fn visit<E: de::Error>(
+        self,
+        visit: impl FnOnce(V) -> Result<V::Value, ReadError<E>>,
+    ) -> Result<V::Value, E> {
         let place = self.place;
-        visit(self.visitor).map_err(|wrong| place.lower(wrong))
+        visit(self.visitor).map_err(|error| place.lower(error))
     }
 
     fn visit_text<E: de::Error>(
         self,
         text: &str,
-        visit: impl FnOnce(V) -> Result<V::Value, Wrong<E>>,
+        visit: impl FnOnce(V) -> Result<V::Value, ReadError<E>>,
     ) -> Result<V::Value, E> {
         let (place, is_key) = (self.place, self.is_key);
         let resolved = self.visit(visit)?;
@@ -192,7 +195,7 @@ struct Entries<'a, A> {
 }
 
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Entries<'_, A> {
-    type Error = Wrong<A::Error>;
+    type Error = ReadError<A::Error>;
 
     fn next_element_seed<S: DeserializeSeed<'de>>(
         &mut self,
@@ -202,7 +205,7 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Entries<'_, A> {
         self.place.enter_entry(self.n_read);
         self.n_read += 1;
         let seed = Seed { seed, place: self.place, is_key: false };
-        let entry = self.inner.next_element_seed(seed).map_err(Wrong::Below)?;
+        let entry = self.inner.next_element_seed(seed).map_err(ReadError::Inner)?;
         if entry.is_none() {
             self.place.back_to(self.depth);
         } else if !self.place.count_entry() {
@@ -219,15 +222,15 @@ struct Fields<'a, A> {
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Fields<'_, A> {
-    type Error = Wrong<A::Error>;
+    type Error = ReadError<A::Error>;
 
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Self::Error> {
         self.place.back_to(self.depth);
-        self.inner.next_key_seed(Seed { seed, place: self.place, is_key: true }).map_err(Wrong::Below)
+        self.inner.next_key_seed(Seed { seed, place: self.place, is_key: true }).map_err(ReadError::Inner)
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Self::Error> {
-        self.inner.next_value_seed(Seed { seed, place: self.place, is_key: false }).map_err(Wrong::Below)
+        self.inner.next_value_seed(Seed { seed, place: self.place, is_key: false }).map_err(ReadError::Inner)
     }
 }
 
@@ -242,6 +245,6 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Seed<'_, S> {
 
     fn deserialize<D: Deserializer<'de>>(self, inner: D) -> Result<S::Value, D::Error> {
         let strict = Strict { inner, place: self.place, is_key: self.is_key };
-        self.seed.deserialize(strict).map_err(|wrong| self.place.lower(wrong))
+        self.seed.deserialize(strict).map_err(|error| self.place.lower(error))
     }
 }

@@ -12,34 +12,34 @@ const MAX_QUOTED: usize = 64;
 
 /// An error of a [`super::strict::Strict`] over a reader whose errors are `E`.
 #[derive(Debug)]
-pub(super) enum Wrong<E> {
+pub(super) enum ReadError<E> {
     /// An error of the reader below.
-    Below(E),
+    Inner(E),
     /// The value is not the expected one.
-    Said(Said),
+    Mismatch(Mismatch),
 }
 
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct Mismatch {
     pub(super) kind: FaultKind,
     pub(super) detail: String,
     /// The field of this object that is at fault; none for the value itself.
     pub(super) field: Option<String>,
 }
 
-impl<E> Wrong<E> {
-    fn said(detail: String, field: Option<&str>) -> Self {
-        Self::Said(Said { kind: FaultKind::Form, detail, field: field.map(str::to_owned) })
+impl<E> ReadError<E> {
+    fn mismatch(detail: String, field: Option<&str>) -> Self {
+        Self::Mismatch(Mismatch { kind: FaultKind::Form, detail, field: field.map(str::to_owned) })
     }
 }
 
-impl<E: de::Error> de::Error for Wrong<E> {
+impl<E: de::Error> de::Error for ReadError<E> {
     fn custom<T: fmt::Display>(detail: T) -> Self {
-        Self::said(detail.to_string(), None)
+        Self::mismatch(detail.to_string(), None)
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Self::said(format!("found {}, expected {}", name(found), plain(expected)), None)
+        Self::mismatch(format!("found {}, expected {}", name(found), plain(expected)), None)
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -47,11 +47,11 @@ impl<E: de::Error> de::Error for Wrong<E> {
     }
 
     fn invalid_length(n_found: usize, expected: &dyn Expected) -> Self {
-        Self::said(format!("found {n_found} entries, expected {}", plain(expected)), None)
+        Self::mismatch(format!("found {n_found} entries, expected {}", plain(expected)), None)
     }
 
     fn unknown_variant(found: &str, known: &'static [&'static str]) -> Self {
-        Self::said(format!("found \"{}\", expected {}", shorten(found), choices(known)), None)
+        Self::mismatch(format!("found \"{}\", expected {}", shorten(found), choices(known)), None)
     }
 
     fn unknown_field(found: &str, known: &'static [&'static str]) -> Self {
@@ -59,29 +59,29 @@ impl<E: de::Error> de::Error for Wrong<E> {
             [] => "none".to_owned(),
             known => format!("one of {}", list(known, '`')),
         };
-        Self::said(format!("unknown field `{}`, expected {expected}", shorten(found)), Some(found))
+        Self::mismatch(format!("unknown field `{}`, expected {expected}", shorten(found)), Some(found))
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self::said(format!("missing field `{field}`"), Some(field))
+        Self::mismatch(format!("missing field `{field}`"), Some(field))
     }
 
     fn duplicate_field(field: &'static str) -> Self {
         // The path already ends with the field.
-        Self::said(format!("found the field `{field}` twice, expected it once"), None)
+        Self::mismatch(format!("found the field `{field}` twice, expected it once"), None)
     }
 }
 
-impl<E: fmt::Display> fmt::Display for Wrong<E> {
+impl<E: fmt::Display> fmt::Display for ReadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Below(error) => error.fmt(f),
-            Self::Said(said) => f.write_str(&said.detail),
+            Self::Inner(error) => error.fmt(f),
+            Self::Mismatch(mismatch) => f.write_str(&mismatch.detail),
         }
     }
 }
 
-impl<E: de::Error> std::error::Error for Wrong<E> {}
+impl<E: de::Error> std::error::Error for ReadError<E> {}
 
 /// Describes the set of texts of which one is expected.
 pub(super) fn choices(known: &[&str]) -> String {
@@ -151,12 +151,12 @@ fn plain(expected: &dyn Expected) -> String {
 }
 
 /// Rewrites an error of the reader below about a text that is not JSON.
-pub(super) fn of_syntax(said: &str) -> String {
+pub(super) fn of_syntax(mismatch: &str) -> String {
     let words = [
         ("expected ident", "expected null, true or false"),
         ("parsing a string", "parsing a text"),
         ("parsing a list", "parsing an array"),
         ("key must be a string", "a name must be a text"),
     ];
-    words.iter().fold(said.to_owned(), |said, (theirs, ours)| said.replace(theirs, ours))
+    words.iter().fold(mismatch.to_owned(), |mismatch, (theirs, ours)| mismatch.replace(theirs, ours))
 }

@@ -2,13 +2,12 @@
 //!
 //! A client that sends a whole body before it reads the first ack would otherwise wait forever, as would the server.
 //! The bounds: [`HELD_BYTES`] of one stream and [`ALL_HELD_BYTES`] of all together, beyond which a stream is read on
-//! only after its acks are sent; and [`STALL_LIMIT`] without a byte received or an ack sent.
+//! only after its acks are sent; and [`SILENCE_OF_LINES`] without a byte received or an ack sent.
 
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
@@ -19,14 +18,13 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use crate::transport::shared::streams::SILENCE_OF_LINES;
+
 /// Bytes of acks that one stream may hold: those of 400,000 thumbs.
 const HELD_BYTES: u32 = 32 << 20;
 
 /// Bytes of acks that all streams may hold.
 const ALL_HELD_BYTES: usize = 256 << 20;
-
-/// Time after which a stream that receives nothing and sends nothing is over.
-const STALL_LIMIT: Duration = Duration::from_secs(60);
 
 static ALL: Semaphore = Semaphore::const_new(ALL_HELD_BYTES);
 
@@ -44,12 +42,12 @@ impl Progress {
         *self.0.lock() = Instant::now();
     }
 
-    /// Awaits work that the peer may delay; an error after [`STALL_LIMIT`] without progress.
+    /// Awaits work that the peer may delay; an error after [`SILENCE_OF_LINES`] without progress.
     pub(super) async fn unless_stalled<F: Future>(&self, work: F) -> Result<F::Output, Stalled> {
         let stalled = async {
             loop {
                 let last = *self.0.lock();
-                tokio::time::sleep_until(last + STALL_LIMIT).await;
+                tokio::time::sleep_until(last + SILENCE_OF_LINES).await;
                 if *self.0.lock() == last {
                     break;
                 }
@@ -63,13 +61,13 @@ impl Progress {
     }
 }
 
-/// The error of a stream in which neither side made progress for [`STALL_LIMIT`].
+/// The error of a stream in which neither side made progress for [`SILENCE_OF_LINES`].
 #[derive(Debug)]
 pub(super) struct Stalled;
 
 impl std::fmt::Display for Stalled {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "nothing came and no ack was taken for {STALL_LIMIT:?}")
+        write!(f, "nothing came and no ack was taken for {SILENCE_OF_LINES:?}")
     }
 }
 
@@ -145,6 +143,8 @@ impl Drop for Acks {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures::StreamExt;
 
     use super::*;
@@ -169,7 +169,7 @@ mod tests {
         let start = Instant::now();
         let (acks, stalled) = send_until_stalled();
         let (n_sent, at) = stalled.await.unwrap();
-        assert_eq!((n_sent * MIB, at - start), (HELD_BYTES as usize, STALL_LIMIT));
+        assert_eq!((n_sent * MIB, at - start), (HELD_BYTES as usize, SILENCE_OF_LINES));
         // The batch that found no room was applied, and waits as well.
         assert_eq!(acks.count().await, n_sent + 1);
 
@@ -177,13 +177,13 @@ mod tests {
         let start = Instant::now();
         let (mut acks, stalled) = send_until_stalled();
         for _ in 0..10 {
-            tokio::time::sleep(STALL_LIMIT - Duration::from_secs(1)).await;
+            tokio::time::sleep(SILENCE_OF_LINES - Duration::from_secs(1)).await;
             assert!(acks.next().await.is_some());
         }
         let last = Instant::now();
         let (n_sent, at) = stalled.await.unwrap();
-        assert!(last - start > STALL_LIMIT);
-        assert_eq!((n_sent * MIB, at - last), (HELD_BYTES as usize + 10 * MIB, STALL_LIMIT));
+        assert!(last - start > SILENCE_OF_LINES);
+        assert_eq!((n_sent * MIB, at - last), (HELD_BYTES as usize + 10 * MIB, SILENCE_OF_LINES));
 
         // Each stream may hold one batch while all together hold too much.
         drop(acks);

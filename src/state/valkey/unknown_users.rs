@@ -23,13 +23,13 @@ pub(super) fn ttl_ms(rules: &RowRules) -> u64 {
 
 /// The count since the start of the current period.
 #[derive(Debug)]
-pub(super) struct Strangers {
+pub(super) struct UnknownUsers {
     since: Mutex<(Instant, usize)>,
     every: Duration,
     at_most: usize,
 }
 
-impl Strangers {
+impl UnknownUsers {
     pub(super) fn new(rules: &RowRules, at_most: usize) -> Self {
         let every = Duration::from_millis(ttl_ms(rules));
         Self { since: Mutex::new((Instant::now(), 0)), every, at_most }
