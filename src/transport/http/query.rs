@@ -30,7 +30,7 @@ pub async fn no_query(request: Request, next: Next) -> Result<Response, Problem>
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct NoParameters {}
-    parse::<NoParameters>(request.uri().query().unwrap_or_default())?;
+    request.uri().query().map_or(Ok(NoParameters {}), parse)?;
     Ok(next.run(request).await)
 }
 
