@@ -16,10 +16,10 @@ import yaml
 VERSIONS = ["1.31", kubernetes_validate.latest_version()]
 USER = 65532
 PREFIX = "MICRO_REWARD__"
-# What stopping takes beside linger and drain timeout: see `App::stop`.
+# What stopping takes beside ready delay and drain timeout: see `App::stop`.
 LAST = 12.5
 # Rules that several mistakes break.
-GRACE = f"a stop has time for preStop, linger, drain, {LAST:g} s and 5 s for the store"
+GRACE = f"a stop has time for preStop, ready delay, drain, {LAST:g} s and 5 s for the store"
 ONE_OWNER = "a StatefulSet, of which no pod is ever twice, owns the data directory"
 ROOM = "the data directory has room beside it on the volume, for `rebuild`"
 OUTBOX = "the outbox is on a writable volume of its pod, or there is none"

@@ -151,7 +151,7 @@ impl App {
         let shutdown = self.config.shutdown;
         self.health.drain();
         self.serving.stop().await;
-        tracing::info!(linger = ?shutdown.ready_delay, drain_timeout = ?shutdown.drain_timeout, "draining");
+        tracing::info!(ready_delay = ?shutdown.ready_delay, drain_timeout = ?shutdown.drain_timeout, "draining");
         tokio::time::sleep(shutdown.ready_delay).await;
         if !self.traffic.close(shutdown.drain_timeout).await {
             tracing::warn!("requests were still in flight at the end of the drain timeout");
