@@ -147,6 +147,34 @@ fn table(said: &str) -> Vec<&str> {
 }
 
 #[test]
+fn fit_says_first_what_it_learns_from_and_how() {
+    let place = Place::new();
+    let first = |name: &str, rows: &[Value]| {
+        let data = place.write(name, rows);
+        let args = ["--encoder", "models/toy", "--data", &data, "--out", &place.at("out"), "--k", "2"];
+        let said = place.succeeds("fit", &args);
+        said.lines().take(4).map(ToOwned::to_owned).collect::<Vec<String>>()
+    };
+    let said = first("whole.jsonl", &data());
+    assert_eq!(said[0], "80 train rows, 8 people with 10.0 rows each; 40 test rows");
+    assert_eq!(said[1], "mixture by user: every train row has a user");
+
+    // One row without a user changes what is learned, so that it has to be said.
+    let mut rows = data();
+    rows[5].as_object_mut().unwrap().remove("user");
+    rows[7]["rejected"] = rows[7]["chosen"].clone();
+    rows[9] = rows[8].clone();
+    let said = first("torn.jsonl", &rows);
+    assert_eq!(said[0], "80 train rows, 8 people with 9.9 rows each; 40 test rows");
+    assert_eq!(said[1], "mixture by prompt: 1 of 80 train rows has no user");
+    assert_eq!(said[2], "1 train row with the same text chosen and rejected");
+    assert_eq!(said[3], "1 train row repeated; each counts");
+
+    let rows = without("user");
+    assert_eq!(first("nobody.jsonl", &rows)[0], "80 train rows, no row has a user; 40 test rows");
+}
+
+#[test]
 fn what_fit_writes_is_fit_to_serve_and_the_same_twice() {
     let place = Place::new();
     let first = place.fit("bundle", &["--k", "2"]);

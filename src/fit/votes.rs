@@ -1,6 +1,6 @@
 //! Turns pairs of one file into votes, and measures heads on folds of their users.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use ndarray::{Array1, Array2, Axis};
 
@@ -127,11 +127,12 @@ impl Votes {
     }
 }
 
-/// Returns the mean number of votes per user; none without pairs, or where a pair has no user.
-pub(super) fn votes_per_user(examples: &Examples, pairs: &[usize]) -> Option<f64> {
-    let mut counts: HashMap<usize, usize> = HashMap::new();
-    for &idx in pairs {
-        *counts.entry(examples.pairs[idx].user?).or_default() += 1;
+/// Returns the mean number of votes per user; none without votes, or where a vote has no user.
+pub(super) fn votes_per_user(users: impl Iterator<Item = Option<usize>>) -> Option<f64> {
+    let (mut seen, mut n_votes) = (HashSet::new(), 0.0);
+    for user in users {
+        seen.insert(user?);
+        n_votes += 1.0;
     }
-    (!counts.is_empty()).then(|| pairs.len() as f64 / counts.len() as f64)
+    (!seen.is_empty()).then(|| n_votes / seen.len() as f64)
 }

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod page;
+mod summary;
 mod write_questions;
 
 use std::path::PathBuf;
@@ -159,6 +160,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     refuse_lists(args)?;
     write_questions::check(args, &dataset)?;
+    for line in summary::lines(args.mixture, &dataset, &train) {
+        say(&mut std::io::stdout(), &line);
+    }
     let runtime = Runtime::load(&args.inputs.onnxruntime_library).map_err(Failure::refused)?;
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut encoder = load_encoder(&runtime, &args.encoder, n_threads).map_err(Failure::refused)?;

@@ -113,8 +113,14 @@ impl MixtureBy {
     /// Replaces `Auto` by its choice for these pairs.
     #[must_use]
     pub fn resolve(self, examples: &Examples, pairs: &[usize]) -> Self {
+        self.of_rows(pairs.iter().map(|&idx| examples.pairs[idx].user))
+    }
+
+    /// Replaces `Auto` by its choice for rows of these users.
+    #[must_use]
+    pub fn of_rows(self, users: impl Iterator<Item = Option<usize>>) -> Self {
         match self {
-            Self::Auto if votes_per_user(examples, pairs).is_some_and(|n| n >= 2.0) => Self::User,
+            Self::Auto if votes_per_user(users).is_some_and(|n| n >= 2.0) => Self::User,
             Self::Auto => Self::Prompt,
             given => given,
         }

@@ -14,7 +14,7 @@ use crate::fit::user_mixture::{self, Ridges, UserMixture, Votes};
 /// `[D, 1]`.
 ///
 /// # Errors
-/// As [`learn`].
+/// As [`super::learn`].
 pub fn single(
     examples: &Examples,
     pairs: &[usize],
@@ -27,7 +27,7 @@ pub fn single(
 /// Learns a head as [`single`] does, and its inverse temperature on users that it was not learned from.
 ///
 /// # Errors
-/// As [`learn`].
+/// As [`super::learn`].
 pub fn calibrated_single(
     examples: &Examples,
     pairs: &[usize],
