@@ -270,6 +270,14 @@ fn replay_of_what_fit_wrote_finds_the_groups_and_is_the_same_twice() {
         assert!(accuracy(2) > 0.9 && accuracy(2) > accuracy(0), "{order}: {points:?}");
         assert!(first.contains("Bayes ledger: exact") && first.contains("oracle head"), "{first}");
     }
+    let said = place.replay("disjoint.json", &["--disjoint", "0.5"]);
+    assert!(
+        said.starts_with(
+            "accuracy after n labels on each person's choices between responses without a label"
+        )
+    );
+    let figures: Value = serde_json::from_slice(&place.read("disjoint.json")).unwrap();
+    assert_eq!(figures["disjoint"], 0.5);
 }
 
 #[test]
@@ -377,6 +385,7 @@ fn flags_that_make_no_sense_are_named() {
     place.fit_refuses(64, &debias, &["--debias length", "found no length"]);
     let data = place.at("data.jsonl");
     place.refuses(2, "replay", &["--data", &data, "--reserve", "0.95"], &["--reserve", "0.95"]);
+    place.refuses(2, "replay", &["--data", &data, "--reserve", "0.5", "--disjoint", "0.5"], &["--disjoint"]);
     place.refuses(2, "replay", &["--data", &data, "--transfer", "2"], &["--transfer", "found 2"]);
     place.refuses(2, "replay", &["--data", &data, "--seeds", "0"], &["--seeds"]);
     let out = place.at("refused");

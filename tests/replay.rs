@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use micro_reward::mixture::{Routing, Weights, log_sigmoid, sigmoid};
 use micro_reward::replay::{
-    Curve, Estimate, Order, Person, Reference, Rule, Seen, Served, Setting, Trial, compare_objectives,
-    estimate, estimate_columns, replay,
+    Curve, Estimate, Order, Person, Reference, Reserve, Rule, Seen, Served, Setting, Trial,
+    compare_objectives, estimate, estimate_columns, replay,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -28,6 +28,7 @@ fn trial(chosen: &[f64], rejected: &[f64]) -> Trial {
         log_prior: vec![-(margins.len() as f64).ln(); margins.len()],
         chosen: chosen.to_vec(),
         rejected: rejected.to_vec(),
+        responses: [0, 1],
         context: None,
         group: None,
         question: None,
@@ -82,6 +83,7 @@ fn reference() -> Reference {
 }
 
 fn setting(order: Order, reserve: f64, after: &[usize]) -> Setting {
+    let reserve = if reserve > 0.0 { Reserve::Choices(reserve) } else { Reserve::Rest };
     Setting { order, n_seeds: 3, served: SERVED, after: after.to_vec(), reserve }
 }
 
@@ -223,6 +225,42 @@ fn a_reserve_is_never_asked() {
                 assert_near(one.accuracy.mean, 1.0 - other.accuracy.mean, "the reserve was asked");
             }
         }
+    }
+}
+
+#[test]
+fn no_label_is_about_a_response_that_is_measured_on() {
+    const N_RESPONSES: usize = 8;
+    let pairs: Vec<[usize; 2]> =
+        (0..N_RESPONSES).flat_map(|a| (a + 1..N_RESPONSES).map(move |b| [a, b])).collect();
+    let mut person = people(1, pairs.len(), 2).remove(0);
+    for (i, (trial, responses)) in person.trials.iter_mut().zip(&pairs).enumerate() {
+        (trial.group, trial.question, trial.responses) = (Some(i), None, *responses);
+    }
+    let n_groups = pairs.len();
+    let reference = Reference { oracle: vec![0; n_groups], ..reference() };
+    let after: Vec<usize> = (0..12).collect();
+    for order in [Order::Given, Order::Random, Order::Informative] {
+        let reserve = Reserve::Responses(0.5);
+        let setting = Setting { n_seeds: 1, reserve, ..setting(order, 0.0, &after) };
+        let run = |person: &Person| replay(std::slice::from_ref(person), &reference, n_groups, &setting);
+        let curves = run(&person);
+        let measured: BTreeSet<usize> =
+            curves.iter().filter(|curve| !curve.points.is_empty()).filter_map(|curve| curve.group).collect();
+        let reserved: BTreeSet<usize> = measured.iter().flat_map(|&i| pairs[i]).collect();
+        assert_eq!((measured.len(), reserved.len()), (6, 4), "the pairs of half of the responses");
+        let n_last = curves.iter().flat_map(|curve| &curve.points).map(|point| point.n).max();
+        assert_eq!(n_last, Some(6), "the pairs of the other half are all that can be asked");
+        // Had a choice with a reserved response been learned from, its reversal would change a prediction.
+        let touches = |i: usize| pairs[i].iter().any(|response| reserved.contains(response));
+        let other = mapped(std::slice::from_ref(&person), |i, trial| {
+            if touches(i) && !measured.contains(&i) { flipped(trial) } else { trial.clone() }
+        });
+        let points = |curves: &[Curve]| {
+            let of = |curve: &Curve| curve.points.iter().map(|p| (p.n, p.accuracy, p.log_loss)).collect();
+            curves.iter().map(of).collect::<Vec<Vec<_>>>()
+        };
+        assert_eq!(points(&curves), points(&run(&other[0])));
     }
 }
 

@@ -6,7 +6,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::interval::{Estimate, estimate};
-use super::order::{Order, ask, shuffle};
+use super::order::{Order, ask};
+use super::reserve::Reserve;
 use super::rules::{Reference, Rule, Seen, Served};
 use super::{Person, Trial};
 
@@ -21,12 +22,8 @@ pub struct Setting {
     pub served: Served,
     /// Numbers of labels after which to measure, ascending.
     pub after: Vec<usize>,
-    /// Share of each user's choices, drawn anew for each order, that is never asked for, and the only one measured
-    /// on. At 0, the choices not asked for yet are measured on.
-    ///
-    /// An order that picks the choices that tell heads apart leaves those that do not, on which every rule is worse:
-    /// only a reserve compares it with another order. Questions of the bundle are never reserved.
-    pub reserve: f64,
+    /// The choices that are measured on.
+    pub reserve: Reserve,
 }
 
 /// One rule's accuracy as labels come in.
@@ -75,7 +72,7 @@ pub fn replay(people: &[Person], reference: &Reference, n_groups: usize, setting
     let rules = Rule::ALL.into_iter().filter(|rule| has_train_pairs || !rule.needs_train_pairs());
     let groups = (0..n_groups).map(|group| Line { rule: Rule::Bayes, group: Some(group) });
     let lines: Vec<Line> = rules.map(|rule| Line { rule, group: None }).chain(groups).collect();
-    let is_random = setting.order.is_random() || setting.reserve > 0.0;
+    let is_random = setting.order.is_random() || setting.reserve.is_random();
     let n_seeds = if is_random { setting.n_seeds.max(1) } else { 1 };
     let of_person = |(idx, person): (usize, &Person)| {
         let runs = (0..n_seeds).map(|seed| {
@@ -114,29 +111,23 @@ fn one(
     rng: &mut ChaCha8Rng,
 ) -> Sums {
     let most = setting.after.last().copied().unwrap_or_default();
-    let is_question = |position: &usize| person.trials[*position].question.is_some();
-    let (mut positions, mut others): (Vec<usize>, Vec<usize>) =
-        (0..person.trials.len()).partition(is_question);
-    let n_reserved = (setting.reserve * others.len() as f64).round() as usize;
-    if n_reserved > 0 {
-        shuffle(&mut others, rng);
-    }
-    let reserved = others.split_off(others.len() - n_reserved);
-    positions.extend(others);
-    positions.sort_unstable();
+    let (positions, reserved) = setting.reserve.split(person, rng);
     let start = Seen::nothing(reference.log_shares.len(), setting.served);
     let order = ask(&person.trials, positions, setting.order, most, &start, rng);
     let trials: Vec<&Trial> = order.iter().map(|&position| &person.trials[position]).collect();
-    let reserved: Vec<&Trial> = reserved.iter().map(|&position| &person.trials[position]).collect();
+    let reserved: Option<Vec<&Trial>> =
+        reserved.map(|positions| positions.into_iter().map(|position| &person.trials[position]).collect());
+    // A reserve can be measured on after the last label as well.
+    let n_last = usize::from(reserved.is_some());
     let mut seen = start;
     let mut found = vec![vec![[0.0; 5]; setting.after.len()]; lines.len()];
-    for (c, &n) in setting.after.iter().enumerate().filter(|(_, n)| **n < trials.len() + n_reserved.min(1)) {
+    for (c, &n) in setting.after.iter().enumerate().filter(|(_, n)| **n < trials.len() + n_last) {
         while seen.n() < n {
             seen.learn(trials[seen.n()]);
         }
         for (line, found) in lines.iter().zip(&mut found) {
             let is_counted = |trial: &&&Trial| line.group.is_none_or(|group| trial.group == Some(group));
-            let measured = if n_reserved > 0 { &reserved } else { &trials[n..] };
+            let measured = reserved.as_deref().unwrap_or_else(|| &trials[n..]);
             let rest: Vec<&Trial> = measured.iter().filter(is_counted).copied().collect();
             if rest.is_empty() {
                 continue;

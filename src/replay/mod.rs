@@ -9,6 +9,7 @@ mod curve;
 mod interval;
 mod objectives;
 mod order;
+mod reserve;
 mod rules;
 mod walk;
 
@@ -16,6 +17,7 @@ pub use curve::{Curve, Point, Setting, replay};
 pub use interval::{Estimate, estimate, estimate_columns};
 pub use objectives::{ObjectiveRow, compare_objectives};
 pub use order::Order;
+pub use reserve::Reserve;
 pub use rules::{Reference, Rule, Seen, Served};
 pub use walk::{Bin, calibration, weights_over_time};
 
@@ -34,6 +36,8 @@ pub struct Trial {
     pub longer: f64,
     /// The log-odds of the choice by a single head; 0 where there were no train pairs to learn one from.
     pub single: f64,
+    /// The two responses, by numbers that are the same wherever a response comes again.
+    pub responses: [usize; 2],
     /// The key of the context of the choice.
     pub context: Option<u64>,
     /// The label of the choice in reports.

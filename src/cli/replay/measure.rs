@@ -15,7 +15,7 @@ use crate::mixture::win;
 use crate::model::{Bundle, Question, Runtime, load_encoder};
 use crate::page::TextGroup;
 use crate::replay::{
-    Bin, Curve, ObjectiveRow, Person, Reference, Rule, Served, Setting, Trial, calibration,
+    Bin, Curve, ObjectiveRow, Person, Reference, Reserve, Rule, Served, Setting, Trial, calibration,
     compare_objectives, replay, weights_over_time,
 };
 use crate::types::config::{Config, Layers};
@@ -54,6 +54,8 @@ pub(super) struct Figures {
     pub(super) best_head: Option<usize>,
     /// Rules and objectives that are not compared, because they need train pairs or their users and there are none.
     pub(super) left_out: Vec<String>,
+    /// Share of the responses that no label is about, and between which alone choices are measured on.
+    pub(super) disjoint: f64,
     /// Accuracy of one policy for all users, by objective.
     pub(super) objectives: Vec<ObjectiveRow>,
     /// Curves of every rule, and of the ledger for every group.
@@ -99,6 +101,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
             single: single.as_ref().map_or(0.0, |(rewards, beta)| {
                 beta * (rewards[[pair.chosen, 0]] - rewards[[pair.rejected, 0]])
             }),
+            responses: [choice.chosen, choice.rejected],
             context: choice.context.map(|context| key64(dataset.contexts.items()[context].as_bytes())),
             group: choice.group,
             question: questions.get(&about(choice)).copied(),
@@ -150,7 +153,12 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let mut after = args.after.clone();
     after.sort_unstable();
     after.dedup();
-    let setting = Setting { order: args.order, n_seeds: args.seeds, served, after, reserve: args.reserve };
+    let reserve = match (args.reserve, args.disjoint) {
+        (0.0, 0.0) => Reserve::Rest,
+        (0.0, share) => Reserve::Responses(share),
+        (share, _) => Reserve::Choices(share),
+    };
+    let setting = Setting { order: args.order, n_seeds: args.seeds, served, after, reserve };
     let curves = replay(&people, &reference, groups.len(), &setting);
     let view = bundle.view();
     let heads: Vec<String> = view.heads.into_iter().map(|head| head.name).collect();
@@ -176,6 +184,7 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
             n,
             best_head,
             left_out,
+            disjoint: args.disjoint,
             objectives: compare_objectives(&people, &others, groups.len(), served),
             curves,
             groups,

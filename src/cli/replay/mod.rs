@@ -40,6 +40,10 @@ pub(super) struct Args {
     /// not asked for yet. Give the same reserve to orders that are to be compared.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     reserve: f64,
+    /// Share of the responses that a user chose among that no label is about; measured on are the choices between two
+    /// of them. A gain is then the user's, and not of texts that were labeled before.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share, conflicts_with = "reserve")]
+    disjoint: f64,
     /// Numbers of labels after which to measure.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0,1,2,5,10,15,20,40")]
     after: Vec<usize>,

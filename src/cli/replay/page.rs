@@ -79,6 +79,7 @@ pub(super) fn page(args: &Args, measured: &Measured) -> Page {
             ("order".to_owned(), format!("{:?}", args.order).to_lowercase()),
             ("orders drawn".to_owned(), args.seeds.to_string()),
             ("reserve".to_owned(), args.reserve.to_string()),
+            ("disjoint".to_owned(), args.disjoint.to_string()),
         ]
         .into_iter()
         .chain(left_out)

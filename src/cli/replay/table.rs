@@ -4,10 +4,11 @@ use super::measure::Measured;
 
 pub(super) fn lines(measured: &Measured) -> Vec<String> {
     let figures = &measured.figures;
-    let mut lines = vec![
-        "accuracy after n labels on each person's other choices, mean over people (standard error)"
-            .to_owned(),
-    ];
+    let choices = match figures.disjoint {
+        0.0 => "each person's other choices",
+        _ => "each person's choices between responses without a label",
+    };
+    let mut lines = vec![format!("accuracy after n labels on {choices}, mean over people (standard error)")];
     let Some(longest) = figures.curves.first() else { return lines };
     let columns: Vec<String> = longest.points.iter().map(|point| format!("{:>12}", point.n)).collect();
     lines.push(format!("{:24}{}", "n", columns.concat()));
