@@ -2,8 +2,8 @@
 
 mod bundle;
 mod page;
+mod questionnaire;
 mod summary;
-mod write_questions;
 
 use std::path::PathBuf;
 
@@ -159,7 +159,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         refuse_nobody(&dataset, &train)?;
     }
     refuse_lists(args)?;
-    write_questions::check(args, &dataset)?;
+    questionnaire::check(args, &dataset)?;
     for line in summary::lines(args.mixture, &dataset, &train) {
         say(&mut std::io::stdout(), &line);
     }
@@ -184,7 +184,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         .collect();
     let singles = singles.map_err(Failure::failed)?;
     let report = report(&dataset, &examples, &learned, &singles).map_err(Failure::failed)?;
-    let questions = write_questions::choose(args, &dataset, &examples, &learned)?;
+    let questions = questionnaire::choose(args, &dataset, &examples, &learned)?;
     let fitted = bundle::Fitted {
         questions: &questions,
         learned: &learned,

@@ -55,7 +55,7 @@ impl Size {
 }
 
 /// The texts of one request, with their embeddings or errors.
-pub struct Embedded {
+pub struct Embeddings {
     /// One entry per distinct text.
     pub texts: Vec<Result<Encoded, TextError>>,
     /// One per item.
@@ -69,7 +69,7 @@ pub struct ItemTexts {
     pub responses: Vec<usize>,
 }
 
-impl Embedded {
+impl Embeddings {
     /// Returns the texts of an item that could not be read, with their errors.
     pub fn errors(&self, item: usize) -> impl Iterator<Item = (Part, &TextError)> {
         let ItemTexts { prompt, router, responses } = &self.item_texts[item];
@@ -122,7 +122,7 @@ impl Service {
         items: &Arc<[Item]>,
         router_input: RouterInput,
         on_failure: FailurePolicy,
-    ) -> Result<Embedded, Error> {
+    ) -> Result<Embeddings, Error> {
         let size = self.size(items, &router_input);
         if size.n_bytes > MOST_BYTES {
             let found = size.n_bytes;
@@ -159,7 +159,7 @@ impl Service {
         let is_cut = |text: &&Encoded| text.kept.truncated || text.kept.prompt_truncated;
         let n_truncated = texts.iter().flatten().filter(is_cut).count();
         metrics::counter!(metric::TRUNCATED).increment(n_truncated as u64);
-        Ok(Embedded { texts, item_texts })
+        Ok(Embeddings { texts, item_texts })
     }
 
     /// Takes as many of the next items as one call of [`Service::embed`] accepts, at least one if there are any.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 
-use super::embed::Embedded;
+use super::embed::Embeddings;
 use super::items::{Item, RouterInput};
 use super::text_error::{FailurePolicy, Part, Paths, TextError, model_failed};
 use crate::model::{Bundle, GraphError, Rewards};
@@ -52,14 +52,14 @@ impl Service {
         paths: Paths,
     ) -> Result<HeadScores, Error> {
         let n_rows = self.check_rows(&items)?;
-        let embedded = self.embed(&items, router_input, FailurePolicy::RefuseAll).await?;
-        let errors = (0..items.len()).flat_map(|idx| embedded.errors(idx).map(move |error| (idx, error)));
+        let embeddings = self.embed(&items, router_input, FailurePolicy::RefuseAll).await?;
+        let errors = (0..items.len()).flat_map(|idx| embeddings.errors(idx).map(move |error| (idx, error)));
         // The other texts may have been left because of the one that failed, whose error comes first.
         if let Some((idx, (part, text))) = errors.min_by_key(|(_, (_, error))| error.is_left()) {
             return Err(text.error(|| paths.of(idx, part)));
         }
         let bundle = self.bundle.clone();
-        let score = move |_: &Weak<()>| score(&bundle, &embedded, 0..items.len());
+        let score = move |_: &Weak<()>| score(&bundle, &embeddings, 0..items.len());
         let scored = work("heads", n_rows <= ROWS_AT_ONCE, score).await?;
         scored.map_err(|error| model_failed("the heads failed", error))
     }
@@ -87,10 +87,10 @@ impl Service {
     /// Scores items that fit into one call; an error is of all of them.
     async fn score_heads_of_part(&self, items: Arc<[Item]>) -> Result<Vec<Result<LogOdds, Unscored>>, Error> {
         let n_rows = self.check_rows(&items)?;
-        let embedded = self.embed(&items, RouterInput::Nothing, FailurePolicy::RefuseItem).await?;
+        let embeddings = self.embed(&items, RouterInput::Nothing, FailurePolicy::RefuseItem).await?;
         let bundle = self.bundle.clone();
         let n_items = items.len();
-        let score = move |_: &Weak<()>| score_each(&bundle, n_items, &embedded);
+        let score = move |_: &Weak<()>| score_each(&bundle, n_items, &embeddings);
         work("heads", n_rows <= ROWS_AT_ONCE, score).await
     }
 
@@ -106,21 +106,21 @@ impl Service {
 }
 
 /// Scores the items that can be read; the others get their own errors.
-fn score_each(bundle: &Bundle, n_items: usize, embedded: &Embedded) -> Vec<Result<LogOdds, Unscored>> {
+fn score_each(bundle: &Bundle, n_items: usize, embeddings: &Embeddings) -> Vec<Result<LogOdds, Unscored>> {
     let log_odds = |scored: &HeadScores| -> Vec<LogOdds> {
         let of = |item: &ItemScores| item.rows.clone().map(|row| scored.rewards.log_odds(row)).collect();
         scored.items.iter().map(of).collect()
     };
-    let whole = (0..n_items).filter(|idx| embedded.errors(*idx).next().is_none());
-    let mut together = score(bundle, embedded, whole).map(|scored| log_odds(&scored).into_iter());
+    let whole = (0..n_items).filter(|idx| embeddings.errors(*idx).next().is_none());
+    let mut together = score(bundle, embeddings, whole).map(|scored| log_odds(&scored).into_iter());
     let each = (0..n_items).map(|idx| {
-        if let Some((part, error)) = embedded.errors(idx).next() {
+        if let Some((part, error)) = embeddings.errors(idx).next() {
             return Err(Unscored::Text(part, error.clone()));
         }
         // One item alone may make the heads fail, so that each is then scored by itself.
         let own = match &mut together {
             Ok(together) => together.next(),
-            Err(_) => match score(bundle, embedded, std::iter::once(idx)) {
+            Err(_) => match score(bundle, embeddings, std::iter::once(idx)) {
                 Ok(scored) => log_odds(&scored).pop(),
                 Err(error) => return Err(Unscored::Other(model_failed("the heads failed", error))),
             },
@@ -133,22 +133,22 @@ fn score_each(bundle: &Bundle, n_items: usize, embedded: &Embedded) -> Vec<Resul
 /// Scores the `chosen` items, all of whose texts could be read.
 fn score(
     bundle: &Bundle,
-    embedded: &Embedded,
+    embeddings: &Embeddings,
     chosen: impl Iterator<Item = usize>,
 ) -> Result<HeadScores, GraphError> {
-    let embedding = |idx: usize| embedded.text(idx).map_or(&[][..], |text| &text.embedding);
-    let kept = |idx: usize| embedded.text(idx).map(|text| text.kept).unwrap_or_default();
+    let embedding = |idx: usize| embeddings.text(idx).map_or(&[][..], |text| &text.embedding);
+    let kept = |idx: usize| embeddings.text(idx).map(|text| text.kept).unwrap_or_default();
     let chosen: Vec<usize> = chosen.collect();
-    let item_texts = || chosen.iter().map(|&idx| &embedded.item_texts[idx]);
+    let item_texts = || chosen.iter().map(|&idx| &embeddings.item_texts[idx]);
     let mut rows = Vec::new();
     for texts in item_texts() {
         let prompt = texts.prompt.map_or(&[][..], embedding);
-        for text in texts.responses.iter().filter_map(|&idx| embedded.text(idx)) {
+        for text in texts.responses.iter().filter_map(|&idx| embeddings.text(idx)) {
             bundle.features().extend(&mut rows, prompt, text);
         }
     }
     let rewards = bundle.rewards(rows)?;
-    let asked = item_texts().filter_map(|texts| Some(embedded.text(texts.router?)?.embedding.clone()));
+    let asked = item_texts().filter_map(|texts| Some(embeddings.text(texts.router?)?.embedding.clone()));
     let mut router_logits = bundle.router_logits(&asked.collect::<Vec<_>>())?.into_iter();
     let mut start = 0;
     let scored = item_texts().map(|texts| {

@@ -45,10 +45,18 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, Error> {
         return Err(refused(&json::shorten(name), "is not UTF-8".to_owned()));
     }
     let parameters = serde_html_form::Deserializer::from_bytes(text.as_bytes());
-    json::read_from(parameters).map_err(|fault| {
-        let detail = fault.detail.replace("field", "parameter").replace("an array", "several values");
-        refused(&fault.path, detail)
-    })
+    json::read_from(parameters).map_err(|fault| refused(&fault.path, in_words_of_queries(fault.detail)))
+}
+
+/// Rewords the beginning of a detail alone: the rest may quote the caller.
+fn in_words_of_queries(detail: String) -> String {
+    const WORDS: [(&str, &str); 3] = [
+        ("unknown field `", "unknown parameter `"),
+        ("missing field `", "missing parameter `"),
+        ("found an array,", "found several values,"),
+    ];
+    let reworded = WORDS.iter().find_map(|(json, query)| Some([query, detail.strip_prefix(json)?].concat()));
+    reworded.unwrap_or(detail)
 }
 
 fn refused(name: &str, detail: String) -> Error {
@@ -74,6 +82,7 @@ mod tests {
         assert_eq!((user.as_str(), context.as_deref()), ("ann+x", Some("a b&c")));
         for (text, field, detail) in [
             ("usr=x", "usr", "unknown parameter `usr`, expected one of `user`, `context`"),
+            ("field=x", "field", "unknown parameter `field`, expected one of"),
             ("user=a&user=b", "user", "found several values, expected a text"),
             ("user=%FF", "user", "is not UTF-8"),
             ("context=x", "user", "missing parameter `user`"),
