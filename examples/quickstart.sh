@@ -1,6 +1,6 @@
 #!/bin/sh
 # Two users of opposite taste against a running server: `make serve` in another terminal, then this.
-# Ann prefers an answer that goes ahead, Ben one that is careful; the pairs are in examples/pairs.jsonl. The server knows them as
+# Ann prefers an answer that goes ahead, Ben one that is careful; the pairs are in examples/quickstart.jsonl. The server knows them as
 # quickstart-ann and quickstart-ben, and what these two said before is erased first.
 # usage: examples/quickstart.sh [SERVER]     ends with 1 where a call is refused
 set -eu
@@ -26,7 +26,7 @@ print(", ".join(f"{name} {weight:.3f}" for weight, name in most))' "$@"; }
 # 20 events of one user as lines: events USER PREFERRED OTHER
 events() { python3 -c 'import json, sys
 user, preferred, other, run = sys.argv[1:]
-for idx, line in enumerate(open("pairs.jsonl", encoding="utf-8")):
+for idx, line in enumerate(open("quickstart.jsonl", encoding="utf-8")):
     pair = json.loads(line)
     print(json.dumps({"event_id": f"{user}-{run}-{idx}", "user": f"quickstart-{user}", "kind": "pair", "prompt": pair["prompt"],
                       "chosen": pair[preferred], "rejected": pair[other]}))' "$@" "$run"; }
