@@ -430,6 +430,34 @@ fn data_of(split: &str) -> Vec<Value> {
 }
 
 #[test]
+fn columns_of_other_names_are_read_by_a_map_and_unknown_ones_are_told() {
+    let place = Place::new();
+    let renamed = |row: Value| {
+        let mut row = row;
+        row["question"] = row["prompt"].take();
+        row.to_string()
+    };
+    let rows: Vec<String> = data().into_iter().map(renamed).collect();
+    let (data, out) = (place.write_text("renamed.jsonl", &rows.join("\n")), place.at("mapped"));
+    let fit = ["--encoder", "models/toy", "--data", &data, "--out", &out, "--ridge", "1"];
+    place.succeeds("fit", &[&fit[..], &["--map", "prompt=question"]].concat());
+    place.refuses(64, "fit", &fit, &["renamed.jsonl:1: missing `prompt`"]);
+    place.refuses(
+        2,
+        "fit",
+        &[&fit[..], &["--map", "question=prompt"]].concat(),
+        &["found the name \"question\""],
+    );
+    let unknown = ["--map", "prompt=question,group=topic,weight=share"];
+    place.refuses(
+        64,
+        "fit",
+        &[&fit[..], &unknown].concat(),
+        &["--map: found no row with the column `share`"],
+    );
+}
+
+#[test]
 fn a_line_that_can_not_be_read_is_named_by_every_command() {
     let place = Place::new();
     let good = data()[0].to_string();

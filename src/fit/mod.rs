@@ -29,8 +29,8 @@ pub use calibrate::Calibration;
 pub use choose_k::HeadCountTrial;
 pub use choose_questions::{CandidateQuestion, choose_questions};
 pub use data::{
-    Block, DataError, Dataset, EmbedError, EmbeddingCache, Examples, FeatureRow, Fields, Interner, Layout,
-    Pair, Preference, Split, Texts,
+    At, Block, COLUMNS, DataError, Dataset, EmbedError, EmbeddingCache, Examples, FeatureRow, Fields, Found,
+    Interner, Layout, Pair, Preference, Response, Said, Split, Statement, Texts, read_statements,
 };
 pub use differences::RowsError;
 pub use graphs::{heads_graph, read_router, router_graph};

@@ -46,6 +46,7 @@ pub use key::key64;
 pub use liveness::{Liveness, Part};
 pub use objective::{Objective, ObjectiveKind, Over, ShareOf};
 pub use prompt::{Message, Role, routed};
+pub(crate) use prompt::{render, turns};
 pub use resent::Resent;
 pub use score::{
     CompareAnswer, CompareRequest, RankAnswer, RankRequest, RankedItem, Response, ScoreAnswer, ScoreItem,

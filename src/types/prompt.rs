@@ -70,10 +70,16 @@ pub(super) fn text(
     }
 }
 
-fn render(mut messages: Vec<Message>) -> String {
+/// Returns a chat as the text of a prompt.
+pub(crate) fn render(mut messages: Vec<Message>) -> String {
     if let [Message { role: Role::User, content }] = messages.as_mut_slice() {
         return std::mem::take(content);
     }
+    turns(&messages)
+}
+
+/// Returns turns of a chat as text, each with its label.
+pub(crate) fn turns(messages: &[Message]) -> String {
     let turns: Vec<String> = messages.iter().map(|m| format!("{}: {}", m.role.label(), m.content)).collect();
     turns.join("\n\n")
 }

@@ -11,14 +11,14 @@ use clap::Args as ClapArgs;
 
 use super::encode::{encode, in_range, input};
 use super::files;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, say_notes};
 use super::liked::liked;
 use super::numbers::{non_negative, unit};
 use super::progress::bar;
 use super::{Failure, say};
 use crate::fit::{
-    Block, Dataset, Fields, HeadCount, Layout, MixtureBy, Options, PerFile, PromptOptions, Split, learn,
-    n_steps, report, single,
+    Block, Dataset, HeadCount, Layout, MixtureBy, Options, PerFile, PromptOptions, Split, learn, n_steps,
+    report, single,
 };
 use crate::model::{Bundle, MANIFEST, Runtime, load_encoder};
 
@@ -138,7 +138,7 @@ enum Bias {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     files::check_place("--html", args.html.as_ref())?;
-    let fields = Fields { context: args.context_field.clone(), group: args.group_field.clone() };
+    let fields = args.inputs.fields(&args.context_field, &args.group_field);
     let dataset = Dataset::read_with_candidates(
         &args.inputs.data,
         args.candidates.as_ref(),
@@ -146,6 +146,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         &fields,
     )
     .map_err(Failure::refused)?;
+    say_notes(&dataset);
     let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
     if let Some(file) =
         (0..args.inputs.data.len()).find(|&file| train.iter().all(|&idx| dataset.pairs[idx].file != file))

@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::Args;
 use crate::cli::Failure;
 use crate::cli::encode::{encode, in_range, layout, learnable};
+use crate::cli::inputs::say_notes;
 use crate::cli::liked::liked;
 use crate::cli::progress::bar;
 use crate::cli::scored::ScoredExamples;
-use crate::fit::{Dataset, Examples, Fields, Preference, Split, calibrated_single, correlation};
+use crate::fit::{Dataset, Examples, Preference, Split, calibrated_single, correlation};
 use crate::mixture::win;
 use crate::model::{Bundle, Question, Runtime, load_encoder};
 use crate::page::TextGroup;
@@ -63,9 +64,10 @@ pub(super) struct Figures {
 }
 
 pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
-    let fields = Fields { context: args.context_field.clone(), group: args.group_field.clone() };
+    let fields = args.inputs.fields(&args.context_field, &args.group_field);
     let mut dataset =
         Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
+    say_notes(&dataset);
     let replayed = dataset.split(args.split, &args.inputs.data).map_err(Failure::refused)?;
     // Without train pairs, the rules that are learned from them are left out.
     let train = dataset.split(Split::Train, &args.inputs.data).unwrap_or_default();

@@ -10,11 +10,12 @@ use super::Args;
 use crate::cli::Failure;
 use crate::cli::encode::{encode, in_range, layout, learnable};
 use crate::cli::files::at;
+use crate::cli::inputs::say_notes;
 use crate::cli::progress::bar;
 use crate::cli::scored::ScoredExamples;
 use crate::fit::{
-    Dataset, Examples, Fields, Labeled, LearningRule, Router, Split, mean_log_weights, pooled, read_router,
-    single, tune,
+    Dataset, Examples, Labeled, LearningRule, Router, Split, mean_log_weights, pooled, read_router, single,
+    tune,
 };
 use crate::mixture::{Routing, Weights, log_sigmoid, preference, win};
 use crate::model::{Bundle, Runtime, load_encoder};
@@ -159,9 +160,10 @@ struct Task {
 
 impl Task {
     fn read(args: &Args) -> Result<Self, Failure> {
-        let fields = Fields { context: args.criterion_field.clone(), group: args.criterion_field.clone() };
+        let fields = args.inputs.fields(&args.criterion_field, &args.criterion_field);
         let mut dataset =
             Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
+        say_notes(&dataset);
         let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
         // Without test pairs, a router is tuned and not measured.
         let test = dataset.split(Split::Test, &args.inputs.data).unwrap_or_default();

@@ -1,16 +1,17 @@
-//! Reads preference pairs from JSON lines, plain or gzip.
+//! Preference pairs over interned texts, from files of any layout.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::data_error::DataError;
+use super::fields::Fields;
+use super::formats::{self, Found, for_each};
 use super::interner::Interner;
+use super::split::Split;
+use super::statement::{Response, Said, Statement};
 use super::texts::Texts;
 use crate::types::{json, routed};
 
@@ -29,25 +30,9 @@ pub struct Dataset {
     pub groups: Interner<String>,
     /// The contexts, as they are in the rows.
     pub contexts: Interner<String>,
+    /// A line for each file: the layout that it was read as.
+    pub notes: Vec<String>,
 }
-
-/// Names of the fields of a row that hold its labels.
-#[derive(Debug, Clone)]
-pub struct Fields {
-    /// Field of the context, which the router reads after the prompt.
-    pub context: String,
-    /// Field of the group, a label for reports.
-    pub group: String,
-}
-
-impl Default for Fields {
-    fn default() -> Self {
-        Self { context: "context".to_owned(), group: "group".to_owned() }
-    }
-}
-
-/// Field names that no label can have.
-const RESERVED: [&str; 7] = ["prompt", "chosen", "rejected", "chosen_id", "rejected_id", "user", "split"];
 
 /// Numbers of texts by response id.
 type Ids = HashMap<String, usize>;
@@ -73,88 +58,6 @@ pub struct Preference {
     pub group: Option<usize>,
     /// The split: train unless the row has another.
     pub split: Split,
-}
-
-/// The use of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Split {
-    /// Rows to learn from.
-    #[default]
-    Train,
-    /// Rows to report on.
-    Test,
-    /// Rows to choose questions from, which are no user's choices.
-    #[serde(skip)]
-    #[value(skip)]
-    Candidate,
-}
-
-/// The reason why data can't be used. Lines count from 1.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// The file can't be read or unpacked.
-    #[error("{path}: can't be read: {source}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The error of the operating system or of gzip.
-        source: std::io::Error,
-    },
-    /// The file has lines that are no valid rows.
-    #[error("{}", named(.path, .rows, *.more))]
-    Rows {
-        /// The file.
-        path: PathBuf,
-        /// The first of these lines, each with what was found and what was expected; at least one.
-        rows: Vec<(usize, String)>,
-        /// Number of the other lines.
-        more: usize,
-    },
-    /// The temporary file that keeps texts while they are needed failed.
-    #[error("the temporary file for texts: {0}")]
-    Texts(#[from] io::Error),
-    /// A label has the name of another field of every row.
-    #[error("found the field name \"{0}\", which means something else in every row; expected another")]
-    Reserved(String),
-    /// Two files have one name up to the first dot, by which users and the report are kept apart.
-    #[error("{0}: another file of the same name up to the first dot was given before")]
-    SameName(PathBuf),
-    /// The split has no row.
-    #[error("found no row of the {split:?} split in {files:?}")]
-    Empty {
-        /// The split that was looked for.
-        split: Split,
-        /// The files that were searched.
-        files: Vec<PathBuf>,
-    },
-}
-
-/// Bad rows of a file that an error lists; it counts the others.
-const NAMED: usize = 20;
-
-fn named(path: &Path, rows: &[(usize, String)], more: usize) -> String {
-    let path = path.display();
-    let row = |(line, detail): &(usize, String)| format!("{path}:{line}: {detail}");
-    let more = (more > 0).then(|| format!("{path}: {more} more rows can't be used"));
-    rows.iter().map(row).chain(more).collect::<Vec<_>>().join("\n")
-}
-
-#[derive(Deserialize)]
-struct PairRow {
-    prompt: String,
-    #[serde(alias = "a")]
-    chosen: Option<String>,
-    #[serde(alias = "b")]
-    rejected: Option<String>,
-    chosen_id: Option<String>,
-    rejected_id: Option<String>,
-    user: Option<String>,
-    #[serde(default)]
-    split: Split,
-    /// Other fields, in which the names of [`Fields`] are looked up; the rest is ignored.
-    #[serde(flatten)]
-    others: HashMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -184,9 +87,8 @@ impl Dataset {
         responses: &[PathBuf],
         fields: &Fields,
     ) -> Result<Self, DataError> {
-        let named = [&fields.context, &fields.group];
-        if let Some(name) = named.into_iter().find(|name| RESERVED.contains(&name.as_str())) {
-            return Err(DataError::Reserved(name.clone()));
+        if let Some(name) = fields.reserved() {
+            return Err(DataError::Reserved(name.to_owned()));
         }
         let mut dataset = Self {
             texts: Texts::new()?,
@@ -195,7 +97,9 @@ impl Dataset {
             users: Interner::default(),
             groups: Interner::default(),
             contexts: Interner::default(),
+            notes: Vec::new(),
         };
+        let mut absent: Option<BTreeSet<String>> = None;
         let mut by_stem: BTreeMap<String, Ids> = BTreeMap::new();
         for path in responses {
             dataset.read_responses(path, by_stem.entry(stem(path)).or_default())?;
@@ -206,7 +110,14 @@ impl Dataset {
             }
             let own = by_stem.get(&stem(path));
             let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
-            dataset.read_pairs(path, &lookup, fields)?;
+            let found = dataset.read_pairs(path, &lookup, fields)?;
+            absent = Some(match absent {
+                Some(absent) => &absent & &found.absent,
+                None => found.absent,
+            });
+        }
+        if let Some(column) = absent.unwrap_or_default().pop_first() {
+            return Err(DataError::NoColumn(column));
         }
         if let Some(path) = candidates {
             let own = by_stem.get(&stem(path));
@@ -230,7 +141,9 @@ impl Dataset {
     }
 
     fn read_responses(&mut self, path: &Path, by_id: &mut Ids) -> Result<(), DataError> {
-        for_each_row(path, |row: ResponseRow| {
+        for_each(path, |_, columns| {
+            let row: ResponseRow =
+                json::read_from(Value::Object(columns)).map_err(|fault| fault.to_string())?;
             let text = self.texts.intern(&row.text).map_err(|error| error.to_string())?;
             match by_id.insert(row.id.clone(), text) {
                 Some(other) if other != text => {
@@ -241,50 +154,45 @@ impl Dataset {
         })
     }
 
-    fn read_pairs(&mut self, path: &Path, lookup: &[&Ids], fields: &Fields) -> Result<(), DataError> {
+    fn read_pairs(&mut self, path: &Path, lookup: &[&Ids], fields: &Fields) -> Result<Found, DataError> {
         let file = self.files.len();
-        let name = stem(path);
-        self.files.push(name.clone());
-        for_each_row(path, |row: PairRow| {
-            let chosen = self.response(row.chosen, row.chosen_id, lookup, "chosen")?;
-            let rejected = self.response(row.rejected, row.rejected_id, lookup, "rejected")?;
-            let context = label(&row.others, &fields.context)?;
-            let mut intern = |text: &str| self.texts.intern(text).map_err(|error| error.to_string());
-            let routed = intern(&routed(&row.prompt, context.as_deref()))?;
-            let prompt = intern(&row.prompt)?;
-            let user = row.user.map(|user| self.users.index(format!("{name}/{user}")));
-            let context = context.map(|context| self.contexts.index(context));
-            let group = label(&row.others, &fields.group)?.map(|group| self.groups.index(group));
-            let split = row.split;
-            self.pairs.push(Preference {
-                file,
-                user,
-                prompt,
-                routed,
-                chosen,
-                rejected,
-                context,
-                group,
-                split,
-            });
-            Ok(())
-        })
+        self.files.push(stem(path));
+        let found = formats::read(path, fields, |statement| self.take(file, statement, lookup))?;
+        if let Some(layout) = found.layout {
+            let left_out = match found.n_left_out {
+                0 => String::new(),
+                n => format!("; {n} left out, which compare nothing"),
+            };
+            self.notes.push(format!("{}: read as {layout}{left_out}", path.display()));
+        }
+        Ok(found)
     }
 
-    fn response(
-        &mut self,
-        text: Option<String>,
-        id: Option<String>,
-        lookup: &[&Ids],
-        field: &str,
-    ) -> Result<usize, String> {
-        let id = match (text, id) {
-            (Some(text), None) => return self.texts.intern(&text).map_err(|error| error.to_string()),
-            (None, Some(id)) => id,
-            (Some(_), Some(_)) => {
-                return Err(format!("found both `{field}` and `{field}_id`, expected one of them"));
-            }
-            (None, None) => return Err(format!("missing `{field}` or `{field}_id`")),
+    /// Adds one statement.
+    fn take(&mut self, file: usize, statement: Statement, lookup: &[&Ids]) -> Result<(), String> {
+        let Statement { prompt, user, context, group, split, said, .. } = statement;
+        let pair = match said {
+            Said::Order(responses) => <[Response; 2]>::try_from(responses).ok(),
+            Said::Tie(_) | Said::Rated(_) | Said::Thumb(..) => None,
+        };
+        let [chosen, rejected] = pair.ok_or("found feedback of another kind, expected pairs")?;
+        let chosen = self.response(chosen, lookup, "chosen")?;
+        let rejected = self.response(rejected, lookup, "rejected")?;
+        let mut intern = |text: &str| self.texts.intern(text).map_err(|error| error.to_string());
+        let routed = intern(&routed(&prompt, context.as_deref()))?;
+        let prompt = intern(&prompt)?;
+        let user = user.map(|user| self.users.index(format!("{}/{user}", self.files[file])));
+        let context = context.map(|context| self.contexts.index(context));
+        let group = group.map(|group| self.groups.index(group));
+        let split = split.unwrap_or_default();
+        self.pairs.push(Preference { file, user, prompt, routed, chosen, rejected, context, group, split });
+        Ok(())
+    }
+
+    fn response(&mut self, response: Response, lookup: &[&Ids], field: &str) -> Result<usize, String> {
+        let id = match response {
+            Response::Text(text) => return self.texts.intern(&text).map_err(|error| error.to_string()),
+            Response::Id(id) => id,
         };
         let found: BTreeSet<usize> = lookup.iter().filter_map(|ids| ids.get(&id).copied()).collect();
         match (found.first(), found.len()) {
@@ -297,51 +205,8 @@ impl Dataset {
     }
 }
 
-fn label(others: &HashMap<String, Value>, field: &str) -> Result<Option<String>, String> {
-    match others.get(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(Value::Number(number)) => Ok(Some(number.to_string())),
-        Some(other) => Err(format!("`{field}`: found {other}, expected a text or a number")),
-    }
-}
-
 /// Returns a file's name up to its first dot.
 fn stem(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.split('.').next().unwrap_or_default().to_owned()
-}
-
-fn for_each_row<T: DeserializeOwned>(
-    path: &Path,
-    mut take: impl FnMut(T) -> Result<(), String>,
-) -> Result<(), DataError> {
-    let unreadable = |source| DataError::Read { path: path.to_owned(), source };
-    let file = File::open(path).map_err(unreadable)?;
-    let reader: Box<dyn Read> = match path.extension().is_some_and(|extension| extension == "gz") {
-        true => Box::new(MultiGzDecoder::new(file)),
-        false => Box::new(file),
-    };
-    let (mut rows, mut n_bad) = (Vec::new(), 0);
-    for (idx, line) in BufReader::new(reader).lines().enumerate() {
-        let taken = match line {
-            Ok(line) => {
-                let line = if idx == 0 { json::without_mark(line.as_bytes()) } else { line.as_bytes() };
-                if line.trim_ascii().is_empty() {
-                    continue;
-                }
-                json::read(line).map_err(|fault| fault.of_line()).and_then(&mut take)
-            }
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Err("is not UTF-8".to_owned()),
-            Err(error) => return Err(unreadable(error)),
-        };
-        if let Err(detail) = taken {
-            n_bad += 1;
-            if rows.len() < NAMED {
-                rows.push((idx + 1, detail));
-            }
-        }
-    }
-    let more = n_bad - rows.len();
-    if rows.is_empty() { Ok(()) } else { Err(DataError::Rows { path: path.to_owned(), rows, more }) }
 }

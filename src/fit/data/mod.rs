@@ -3,17 +3,27 @@
 //! Texts and embeddings are in files; memory holds their positions: some 50 bytes per text and 60 per pair, whatever
 //! their length. The law: data that is read in the same order has the same numbers.
 
+mod data_error;
 mod dataset;
 mod embed;
 mod examples;
+mod fields;
+mod formats;
 mod interner;
 mod layout;
+mod split;
+mod statement;
 mod texts;
 
-pub use dataset::{DataError, Dataset, Fields, Preference, Split};
+pub use data_error::{At, DataError};
+pub use dataset::{Dataset, Preference};
 pub use embed::{EmbedError, EmbeddingCache};
 pub(in crate::fit) use examples::stack;
 pub use examples::{Examples, FeatureRow, Pair};
+pub use fields::{COLUMNS, Fields};
+pub use formats::{Found, read as read_statements};
 pub use interner::Interner;
 pub use layout::{Block, Layout};
+pub use split::Split;
+pub use statement::{Response, Said, Statement};
 pub use texts::Texts;

@@ -86,6 +86,13 @@ pub fn read_from<'de, T: DeserializeOwned, D: Deserializer<'de>>(reader: D) -> R
     })
 }
 
+/// Describes an error of another reader of JSON, without its line, which its caller knows.
+pub(crate) fn syntax(error: &serde_json::Error) -> String {
+    let (said, column) = (words::of_syntax(&error.to_string()), error.column());
+    let said = said.split(" at line ").next().unwrap_or_default();
+    format!("{said} at column {column}")
+}
+
 /// Returns a text without the byte order mark that some programs begin UTF-8 with.
 #[must_use]
 pub fn without_mark(text: &[u8]) -> &[u8] {
