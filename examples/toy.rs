@@ -10,7 +10,8 @@ use std::path::Path;
 
 use micro_reward::fit::{OnnxGraph, Operation};
 use micro_reward::model::{
-    EncoderSection, Feature, FileHash, Head, InputSection, Manifest, Pooling, Template, fingerprint, sha256,
+    EncoderSection, Feature, FileHash, Head, InputSection, Manifest, Pooling, Ranges, Template, fingerprint,
+    sha256,
 };
 use ndarray::{Array2, array};
 
@@ -81,7 +82,8 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
             template: Template::Separate,
             features: vec![Feature::Response, Feature::LogLength],
             // The range starts at one character and ends at 14 words, as many as the encoder reads.
-            ranges: [(Feature::LogLength, [1.0_f32.ln_1p(), 100.0_f32.ln_1p()])].into(),
+            ranges: [(Feature::LogLength, Ranges::One([1.0_f32.ln_1p(), 100.0_f32.ln_1p()]))].into(),
+            lexical: None,
         },
         heads_graph: file("heads.onnx", OnnxGraph::heads(&heads).into_bytes())?,
         router_graph: file("router.onnx", router.into_bytes())?,

@@ -5,7 +5,7 @@
 //!
 //! The floors, in reading order; imports point down only (`tests/tidy/` checks it):
 //!
-//! - [`telemetry`]: the log and the metrics. [`mixture`]: the mathematics; pure.
+//! - [`telemetry`]: the log and the metrics. [`mixture`], [`surface`]: the mathematics; pure.
 //! - [`types`]: the vocabulary and the configuration.
 //! - [`model`], [`batch`], [`state`], [`fit`], [`replay`], [`page`]: the engines. They do not import one another.
 //! - [`service`]: one function per verb, free of any transport.
@@ -13,6 +13,7 @@
 //! - [`server`]: the process. [`cli`]: the commands.
 
 pub mod mixture;
+pub mod surface;
 pub mod telemetry;
 
 pub mod types;

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use micro_reward::fit::{OnnxGraph, Operation};
 use micro_reward::model::{
-    Bundle, BundleProblems, Encoder, Feature, FileHash, MANIFEST, Manifest, Pooling, Runtime, Template, Text,
-    Tokenizer, fingerprint, heads_fingerprint, sha256,
+    Bundle, BundleProblems, Encoder, Feature, FileHash, MANIFEST, Manifest, Pooling, Ranges, Runtime,
+    Template, Text, Tokenizer, fingerprint, heads_fingerprint, sha256,
 };
 use micro_reward::types::Encode;
 use ndarray::{Array2, array};
@@ -129,7 +129,9 @@ fn heads_for_other_features_are_refused() {
 #[test]
 fn a_scalar_without_the_range_that_training_saw_is_refused() {
     let with = |range: [f32; 2]| {
-        move |_: &Path, manifest: &mut Manifest| manifest.input.ranges = [(Feature::LogLength, range)].into()
+        move |_: &Path, manifest: &mut Manifest| {
+            manifest.input.ranges = [(Feature::LogLength, Ranges::One(range))].into();
+        }
     };
     let expected = "expected the least and the largest value of training";
     let check_range = |change: &dyn Fn(&Path, &mut Manifest), found: &str| {
@@ -142,12 +144,61 @@ fn a_scalar_without_the_range_that_training_saw_is_refused() {
     load(with([1.0, 1.0])).unwrap();
 }
 
+/// Loads a toy bundle whose heads read style and words, changed by `change`.
+fn with_surface(change: impl FnOnce(&Path, &mut Manifest)) -> Result<Bundle, BundleProblems> {
+    let dir = tempfile::tempdir().unwrap();
+    common::toy_with(dir.path(), |manifest| {
+        common::with_surface(dir.path(), manifest);
+        change(dir.path(), manifest);
+    });
+    open(dir.path())
+}
+
+#[test]
+fn a_surface_without_its_ranges_or_its_table_is_refused() {
+    let refused = |change: &dyn Fn(&Path, &mut Manifest), expected: &[&str]| {
+        let problems = with_surface(change).unwrap_err();
+        assert_eq!(problems.0.len(), expected.len(), "{problems}");
+        for (problem, expected) in problems.0.iter().zip(expected) {
+            assert!(problem.to_string().contains(expected), "found {problem}, expected {expected}");
+        }
+    };
+    let table = |dir: &Path| dir.join("lexical.safetensors");
+    let ranges = "bundle.toml: `input.ranges.style`: found";
+    refused(
+        &|dir, manifest| {
+            manifest.input.ranges.insert(Feature::Style, Ranges::Each(vec![[0.0, 1.0]; 16]));
+            fs::write(table(dir), "terms").unwrap();
+        },
+        &[&format!("{ranges} 16 ranges for 17 columns"), "lexical.safetensors: found sha256"],
+    );
+    refused(
+        &|_, manifest| {
+            manifest.input.ranges.remove(&Feature::Style);
+            manifest.input.lexical = None;
+        },
+        &[&format!("{ranges} none"), "bundle.toml: `input.lexical`: found none"],
+    );
+    refused(
+        &|_, manifest| manifest.input.features.retain(|feature| *feature != Feature::Lexical),
+        &["bundle.toml: `input.lexical`: found a file, expected none without the feature `lexical`"],
+    );
+    refused(
+        &|dir, manifest| {
+            fs::write(table(dir), "terms").unwrap();
+            manifest.input.lexical.as_mut().unwrap().sha256 = sha256(&table(dir)).unwrap();
+        },
+        &["lexical.safetensors: is not safetensors"],
+    );
+    with_surface(|_, _| ()).unwrap();
+}
+
 #[test]
 fn a_range_is_a_part_of_the_revision() {
     let text = fs::read_to_string(common::toy().join(MANIFEST)).unwrap();
     let mut manifest: Manifest = toml::from_str(&text).unwrap();
     let before = (fingerprint(&manifest), heads_fingerprint(&manifest));
-    manifest.input.ranges.insert(Feature::LogLength, [1.0, 2.0]);
+    manifest.input.ranges.insert(Feature::LogLength, Ranges::One([1.0, 2.0]));
     let after = (fingerprint(&manifest), heads_fingerprint(&manifest));
     assert!(before.0 != after.0 && before.1 != after.1);
 }

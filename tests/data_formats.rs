@@ -87,7 +87,7 @@ const CHAT: &str = "Human: Tea?\n\nAssistant: Yes.\n\nHuman: Which?";
 fn a_native_row_has_texts_or_ids_and_labels() {
     let row = json!({
         "prompt": "Tea?", "chosen": "Yes.", "rejected": "No.", "user": 7, "context": "warm", "group": "drinks",
-        "split": "test", "weight": 0.5, "anything": [1],
+        "split": "test", "weight": 0.5, "event_id": "e1", "anything": [1],
     });
     let (found, statements) = read_bytes(&lines(&[row])).unwrap();
     let expected = Statement {
@@ -97,9 +97,11 @@ fn a_native_row_has_texts_or_ids_and_labels() {
         group: Some("drinks".to_owned()),
         split: Some(Split::Test),
         weight: 0.5,
+        event: Some("e1".to_owned()),
         said: order("", &["Yes.", "No."]).1,
     };
     assert_eq!((found.layout, statements), (Some("pairs"), vec![expected]));
+    assert_eq!(found.unread.into_iter().collect::<Vec<_>>(), ["anything"]);
     let by_id = json!({ "prompt": "Tea?", "chosen_id": "1", "rejected_id": "2" });
     let ids = Said::Order(vec![Response::Id("1".to_owned()), Response::Id("2".to_owned())]);
     assert_eq!(said(&[by_id]), [("Tea?".to_owned(), ids)]);

@@ -49,7 +49,7 @@ fn plain_and_gzip_rows_share_their_texts() {
     let texts: Vec<String> = (0..dataset.texts.len()).map(|idx| text(&dataset, idx)).collect();
     assert_eq!(texts, ["x", "y", "p", "p c"]);
     let [first, second] = &dataset.pairs[..] else { panic!("two pairs") };
-    assert_eq!((first.chosen, second.rejected, second.split), (0, 0, Split::Test));
+    assert_eq!((first.chosen, second.rejected, second.split), (Some(0), Some(0), Split::Test));
     assert_eq!((first.routed, second.routed), (2, 3));
     assert_ne!(first.user, second.user, "a user belongs to a file");
 }
@@ -64,7 +64,7 @@ fn ids_are_looked_up_in_the_files_own_responses() {
     let b =
         file(&dir, "b.responses.jsonl", &[r#"{"id": "1", "text": "b1"}"#, r#"{"id": "2", "text": "b2"}"#]);
     let dataset = read(&votes[..2], &[a.clone(), b.clone()]).unwrap();
-    let chosen: Vec<String> = dataset.pairs.iter().map(|pair| text(&dataset, pair.chosen)).collect();
+    let chosen: Vec<String> = dataset.pairs.iter().map(|pair| text(&dataset, pair.chosen.unwrap())).collect();
     assert_eq!(chosen, ["a1", "b1"]);
     let ambiguous = read(&votes, &[a, b]).unwrap_err().to_string();
     assert!(
@@ -186,7 +186,7 @@ fn candidates_are_nobodys_choice() {
     assert_eq!(dataset.split(Split::Test, &files).unwrap(), [0]);
     assert!(dataset.split(Split::Train, &files).is_err(), "a candidate is not learned from");
     assert_eq!(
-        (text(&dataset, dataset.pairs[1].chosen), text(&dataset, dataset.pairs[2].chosen)),
+        (text(&dataset, dataset.pairs[1].chosen.unwrap()), text(&dataset, dataset.pairs[2].chosen.unwrap())),
         ("v".into(), "y".into())
     );
 }
@@ -208,7 +208,7 @@ fn data_without_a_train_row_is_refused() {
     let files = [path];
     let dataset = read(&files, &[]).unwrap();
     let said = dataset.split(Split::Train, &files).unwrap_err().to_string();
-    assert!(said.contains("Train split") && said.contains("a.jsonl"), "{said}");
+    assert!(said.contains("train split") && said.contains("a.jsonl"), "{said}");
     assert_eq!(dataset.split(Split::Test, &files).unwrap(), [0]);
 }
 
@@ -240,4 +240,71 @@ fn files_as_other_systems_write_them_are_read_and_what_is_not_utf_8_is_named_by_
     fs::write(&path, [good.as_bytes(), b"\r\n{\"prompt\": \"\xe9\"}\r\n", good.as_bytes()].concat()).unwrap();
     let said = read(&[path], &[]).unwrap_err().to_string();
     assert!(said.ends_with("a.jsonl:2: is not UTF-8: found the byte 0xe9 at column 13"), "{said}");
+}
+
+#[test]
+fn every_kind_of_feedback_becomes_choices_of_weight_1_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = [
+        r#"{"kind": "ranking", "prompt": "p", "responses": ["x", "y", "z"], "user": "u"}"#,
+        r#"{"kind": "rating", "prompt": "p", "responses": ["x", "y", "z"], "ratings": [1, 3, 1], "user": "u"}"#,
+        r#"{"kind": "thumb", "prompt": "p", "response": "x", "up": false, "user": "u"}"#,
+        r#"{"kind": "tie", "prompt": "p", "responses": ["x", "y"], "user": "u"}"#,
+        r#"{"kind": "pair", "prompt": "p", "chosen": "x", "rejected": "y", "user": "u", "weight": 3}"#,
+    ];
+    let dataset = read(&[file(&dir, "a.jsonl", &rows)], &[]).unwrap();
+    let [x, y, z] = [0, 1, 2].map(Some);
+    let third = 1.0 / 3.0;
+    let expected = [
+        (0, x, y, false, third),
+        (0, x, z, false, third),
+        (0, y, z, false, third),
+        (1, y, x, false, third),
+        (1, x, z, true, third),
+        (1, y, z, false, third),
+        (2, None, x, false, 1.0),
+        (3, x, y, true, 1.0),
+        (4, x, y, false, 3.0),
+    ];
+    let found = dataset.pairs.iter().map(|p| (p.label, p.chosen, p.rejected, p.is_tie, p.weight));
+    assert_eq!(found.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_rows_of_one_ranking_in_an_export_are_one_label() {
+    let dir = tempfile::tempdir().unwrap();
+    let row = |chosen: &str, rejected: &str, event: &str| {
+        format!(
+            r#"{{"prompt": "p", "chosen": "{chosen}", "rejected": "{rejected}", "weight": 0.5, "user": "u", "context": null, "at": "2026-01-01T00:00:00Z", "kind": "ranking", "event_id": "{event}", "comment": null, "metadata": null}}"#
+        )
+    };
+    let rows = [row("x", "y", "e1"), row("x", "z", "e1"), row("z", "y", "e2")];
+    let dataset = read(&[file(&dir, "a.jsonl", &rows.each_ref().map(String::as_str))], &[]).unwrap();
+    let found: Vec<(usize, f64)> = dataset.pairs.iter().map(|pair| (pair.label, pair.weight)).collect();
+    assert_eq!(found, [(0, 0.5), (0, 0.5), (1, 0.5)]);
+}
+
+#[test]
+fn people_are_held_out_whole_and_only_where_no_row_names_its_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let row =
+        |i: usize| format!(r#"{{"prompt": "p{i}", "chosen": "x", "rejected": "y", "user": "u{}"}}"#, i % 50);
+    let rows: Vec<String> = (0..200).map(row).collect();
+    let path = file(&dir, "a.jsonl", &rows.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut dataset = read(std::slice::from_ref(&path), &[]).unwrap();
+    assert!(dataset.hold_out(0.2, 1));
+    let is_test = |user: usize| {
+        let splits = dataset.pairs.iter().filter(|pair| pair.user == Some(user)).map(|pair| pair.split);
+        let splits: Vec<Split> = splits.collect();
+        assert!(splits.iter().all(|split| *split == splits[0]), "user {user} is in both splits");
+        splits[0] == Split::Test
+    };
+    let n_test = (0..50).filter(|&user| is_test(user)).count();
+    assert!((4..=18).contains(&n_test), "{n_test} of 50");
+
+    let named =
+        file(&dir, "b.jsonl", &[r#"{"prompt": "p", "chosen": "x", "rejected": "y", "split": "train"}"#]);
+    let mut dataset = read(&[path, named], &[]).unwrap();
+    assert!(!dataset.hold_out(0.2, 1));
+    assert!(dataset.pairs.iter().all(|pair| pair.split == Split::Train));
 }

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use micro_reward::fit::{
     Block, EmbeddingCache, Examples, FeatureRow, HeadCount, Labeled, Layout, Learned, LearningRule,
-    MixtureBy, OnnxGraph, Options, Pair, PerFile, PromptOptions, Router, correlation, heads_graph, learn,
-    pooled, read_router, router_graph, single, tune,
+    MixtureBy, OnnxGraph, Options, Pair, PerFile, PromptOptions, Router, Surfaces, correlation, heads_graph,
+    learn, pooled, read_router, router_graph, single, tune,
 };
 use micro_reward::mixture::{Routing, Weights, log_sigmoid, preference, sigmoid};
 use micro_reward::model::{Graph, Runtime};
@@ -56,16 +56,25 @@ fn examples(
     let at = cache.embed(&texts, &mut [Box::new(Table(embeddings.to_vec()))], |_| ()).unwrap();
     let row = |&(prompt, response, log_length): &(Option<usize>, usize, f32)| FeatureRow {
         prompt: prompt.map(|text| at[text]),
-        response: at[response],
+        response: Some(at[response]),
         log_length,
+        surface: 0,
     };
     Examples {
-        layout: Layout { blocks: blocks.to_vec(), n_embedding },
+        layout: Layout { blocks: blocks.to_vec(), n_embedding, n_lexical: 0 },
         rows: rows.iter().map(row).collect(),
         prompts: prompts.iter().map(|&text| at[text]).collect(),
         pairs,
         cache,
+        surfaces: Surfaces::new().unwrap(),
+        averaged: Vec::new(),
+        average: Vec::new(),
     }
+}
+
+/// Returns a choice of nobody, of weight 1.
+fn pair(prompt: usize, chosen: usize, rejected: usize) -> Pair {
+    Pair { file: 0, user: None, prompt, chosen, rejected, is_tie: false, weight: 1.0 }
 }
 
 /// Returns a point on the unit sphere, near the axis `near` if there is one.
@@ -117,7 +126,7 @@ impl Crowd<'_> {
                 let (chosen, rejected) = if prefers_a { (a, b) } else { (b, a) };
                 let asks = if self.prompts_tell { group } else { rng.random_range(0..self.tastes.len()) };
                 let prompt = asks * PROMPTS + rng.random_range(0..PROMPTS);
-                pairs.push(Pair { file: 0, user: Some(user), prompt, chosen, rejected });
+                pairs.push(Pair { user: Some(user), ..pair(prompt, chosen, rejected) });
             }
         }
         let prompts: Vec<usize> = (POOL..embeddings.len()).collect();
@@ -243,6 +252,71 @@ fn auto_finds_two_groups_and_one_where_there_is_one() {
     }
 }
 
+/// Asserts that two data sets teach the same heads, but for rounding.
+#[track_caller]
+fn assert_same_lesson(a: &Examples, b: &Examples) {
+    for n_heads in [1, 2] {
+        let [of_a, of_b] = [a, b].map(|examples| learned(examples, &options(n_heads)));
+        let far = (&of_a.heads - &of_b.heads).iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        let size = of_a.heads.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
+        assert!(far < 0.02 * size, "{far} {size}");
+        let betas = |learned: &Learned| learned.calibration.iter().map(|c| c.beta).collect::<Vec<_>>();
+        let is_near = |(a, b): (f64, f64)| (a - b).abs() < 0.02 * a;
+        assert!(
+            betas(&of_a).into_iter().zip(betas(&of_b)).all(is_near),
+            "{:?} {:?}",
+            betas(&of_a),
+            betas(&of_b)
+        );
+    }
+}
+
+#[test]
+fn a_choice_of_weight_two_is_the_choice_made_twice() {
+    let (mut twice, mut weighted) = (two_groups(30, 8), two_groups(30, 8));
+    twice.pairs = twice.pairs.iter().flat_map(|&pair| [pair, pair]).collect();
+    weighted.pairs.iter_mut().for_each(|pair| pair.weight = 2.0);
+    assert_same_lesson(&twice, &weighted);
+}
+
+#[test]
+fn a_tie_is_two_opposite_halves() {
+    let (mut halves, mut ties) = (two_groups(30, 8), two_groups(30, 8));
+    let is_tie = |idx: usize| idx.is_multiple_of(3);
+    let half = |pair: Pair| Pair { weight: 0.5, ..pair };
+    let opposite = |pair: Pair| Pair { chosen: pair.rejected, rejected: pair.chosen, ..pair };
+    let split = |(idx, &pair): (usize, &Pair)| {
+        if is_tie(idx) { vec![half(pair), half(opposite(pair))] } else { vec![pair] }
+    };
+    halves.pairs = halves.pairs.iter().enumerate().flat_map(split).collect();
+    ties.pairs.iter_mut().enumerate().for_each(|(idx, pair)| pair.is_tie = is_tie(idx));
+    assert_same_lesson(&halves, &ties);
+}
+
+/// People who say of single responses that they are good or bad have their tastes learned as from pairs.
+#[test]
+fn a_thumb_is_a_choice_over_the_average_response() {
+    let mut thumbs = two_groups(80, 20);
+    let average = thumbs.rows.len();
+    thumbs.rows.push(FeatureRow { prompt: None, response: None, log_length: 0.0, surface: 0 });
+    let split = |pair: &Pair| [Pair { rejected: average, ..*pair }, Pair { chosen: average, ..*pair }];
+    thumbs.pairs = thumbs.pairs.iter().flat_map(split).collect();
+    let all_pairs = all(&thumbs);
+    thumbs.average_over(&all_pairs).unwrap();
+    let of_thumbs = learned(&thumbs, &options(2));
+    let rewards = thumbs.rewards(&of_thumbs.heads).unwrap();
+    for (k, calibration) in of_thumbs.calibration.iter().enumerate() {
+        assert!((rewards[[average, k]] - calibration.mean).abs() < 1e-4 * calibration.std);
+    }
+    let of_pairs = learned(&two_groups(80, 20), &options(2));
+    let along = |a: usize, b: usize| {
+        let (a, b) = (of_thumbs.heads.column(a), of_pairs.heads.column(b));
+        a.dot(&b) / (a.dot(&a) * b.dot(&b)).sqrt()
+    };
+    let found = [along(0, 0).max(along(0, 1)), along(1, 0).max(along(1, 1))];
+    assert!(found.iter().all(|&cosine| cosine > 0.95), "{found:?}");
+}
+
 #[test]
 fn heads_that_say_the_same_are_merged() {
     let one = Crowd { tastes: &[LIKES], n_people: 60, n_votes: 12, prompts_tell: false }.examples(3);
@@ -292,7 +366,7 @@ fn the_range_of_a_scalar_is_from_quantile_001_to_999_of_training_and_what_is_bey
     let (ordinary, [huge, unseen]) = (2000, [2000, 2001]);
     let lengths = (0..ordinary).map(|n| n as f32).chain([1e9, -1e9]);
     let rows: Vec<_> = lengths.map(|length| (None, 0, length)).collect();
-    let pair = |chosen: usize, rejected: usize| Pair { file: 0, user: None, prompt: 0, chosen, rejected };
+    let pair = |chosen, rejected| pair(0, chosen, rejected);
     // Every pair has the huge one, which counts once.
     let pairs: Vec<Pair> = (0..ordinary).map(|row| pair(row, huge)).chain([pair(0, unseen)]).collect();
     let mut examples = examples(&[Block::Response, Block::LogLength], &[vec![0.5; H]], &rows, &[0], pairs);

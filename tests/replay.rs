@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use micro_reward::mixture::{Routing, Weights, log_sigmoid, sigmoid};
 use micro_reward::replay::{
-    Curve, Estimate, Order, Person, Reference, Reserve, Rule, Seen, Served, Setting, Trial,
+    Blend, Curve, Estimate, Gate, Order, Person, Reference, Reserve, Rule, Seen, Served, Setting, Trial,
     compare_objectives, estimate, estimate_columns, replay,
 };
 use proptest::prelude::*;
@@ -23,15 +24,18 @@ const ORDERS: [Order; 4] = [Order::Given, Order::Random, Order::Informative, Ord
 fn trial(chosen: &[f64], rejected: &[f64]) -> Trial {
     let margins: Vec<f64> = chosen.iter().zip(rejected).map(|(a, b)| a - b).collect();
     Trial {
-        single: margins.iter().sum::<f64>() / margins.len() as f64,
+        rulers: [margins.iter().sum::<f64>() / margins.len() as f64; 3],
         longer: margins[0] - margins[1],
         log_prior: vec![-(margins.len() as f64).ln(); margins.len()],
         chosen: chosen.to_vec(),
         rejected: rejected.to_vec(),
-        responses: [0, 1],
+        responses: vec![0, 1],
         context: None,
         group: None,
         question: None,
+        label: None,
+        is_tie: false,
+        weight: 1.0,
         margins,
     }
 }
@@ -44,7 +48,7 @@ fn flipped(trial: &Trial) -> Trial {
         chosen: trial.rejected.clone(),
         rejected: trial.chosen.clone(),
         longer: -trial.longer,
-        single: -trial.single,
+        rulers: trial.rulers.map(|log_odds| -log_odds),
         ..trial.clone()
     }
 }
@@ -73,10 +77,19 @@ fn people(n_people: usize, n_trials: usize, telling: usize) -> Vec<Person> {
     (0..n_people).map(person).collect()
 }
 
+/// The population of blends of other people, and its mixture with the ledger.
+static POPULATION: LazyLock<(Blend, Gate)> = LazyLock::new(|| {
+    let people = people(40, 15, 3);
+    let blend = Blend::learn(&people).unwrap();
+    let gate = Gate::learn(&people, &blend, &[0.0; K], SERVED);
+    (blend, gate)
+});
+
 fn reference() -> Reference {
     Reference {
         log_shares: [0.4_f64, 0.3, 0.2, 0.1].map(f64::ln).to_vec(),
         best_head: Some(0),
+        blend: Some(POPULATION.clone()),
         oracle: (0..K).collect(),
         oracle_of_all: 1,
     }
@@ -171,6 +184,9 @@ fn everybody_is_measured_on_the_same_choices_by_every_rule() {
                     assert_near(point.pairs, single.pairs, curve.rule);
                     let over = point.accuracy.mean - single.accuracy.mean;
                     assert_near(point.over_single.unwrap().mean, over, curve.rule);
+                    let of_ledger = of_rule(&curves, Rule::Bayes).points.iter().find(|p| p.n == point.n);
+                    let over = point.accuracy.mean - of_ledger.unwrap().accuracy.mean;
+                    assert_near(point.over_ledger.unwrap().mean, over, curve.rule);
                 }
             }
         }
@@ -235,7 +251,7 @@ fn no_label_is_about_a_response_that_is_measured_on() {
         (0..N_RESPONSES).flat_map(|a| (a + 1..N_RESPONSES).map(move |b| [a, b])).collect();
     let mut person = people(1, pairs.len(), 2).remove(0);
     for (i, (trial, responses)) in person.trials.iter_mut().zip(&pairs).enumerate() {
-        (trial.group, trial.question, trial.responses) = (Some(i), None, *responses);
+        (trial.group, trial.question, trial.responses) = (Some(i), None, responses.to_vec());
     }
     let n_groups = pairs.len();
     let reference = Reference { oracle: vec![0; n_groups], ..reference() };
@@ -340,7 +356,8 @@ fn chance(rule: Rule, labels: &[Trial], asked: &Trial) -> f64 {
     let mut seen = Seen::nothing(asked.margins.len(), SERVED);
     labels.iter().for_each(|label| seen.learn(label));
     let log_shares = vec![0.0; asked.margins.len()];
-    let reference = Reference { log_shares, best_head: Some(0), oracle: Vec::new(), oracle_of_all: 0 };
+    let reference =
+        Reference { log_shares, best_head: Some(0), blend: None, oracle: Vec::new(), oracle_of_all: 0 };
     (-rule.predict(&seen, &[asked], &reference)[0].1).exp()
 }
 
@@ -493,9 +510,9 @@ fn without_train_pairs_what_is_learned_from_them_is_left_out_and_nothing_else_ch
     let unknown = Reference { best_head: None, ..known.clone() };
     let setting = setting(Order::Random, 0.0, &[0, 5]);
     let (with, without) = (replay(&people, &known, K, &setting), replay(&people, &unknown, K, &setting));
-    let needs = [Rule::Single.label(), Rule::BestHead.label()];
+    let needs = [Rule::Single, Rule::Style, Rule::Lexical, Rule::BestHead].map(Rule::label);
     let kept: Vec<&Curve> = with.iter().filter(|curve| !needs.contains(&curve.rule)).collect();
-    assert_eq!(kept.len() + 2, with.len());
+    assert_eq!(kept.len() + needs.len(), with.len());
     assert_eq!(kept.len(), without.len());
     for (with, without) in kept.into_iter().zip(&without) {
         assert_eq!((with.rule, with.group), (without.rule, without.group));
@@ -504,10 +521,75 @@ fn without_train_pairs_what_is_learned_from_them_is_left_out_and_nothing_else_ch
             assert!(with.over_single.is_some() && without.over_single.is_none());
         }
     }
+    let alone = Reference { blend: None, ..known };
+    let needs = [Rule::Blend.label(), Rule::Both.label()];
+    let left: Vec<&str> = replay(&people, &alone, K, &setting).iter().map(|curve| curve.rule).collect();
+    let all: Vec<&str> = with.iter().map(|curve| curve.rule).filter(|rule| !needs.contains(rule)).collect();
+    assert_eq!((left.len() + 2, left), (with.len(), all), "what is learned from other people");
     let names = |others: &[Person]| -> Vec<String> {
         compare_objectives(&people, others, K, SERVED).into_iter().map(|row| row.objective).collect()
     };
     let (all, alone) = (names(&others), names(&[]));
     assert_eq!(alone, all[..3]);
     assert!(all[3].contains("over users") && all[4] == "population", "{all:?}");
+}
+
+/// Returns a person whose choices are three labels: two of one choice and a ranking of three responses, as its pairs.
+fn ranker() -> Person {
+    let rewards = [[1.0, 0.0, 0.0, 0.5], [0.2, 0.9, 0.0, 0.1], [0.0, 0.3, 1.0, 0.0]];
+    let pair = |(a, b): (usize, usize)| Trial {
+        responses: vec![a, b],
+        label: Some(7),
+        weight: 1.0 / 3.0,
+        ..trial(&rewards[a], &rewards[b])
+    };
+    let alone = |a: usize, b: usize| Trial { responses: vec![a, b], ..trial(&rewards[a], &rewards[b]) };
+    let ranking = [(0, 1), (0, 2), (1, 2)].map(pair);
+    let trials = [alone(0, 1)].into_iter().chain(ranking).chain([alone(2, 1)]).collect();
+    Person { name: "ranker".to_owned(), trials }
+}
+
+#[test]
+fn a_ranking_is_one_label_of_weight_1() {
+    let person = ranker();
+    let mut seen = Seen::nothing(K, SERVED);
+    person.trials.iter().for_each(|trial| seen.learn(trial));
+    assert_eq!(seen.n(), 3);
+    let once = |trial: &Trial| trial.margins.iter().map(|&d| log_sigmoid(d)).collect::<Vec<_>>();
+    let total = |k: usize| {
+        let pairs: f64 = person.trials[1..4].iter().map(|trial| once(trial)[k] / 3.0).sum();
+        pairs + once(&person.trials[0])[k] + once(&person.trials[4])[k]
+    };
+    assert!((0..K).all(|k| (seen.total()[k] - total(k)).abs() < 1e-12));
+
+    // Three labels can be given, and what is left after two is a choice of weight 1.
+    for order in ORDERS {
+        let curves = replay(&[ranker()], &reference(), 0, &setting(order, 0.0, &[0, 1, 2, 3]));
+        let bayes = curves.iter().find(|curve| curve.rule == Rule::Bayes.label()).unwrap();
+        let left: Vec<(usize, f64)> =
+            bayes.points.iter().map(|point| (point.n, point.pairs.round())).collect();
+        assert_eq!(left, [(0, 3.0), (1, 2.0), (2, 1.0)], "{order:?}");
+    }
+}
+
+#[test]
+fn a_tie_is_learned_from_and_not_measured_on() {
+    let tied = |person: &Person| {
+        let mut trials = person.trials.clone();
+        trials.iter_mut().step_by(2).for_each(|trial| trial.is_tie = true);
+        Person { trials, ..person.clone() }
+    };
+    let people: Vec<Person> = people(6, 20, 3).iter().map(tied).collect();
+    let curves = replay(&people, &reference(), 0, &setting(Order::Given, 0.0, &[0, 10]));
+    let bayes = curves.iter().find(|curve| curve.rule == Rule::Bayes.label()).unwrap();
+    assert_eq!(bayes.points.iter().map(|point| point.pairs).collect::<Vec<_>>(), [60.0, 30.0]);
+    // A tie favors the heads that are indifferent, whichever of its responses comes first.
+    let (mut seen, mut turned) = (Seen::nothing(K, SERVED), Seen::nothing(K, SERVED));
+    let tie = Trial { is_tie: true, ..trial(&[3.0, 0.1, 0.0, 1.0], &[0.0, 0.0, 0.0, 0.0]) };
+    seen.learn(&tie);
+    let opposite = flipped(&tie);
+    turned.learn(&opposite);
+    assert_eq!(seen.total(), turned.total());
+    let most = (0..K).max_by(|&a, &b| seen.total()[a].total_cmp(&seen.total()[b]));
+    assert_eq!(most, Some(2));
 }

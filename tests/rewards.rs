@@ -45,14 +45,17 @@ impl Model {
     }
 }
 
-/// Returns the toy bundle, the toy bundle that reads pairs, and the default bundle.
+/// Returns the toy bundle, the toy bundle that reads pairs, the default bundle, and a toy bundle that reads surfaces.
 fn models() -> Vec<Model> {
     let dir = tempfile::tempdir().unwrap();
     common::toy_with(dir.path(), |manifest| manifest.input.template = Template::Pair);
+    let surface = tempfile::tempdir().unwrap();
+    common::toy_with(surface.path(), |manifest| common::with_surface(surface.path(), manifest));
     vec![
         Model::open(&common::toy()),
         Model::open(dir.path()),
         Model::open(&common::root().join("models/default")),
+        Model::open(surface.path()),
     ]
 }
 
@@ -134,8 +137,8 @@ proptest! {
 fn a_scalar_stays_within_the_range_that_training_saw() {
     let text = std::fs::read_to_string(common::toy().join("bundle.toml")).unwrap();
     let manifest: Manifest = toml::from_str(&text).unwrap();
-    let [low, high] = manifest.input.ranges[&Feature::LogLength];
-    let features = Features::new(&manifest.input, 8);
+    let &[[low, high]] = manifest.input.ranges[&Feature::LogLength].as_slice() else { panic!("one range") };
+    let features = Features::new(&manifest.input, 8, 0);
     let embedding: Embedding = vec![0.5; 8].into();
     let scalar = |n_chars: u32| {
         let mut row = Vec::new();
@@ -155,6 +158,8 @@ fn request(prompt: &str, responses: &[&str]) -> Value {
 async fn a_padded_text_has_the_reward_of_the_text_and_says_what_was_cut() {
     let dir = tempfile::tempdir().unwrap();
     common::toy_with(dir.path(), |manifest| manifest.input.template = Template::Pair);
+    let surface = tempfile::tempdir().unwrap();
+    common::toy_with(surface.path(), |manifest| common::with_surface(surface.path(), manifest));
     let long = "tea ".repeat(1000);
     for bundle in [common::toy(), dir.path().to_owned()] {
         let (app, _) = start(&bundle, &[]).await;

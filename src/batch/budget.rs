@@ -165,7 +165,7 @@ fn time(encoder: &mut dyn Encode, texts: &[&Tokens]) -> Result<Duration, EncodeE
 
 fn cut(sample: &Tokens, length: usize) -> Tokens {
     let cycle = |ids: &[u32]| ids.iter().copied().cycle().take(length).collect();
-    Tokens { ids: cycle(&sample.ids), type_ids: cycle(&sample.type_ids), kept: sample.kept }
+    Tokens { ids: cycle(&sample.ids), type_ids: cycle(&sample.type_ids), kept: sample.kept.clone() }
 }
 
 #[cfg(test)]

@@ -23,7 +23,10 @@ impl EmbeddingCache {
     #[must_use]
     pub fn new(max_bytes: u64) -> Self {
         let n_bytes = |_: &TextKey, encoded: &Encoded| {
-            u32::try_from(ENTRY_BYTES + size_of_val(&*encoded.embedding)).unwrap_or(u32::MAX)
+            u32::try_from(
+                ENTRY_BYTES + size_of_val(&*encoded.embedding) + size_of_val(&*encoded.kept.surface),
+            )
+            .unwrap_or(u32::MAX)
         };
         Self {
             kept: (max_bytes > 0).then(|| Cache::builder().max_capacity(max_bytes).weigher(n_bytes).build()),

@@ -176,7 +176,7 @@ fn encode(queue: &Queue, encoder: &mut dyn Encode, jobs: &[Job]) {
                 // The metric is recorded before the answer, so that a caller that has the answer finds it counted.
                 metrics::histogram!(metric::STAGE_SECONDS, "stage" => "queue_and_encode")
                     .record(job.queued_at.elapsed());
-                queue.complete(job.key, Ok(Encoded { embedding, kept: job.tokens.kept }));
+                queue.complete(job.key, Ok(Encoded { embedding, kept: job.tokens.kept.clone() }));
             }
         }
         Err(error) => match jobs {

@@ -20,8 +20,11 @@ pub(super) fn liked(
     let mut responses: BTreeMap<usize, (usize, usize)> = BTreeMap::new();
     for &idx in pairs {
         let (row, pair) = (&dataset.pairs[idx], examples.pairs[idx]);
-        responses.entry(pair.chosen).or_insert((row.prompt, row.chosen));
-        responses.entry(pair.rejected).or_insert((row.prompt, row.rejected));
+        for (row_idx, text) in [(pair.chosen, row.chosen), (pair.rejected, row.rejected)] {
+            if let Some(text) = text {
+                responses.entry(row_idx).or_insert((row.prompt, text));
+            }
+        }
     }
     let text = |idx: usize| dataset.texts.get(idx).map_err(Failure::failed);
     let group = |(k, name): (usize, &String)| {

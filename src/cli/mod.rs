@@ -1,5 +1,6 @@
 //! The commands. Each reads flags, calls one engine or the app, and prints the result.
 
+mod blend;
 mod check;
 mod encode;
 mod files;
@@ -11,8 +12,10 @@ mod outputs;
 mod progress;
 mod rebuild;
 mod replay;
+mod ruled;
 mod scored;
 mod serve;
+mod staged;
 mod tune_router;
 
 use std::process::ExitCode;

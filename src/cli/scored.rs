@@ -24,7 +24,10 @@ impl ScoredExamples {
         let mut raw = Vec::with_capacity(positions.len());
         for chunk in positions.chunks(ROWS) {
             let rows = examples.features(chunk).map_err(Failure::failed)?;
-            raw.push(bundle.rewards(rows.into_raw_vec_and_offset().0).map_err(Failure::failed)?);
+            let mut rewards = bundle.rewards(rows.into_raw_vec_and_offset().0).map_err(Failure::failed)?;
+            let average = chunk.iter().position(|&row| examples.rows[row].response.is_none());
+            average.into_iter().for_each(|row| rewards.set_average(row));
+            raw.push(rewards);
         }
         let positions: Vec<usize> = (0..examples.prompts.len()).collect();
         let mut log_priors = Array2::zeros((0, bundle.n_heads()));

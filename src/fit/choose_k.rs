@@ -2,6 +2,7 @@
 
 use super::differences::RowsError;
 use super::user_mixture::{Ridges, Votes};
+use super::votes::FOLDS;
 
 /// Numbers of heads that are tried, smallest first.
 pub(super) const CANDIDATES: [usize; 6] = [1, 2, 3, 4, 6, 8];
@@ -18,13 +19,17 @@ pub struct HeadCountTrial {
     pub standard_error: f64,
 }
 
-/// Returns the fewest heads whose held-out log loss is within one standard error of the best, and all trials.
+/// Returns the fewest heads whose held-out log loss is within one standard error of the best, and all trials; one head
+/// and no trial where there are fewer users than folds.
 pub(super) fn choose(
     votes: &Votes,
     ridges: Ridges,
     (restarts, seed): (usize, u64),
     progress: &(impl Fn() + Sync),
 ) -> Result<(usize, Vec<HeadCountTrial>), RowsError> {
+    if votes.n_users < FOLDS {
+        return Ok((1, Vec::new()));
+    }
     let tried: Vec<usize> = CANDIDATES.into_iter().filter(|&k| k == 1 || 2 * k <= votes.n_users).collect();
     let scores: Vec<Vec<f64>> = tried
         .iter()

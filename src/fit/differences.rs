@@ -120,7 +120,7 @@ impl Differences {
 
 #[cfg(test)]
 mod tests {
-    use super::super::data::{Block, EmbeddingCache, FeatureRow, Layout};
+    use super::super::data::{Block, EmbeddingCache, FeatureRow, Layout, Surfaces};
     use super::*;
     use crate::types::{Embedding, Encode, EncodeError, Kept, Tokens};
 
@@ -143,13 +143,20 @@ mod tests {
         let tokens = |id| Tokens { ids: vec![id], type_ids: vec![0], kept: Kept::default() };
         let texts: Vec<Tokens> = (0..TEXTS).map(tokens).collect();
         let embeddings = cache.embed(&texts, &mut [Box::new(Sines)], |_| ()).unwrap();
-        let row =
-            |(idx, &response): (usize, &u32)| FeatureRow { prompt: None, response, log_length: idx as f32 };
+        let row = |(idx, &response): (usize, &u32)| FeatureRow {
+            prompt: None,
+            response: Some(response),
+            log_length: idx as f32,
+            surface: 0,
+        };
         Examples {
-            layout: Layout { blocks: vec![Block::Response, Block::LogLength], n_embedding: 3 },
+            layout: Layout { blocks: vec![Block::Response, Block::LogLength], n_embedding: 3, n_lexical: 0 },
             rows: embeddings.iter().enumerate().map(row).collect(),
             prompts: Vec::new(),
             pairs: Vec::new(),
+            surfaces: Surfaces::new().unwrap(),
+            averaged: Vec::new(),
+            average: Vec::new(),
             cache,
         }
     }

@@ -71,5 +71,7 @@ fn name(block: Block) -> &'static str {
         Block::Product => "product",
         Block::Similarity => "similarity",
         Block::LogLength => "log_length",
+        Block::Style => "style",
+        Block::Lexical => "lexical",
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! P(y_w > y_l | x) = sum_k pi_k(x) sigma(d_k)                     d_k = w_k . (phi(y_w) - phi(y_l))
-//! loss = - mean log P  +  alpha mean sum_k pi_k log pi_k          (paper, equations 2 to 4)
+//! loss = - mean v log P  +  alpha mean sum_k pi_k log pi_k        (paper, equations 2 to 4; v: the pair's weight)
 //!        + sparse mean H(pi)  -  balance H(mean pi)               (sparse local, balanced global)
 //!        + l2/2 sum_k |w_k|^2
 //! pi(x) = softmax(relu(e(x) V + a) U + b)
@@ -44,6 +44,8 @@ pub(super) struct Batch<'a> {
     pub(super) differences: ArrayView2<'a, f32>,
     /// `e(x)`, `[B, H]`
     pub(super) prompts: ArrayView2<'a, f32>,
+    /// Weights of the pairs, > 0, shape `[B]`.
+    pub(super) weights: &'a [f64],
 }
 
 impl Parameters {
@@ -72,11 +74,12 @@ impl Parameters {
             let log_p = log_sum_exp(&joint);
             let negative_entropy = pi.dot(&log_pi);
             let spread = pi.dot(&log_mean);
-            loss += (-log_p + (entropy - sparse) * negative_entropy) / n;
+            let weight = batch.weights[i];
+            loss += (-weight * log_p + (entropy - sparse) * negative_entropy) / n;
             for k in 0..d.len() {
                 let responsibility = (joint[k] - log_p).exp();
-                d_margins[[i, k]] = (-responsibility * sigmoid(-d[k]) / n) as f32;
-                let own = pi[k] - responsibility;
+                d_margins[[i, k]] = (-weight * responsibility * sigmoid(-d[k]) / n) as f32;
+                let own = weight * (pi[k] - responsibility);
                 let local = (entropy - sparse) * pi[k] * (log_pi[k] - negative_entropy);
                 let global = balance * pi[k] * (log_mean[k] - spread);
                 d_logits[[i, k]] = ((own + local + global) / n) as f32;
@@ -116,7 +119,8 @@ mod tests {
             },
         };
         let (differences, prompts) = (matrix(7, 4, 6), matrix(7, 5, 7));
-        let batch = Batch { differences: differences.view(), prompts: prompts.view() };
+        let weights = [1.0, 0.5, 2.0, 1.0, 0.1, 1.0, 1.0];
+        let batch = Batch { differences: differences.view(), prompts: prompts.view(), weights: &weights };
         let regularizers = Regularizers { entropy: 0.5, sparse: 0.1, balance: 0.7, l2: 0.3 };
         let (_, mut gradient) = parameters.gradient(&batch, regularizers);
         for (part, slopes) in gradient.arrays().enumerate() {

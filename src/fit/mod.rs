@@ -11,6 +11,7 @@ mod choose_questions;
 mod data;
 mod differences;
 mod graphs;
+mod lexical;
 mod merge;
 mod mixture_loss;
 mod onnx;
@@ -30,16 +31,15 @@ pub use choose_k::HeadCountTrial;
 pub use choose_questions::{CandidateQuestion, choose_questions};
 pub use data::{
     At, Block, COLUMNS, DataError, Dataset, EmbedError, EmbeddingCache, Examples, FeatureRow, Fields, Found,
-    Interner, Layout, Pair, Preference, Response, Said, Split, Statement, Texts, read_statements,
+    Interner, Layout, Pair, Preference, Response, Said, Split, Statement, Surfaces, Texts, read_statements,
 };
 pub use differences::RowsError;
 pub use graphs::{heads_graph, read_router, router_graph};
+pub use lexical::learn_lexical;
 pub use merge::correlation;
 pub use onnx::{Graph as OnnxGraph, Operation};
 pub use prompt_mixture::PromptOptions;
-pub use report::{Report, Slice, report};
+pub use report::{Report, RulerSlice, Slice, report};
 pub use router::Router;
-pub use stage1::{
-    HeadCount, HeldOut, Learned, MixtureBy, Options, PerFile, calibrated_single, learn, n_steps, single,
-};
+pub use stage1::{HeadCount, HeldOut, Learned, MixtureBy, Options, PerFile, Ruler, learn, n_steps, single};
 pub use stage2::{Labeled, LearningRule, mean_log_weights, pooled, tune};

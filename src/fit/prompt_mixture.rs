@@ -52,14 +52,18 @@ pub(super) fn learn(
         let drawn: Vec<Pair> = (0..options.batch)
             .map(|_| {
                 let file = &by_file[rng.random_range(0..by_file.len())];
-                examples.pairs[file[rng.random_range(0..file.len())]]
+                let pair = examples.pairs[file[rng.random_range(0..file.len())]];
+                // A tie is learned in either direction as often.
+                let is_turned = pair.is_tie && rng.random_bool(0.5);
+                if is_turned { Pair { chosen: pair.rejected, rejected: pair.chosen, ..pair } } else { pair }
             })
             .collect();
+        let weights: Vec<f64> = drawn.iter().map(|pair| pair.weight).collect();
         let rows = |row: fn(&Pair) -> usize| drawn.iter().map(row).collect::<Vec<_>>();
         let chosen = examples.features(&rows(|pair| pair.chosen))?;
         let differences = (chosen - examples.features(&rows(|pair| pair.rejected))?) * scales;
         let prompts = examples.prompts(&rows(|pair| pair.prompt))?;
-        let batch = Batch { differences: differences.view(), prompts: prompts.view() };
+        let batch = Batch { differences: differences.view(), prompts: prompts.view(), weights: &weights };
         let (_, mut gradient) = parameters.gradient(&batch, regularizers);
         optimizer.step(parameters.arrays(), gradient.arrays());
         progress();

@@ -2,7 +2,7 @@
 
 use ndarray::{Array1, Axis};
 
-use super::data::{EmbedError, Examples};
+use super::data::{Block, EmbedError, Examples};
 
 /// Rows read at once.
 const BLOCK: usize = 2048;
@@ -10,8 +10,8 @@ const BLOCK: usize = 2048;
 /// Returns the factor of every column while learning, shape `[D]`, from the feature rows `rows`.
 ///
 /// The columns of a block share one scale, one over the root of their mean variance, so that rare directions of an
-/// embedding are not amplified. Blocks of one column are `scalar_scale` times as large as the others: the larger, the
-/// less a ridge draws their weights to 0.
+/// embedding are not amplified. Scalars, such as the columns of style, have a scale each, and are `scalar_scale` times
+/// as large as the others: the larger, the less a ridge draws their weights to 0.
 pub(super) fn scales(
     examples: &Examples,
     rows: &[usize],
@@ -31,11 +31,19 @@ pub(super) fn scales(
     for &block in &layout.blocks {
         let width = layout.width(block);
         let first = scales.len();
-        let mean = variances.iter().skip(first).take(width).sum::<f64>() / width as f64;
-        let size = if width == 1 { scalar_scale } else { 1.0 };
         // A column that does not vary has no information; scaled up, its rounding would become huge weights.
-        let scale = if mean > 1e-12 { size / mean.sqrt() } else { 0.0 };
-        scales.extend(std::iter::repeat_n(scale as f32, width));
+        let scale =
+            |variance: f64, size: f64| if variance > 1e-12 { (size / variance.sqrt()) as f32 } else { 0.0 };
+        let of_block: Vec<f64> = variances.iter().skip(first).take(width).copied().collect();
+        match block {
+            Block::Style | Block::Similarity | Block::LogLength => {
+                scales.extend(of_block.into_iter().map(|variance| scale(variance, scalar_scale)));
+            }
+            Block::Response | Block::Prompt | Block::Product | Block::Lexical => {
+                let mean = of_block.iter().sum::<f64>() / width as f64;
+                scales.extend(std::iter::repeat_n(scale(mean, 1.0), width));
+            }
+        }
     }
     Ok(scales.into())
 }

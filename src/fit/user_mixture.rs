@@ -14,6 +14,7 @@ use ndarray::{Array2, ArrayView2, Axis, Zip};
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use super::differences::{Differences, RowsError};
 use super::optimizer::AdamW;
@@ -25,18 +26,43 @@ pub(super) const STEPS: usize = 200;
 /// Steps before responsibilities follow the heads; until then they are the random ones that heads start from.
 const HOLD: usize = 20;
 
+/// Distinct pairs whose log-likelihoods are computed at once.
+const CHUNK: usize = 512;
+
 /// The peak learning rate.
 const RATE: f64 = 0.05;
 
-/// The votes of users: the distinct pair that each is about, and its user.
+/// One vote of a user on a distinct pair.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Vote {
+    /// A row of the differences.
+    pub(super) row: u32,
+    /// A user below the number of users.
+    pub(super) user: u32,
+    pub(super) weight: f64,
+    /// True if it counts half in either direction.
+    pub(super) is_tie: bool,
+}
+
+impl Vote {
+    /// Returns its weight for the margin, and against it.
+    fn sides(self) -> [f64; 2] {
+        if self.is_tie { [0.5 * self.weight; 2] } else { [self.weight, 0.0] }
+    }
+}
+
+/// The votes of users on distinct pairs.
 #[derive(Debug)]
 pub(super) struct Votes {
     pub(super) differences: Differences,
-    /// A row of `differences` per vote.
-    pub(super) rows: Vec<u32>,
-    /// A user per vote, below `n_users`.
-    pub(super) users: Vec<u32>,
+    pub(super) votes: Vec<Vote>,
     pub(super) n_users: usize,
+}
+
+/// Every distinct pair's weight for each head, `[n, K]`: in favor of its margin, and against it where there are ties.
+struct Sides {
+    favor: Array2<f64>,
+    against: Option<Array2<f64>>,
 }
 
 /// Heads that were learned from votes.
@@ -55,11 +81,18 @@ pub(super) struct UserMixture {
 impl Votes {
     /// Returns the log-likelihood of every user's votes by every head, shape `[users, K]`; `margins` are `[n, K]`.
     pub(super) fn log_likelihoods(&self, margins: &Array2<f64>) -> Array2<f64> {
+        // Many votes may be about one pair, and a logarithm costs more than a sum.
+        let mut of_pairs = margins.clone();
+        let blocks: Vec<_> = of_pairs.axis_chunks_iter_mut(Axis(0), CHUNK).collect();
+        blocks.into_par_iter().for_each(|mut block| block.mapv_inplace(log_sigmoid));
         let mut sums = Array2::zeros((self.n_users, margins.ncols()));
-        for (&row, &user) in self.rows.iter().zip(&self.users) {
-            Zip::from(sums.row_mut(user as usize))
-                .and(margins.row(row as usize))
-                .for_each(|sum, &d| *sum += log_sigmoid(d));
+        for vote in &self.votes {
+            let (row, mut sum) = (vote.row as usize, sums.row_mut(vote.user as usize));
+            sum.scaled_add(vote.weight, &of_pairs.row(row));
+            // The other half of a tie is `log sigma(-d) = log sigma(d) - d`.
+            if vote.is_tie {
+                sum.scaled_add(-0.5 * vote.weight, &margins.row(row));
+            }
         }
         sums
     }
@@ -70,14 +103,25 @@ impl Votes {
         Ok(super::data::stack(&blocks, heads.ncols()))
     }
 
-    /// Returns the weight of each distinct pair for each head, shape `[n, K]`: the sum of its voters' rows of `q`.
-    fn weights(&self, q: &Array2<f64>) -> Array2<f64> {
-        let mut weights = Array2::zeros((self.differences.n_rows(), q.ncols()));
-        for (&row, &user) in self.rows.iter().zip(&self.users) {
-            let mut weight = weights.row_mut(row as usize);
-            weight += &q.row(user as usize);
+    /// Returns the weights of the distinct pairs: sums of their voters' rows of `q`.
+    fn sides(&self, q: &Array2<f64>) -> Sides {
+        let zeros = || Array2::zeros((self.differences.n_rows(), q.ncols()));
+        let has_ties = self.votes.iter().any(|vote| vote.is_tie);
+        let mut sides = Sides { favor: zeros(), against: has_ties.then(zeros) };
+        for vote in &self.votes {
+            let [favor, against] = vote.sides();
+            let q = q.row(vote.user as usize);
+            sides.favor.row_mut(vote.row as usize).scaled_add(favor, &q);
+            if let Some(sums) = &mut sides.against {
+                sums.row_mut(vote.row as usize).scaled_add(against, &q);
+            }
         }
-        weights
+        sides
+    }
+
+    /// Returns the weight of all votes of users, of whom `share(user)` counts.
+    fn total(&self, share: impl Fn(usize) -> f64) -> f64 {
+        self.votes.iter().map(|vote| vote.weight * share(vote.user as usize)).sum()
     }
 }
 
@@ -130,7 +174,7 @@ pub(super) fn learn(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut q = Array2::from_shape_simple_fn((votes.n_users, n_heads), || spread(&mut rng));
     normalize(&mut q, include);
-    let n: f64 = votes.users.iter().map(|&user| include[user as usize]).sum();
+    let n = votes.total(|user| include[user]);
     let mut climb = Climb::new(votes, n_heads, STEPS, pull, n);
     let mut found = UserMixture {
         heads: climb.heads.clone(),
@@ -138,7 +182,7 @@ pub(super) fn learn(
         responsibilities: q.clone(),
         objective: 0.0,
     };
-    let mut weights = votes.weights(&q);
+    let mut sides = votes.sides(&q);
     for step in 0..STEPS {
         let margins = votes.margins(&climb.heads)?;
         if step >= HOLD {
@@ -153,9 +197,9 @@ pub(super) fn learn(
                 q.assign(&row);
             }
             found.log_shares = log_shares(&q);
-            weights = votes.weights(&q);
+            sides = votes.sides(&q);
         }
-        climb.step(&margins, &weights)?;
+        climb.step(&margins, &sides)?;
         progress();
     }
     Ok(UserMixture { heads: climb.heads, responsibilities: q, ..found })
@@ -168,12 +212,12 @@ pub(super) fn learn_given(
     steps: usize,
     pull: &Pull,
 ) -> Result<Array2<f32>, RowsError> {
-    let n = votes.users.iter().map(|&user| q.row(user as usize).sum()).sum();
+    let n = votes.total(|user| q.row(user).sum());
     let mut climb = Climb::new(votes, q.ncols(), steps, pull, n);
-    let weights = votes.weights(q);
+    let sides = votes.sides(q);
     for _ in 0..steps {
         let margins = votes.margins(&climb.heads)?;
-        climb.step(&margins, &weights)?;
+        climb.step(&margins, &sides)?;
     }
     Ok(climb.heads)
 }
@@ -200,14 +244,20 @@ impl<'a> Climb<'a> {
         (&self.heads - &self.centers).iter().map(|&w| f64::from(w).powi(2)).sum()
     }
 
-    fn step(&mut self, margins: &Array2<f64>, weights: &Array2<f64>) -> Result<(), RowsError> {
+    fn step(&mut self, margins: &Array2<f64>, sides: &Sides) -> Result<(), RowsError> {
         let parts = self.votes.differences.map(|first, rows| {
             let block = (first..first + rows.nrows()).into();
             let mut pull = Array2::zeros((rows.nrows(), margins.ncols()));
             Zip::from(&mut pull)
                 .and(margins.slice_axis(Axis(0), block))
-                .and(weights.slice_axis(Axis(0), block))
+                .and(sides.favor.slice_axis(Axis(0), block))
                 .for_each(|pull, &d, &weight| *pull = (weight * sigmoid(-d) / self.n) as f32);
+            if let Some(against) = &sides.against {
+                Zip::from(&mut pull)
+                    .and(margins.slice_axis(Axis(0), block))
+                    .and(against.slice_axis(Axis(0), block))
+                    .for_each(|pull, &d, &weight| *pull -= (weight * sigmoid(d) / self.n) as f32);
+            }
             rows.t().dot(&pull)
         })?;
         let mut gradient = (&self.heads - &self.centers) * ((self.ridge / self.n) as f32);

@@ -6,7 +6,7 @@ use ndarray::{Array1, Array2, Axis};
 
 use super::data::{Examples, Interner};
 use super::differences::{Differences, RowsError};
-use super::user_mixture::{self, Pull, Ridges, UserMixture, Votes};
+use super::user_mixture::{self, Pull, Ridges, UserMixture, Vote, Votes};
 use crate::mixture::log_sum_exp;
 
 /// Number of folds of users.
@@ -20,21 +20,25 @@ impl Votes {
     pub(super) fn new(examples: &Examples, pairs: &[usize], scales: &Array1<f32>) -> Result<Self, RowsError> {
         let mut distinct = Interner::default();
         let mut people = Interner::default();
-        let (mut rows, mut users) = (Vec::with_capacity(pairs.len()), Vec::with_capacity(pairs.len()));
-        for &idx in pairs {
+        let vote = |&idx: &usize| {
             let pair = examples.pairs[idx];
-            rows.push(distinct.index((pair.chosen, pair.rejected)) as u32);
-            users.push(people.index(pair.user.ok_or(idx)) as u32);
-        }
+            Vote {
+                row: distinct.index((pair.chosen, pair.rejected)) as u32,
+                user: people.index(pair.user.ok_or(idx)) as u32,
+                weight: pair.weight,
+                is_tie: pair.is_tie,
+            }
+        };
+        let votes = pairs.iter().map(vote).collect();
         let differences = Differences::new(examples, distinct.items(), scales)?;
-        Ok(Self { differences, rows, users, n_users: people.len() })
+        Ok(Self { differences, votes, n_users: people.len() })
     }
 
-    /// Returns the number of votes of every user, shape `[users]`.
+    /// Returns the weight of every user's votes, shape `[users]`.
     pub(super) fn counts(&self) -> Vec<f64> {
         let mut counts = vec![0.0; self.n_users];
-        for &user in &self.users {
-            counts[user as usize] += 1.0;
+        for vote in &self.votes {
+            counts[vote.user as usize] += vote.weight;
         }
         counts
     }
@@ -58,7 +62,7 @@ impl Votes {
         ridges: Ridges,
         seed: u64,
     ) -> Result<Array2<f64>, RowsError> {
-        let mut margins = Array2::zeros((self.rows.len(), mixture.heads.ncols()));
+        let mut margins = Array2::zeros((self.votes.len(), mixture.heads.ncols()));
         for fold in 0..FOLDS {
             let include = self.without(fold, seed);
             let pull = ridges.pull(self, &include)?;
@@ -66,11 +70,9 @@ impl Votes {
             let q = &mixture.responsibilities * &include;
             let heads = user_mixture::learn_given(self, &q, FOLD_STEPS, &pull)?;
             let of_fold = self.margins(&heads)?;
-            for (mut row, (&distinct, &user)) in
-                margins.outer_iter_mut().zip(self.rows.iter().zip(&self.users))
-            {
-                if include[[user as usize, 0]] == 0.0 {
-                    row.assign(&of_fold.row(distinct as usize));
+            for (mut row, vote) in margins.outer_iter_mut().zip(&self.votes) {
+                if include[[vote.user as usize, 0]] == 0.0 {
+                    row.assign(&of_fold.row(vote.row as usize));
                 }
             }
         }

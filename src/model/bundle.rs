@@ -12,10 +12,11 @@ use super::features::{Features, Rewards, Scale};
 use super::fingerprint::{encoder_fingerprint, fingerprint, text_hasher, text_key};
 use super::graph::{Graph, GraphError};
 use super::inspection::{BundleProblems, Inspection, WARM_UP};
-use super::manifest::{EncoderSection, InputSection, MANIFEST, Manifest};
+use super::manifest::{EncoderSection, Feature, InputSection, MANIFEST, Manifest};
 use super::questions::Question;
 use super::runtime::Runtime;
 use super::tokenizer::{Text, Tokenizer, TokenizerError};
+use crate::surface::Lexical;
 use crate::types::{Embedding, Encode, HeadView, ModelView, TextKey, Tokens};
 
 /// A loaded bundle, without its encoder sessions: those belong to the model threads.
@@ -57,15 +58,20 @@ impl Bundle {
         let questions = manifest.questions.as_ref().map(|file| (file, problems.questions(file)));
         let parts = problems.encoder(runtime, &manifest.encoder, &manifest.input, n_encoders);
 
-        let Some((tokenizer, encoders, n_embedding)) = parts else {
+        let lexical = manifest.input.lexical.as_ref().and_then(|file| problems.lexical(file));
+        // Without the table, the number of columns is not known.
+        let has_heads = has_heads && lexical.is_some() == manifest.input.features.contains(&Feature::Lexical);
+        let Some((mut tokenizer, encoders, n_embedding)) = parts else {
             return Err(problems.into_problems());
         };
+        tokenizer.read_surface(manifest.input.features.contains(&Feature::Style), lexical);
         for (file, (line, question)) in
             questions.iter().flat_map(|(file, q)| q.iter().map(move |q| (file, q)))
         {
             problems.tokenizable(file, *line, question, &tokenizer);
         }
-        let features = Features::new(&manifest.input, n_embedding);
+        let features =
+            Features::new(&manifest.input, n_embedding, tokenizer.lexical().map_or(0, Lexical::n_columns));
         let n_heads = manifest.heads.len();
         let n_columns = features.n_columns();
         let k = (n_heads, "one per [[heads]] of bundle.toml");
@@ -77,7 +83,7 @@ impl Bundle {
             (Some(heads), Some(router)) if problems.has_none() => {
                 let questions = questions.into_iter().flat_map(|(_, questions)| questions);
                 let questions = questions.map(|(_, question)| question).collect();
-                let text_hasher = text_hasher(&manifest.encoder);
+                let text_hasher = text_hasher(&manifest);
                 Ok((Self { manifest, tokenizer, features, heads, router, questions, text_hasher }, encoders))
             }
             _ => Err(problems.into_problems()),

@@ -3,6 +3,7 @@
 use ndarray::{Array2, Axis};
 
 use super::manifest::{Feature, Head, InputSection};
+use crate::surface::N_STYLE;
 use crate::types::Encoded;
 
 /// The columns of the heads' input.
@@ -10,23 +11,34 @@ use crate::types::Encoded;
 pub struct Features {
     blocks: Vec<Feature>,
     n_embedding: usize,
-    /// Range of the log length: heads do not extrapolate.
-    range: [f32; 2],
+    n_lexical: usize,
+    /// Ranges of the log length and of style: heads do not extrapolate.
+    ranges: [Vec<[f32; 2]>; 2],
 }
 
 impl Features {
-    /// Returns the columns that a manifest names, for embeddings of `n_embedding` numbers.
+    /// Returns the columns that a manifest names, for embeddings of `n_embedding` numbers and `n_lexical` lexical
+    /// columns.
     #[must_use]
-    pub fn new(input: &InputSection, n_embedding: usize) -> Self {
-        let range = input.ranges.get(&Feature::LogLength).copied();
-        let range = range.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-        Self { blocks: input.features.clone(), n_embedding, range }
+    pub fn new(input: &InputSection, n_embedding: usize, n_lexical: usize) -> Self {
+        let ranges = |feature: Feature| {
+            let given = input.ranges.get(&feature).map(|ranges| ranges.as_slice().to_vec());
+            given.unwrap_or_else(|| vec![[f32::NEG_INFINITY, f32::INFINITY]; feature.n_ranges()])
+        };
+        let ranges = [Feature::LogLength, Feature::Style].map(ranges);
+        Self { blocks: input.features.clone(), n_embedding, n_lexical, ranges }
     }
 
     /// Returns the number of columns: D.
     #[must_use]
     pub fn n_columns(&self) -> usize {
-        self.blocks.iter().map(|block| if *block == Feature::LogLength { 1 } else { self.n_embedding }).sum()
+        let width = |block: &Feature| match block {
+            Feature::Response | Feature::Prompt => self.n_embedding,
+            Feature::LogLength => 1,
+            Feature::Style => N_STYLE,
+            Feature::Lexical => self.n_lexical,
+        };
+        self.blocks.iter().map(width).sum()
     }
 
     /// True if the prompt's embedding is among them.
@@ -39,12 +51,18 @@ impl Features {
     ///
     /// `response` is the response, or the pair; `prompt` is read only if [`Self::read_the_prompt`].
     pub fn extend(&self, rows: &mut Vec<f32>, prompt: &[f32], response: &Encoded) {
-        let [low, high] = self.range;
+        let [length, style] = &self.ranges;
+        let within = |x: f32, [low, high]: &[f32; 2]| x.max(*low).min(*high);
+        let surface = &response.kept.surface;
         for block in &self.blocks {
             match block {
                 Feature::Response => rows.extend_from_slice(&response.embedding),
                 Feature::Prompt => rows.extend_from_slice(prompt),
-                Feature::LogLength => rows.push(response.kept.log_length().max(low).min(high)),
+                Feature::LogLength => {
+                    rows.extend(length.iter().map(|range| within(response.kept.log_length(), range)));
+                }
+                Feature::Style => rows.extend(surface.iter().zip(style).map(|(&x, range)| within(x, range))),
+                Feature::Lexical => rows.extend_from_slice(&surface[surface.len() - self.n_lexical..]),
             }
         }
     }
@@ -92,6 +110,13 @@ impl Rewards {
         let views: Vec<_> = parts.iter().map(|part| part.raw.view()).collect();
         let raw = ndarray::concatenate(Axis(0), &views).unwrap_or_else(|_| Array2::zeros((0, 0)));
         Self { raw, scales: parts.into_iter().next().map_or_else(Vec::new, |part| part.scales) }
+    }
+
+    /// Makes a row that of the average response: every head's mean, which a thumb compares with.
+    pub fn set_average(&mut self, row: usize) {
+        for (r, scale) in self.raw.row_mut(row).iter_mut().zip(&self.scales) {
+            *r = scale.mean as f32;
+        }
     }
 
     /// Returns `z_k = (r_k - mean_k) / std_k` of one response, shape `[K]`.

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::manifest::{EncoderSection, Feature, InputSection, Manifest};
+use super::manifest::{EncoderSection, Feature, InputSection, Manifest, Ranges};
 use super::tokenizer::Text;
 use crate::types::{HeadsFingerprint, TextKey};
 
@@ -60,13 +60,20 @@ pub fn heads_fingerprint(manifest: &Manifest) -> HeadsFingerprint {
 }
 
 /// Returns the input section as a text to hash: how a prompt and a response become a row.
-fn input(InputSection { template, features, ranges }: &InputSection) -> String {
+fn input(input: &InputSection) -> String {
     let range = |feature: &Feature| {
-        let range = ranges.get(feature).filter(|_| feature.is_scalar());
-        range.map_or_else(String::new, |[low, high]| format!(" {low:e} {high:e}"))
+        let ranges = input.ranges.get(feature).filter(|_| feature.n_ranges() > 0);
+        let ranges = ranges.map(Ranges::as_slice).unwrap_or_default();
+        ranges.iter().map(|[low, high]| format!(" {low:e} {high:e}")).collect::<String>()
     };
-    let features = features.iter().map(|feature| name(feature) + &range(feature));
-    format!("{} {}", name(template), features.collect::<Vec<_>>().join(" "))
+    let features = input.features.iter().map(|feature| name(feature) + &range(feature));
+    let features = features.collect::<Vec<_>>().join(" ");
+    format!("{} {features}{}", name(&input.template), lexical(input))
+}
+
+/// Returns the hash of the file of the lexical columns as a text to hash; nothing without.
+fn lexical(input: &InputSection) -> String {
+    input.lexical.as_ref().map_or_else(String::new, |file| format!(" {}", file.sha256.to_lowercase()))
 }
 
 /// Returns 16 hex digits over everything that an embedding depends on.
@@ -81,14 +88,19 @@ pub fn encoder_fingerprint(encoder: &EncoderSection) -> String {
     short(hasher)
 }
 
-/// Begins the hash of a text with the encoder, on which its embedding depends as well.
-pub(super) fn text_hasher(encoder: &EncoderSection) -> blake3::Hasher {
+/// Begins the hash of a text with all else that its embedding and its surface depend on.
+pub(super) fn text_hasher(manifest: &Manifest) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(encoder_fingerprint(encoder).as_bytes());
+    hasher.update(encoder_fingerprint(&manifest.encoder).as_bytes());
+    let surface = [Feature::Style, Feature::Lexical];
+    for feature in surface.into_iter().filter(|feature| manifest.input.features.contains(feature)) {
+        hasher.update(name(&feature).as_bytes());
+    }
+    hasher.update(lexical(&manifest.input).as_bytes());
     hasher
 }
 
-/// Returns 128 bits over an encoder and a text.
+/// Returns 128 bits over an encoder, the surface that is read and a text.
 pub(super) fn text_key(mut hasher: blake3::Hasher, text: Text<'_>) -> TextKey {
     match text {
         Text::Single(text) => hasher.update(&[0]).update(text.as_bytes()),

@@ -12,6 +12,7 @@ use super::manifest::{EncoderSection, FileHash, InputSection, MANIFEST, Template
 use super::questions::{self, Question};
 use super::runtime::Runtime;
 use super::tokenizer::{Text, Tokenizer};
+use crate::surface::Lexical;
 use crate::types::EncodeError;
 
 /// Texts of several lengths, so that a graph that depends on the batch shape fails in the warm-up.
@@ -90,6 +91,16 @@ impl<'a> Inspection<'a> {
         };
         self.add(&file.file, detail);
         false
+    }
+
+    /// Returns the table of the lexical columns.
+    pub(super) fn lexical(&mut self, file: &FileHash) -> Option<Lexical> {
+        if !self.file(file) {
+            return None;
+        }
+        let bytes = std::fs::read(self.dir.join(&file.file)).map_err(|error| error.to_string());
+        let table = bytes.and_then(|bytes| Lexical::from_bytes(&bytes).map_err(|error| error.to_string()));
+        table.map_err(|detail| self.add(&file.file, detail)).ok()
     }
 
     /// Returns the questions of a file with their lines.

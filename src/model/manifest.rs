@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tokenizer::Text;
 use crate::mixture::MAX_HEADS;
+use crate::surface::N_STYLE;
 
 /// The manifest's file name.
 pub const MANIFEST: &str = "bundle.toml";
@@ -113,7 +114,10 @@ pub struct InputSection {
     /// The least and the largest value of every scalar feature in training, but for one row of a thousand on either
     /// side; other values are clamped to this range. `fit` writes them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub ranges: BTreeMap<Feature, [f32; 2]>,
+    pub ranges: BTreeMap<Feature, Ranges>,
+    /// `lexical.safetensors`: the terms and the projection of the lexical columns, if they are among the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lexical: Option<FileHash>,
 }
 
 /// The encoding of prompt and response: apart or as a pair.
@@ -136,13 +140,43 @@ pub enum Feature {
     Prompt,
     /// `ln(1 + characters of the response's tokens that are kept)`: 1 column.
     LogLength,
+    /// The style of the response's tokens that are kept: 17 columns.
+    Style,
+    /// The words of the response's tokens that are kept, by TF-IDF, projected: the columns of `lexical`.
+    Lexical,
+}
+
+/// The least and the largest value of a feature's columns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Ranges {
+    /// Of a feature of one column.
+    One([f32; 2]),
+    /// Of every column, in their order.
+    Each(Vec<[f32; 2]>),
+}
+
+impl Ranges {
+    /// Returns the range of every column.
+    #[must_use]
+    pub fn as_slice(&self) -> &[[f32; 2]] {
+        match self {
+            Self::One(range) => std::slice::from_ref(range),
+            Self::Each(ranges) => ranges,
+        }
+    }
 }
 
 impl Feature {
-    /// True if it is one number, which has a range.
+    /// Returns the number of columns that have a range each; none of an embedding and of lexical columns, which are
+    /// bounded by their length.
     #[must_use]
-    pub fn is_scalar(self) -> bool {
-        self == Self::LogLength
+    pub fn n_ranges(self) -> usize {
+        match self {
+            Self::LogLength => 1,
+            Self::Style => N_STYLE,
+            Self::Response | Self::Prompt | Self::Lexical => 0,
+        }
     }
 }
 
@@ -194,24 +228,41 @@ impl InputSection {
     /// Returns the problems of the values.
     #[must_use]
     pub fn problems(&self) -> Vec<ValueProblem> {
-        let detail = || ("input.features".to_owned(), "found none, expected at least one".to_owned());
-        self.features.is_empty().then(detail).into_iter().collect()
+        let mut problems = Vec::new();
+        if self.features.is_empty() {
+            problems.push(("input.features".to_owned(), "found none, expected at least one".to_owned()));
+        }
+        problems.extend(self.lexical.iter().filter_map(|file| file.problem("input.lexical")));
+        problems
     }
 
     /// Returns the problems of the ranges, which an encoder without heads does not have.
     fn range_problems(&self) -> Vec<ValueProblem> {
         let problem = |feature: &Feature| {
-            let found = match self.ranges.get(feature) {
-                None => "none".to_owned(),
-                Some([low, high]) if low.is_finite() && high.is_finite() && low <= high => return None,
-                Some([low, high]) => format!("[{low}, {high}]"),
+            let is_range = |[low, high]: &[f32; 2]| low.is_finite() && high.is_finite() && low <= high;
+            let ranges = self.ranges.get(feature).map(Ranges::as_slice).unwrap_or_default();
+            let found = match (ranges.len(), ranges.iter().find(|range| !is_range(range))) {
+                (0, _) => "none".to_owned(),
+                (_, Some([low, high])) => format!("[{low}, {high}]"),
+                (n, None) if n == feature.n_ranges() => return None,
+                (n, None) => format!("{n} ranges for {} columns", feature.n_ranges()),
             };
             let expected = "the least and the largest value of training, finite and in this order";
             let name = serde_json::to_value(feature).unwrap_or_default();
             let key = format!("input.ranges.{}", name.as_str().unwrap_or_default());
             Some((key, format!("found {found}, expected {expected}")))
         };
-        self.features.iter().filter(|feature| feature.is_scalar()).filter_map(problem).collect()
+        self.features.iter().filter(|feature| feature.n_ranges() > 0).filter_map(problem).collect()
+    }
+
+    /// Returns the problem of lexical columns without their file, or of a file that is not read.
+    fn lexical_problem(&self) -> Option<ValueProblem> {
+        let detail = match (self.features.contains(&Feature::Lexical), &self.lexical) {
+            (true, None) => "found none, expected the file of the feature `lexical`",
+            (false, Some(_)) => "found a file, expected none without the feature `lexical`",
+            _ => return None,
+        };
+        Some(("input.lexical".to_owned(), detail.to_owned()))
     }
 }
 
@@ -249,6 +300,7 @@ impl Manifest {
         let mut problems = self.encoder.problems();
         problems.extend(self.input.problems());
         problems.extend(self.input.range_problems());
+        problems.extend(self.input.lexical_problem());
         problems.extend(self.heads_graph.problem("heads_graph"));
         problems.extend(self.router_graph.problem("router_graph"));
         problems.extend(self.questions.iter().filter_map(|file| file.problem("questions")));

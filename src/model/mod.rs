@@ -14,6 +14,7 @@ mod joints;
 mod manifest;
 mod questions;
 mod runtime;
+mod surface_columns;
 mod tail;
 mod tokenizer;
 
@@ -24,7 +25,7 @@ pub use fingerprint::{fingerprint, heads_fingerprint, sha256};
 pub use graph::{Graph, GraphError};
 pub use inspection::{BundleProblem, BundleProblems};
 pub use manifest::{
-    EncoderSection, Feature, FileHash, Head, InputSection, MANIFEST, Manifest, Pooling, Template,
+    EncoderSection, Feature, FileHash, Head, InputSection, MANIFEST, Manifest, Pooling, Ranges, Template,
 };
 pub use questions::Question;
 pub use runtime::{Runtime, RuntimeError};

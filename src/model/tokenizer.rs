@@ -10,7 +10,9 @@ use tokenizers::{
 
 use super::control::Control;
 use super::joints::Joints;
+use super::surface_columns::SurfaceColumns;
 use super::tail::Tail;
+use crate::surface::{Lexical, N_STYLE, PieceStyle};
 use crate::types::{Kept, Tokens};
 
 /// The input of one encoding.
@@ -31,6 +33,7 @@ pub struct Tokenizer {
     tail: Tail,
     /// Number of characters of every piece.
     n_chars: HashMap<u32, u32>,
+    surface: SurfaceColumns,
     max_tokens: usize,
 }
 
@@ -80,10 +83,31 @@ impl Tokenizer {
         let control = Control::make_text(&mut inner).map_err(|error| failed(error.to_string()))?;
         let joints = Joints::of(&inner);
         let tail = Tail::of(&inner, joints.as_ref());
-        let mut n_chars = n_chars(&inner);
+        let pieces = pieces(&inner);
+        let surface = SurfaceColumns::new(
+            pieces.iter().map(|piece| (piece.id, PieceStyle::of(&piece.text, piece.starts_word))),
+        );
+        let mut n_chars: HashMap<u32, u32> = pieces.iter().map(|piece| (piece.id, piece.n_chars())).collect();
         // A control token in a text does not stand for its name, so it counts as one character.
         n_chars.extend(control.ids().map(|id| (id, 1)));
-        Ok(Self { inner, control, joints, tail, n_chars, max_tokens })
+        Ok(Self { inner, control, joints, tail, n_chars, surface, max_tokens })
+    }
+
+    /// Makes [`Self::tokens`] compute these surface columns.
+    pub(super) fn read_surface(&mut self, has_style: bool, lexical: Option<Lexical>) {
+        self.surface.turn_on(has_style, lexical);
+    }
+
+    /// Returns the table of the lexical columns, if any.
+    #[must_use]
+    pub fn lexical(&self) -> Option<&Lexical> {
+        self.surface.lexical()
+    }
+
+    /// Returns the style of a text from [`Self::tokens_and_own`], shape `[N_STYLE]`.
+    #[must_use]
+    pub fn style(&self, own: &[u32]) -> [f32; N_STYLE] {
+        self.surface.style(own)
     }
 
     /// Returns the tokens of a text, special tokens included.
@@ -95,6 +119,15 @@ impl Tokenizer {
     /// # Errors
     /// When the tokenizer fails or makes no token at all.
     pub fn tokens(&self, text: Text<'_>) -> Result<Tokens, TokenizerError> {
+        Ok(self.tokens_and_own(text)?.0)
+    }
+
+    /// Returns the tokens of a text as [`Self::tokens`] does, and beside them those that are its own, or the
+    /// response's: without the prompt and the tokens that are put around.
+    ///
+    /// # Errors
+    /// As [`Self::tokens`].
+    pub fn tokens_and_own(&self, text: Text<'_>) -> Result<(Tokens, Vec<u32>), TokenizerError> {
         let (prompt, response) = match text {
             Text::Single(text) => (None, text),
             Text::Pair(prompt, response) => (Some(prompt), response),
@@ -107,7 +140,8 @@ impl Tokenizer {
         let prompt_truncated = prompt.as_mut().is_some_and(|ids| keep_last(ids, n_prompt));
         let truncated = keep_last(&mut response, n_response);
         let n_chars = response.iter().map(|id| self.n_chars.get(id).copied().unwrap_or(1)).sum();
-        let kept = Kept { n_chars, truncated, prompt_truncated };
+        let kept = Kept { n_chars, surface: self.surface.of(&response), truncated, prompt_truncated };
+        let own = response.clone();
 
         let encoding = match prompt {
             Some(prompt) => {
@@ -121,11 +155,12 @@ impl Tokenizer {
         }
         // A template may contain a text twice.
         let excess = encoding.len().saturating_sub(self.max_tokens);
-        Ok(Tokens {
+        let tokens = Tokens {
             ids: encoding.get_ids()[excess..].to_vec(),
             type_ids: encoding.get_type_ids()[excess..].to_vec(),
             kept,
-        })
+        };
+        Ok((tokens, own))
     }
 
     /// Returns the last `n` tokens of a text, and perhaps some before them; all, if there are fewer.
@@ -188,8 +223,24 @@ fn sequence(ids: Vec<u32>, type_id: u32) -> Encoding {
     Encoding::from_tokens(ids.into_iter().map(|id| Token::new(id, String::new(), (0, 0))).collect(), type_id)
 }
 
-/// Returns the number of characters of every piece, without the marks of its continuation or of the end of a word.
-fn n_chars(tokenizer: &tokenizers::Tokenizer) -> HashMap<u32, u32> {
+/// A piece of the vocabulary without the marks of its place in a word.
+struct VocabularyPiece {
+    id: u32,
+    text: String,
+    starts_word: bool,
+}
+
+impl VocabularyPiece {
+    fn n_chars(&self) -> u32 {
+        u32::try_from(self.text.chars().count().max(1)).unwrap_or(u32::MAX)
+    }
+}
+
+/// Marks of a word's start: those of byte-level and of SentencePiece vocabularies.
+const STARTS: [char; 2] = ['\u{120}', '\u{2581}'];
+
+/// Returns every piece, without the marks of its continuation or of the end of a word.
+fn pieces(tokenizer: &tokenizers::Tokenizer) -> Vec<VocabularyPiece> {
     let (prefix, suffix) = match tokenizer.get_model() {
         ModelWrapper::WordPiece(model) => (Some(&model.continuing_subword_prefix), None),
         ModelWrapper::BPE(model) => {
@@ -197,12 +248,16 @@ fn n_chars(tokenizer: &tokenizers::Tokenizer) -> HashMap<u32, u32> {
         }
         ModelWrapper::WordLevel(_) | ModelWrapper::Unigram(_) => (None, None),
     };
-    let chars = |(piece, id): (String, u32)| {
-        let rest = prefix.and_then(|prefix| piece.strip_prefix(prefix.as_str())).unwrap_or(&piece);
+    let vocabulary = tokenizer.get_vocab(true);
+    let marks_starts = vocabulary.keys().any(|piece| piece.chars().count() > 1 && piece.starts_with(STARTS));
+    let of_piece = |(piece, id): (String, u32)| {
+        let rest = prefix.and_then(|prefix| piece.strip_prefix(prefix.as_str()));
+        let starts_word = if marks_starts { piece.starts_with(STARTS) } else { rest.is_none() };
+        let rest = rest.unwrap_or(&piece);
         let rest = suffix.and_then(|suffix| rest.strip_suffix(suffix.as_str())).unwrap_or(rest);
-        (id, u32::try_from(rest.chars().count().max(1)).unwrap_or(u32::MAX))
+        VocabularyPiece { id, text: rest.to_owned(), starts_word }
     };
-    tokenizer.get_vocab(true).into_iter().map(chars).collect()
+    vocabulary.into_iter().map(of_piece).collect()
 }
 
 /// True if a text can be encoded: the library accepts a template with undefined tokens and panics where it uses it.

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::rules::{Seen, Served};
+use super::seen::{Seen, Served};
 use super::{Person, Trial};
 use crate::mixture::{Weights, maxmin, population, quantile, win};
 
@@ -80,10 +80,12 @@ pub fn compare_objectives(
         .par_iter()
         .map(|person| {
             let mut tally = vec![([0.0; 5], 0.0); n_columns];
-            for trial in person.trials.iter().filter(|trial| !has_groups || trial.group.is_some()) {
+            for trial in
+                person.trials.iter().filter(|trial| !trial.is_tie && (!has_groups || trial.group.is_some()))
+            {
                 let cell = &mut tally[trial.group.unwrap_or_default()];
-                cell.0.iter_mut().zip(score_choice(trial)).for_each(|(sum, win)| *sum += win);
-                cell.1 += 1.0;
+                cell.0.iter_mut().zip(score_choice(trial)).for_each(|(sum, win)| *sum += trial.weight * win);
+                cell.1 += trial.weight;
             }
             tally
         })

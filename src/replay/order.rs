@@ -1,10 +1,10 @@
 //! Chooses the order in which choices are asked for.
 
-use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::Trial;
-use super::rules::Seen;
+use super::seen::Seen;
+use super::shuffle::shuffle;
 use crate::mixture::mutual_information;
 
 /// The order in which a user's choices are asked for.
@@ -28,47 +28,41 @@ impl Order {
     }
 }
 
-/// Returns `positions` in `trials` in the order in which they are asked for; the first `n_asked` matter.
+/// Returns labels, positions in `trials` each, in the order in which they are asked for; the first `n_asked` matter.
 pub(super) fn ask<'a>(
     trials: &'a [Trial],
-    mut positions: Vec<usize>,
+    mut labels: Vec<Vec<usize>>,
     order: Order,
     n_asked: usize,
     nothing: &Seen<'a>,
     rng: &mut ChaCha8Rng,
-) -> Vec<usize> {
+) -> Vec<Vec<usize>> {
     if order.is_random() {
-        shuffle(&mut positions, rng);
+        shuffle(&mut labels, rng);
     }
     match order {
         Order::Given | Order::Random => {}
-        Order::Informative => informative(trials, &mut positions, n_asked, nothing),
+        Order::Informative => informative(trials, &mut labels, n_asked, nothing),
         Order::Questions => {
-            positions.sort_by_key(|&position| trials[position].question.unwrap_or(usize::MAX));
+            let question = |label: &Vec<usize>| label.first().and_then(|&position| trials[position].question);
+            labels.sort_by_key(|label| question(label).unwrap_or(usize::MAX));
         }
     }
-    positions
+    labels
 }
 
-/// Shuffles `items` (Fisher and Yates).
-pub(super) fn shuffle<T>(items: &mut [T], rng: &mut ChaCha8Rng) {
-    for i in (1..items.len()).rev() {
-        items.swap(i, rng.random_range(0..=i));
-    }
-}
-
-fn informative<'a>(trials: &'a [Trial], positions: &mut [usize], n_asked: usize, nothing: &Seen<'a>) {
+fn informative<'a>(trials: &'a [Trial], labels: &mut [Vec<usize>], n_asked: usize, nothing: &Seen<'a>) {
     let mut seen = nothing.clone();
-    for next in 0..n_asked.min(positions.len()) {
-        let nats = |position: usize| {
+    for next in 0..n_asked.min(labels.len()) {
+        let nats = |&position: &usize| {
             let trial = &trials[position];
-            mutual_information(&seen.posterior(trial), &trial.margins)
+            trial.weight * mutual_information(&seen.posterior(trial), &trial.margins)
         };
-        let best = (next..positions.len())
-            .map(|idx| (idx, nats(positions[idx])))
+        let best = (next..labels.len())
+            .map(|idx| (idx, labels[idx].iter().map(nats).sum::<f64>()))
             .max_by(|a, b| a.1.total_cmp(&b.1))
             .map_or(next, |(idx, _)| idx);
-        positions.swap(next, best);
-        seen.learn(&trials[positions[next]]);
+        labels.swap(next, best);
+        labels[next].iter().for_each(|&position| seen.learn(&trials[position]));
     }
 }

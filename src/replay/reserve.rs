@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use rand_chacha::ChaCha8Rng;
 
 use super::Person;
-use super::order::shuffle;
+use super::shuffle::shuffle;
 
 /// The choices that are measured on. A share is drawn anew for each order; questions of the bundle and their
 /// responses are never reserved.
@@ -39,8 +39,9 @@ impl Reserve {
             Self::Choices(share) => {
                 let is_question = |position: &usize| person.trials[*position].question.is_some();
                 let (mut asked, others): (Vec<usize>, Vec<usize>) = all.partition(is_question);
-                let (others, reserved) = drawn(others, share, rng);
-                asked.extend(others);
+                let (others, reserved) = drawn(person.labels(&others), share, rng);
+                let reserved = reserved.concat();
+                asked.extend(others.concat());
                 asked.sort_unstable();
                 // A user with so few choices that none is drawn is measured on the rest.
                 (asked, (!reserved.is_empty()).then_some(reserved))
@@ -48,23 +49,21 @@ impl Reserve {
             Self::Responses(share) => {
                 let responses = |is_question: bool| {
                     let of_sort = person.trials.iter().filter(move |t| t.question.is_some() == is_question);
-                    of_sort.flat_map(|trial| trial.responses).collect::<BTreeSet<usize>>()
+                    of_sort.flat_map(|trial| trial.responses.iter().copied()).collect::<BTreeSet<usize>>()
                 };
                 let free = responses(false).difference(&responses(true)).copied().collect();
                 let reserved: BTreeSet<usize> = drawn(free, share, rng).1.into_iter().collect();
-                let n_reserved = |position: &usize| {
-                    let responses = person.trials[*position].responses;
-                    responses.iter().filter(|response| reserved.contains(response)).count()
-                };
-                let asked = all.clone().filter(|position| n_reserved(position) == 0).collect();
-                (asked, Some(all.filter(|position| n_reserved(position) == 2).collect()))
+                let is_reserved = |response: &usize| reserved.contains(response);
+                let responses = |position: &usize| person.trials[*position].responses.iter();
+                let asked = all.clone().filter(|position| !responses(position).any(is_reserved)).collect();
+                (asked, Some(all.filter(|position| responses(position).all(is_reserved)).collect()))
             }
         }
     }
 }
 
 /// Draws a share of `items`: returns the others and those drawn.
-fn drawn(mut items: Vec<usize>, share: f64, rng: &mut ChaCha8Rng) -> (Vec<usize>, Vec<usize>) {
+fn drawn<T>(mut items: Vec<T>, share: f64, rng: &mut ChaCha8Rng) -> (Vec<T>, Vec<T>) {
     let n_drawn = (share * items.len() as f64).round() as usize;
     if n_drawn > 0 {
         shuffle(&mut items, rng);

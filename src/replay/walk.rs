@@ -1,6 +1,7 @@
 //! Replays users' choices once, in the order in which they were made.
 
-use super::rules::{Reference, Rule, Seen, Served};
+use super::rules::{Reference, Rule};
+use super::seen::{Seen, Served};
 use super::{Person, Trial};
 use crate::mixture::Weights;
 
@@ -33,7 +34,11 @@ pub fn calibration(people: &[Person], rule: Rule, reference: &Reference, served:
     let mut sums = vec![(0.0, 0.0, 0); BINS];
     for person in people {
         let mut seen = Seen::nothing(reference.log_shares.len(), served);
-        for trial in &person.trials {
+        for trial in person.trials.iter() {
+            if trial.is_tie {
+                seen.learn(trial);
+                continue;
+            }
             let (right, confidence) = confidence(rule, &seen, trial, reference);
             let bin = &mut sums[(((confidence - 0.5) * 2.0 * BINS as f64) as usize).min(BINS - 1)];
             *bin = (bin.0 + confidence, bin.1 + right, bin.2 + 1);

@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 /// One text as the encoder reads it. `ids` and `type_ids` have equal, non-zero length.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tokens {
     /// Vocabulary ids, special tokens included.
     pub ids: Vec<u32>,
     /// Segment of each token: 0, or 1 for the second text of a pair.
     pub type_ids: Vec<u32>,
-    /// Length and truncation of the text.
+    /// Length, surface and truncation of the text.
     pub kept: Kept,
 }
 
 /// Facts that are kept beside the embedding of a text, or of a prompt and a response that are encoded as one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Kept {
     /// The characters of the pieces of the text's tokens, or of the response's; special tokens have none.
     pub n_chars: u32,
+    /// The columns of the text's surface that the bundle's heads read, or of the response's: style, then lexical.
+    pub surface: Arc<[f32]>,
     /// True if the text, or the response, was too long and only its end is left.
     pub truncated: bool,
     /// True if the prompt of a pair was too long and only its end is left.
@@ -27,7 +29,7 @@ pub struct Kept {
 impl Kept {
     /// Returns `ln(1 + n_chars)`: a function of the tokens alone, as every scalar that heads read.
     #[must_use]
-    pub fn log_length(self) -> f32 {
+    pub fn log_length(&self) -> f32 {
         (self.n_chars as f32).ln_1p()
     }
 }
@@ -44,7 +46,7 @@ pub struct TextKey(pub [u8; 16]);
 pub struct Encoded {
     /// Its embedding.
     pub embedding: Embedding,
-    /// Length and truncation of the text.
+    /// Length, surface and truncation of the text.
     pub kept: Kept,
 }
 

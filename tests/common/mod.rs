@@ -20,8 +20,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 use micro_reward::fit::OnnxGraph;
-use micro_reward::model::{Features, MANIFEST, Manifest, fingerprint, sha256};
+use micro_reward::model::{Feature, Features, FileHash, MANIFEST, Manifest, Ranges, fingerprint, sha256};
 use micro_reward::server::App;
+use micro_reward::surface::{Lexical, N_STYLE, buckets};
 use micro_reward::types::Clock;
 use micro_reward::types::config::{Config, Layers, environment};
 use ndarray::Array2;
@@ -128,7 +129,10 @@ pub fn toy_with(dir: &Path, change: impl FnOnce(&mut Manifest)) {
     let path = dir.join(MANIFEST);
     let mut manifest: Manifest = toml::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
     change(&mut manifest);
-    let n_columns = Features::new(&manifest.input, 8).n_columns();
+    let lexical = manifest.input.lexical.as_ref().and_then(|file| std::fs::read(dir.join(&file.file)).ok());
+    let lexical = lexical.and_then(|bytes| Lexical::from_bytes(&bytes).ok());
+    let n_lexical = lexical.as_ref().map_or(0, Lexical::n_columns);
+    let n_columns = Features::new(&manifest.input, 8, n_lexical).n_columns();
     let first = n_columns - 9;
     let liked = |row: usize, column: usize| row % 8 == column && column < 3 && row + 1 < n_columns;
     let weights = Array2::from_shape_fn((n_columns, 4), |(row, column)| {
@@ -138,6 +142,19 @@ pub fn toy_with(dir: &Path, change: impl FnOnce(&mut Manifest)) {
     manifest.heads_graph.sha256 = sha256(&dir.join("heads.onnx")).unwrap();
     manifest.revision = fingerprint(&manifest);
     std::fs::write(&path, toml::to_string(&manifest).unwrap()).unwrap();
+}
+
+/// Makes the heads of a copy of the toy bundle read style and words as well, within [`toy_with`].
+pub fn with_surface(dir: &Path, manifest: &mut Manifest) {
+    let terms = buckets(&(4..30).collect::<Vec<u32>>());
+    let idf = (0..terms.len()).map(|i| 1.0 + i as f32 / 9.0).collect();
+    let projection: Vec<f32> = (0..terms.len() * 5).map(|i| (i as f32).sin() / 5.0).collect();
+    let path = dir.join("lexical.safetensors");
+    std::fs::write(&path, Lexical::new(terms, idf, &projection, 5).to_bytes().unwrap()).unwrap();
+    let file = FileHash { file: "lexical.safetensors".to_owned(), sha256: sha256(&path).unwrap() };
+    manifest.input.lexical = Some(file);
+    manifest.input.features.extend([Feature::Style, Feature::Lexical]);
+    manifest.input.ranges.insert(Feature::Style, Ranges::Each(vec![[0.0, 4.0]; N_STYLE]));
 }
 
 /// Changes the tokenizer of a copy of the toy bundle, within [`toy_with`].

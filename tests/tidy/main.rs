@@ -45,7 +45,7 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
 /// The floor of a top-level module; engines share one and do not know one another.
 fn floor(module: &str) -> u8 {
     match module {
-        "mixture" | "telemetry" => 0,
+        "mixture" | "surface" | "telemetry" => 0,
         "types" => 1,
         "model" | "batch" | "state" | "fit" | "replay" | "page" => 2,
         "service" => 3,

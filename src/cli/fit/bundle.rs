@@ -1,22 +1,20 @@
 //! Writes the result of a fit as a bundle on disk.
 
-use std::fs;
-
 use toml::{Table, Value};
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::files::{at, bring, write as write_file};
+use crate::cli::staged::Staged;
 use crate::fit::{
-    Calibration, Dataset, HeadCount, Layout, Learned, Report, Slice, heads_graph, router_graph,
+    Calibration, Dataset, HeadCount, Layout, Learned, Report, RulerSlice, heads_graph, router_graph,
 };
-use crate::model::{
-    EncoderSection, FileHash, Head, InputSection, MANIFEST, Manifest, Question, fingerprint, sha256,
-};
+use crate::model::{EncoderSection, FileHash, Head, InputSection, MANIFEST, Manifest, Question, fingerprint};
+use crate::surface::Lexical;
 
 const HEADS: &str = "heads.onnx";
 const ROUTER: &str = "router.onnx";
 const QUESTIONS: &str = "questions.jsonl";
+const LEXICAL: &str = "lexical.safetensors";
 
 /// The result of a fit.
 pub(super) struct Fitted<'a> {
@@ -27,44 +25,44 @@ pub(super) struct Fitted<'a> {
     pub(super) questions: &'a [Question],
     /// Number of train pairs learned from.
     pub(super) n_pairs: usize,
+    /// What was said of the data.
+    pub(super) notes: &'a [String],
+    /// The table of the lexical columns, if heads read them.
+    pub(super) lexical: Option<&'a Lexical>,
 }
 
-/// Writes heads, router and manifest beside the encoder's files; the manifest last. Returns the revision.
+/// Writes heads, router and manifest beside the encoder's files. Returns the revision.
 pub(super) fn write(
     args: &Args,
+    staged: &Staged,
     dataset: &Dataset,
     encoder: EncoderSection,
     input: InputSection,
     fitted: &Fitted<'_>,
 ) -> Result<String, Failure> {
-    let out = &args.out;
-    fs::create_dir_all(out).map_err(|error| at(out, &error))?;
     for file in encoder.files() {
-        if [HEADS, ROUTER, QUESTIONS, MANIFEST].contains(&file.file.as_str()) {
+        if [HEADS, ROUTER, QUESTIONS, LEXICAL, MANIFEST].contains(&file.file.as_str()) {
             return Err(Failure::refused(format!(
                 "--encoder: found the file name {} in its manifest, expected one that a bundle does not use itself",
                 file.file
             )));
         }
-        bring(&args.encoder.join(&file.file), &out.join(&file.file))?;
+        staged.bring(&args.encoder.join(&file.file), &file.file)?;
     }
     let Learned { heads, router, calibration, .. } = fitted.learned;
-    let file = |name: &str, bytes: Vec<u8>| {
-        let path = out.join(name);
-        write_file(&path, bytes)?;
-        let sha256 = sha256(&path).map_err(|error| at(&path, &error))?;
-        Ok::<_, Failure>(FileHash { file: name.to_owned(), sha256 })
-    };
+    let file = |name: &str, bytes: Vec<u8>| staged.write(name, bytes);
     let name = args
         .name
         .clone()
-        .unwrap_or_else(|| out.file_name().unwrap_or_default().to_string_lossy().into_owned());
+        .unwrap_or_else(|| args.out.file_name().unwrap_or_default().to_string_lossy().into_owned());
+    let lexical =
+        fitted.lexical.map(|table| file(LEXICAL, table.to_bytes().map_err(Failure::failed)?)).transpose()?;
     let mut manifest = Manifest {
         name,
         revision: String::new(),
         license: args.license.clone(),
         encoder,
-        input,
+        input: InputSection { lexical, ..input },
         heads_graph: file(HEADS, heads_graph(fitted.layout, heads).into_bytes())?,
         router_graph: file(ROUTER, router_graph(router).into_bytes())?,
         questions: questions(fitted.questions, &file)?,
@@ -73,48 +71,8 @@ pub(super) fn write(
     };
     manifest.revision = fingerprint(&manifest);
     let text = toml::to_string(&manifest).map_err(Failure::failed)?;
-    let path = out.join(MANIFEST);
-    write_file(&path, text)?;
+    staged.write(MANIFEST, text)?;
     Ok(manifest.revision)
-}
-
-/// Returns the report as the lines of a table.
-pub(super) fn table(dataset: &Dataset, learned: &Learned, report: &Report) -> Vec<String> {
-    let tried =
-        learned.candidates.iter().enumerate().filter(|(_, tried)| !tried.is_empty()).map(|(file, tried)| {
-            let each =
-                tried.iter().map(|c| format!("{} {:.4} ({:.4})", c.n_heads, c.log_loss, c.standard_error));
-            format!(
-                "{}: held-out log loss by K (se of the difference): {}",
-                dataset.files[file],
-                each.collect::<Vec<_>>().join(", ")
-            )
-        });
-    let names = names(dataset, learned);
-    let head = |(k, calibration): (usize, &Calibration)| {
-        let name = &names[k];
-        let correlation = report.length_correlation[k];
-        let Calibration { beta, prior, .. } = calibration;
-        format!(
-            "head {k}, {name}: share {prior:.3}, inverse temperature {beta:.3}, correlation with length {correlation:.3}"
-        )
-    };
-    let columns =
-        "test pairs                      n  length  single  routed  best head (of train)  se".to_owned();
-    let row = |s: &Slice| {
-        let best =
-            s.best_head.map_or_else(String::new, |(head, accuracy)| format!("{accuracy:.3} (head {head})"));
-        let se = s.standard_error(s.best_head.map_or(s.routed, |(_, accuracy)| accuracy));
-        format!(
-            "{:28} {:>4}    {:.3}   {:.3}   {:.3}   {best:20} {se:.3}",
-            s.name, s.n, s.length, s.single, s.routed
-        )
-    };
-    tried
-        .chain(learned.calibration.iter().enumerate().map(head))
-        .chain(std::iter::once(columns))
-        .chain(report.slices.iter().map(row))
-        .collect()
 }
 
 /// Writes the questionnaire as a file of the bundle, if there is one.
@@ -156,15 +114,20 @@ fn training(args: &Args, fitted: &Fitted<'_>) -> Table {
         let row = [
             ("slice", Value::String(slice.name.clone())),
             ("n", Value::Integer(slice.n as i64)),
-            ("length", number(slice.length)),
-            ("single", number(slice.single)),
             ("routed", number(slice.routed)),
         ];
         let best = slice.best_head.into_iter().flat_map(|(head, accuracy)| {
             let se = number(slice.standard_error(accuracy));
             [("head", Value::Integer(head as i64)), ("best_head", number(accuracy)), ("standard_error", se)]
         });
-        Value::Table(row.into_iter().chain(best).map(|(key, value)| (key.to_owned(), value)).collect())
+        let over =
+            |ruler: &RulerSlice| Value::Array(vec![number(ruler.routed_over), number(ruler.standard_error)]);
+        let rulers = slice.rulers.iter().flat_map(|ruler| {
+            let name = ruler.name.split(' ').next().unwrap_or_default();
+            [(name.to_owned(), number(ruler.accuracy)), (format!("routed_over_{name}"), over(ruler))]
+        });
+        let rest = row.into_iter().chain(best).map(|(key, value)| (key.to_owned(), value));
+        Value::Table(rest.chain(rulers).collect())
     });
     let names = args
         .inputs
@@ -174,6 +137,7 @@ fn training(args: &Args, fitted: &Fitted<'_>) -> Table {
     let rows = [
         ("data", Value::Array(names.map(Value::String).collect())),
         ("pairs", Value::Integer(fitted.n_pairs as i64)),
+        ("notes", Value::Array(fitted.notes.iter().cloned().map(Value::String).collect())),
         ("mixture", Value::String(format!("{:?}", args.mixture).to_lowercase())),
         (
             "k",

@@ -4,21 +4,24 @@ mod bundle;
 mod page;
 mod questionnaire;
 mod summary;
+mod table;
 
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::encode::{encode, in_range, input};
-use super::files;
+use super::encode::{encode, in_range, input, read_lexical};
 use super::inputs::{Inputs, say_notes};
 use super::liked::liked;
-use super::numbers::{non_negative, unit};
+use super::numbers::{non_negative, share, unit};
 use super::progress::bar;
+use super::ruled::ruled;
+use super::staged::Staged;
 use super::{Failure, say};
+use super::{blend, files};
 use crate::fit::{
     Block, Dataset, HeadCount, Layout, MixtureBy, Options, PerFile, PromptOptions, Split, learn, n_steps,
-    report, single,
+    report,
 };
 use crate::model::{Bundle, MANIFEST, Runtime, load_encoder};
 
@@ -52,6 +55,10 @@ pub(super) struct Args {
     /// The field that holds the group, a label for the report.
     #[arg(long, value_name = "NAME", default_value = "group")]
     group_field: String,
+    /// Share of the people to hold out and measure on, where no row names its split; rows without a user are held out by
+    /// prompt.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    test_share: f64,
     /// Number of questions for new users in the bundle, chosen from --candidates; all candidates, if there are fewer.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "candidates", value_parser = clap::value_parser!(u64).range(0..=64))]
     questions: u64,
@@ -127,6 +134,10 @@ enum FeatureName {
     Similarity,
     /// `ln(1 + characters of the response's tokens that are kept)`.
     Length,
+    /// Shares of marks and of kinds of words: 17 numbers that need no encoder.
+    Style,
+    /// The words of the response by TF-IDF, projected to the columns in which train responses vary most.
+    Lexical,
 }
 
 /// A bias that can be removed from the rewards.
@@ -138,8 +149,9 @@ enum Bias {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     files::check_place("--html", args.html.as_ref())?;
+    let staged = Staged::new(&args.out)?;
     let fields = args.inputs.fields(&args.context_field, &args.group_field);
-    let dataset = Dataset::read_with_candidates(
+    let mut dataset = Dataset::read_with_candidates(
         &args.inputs.data,
         args.candidates.as_ref(),
         &args.inputs.responses,
@@ -147,6 +159,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     )
     .map_err(Failure::refused)?;
     say_notes(&dataset);
+    if args.test_share > 0.0 && !dataset.hold_out(args.test_share, args.seed) {
+        return Err(Failure::refused(
+            "--test-share: found rows that name their split, expected none beside it",
+        ));
+    }
     let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
     if let Some(file) =
         (0..args.inputs.data.len()).find(|&file| train.iter().all(|&idx| dataset.pairs[idx].file != file))
@@ -161,16 +178,26 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     refuse_lists(args)?;
     questionnaire::check(args, &dataset)?;
+    summary::refuse_nothing(&dataset, &train)?;
+    let mut notes = dataset.notes.clone();
     for line in summary::lines(args.mixture, &dataset, &train) {
         say(&mut std::io::stdout(), &line);
+        notes.push(line);
     }
     let runtime = Runtime::load(&args.inputs.onnxruntime_library).map_err(Failure::refused)?;
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut encoder = load_encoder(&runtime, &args.encoder, n_threads).map_err(Failure::refused)?;
     let layout = layout(args, encoder.n_embedding)?;
-    let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
-    let input = input(encoder.input.template, &examples.layout, examples.log_length_range(&train));
-    let examples = in_range(examples, &input);
+    let encoded = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
+    if let Some(line) = encoded.cut {
+        say(&mut std::io::stdout(), &line);
+        notes.push(line);
+    }
+    let mut examples = encoded.examples;
+    let lexical = read_lexical(&mut examples, &train, args.seed)?;
+    let input = input(encoder.input.template, &examples, &train)?;
+    let mut examples = in_range(examples, &input);
+    examples.average_over(&train).map_err(Failure::failed)?;
 
     let options = options(args);
     let bar = bar("learning");
@@ -180,11 +207,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     let of_file = |file: usize| {
         train.iter().copied().filter(|&idx| dataset.pairs[idx].file == file).collect::<Vec<_>>()
     };
-    let singles: Result<Vec<_>, _> = (0..args.inputs.data.len())
-        .map(|file| single(&examples, &of_file(file), args.ridge.of(file), args.scalar_scale))
-        .collect();
-    let singles = singles.map_err(Failure::failed)?;
-    let report = report(&dataset, &examples, &learned, &singles).map_err(Failure::failed)?;
+    let mut rulers = Vec::new();
+    for file in 0..args.inputs.data.len() {
+        rulers.push(ruled(&mut examples, &of_file(file), args.ridge.of(file), args.scalar_scale)?);
+    }
+    let report = report(&dataset, &examples, &learned, &rulers).map_err(Failure::failed)?;
     let questions = questionnaire::choose(args, &dataset, &examples, &learned)?;
     let fitted = bundle::Fitted {
         questions: &questions,
@@ -192,9 +219,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         layout: &examples.layout,
         report: &report,
         n_pairs: train.len(),
+        notes: &notes,
+        lexical: lexical.as_ref().filter(|_| examples.layout.blocks.contains(&Block::Lexical)),
     };
-    let revision = bundle::write(args, &dataset, encoder.section, input, &fitted)?;
-    Bundle::load(&runtime, &args.out, 1).map_err(Failure::failed)?;
+    let revision = bundle::write(args, &staged, &dataset, encoder.section, input, &fitted)?;
+    let (loaded, _) = Bundle::load(&runtime, staged.path(), 1).map_err(Failure::failed)?;
     if let Some(path) = &args.html {
         let heads: Vec<String> = bundle::names(&dataset, &learned);
         let rewards = examples.rewards(&learned.heads).map_err(Failure::failed)?;
@@ -205,7 +234,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let page = page::page(args, &dataset, (&learned, &report), &heads, liked, &revision);
         files::write(path, page.html())?;
     }
-    for line in bundle::table(&dataset, &learned, &report) {
+    blend::write(staged.path(), &dataset, examples, (&loaded, &learned), &train)?;
+    staged.publish()?;
+    for line in table::lines(&dataset, &learned, &report) {
         say(&mut std::io::stdout(), &line);
     }
     say(&mut std::io::stdout(), &format!("{}: revision {revision}", args.out.join(MANIFEST).display()));
@@ -242,6 +273,8 @@ fn layout(args: &Args, n_embedding: usize) -> Result<Layout, Failure> {
         FeatureName::Product => Block::Product,
         FeatureName::Similarity => Block::Similarity,
         FeatureName::Length => Block::LogLength,
+        FeatureName::Style => Block::Style,
+        FeatureName::Lexical => Block::Lexical,
     };
     let blocks: Vec<Block> = args.features.iter().map(block).collect();
     if let Some(twice) = (1..blocks.len()).find(|&idx| blocks[..idx].contains(&blocks[idx])) {
@@ -252,7 +285,7 @@ fn layout(args: &Args, n_embedding: usize) -> Result<Layout, Failure> {
             "--debias length: found no length among the features to take it out by",
         ));
     }
-    Ok(Layout { blocks, n_embedding })
+    Ok(Layout { blocks, n_embedding, n_lexical: 0 })
 }
 
 /// Refuses a list that has neither one value for all files nor one for each.

@@ -1,7 +1,7 @@
 //! Lays out the results of a fit as a page.
 
 use super::Args;
-use crate::fit::{Dataset, HeadCountTrial, Learned, Report};
+use crate::fit::{Dataset, HeadCountTrial, Learned, Report, RulerSlice};
 use crate::mixture::sigmoid;
 use crate::page::{Axis, Binned, Body, Figure, Page, Point, Series, TextGroup};
 
@@ -52,22 +52,32 @@ pub(super) fn page(
 }
 
 fn slices(report: &Report) -> Figure {
-    let columns = ["test pairs", "n", "length", "single", "routed", "best head of train", "standard error"];
+    let rulers = report.slices.first().map(|slice| slice.rulers.as_slice()).unwrap_or_default();
+    let over = |ruler: &RulerSlice| format!("routed over {}", ruler.name);
+    let columns =
+        ["test pairs", "n", "routed", "best head of train", "standard error"].map(ToOwned::to_owned);
+    let columns = columns.into_iter().chain(rulers.iter().map(|ruler| ruler.name.to_owned()));
+    let columns = columns.chain(rulers.iter().map(over));
     let row = |slice: &crate::fit::Slice| {
         let best =
             slice.best_head.map_or_else(String::new, |(k, accuracy)| format!("{accuracy:.3} (head {k})"));
-        let numbers = [slice.length, slice.single, slice.routed].map(|x| format!("{x:.3}"));
         let se = slice.standard_error(slice.best_head.map_or(slice.routed, |(_, accuracy)| accuracy));
-        let [length, single, routed] = numbers;
-        vec![slice.name.clone(), slice.n.to_string(), length, single, routed, best, format!("{se:.3}")]
+        let [routed, se] = [slice.routed, se].map(|x| format!("{x:.3}"));
+        let over = |ruler: &RulerSlice| format!("{:+.3} ({:.3})", ruler.routed_over, ruler.standard_error);
+        [slice.name.clone(), slice.n.to_string(), routed, best, se]
+            .into_iter()
+            .chain(slice.rulers.iter().map(|ruler| format!("{:.3}", ruler.accuracy)))
+            .chain(slice.rulers.iter().map(over))
+            .collect()
     };
     Figure {
         title: "Accuracy on test pairs".to_owned(),
-        caption: "Length: the longer response. Single: one head of the file. Routed: the mixture for a stranger, by prompt \
+        caption: "Length: the longer response. Single: one head of the file. Style: marks and kinds of words, without an encoder. Lexical: \
+                  words by TF-IDF. Routed: the mixture for a stranger, by prompt \
                   alone. Standard errors take pairs as independent, which votes of one person are not."
             .to_owned(),
         body: Body::Table {
-            columns: columns.map(ToOwned::to_owned).into(),
+            columns: columns.collect(),
             rows: report.slices.iter().map(row).collect(),
         },
     }

@@ -2,7 +2,22 @@
 
 use std::collections::HashSet;
 
+use crate::cli::Failure;
 use crate::fit::{Dataset, MixtureBy, Preference, Split};
+
+/// Rows below which a fit is warned of: hundreds are needed to tell a head from chance.
+const FEW: usize = 100;
+
+/// Refuses train rows that compare nothing.
+pub(super) fn refuse_nothing(dataset: &Dataset, train: &[usize]) -> Result<(), Failure> {
+    let compares = |row: &Preference| row.chosen != row.rejected && !row.is_tie;
+    match train.iter().any(|&idx| compares(&dataset.pairs[idx])) {
+        true => Ok(()),
+        false => Err(Failure::refused(
+            "--data: found no train row that prefers one response to another, expected some to learn from",
+        )),
+    }
+}
 
 /// Returns the lines for the train rows at these positions.
 pub(super) fn lines(mixture: MixtureBy, dataset: &Dataset, train: &[usize]) -> Vec<String> {
@@ -37,5 +52,26 @@ pub(super) fn lines(mixture: MixtureBy, dataset: &Dataset, train: &[usize]) -> V
     if n_again > 0 {
         lines.push(format!("{} repeated; each counts", count(n_again)));
     }
+    let n_ties = rows().filter(|row| row.is_tie).count();
+    if n_ties > 0 {
+        lines.push(format!("{} ties", count(n_ties)));
+    }
+    let (weight, n_labels) = (rows().map(|row| row.weight).sum::<f64>(), labels(dataset, train));
+    if n_labels < n_rows || (weight - n_rows as f64).abs() > 1e-6 {
+        lines.push(format!("{n_labels} labels of weight {weight:.1} in all, as a ranking of many is one"));
+    }
+    if n_test == 0 {
+        lines.push(
+            "nothing is measured, for want of test rows; --test-share 0.2 holds out a fifth".to_owned(),
+        );
+    }
+    if n_rows < FEW {
+        lines.push(format!("fewer than {FEW} train rows: heads and figures are mostly chance"));
+    }
     lines
+}
+
+/// Returns the number of labels that the rows are of.
+fn labels(dataset: &Dataset, train: &[usize]) -> usize {
+    train.iter().map(|&idx| dataset.pairs[idx].label).collect::<HashSet<_>>().len()
 }

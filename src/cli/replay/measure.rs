@@ -6,20 +6,21 @@ use serde::Serialize;
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::encode::{encode, in_range, layout, learnable};
+use crate::cli::blend;
+use crate::cli::encode::{encode, in_range, layout, learnable, project, read_lexical};
 use crate::cli::inputs::say_notes;
 use crate::cli::liked::liked;
 use crate::cli::progress::bar;
+use crate::cli::ruled::ruled;
 use crate::cli::scored::ScoredExamples;
-use crate::fit::{Dataset, Examples, Preference, Split, calibrated_single, correlation};
+use crate::fit::{Dataset, Examples, Preference, Split, correlation};
 use crate::mixture::win;
 use crate::model::{Bundle, Question, Runtime, load_encoder};
 use crate::page::TextGroup;
 use crate::replay::{
-    Bin, Curve, ObjectiveRow, Person, Reference, Reserve, Rule, Served, Setting, Trial, calibration,
+    Bin, Curve, ObjectiveRow, Person, Reference, Reserve, Rule, Setting, Trial, calibration,
     compare_objectives, replay, weights_over_time,
 };
-use crate::types::config::{Config, Layers};
 use crate::types::key64;
 
 /// The results of a replay.
@@ -68,6 +69,10 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let mut dataset =
         Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
     say_notes(&dataset);
+    // Rows of an export name no split: all are replayed, and nothing is learned from them.
+    if args.split == Split::Test {
+        dataset.test_all();
+    }
     let replayed = dataset.split(args.split, &args.inputs.data).map_err(Failure::refused)?;
     // Without train pairs, the rules that are learned from them are left out.
     let train = dataset.split(Split::Train, &args.inputs.data).unwrap_or_default();
@@ -76,19 +81,21 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let questions = asked(&mut dataset, bundle.questions()).map_err(Failure::failed)?;
     let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
     let mut encoder = load_encoder(&runtime, &args.bundle, n_threads).map_err(Failure::refused)?;
-    let layout = layout(&encoder.input, encoder.n_embedding);
-    let (examples, _) = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
+    let layout = layout(&encoder.input, encoder.n_embedding, 0);
+    let bar = bar("encoding");
+    let encoded = encode(&dataset, &[], layout, &mut encoder, &args.inputs.cache, &bar)?;
 
-    let examples = in_range(examples, &bundle.manifest().input);
+    let mut examples = in_range(encoded.examples, &bundle.manifest().input);
+    if let Some(table) = bundle.tokenizer().lexical() {
+        project(&mut examples, table)?;
+    }
     let scored = ScoredExamples::new(&bundle, &examples)?;
-    let examples = Examples { layout: learnable(&examples.layout), ..examples };
-    let single = match train.is_empty() {
+    let mut examples = Examples { layout: learnable(&examples.layout), ..examples };
+    read_lexical(&mut examples, &train, 0)?;
+    examples.average_over(&train).map_err(Failure::failed)?;
+    let rulers = match train.is_empty() {
         true => None,
-        false => {
-            let learned = calibrated_single(&examples, &train, args.ridge, args.scalar_scale);
-            let (head, beta) = learned.map_err(Failure::failed)?;
-            Some((examples.rewards(&head).map_err(Failure::failed)?, beta))
-        }
+        false => Some(ruled(&mut examples, &train, args.ridge, args.scalar_scale)?),
     };
     let trial = |idx: usize| {
         let (choice, pair) = (&dataset.pairs[idx], examples.pairs[idx]);
@@ -100,13 +107,16 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
             longer: f64::from(
                 examples.rows[pair.chosen].log_length - examples.rows[pair.rejected].log_length,
             ),
-            single: single.as_ref().map_or(0.0, |(rewards, beta)| {
-                beta * (rewards[[pair.chosen, 0]] - rewards[[pair.rejected, 0]])
+            rulers: rulers.as_ref().map_or([0.0; 3], |rulers| {
+                rulers.each_ref().map(|log_odds| log_odds[pair.chosen] - log_odds[pair.rejected])
             }),
-            responses: [choice.chosen, choice.rejected],
+            responses: [choice.chosen, choice.rejected].into_iter().flatten().collect(),
             context: choice.context.map(|context| key64(dataset.contexts.items()[context].as_bytes())),
             group: choice.group,
-            question: questions.get(&about(choice)).copied(),
+            question: about(choice).and_then(|about| questions.get(&about).copied()),
+            label: Some(choice.label),
+            is_tie: choice.is_tie,
+            weight: choice.weight,
         }
     };
     let people_of = |pairs: &[usize]| {
@@ -144,14 +154,19 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let top = |column: usize| {
         (0..accuracy.len()).max_by(|&a, &b| share(a, column).total_cmp(&share(b, column))).unwrap_or_default()
     };
+    let served = blend::served(args.transfer)?;
+    // A bundle without a population of blends gets that of the train people, on whose pairs heads are too sure.
+    let population = match blend::read(&args.bundle, &bundle)? {
+        None => blend::population(&others, &bundle.log_prior(), served),
+        learned => learned,
+    };
     let reference = Reference {
         log_shares: bundle.log_prior(),
         best_head,
+        blend: population,
         oracle: (0..groups.len()).map(top).collect(),
         oracle_of_all: top(groups.len()),
     };
-    let posterior = Config::new(Layers::defaults()).map_err(Failure::failed)?.posterior;
-    let served = Served { routing: posterior.routing, transfer: args.transfer.unwrap_or(posterior.transfer) };
     let mut after = args.after.clone();
     after.sort_unstable();
     after.dedup();
@@ -165,9 +180,8 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let view = bundle.view();
     let heads: Vec<String> = view.heads.into_iter().map(|head| head.name).collect();
     let liked = liked(&dataset, &examples, &replayed, &heads, |row, k| scored.rewards.calibrated(row)[k])?;
-    let rules =
-        [Rule::Bayes, Rule::Single].into_iter().filter(|rule| single.is_some() || !rule.needs_train_pairs());
-    let left_out = left_out(&train, &others);
+    let rules = [Rule::Bayes, Rule::Both, Rule::Single].into_iter().filter(|rule| reference.knows(*rule));
+    let left_out = left_out(&reference, &others);
     Ok(Measured {
         walks: shown(&people)
             .into_iter()
@@ -194,10 +208,10 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     })
 }
 
-/// Returns the names left out: rules without train pairs to learn from, and objectives over users without other
-/// users.
-fn left_out(train: &[usize], others: &[Person]) -> Vec<String> {
-    let rules = Rule::ALL.into_iter().filter(|rule| train.is_empty() && rule.needs_train_pairs());
+/// Returns the names left out: rules without train pairs or other people to learn from, and objectives over users
+/// without other users.
+fn left_out(reference: &Reference, others: &[Person]) -> Vec<String> {
+    let rules = Rule::ALL.into_iter().filter(|rule| !reference.knows(*rule));
     let objectives = ["quantile over users", "population"].into_iter().filter(|_| others.is_empty());
     rules.map(Rule::label).chain(objectives).map(ToOwned::to_owned).collect()
 }
@@ -238,22 +252,24 @@ fn length_correlation(
 /// Returns the accuracy of every head on every group, and on all in the last column; and the choices per column.
 fn accuracies(people: &[Person], n_heads: usize, n_groups: usize) -> (Vec<Vec<Option<f64>>>, Vec<usize>) {
     let mut wins = vec![vec![0.0; n_groups + 1]; n_heads];
-    let mut n = vec![0; n_groups + 1];
-    for trial in people.iter().flat_map(|person| &person.trials) {
+    let mut n = vec![0.0; n_groups + 1];
+    for trial in people.iter().flat_map(|person| &person.trials).filter(|trial| !trial.is_tie) {
         for column in trial.group.into_iter().chain(std::iter::once(n_groups)) {
-            n[column] += 1;
+            n[column] += trial.weight;
             for (wins, &margin) in wins.iter_mut().zip(&trial.margins) {
-                wins[column] += win(margin);
+                wins[column] += trial.weight * win(margin);
             }
         }
     }
-    let share = |(wins, &n): (f64, &usize)| (n > 0).then(|| wins / n as f64);
-    (wins.into_iter().map(|row| row.into_iter().zip(&n).map(share).collect()).collect(), n)
+    let share = |(wins, &n): (f64, &f64)| (n > 0.0).then(|| wins / n);
+    let shares = wins.into_iter().map(|row| row.into_iter().zip(&n).map(share).collect()).collect();
+    (shares, n.iter().map(|n| n.round() as usize).collect())
 }
 
-/// Returns the prompt and the responses of a pair, in an order that does not depend on the choice.
-fn about(choice: &Preference) -> [usize; 3] {
-    [choice.prompt, choice.chosen.min(choice.rejected), choice.chosen.max(choice.rejected)]
+/// Returns the prompt and the responses of a pair, in an order that does not depend on the choice; none for a thumb.
+fn about(choice: &Preference) -> Option<[usize; 3]> {
+    let [a, b] = choice.responses()?;
+    Some([choice.prompt, a.min(b), a.max(b)])
 }
 
 /// Returns the position of every question in the questionnaire, by its prompt and responses.
@@ -270,9 +286,9 @@ fn asked(dataset: &mut Dataset, questions: &[Question]) -> std::io::Result<HashM
 
 fn best_head(scored: &ScoredExamples, examples: &Examples, train: &[usize], n_heads: usize) -> usize {
     let mut wins = vec![0.0; n_heads];
-    for pair in train.iter().map(|&idx| examples.pairs[idx]) {
+    for pair in train.iter().map(|&idx| examples.pairs[idx]).filter(|pair| !pair.is_tie) {
         for (wins, margin) in wins.iter_mut().zip(scored.rewards.margins(pair.chosen, pair.rejected)) {
-            *wins += win(margin);
+            *wins += pair.weight * win(margin);
         }
     }
     (0..n_heads).max_by(|&a, &b| wins[a].total_cmp(&wins[b])).unwrap_or_default()

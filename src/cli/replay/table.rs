@@ -24,6 +24,14 @@ pub(super) fn lines(measured: &Measured) -> Vec<String> {
         };
         lines.push(format!("{name:23} {}", curve.points.iter().map(cell).collect::<String>()));
     }
+    lines.push("accuracy minus that of the Bayes ledger on the same choices (standard error)".to_owned());
+    for curve in figures.curves.iter().filter(|curve| curve.group.is_none()) {
+        let cell = |point: &crate::replay::Point| {
+            let over = point.over_ledger;
+            over.map_or_else(String::new, |over| format!(" {:+.4} ({:.4})", over.mean, over.standard_error))
+        };
+        lines.push(format!("{:23} {}", curve.rule, curve.points.iter().map(cell).collect::<String>()));
+    }
     if !figures.left_out.is_empty() {
         let left_out = figures.left_out.join(", ");
         lines

@@ -1,6 +1,6 @@
 //! Tunes routers on labeled pairs, and measures them and their baselines.
 
-use ndarray::{Array2, ArrayView1};
+use ndarray::{Array1, Array2, ArrayView1};
 use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
@@ -8,16 +8,17 @@ use serde::Serialize;
 
 use super::Args;
 use crate::cli::Failure;
-use crate::cli::encode::{encode, in_range, layout, learnable};
+use crate::cli::encode::{encode, in_range, layout, learnable, project, read_lexical};
 use crate::cli::files::at;
 use crate::cli::inputs::say_notes;
 use crate::cli::progress::bar;
+use crate::cli::ruled::ruled;
 use crate::cli::scored::ScoredExamples;
 use crate::fit::{
-    Dataset, Examples, Labeled, LearningRule, Router, Split, mean_log_weights, pooled, read_router, single,
-    tune,
+    Dataset, Examples, Labeled, LearningRule, Router, Ruler, Split, mean_log_weights, pooled, read_router,
+    single, tune,
 };
-use crate::mixture::{Routing, Weights, log_sigmoid, preference, win};
+use crate::mixture::{Routing, Weights, preference, win};
 use crate::model::{Bundle, Runtime, load_encoder};
 use crate::replay::{Estimate, estimate_columns};
 use crate::types::config::{Config, Layers};
@@ -124,14 +125,13 @@ fn baselines(args: &Args, task: &Task) -> Result<Vec<Tallied>, Failure> {
         f64::from(task.examples.rows[pair.chosen].log_length - task.examples.rows[pair.rejected].log_length)
     };
     rows.push(("length only".to_owned(), None, task.tally(length)));
-    let all_users =
-        single(&task.examples, &task.train, args.ridge, args.scalar_scale).map_err(Failure::failed)?;
-    let rewards = task.examples.rewards(&all_users).map_err(Failure::failed)?;
-    let by_single = |idx: usize| {
-        let pair = task.examples.pairs[idx];
-        rewards[[pair.chosen, 0]] - rewards[[pair.rejected, 0]]
-    };
-    rows.push(("single head".to_owned(), None, task.tally(by_single)));
+    for (ruler, log_odds) in Ruler::ALL.into_iter().zip(&task.rulers) {
+        let by_ruler = |idx: usize| {
+            let pair = task.examples.pairs[idx];
+            log_odds[pair.chosen] - log_odds[pair.rejected]
+        };
+        rows.push((ruler.label().to_owned(), None, task.tally(by_ruler)));
+    }
     let wins = |k: usize| task.train.iter().filter(|&&idx| beta_margins[[idx, k]] > 0.0).count();
     let best = (0..n_heads).max_by_key(|&k| wins(k)).unwrap_or_default();
     rows.push((format!("best head ({best})"), None, task.tally(|idx| beta_margins[[idx, best]])));
@@ -149,6 +149,8 @@ struct Task {
     router: Router,
     /// `beta_k (r_k(chosen) - r_k(rejected))`, `[pairs, K]`.
     margins: Array2<f64>,
+    /// Every row's log-odds under each of [`Ruler::ALL`], shape `[rows]`.
+    rulers: [Array1<f64>; Ruler::ALL.len()],
     /// Positions of a train pair's prompt with each criterion in [`Examples::prompts`]: `[pairs][criteria]`, empty
     /// for test pairs.
     prompts: Vec<Vec<usize>>,
@@ -205,10 +207,13 @@ impl Task {
         }
         let n_threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut encoder = load_encoder(&runtime, &args.bundle, n_threads).map_err(Failure::refused)?;
-        let layout = layout(&encoder.input, encoder.n_embedding);
-        let (examples, positions) =
-            encode(&dataset, &texts, layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
-        let examples = in_range(examples, &bundle.manifest().input);
+        let layout = layout(&encoder.input, encoder.n_embedding, 0);
+        let encoded = encode(&dataset, &texts, layout, &mut encoder, &args.inputs.cache, &bar("encoding"))?;
+        let positions = encoded.more;
+        let mut examples = in_range(encoded.examples, &bundle.manifest().input);
+        if let Some(table) = bundle.tokenizer().lexical() {
+            project(&mut examples, table)?;
+        }
         let scored = ScoredExamples::new(&bundle, &examples)?;
         let mut margins = Array2::zeros((0, bundle.n_heads()));
         for pair in &examples.pairs {
@@ -219,13 +224,28 @@ impl Task {
         for (&idx, positions) in train.iter().zip(positions.chunks(criteria.len())) {
             prompts[idx] = positions.to_vec();
         }
-        let examples = Examples { layout: learnable(&examples.layout), ..examples };
+        let mut examples = Examples { layout: learnable(&examples.layout), ..examples };
+        read_lexical(&mut examples, &train, 0)?;
+        examples.average_over(&train).map_err(Failure::failed)?;
+        let rulers = ruled(&mut examples, &train, args.ridge, args.scalar_scale)?;
         let mut names = crate::fit::Interner::default();
         let person = |(idx, row): (usize, &crate::fit::Preference)| names.index(row.user.ok_or(idx));
         let people = dataset.pairs.iter().enumerate().map(person).collect();
         let routing = Config::new(Layers::defaults()).map_err(Failure::failed)?.posterior.routing;
         let n_heads = bundle.n_heads();
-        Ok(Self { dataset, examples, train, test, n_heads, router, margins, prompts, people, routing })
+        Ok(Self {
+            dataset,
+            examples,
+            train,
+            test,
+            n_heads,
+            router,
+            margins,
+            rulers,
+            prompts,
+            people,
+            routing,
+        })
     }
 
     fn criterion(&self, idx: usize) -> usize {
@@ -240,11 +260,11 @@ impl Task {
             let own: Vec<usize> =
                 self.train.iter().copied().filter(|&idx| self.criterion(idx) == criterion).collect();
             for position in sample(&mut rng, own.len(), budget.min(own.len())) {
-                let margins = self.margins.row(own[position]);
+                let (pair, margins) = (self.examples.pairs[own[position]], self.margins.row(own[position]));
                 labeled.push(Labeled {
                     criterion,
                     prompts: self.prompts[own[position]].clone(),
-                    log_likelihoods: margins.iter().map(|&d| log_sigmoid(d)).collect(),
+                    log_likelihoods: margins.iter().map(|&d| pair.log_likelihood(d)).collect(),
                 });
             }
         }
@@ -256,14 +276,15 @@ impl Task {
         mean_log_weights(&self.router, &self.examples, labeled).map_err(Failure::failed)
     }
 
-    /// Counts the wins of a margin on test pairs; a tie counts one half.
+    /// Counts the wins of a margin on test pairs, by their weight; equal rewards count one half.
     fn tally(&self, margin: impl Fn(usize) -> f64) -> Tally {
         let n_people = self.people.iter().max().map_or(0, |most| most + 1);
         let mut tally = vec![vec![(0.0, 0.0); self.dataset.contexts.len()]; n_people];
-        for &idx in &self.test {
+        for &idx in self.test.iter().filter(|&&idx| !self.examples.pairs[idx].is_tie) {
             let cell = &mut tally[self.people[idx]][self.criterion(idx)];
-            cell.0 += win(margin(idx));
-            cell.1 += 1.0;
+            let weight = self.examples.pairs[idx].weight;
+            cell.0 += weight * win(margin(idx));
+            cell.1 += weight;
         }
         tally.retain(|row| row.iter().any(|cell| cell.1 > 0.0));
         tally

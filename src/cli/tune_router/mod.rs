@@ -12,6 +12,7 @@ use clap::Args as ClapArgs;
 use super::inputs::Inputs;
 use super::numbers::non_negative;
 use super::outputs::Outputs;
+use super::staged::Staged;
 use super::{Failure, say};
 use crate::fit::LearningRule;
 
@@ -51,11 +52,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
     args.outputs.check()?;
+    let staged = Staged::new(&args.out)?;
     let measured = measure::measure(args)?;
     for line in table::lines(&measured.figures) {
         say(&mut std::io::stdout(), &line);
     }
-    let revision = bundle::write(args, &measured.router)?;
+    let revision = bundle::write(args, &staged, &measured.router)?;
+    staged.publish()?;
     args.outputs.write(&measured.figures, || page::page(args, &measured, &revision))?;
     say(&mut std::io::stdout(), &format!("{}: revision {revision}", args.out.display()));
     Ok(())

@@ -48,7 +48,7 @@ pub enum DataError {
     #[error("{0}: another file of the same name up to the first dot was given before")]
     SameName(PathBuf),
     /// The split has no row.
-    #[error("found no row of the {split:?} split in {files:?}")]
+    #[error("found no row of the {} split in {}", split.name(), listed(.files))]
     Empty {
         /// The split that was looked for.
         split: Split,
@@ -99,6 +99,10 @@ impl BadRows {
         let Self { rows, more } = self;
         if rows.is_empty() { Ok(()) } else { Err(DataError::Rows { path: path.to_owned(), rows, more }) }
     }
+}
+
+fn listed(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn named(path: &Path, rows: &[(At, String)], more: usize) -> String {

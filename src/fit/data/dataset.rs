@@ -10,6 +10,7 @@ use super::data_error::DataError;
 use super::fields::Fields;
 use super::formats::{self, Found, for_each};
 use super::interner::Interner;
+use super::parts::{Judgment, Part, parts};
 use super::split::Split;
 use super::statement::{Response, Said, Statement};
 use super::texts::Texts;
@@ -32,13 +33,20 @@ pub struct Dataset {
     pub contexts: Interner<String>,
     /// A line for each file: the layout that it was read as.
     pub notes: Vec<String>,
+    /// True if a row names its split.
+    has_splits: bool,
+    /// The event of the last row.
+    last_event: Option<String>,
 }
+
+/// Columns that a line names.
+const NAMED: usize = 12;
 
 /// Numbers of texts by response id.
 type Ids = HashMap<String, usize>;
 
-/// One choice of one user: positions in a [`Dataset`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One choice of one user, or a part of one that is about more than two responses: positions in a [`Dataset`].
+#[derive(Debug, Clone, PartialEq)]
 pub struct Preference {
     /// The file that it comes from.
     pub file: usize,
@@ -48,16 +56,30 @@ pub struct Preference {
     pub prompt: usize,
     /// The text that the router reads: the prompt, and the context after it.
     pub routed: usize,
-    /// The preferred response.
-    pub chosen: usize,
-    /// The other response.
-    pub rejected: usize,
+    /// The label that it is a part of, numbered over all files: a ranking of many is one.
+    pub label: usize,
+    /// The preferred response; none for the average one, to which a thumb compares.
+    pub chosen: Option<usize>,
+    /// The other response; none for the average one.
+    pub rejected: Option<usize>,
+    /// True if the two are equally good.
+    pub is_tie: bool,
+    /// Its weight, > 0: the parts of one statement have that of the statement together.
+    pub weight: f64,
     /// The context of the choice; its text is in `routed` too.
     pub context: Option<usize>,
     /// The group, a label for the report only.
     pub group: Option<usize>,
     /// The split: train unless the row has another.
     pub split: Split,
+}
+
+impl Preference {
+    /// Returns the texts of both responses; none where one is the average response.
+    #[must_use]
+    pub fn responses(&self) -> Option<[usize; 2]> {
+        Some([self.chosen?, self.rejected?])
+    }
 }
 
 #[derive(Deserialize)]
@@ -98,6 +120,8 @@ impl Dataset {
             groups: Interner::default(),
             contexts: Interner::default(),
             notes: Vec::new(),
+            has_splits: false,
+            last_event: None,
         };
         let mut absent: Option<BTreeSet<String>> = None;
         let mut by_stem: BTreeMap<String, Ids> = BTreeMap::new();
@@ -122,8 +146,9 @@ impl Dataset {
         if let Some(path) = candidates {
             let own = by_stem.get(&stem(path));
             let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
-            let first = dataset.pairs.len();
+            let (first, has_splits) = (dataset.pairs.len(), dataset.has_splits);
             dataset.read_pairs(path, &lookup, fields)?;
+            dataset.has_splits = has_splits;
             for pair in &mut dataset.pairs[first..] {
                 pair.split = Split::Candidate;
             }
@@ -138,6 +163,34 @@ impl Dataset {
     pub fn split(&self, split: Split, files: &[PathBuf]) -> Result<Vec<usize>, DataError> {
         let pairs: Vec<usize> = (0..self.pairs.len()).filter(|&idx| self.pairs[idx].split == split).collect();
         if pairs.is_empty() { Err(DataError::Empty { split, files: files.to_vec() }) } else { Ok(pairs) }
+    }
+
+    /// Makes all rows the test split, unless they name their splits.
+    pub fn test_all(&mut self) {
+        for pair in self.pairs.iter_mut().filter(|pair| pair.split == Split::Train && !self.has_splits) {
+            pair.split = Split::Test;
+        }
+    }
+
+    /// Makes a share of the people the test split, drawn by their names; rows without a user by their prompts. False,
+    /// and nothing is changed, if the rows name their splits.
+    pub fn hold_out(&mut self, share: f64, seed: u64) -> bool {
+        if self.has_splits {
+            return false;
+        }
+        let is_drawn = |name: &str| {
+            let digest = blake3::hash(format!("{seed}/{name}").as_bytes());
+            let [a, b, c, d, ..] = *digest.as_bytes();
+            f64::from(u32::from_le_bytes([a, b, c, d])) < share * f64::from(u32::MAX)
+        };
+        let drawn: Vec<bool> = self.users.items().iter().map(|user| is_drawn(user)).collect();
+        for pair in self.pairs.iter_mut().filter(|pair| pair.split == Split::Train) {
+            let of_nobody = || is_drawn(&format!("prompt {}", pair.prompt));
+            if pair.user.map_or_else(of_nobody, |user| drawn[user]) {
+                pair.split = Split::Test;
+            }
+        }
+        true
     }
 
     fn read_responses(&mut self, path: &Path, by_id: &mut Ids) -> Result<(), DataError> {
@@ -157,36 +210,74 @@ impl Dataset {
     fn read_pairs(&mut self, path: &Path, lookup: &[&Ids], fields: &Fields) -> Result<Found, DataError> {
         let file = self.files.len();
         self.files.push(stem(path));
+        self.last_event = None;
         let found = formats::read(path, fields, |statement| self.take(file, statement, lookup))?;
         if let Some(layout) = found.layout {
             let left_out = match found.n_left_out {
                 0 => String::new(),
                 n => format!("; {n} left out, which compare nothing"),
             };
-            self.notes.push(format!("{}: read as {layout}{left_out}", path.display()));
+            let unread = match found.unread.len() {
+                0 => String::new(),
+                n => {
+                    let named: Vec<&str> = found.unread.iter().take(NAMED).map(String::as_str).collect();
+                    let more = if n > NAMED { ", ..." } else { "" };
+                    format!("; columns that are not read: {}{more}", named.join(", "))
+                }
+            };
+            let name = path.file_name().unwrap_or_default().display();
+            self.notes.push(format!("{name}: read as {layout}{left_out}{unread}"));
         }
         Ok(found)
     }
 
-    /// Adds one statement.
+    /// Adds the choices of one statement.
     fn take(&mut self, file: usize, statement: Statement, lookup: &[&Ids]) -> Result<(), String> {
-        let Statement { prompt, user, context, group, split, said, .. } = statement;
-        let pair = match said {
-            Said::Order(responses) => <[Response; 2]>::try_from(responses).ok(),
-            Said::Tie(_) | Said::Rated(_) | Said::Thumb(..) => None,
-        };
-        let [chosen, rejected] = pair.ok_or("found feedback of another kind, expected pairs")?;
-        let chosen = self.response(chosen, lookup, "chosen")?;
-        let rejected = self.response(rejected, lookup, "rejected")?;
+        let Statement { prompt, user, context, group, split, said, weight, event } = statement;
+        let parts = parts(self.judgment(said, lookup)?);
         let mut intern = |text: &str| self.texts.intern(text).map_err(|error| error.to_string());
         let routed = intern(&routed(&prompt, context.as_deref()))?;
         let prompt = intern(&prompt)?;
         let user = user.map(|user| self.users.index(format!("{}/{user}", self.files[file])));
         let context = context.map(|context| self.contexts.index(context));
         let group = group.map(|group| self.groups.index(group));
+        self.has_splits |= split.is_some();
         let split = split.unwrap_or_default();
-        self.pairs.push(Preference { file, user, prompt, routed, chosen, rejected, context, group, split });
+        let is_same_event = event.is_some() && event == self.last_event;
+        self.last_event = event;
+        let label = self.pairs.last().map_or(0, |last| last.label + usize::from(!is_same_event));
+        self.pairs.extend(parts.into_iter().map(|Part { chosen, rejected, is_tie, share }| Preference {
+            file,
+            user,
+            prompt,
+            routed,
+            label,
+            chosen,
+            rejected,
+            is_tie,
+            weight: weight * share,
+            context,
+            group,
+            split,
+        }));
         Ok(())
+    }
+
+    fn judgment(&mut self, said: Said, lookup: &[&Ids]) -> Result<Judgment, String> {
+        let mut text = |response: Response, field: &str| self.response(response, lookup, field);
+        Ok(match said {
+            Said::Order(responses) => {
+                let names = ["chosen", "rejected"].into_iter().chain(std::iter::repeat("response"));
+                let named = responses.into_iter().zip(names);
+                Judgment::Order(named.map(|(response, name)| text(response, name)).collect::<Result<_, _>>()?)
+            }
+            Said::Tie([a, b]) => Judgment::Tie([text(a, "response")?, text(b, "response")?]),
+            Said::Rated(rated) => {
+                let rated = rated.into_iter().map(|(response, x)| Ok((text(response, "response")?, x)));
+                Judgment::Rated(rated.collect::<Result<_, String>>()?)
+            }
+            Said::Thumb(response, is_good) => Judgment::Thumb(text(response, "response")?, is_good),
+        })
     }
 
     fn response(&mut self, response: Response, lookup: &[&Ids], field: &str) -> Result<usize, String> {

@@ -43,6 +43,9 @@ pub enum EmbedError {
     /// The encoder failed.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// The temporary files of surfaces can't be read.
+    #[error("the temporary files for surfaces: {0}")]
+    Surfaces(#[from] io::Error),
 }
 
 impl EmbeddingCache {

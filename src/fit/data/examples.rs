@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use ndarray::{Array2, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
 use super::embed::{EmbedError, EmbeddingCache};
-use super::layout::Layout;
+use super::layout::{Block, Layout, Parts};
+use super::surfaces::Surfaces;
+use crate::mixture::log_sigmoid;
+use crate::surface::N_STYLE;
 
 /// Rows read and processed at once.
 const BLOCK: usize = 2048;
@@ -24,6 +27,12 @@ pub struct Examples {
     pub prompts: Vec<u32>,
     /// Every choice.
     pub pairs: Vec<Pair>,
+    /// The surfaces of texts, on disk.
+    pub surfaces: Surfaces,
+    /// The rows that the average response stands for; empty before [`Self::average_over`].
+    pub averaged: Vec<usize>,
+    /// The columns of the average response in the present layout, shape `[D]`.
+    pub average: Vec<f32>,
 }
 
 /// The parts of one feature row: rows of the cache.
@@ -31,14 +40,16 @@ pub struct Examples {
 pub struct FeatureRow {
     /// The prompt; none where the row does not depend on it.
     pub prompt: Option<u32>,
-    /// The response, or the pair of prompt and response.
-    pub response: u32,
+    /// The response, or the pair of prompt and response; none for the average response, of which there is one at most.
+    pub response: Option<u32>,
     /// `ln(1 + characters of the response's tokens that are kept)`.
     pub log_length: f32,
+    /// The response's surface: a number of `surfaces`.
+    pub surface: u32,
 }
 
 /// One choice: positions in [`Examples`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pair {
     /// The file that it comes from.
     pub file: usize,
@@ -50,6 +61,19 @@ pub struct Pair {
     pub chosen: usize,
     /// A position in `rows`.
     pub rejected: usize,
+    /// True if the two responses are equally good: the choice counts half in either direction.
+    pub is_tie: bool,
+    /// Its weight, > 0.
+    pub weight: f64,
+}
+
+impl Pair {
+    /// Returns the log-likelihood of the choice at margin `d`, as a ledger adds it up but for a constant.
+    #[must_use]
+    pub fn log_likelihood(&self, d: f64) -> f64 {
+        let nats = if self.is_tie { 0.5 * (log_sigmoid(d) + log_sigmoid(-d)) } else { log_sigmoid(d) };
+        self.weight * nats
+    }
 }
 
 /// Share of rows outside of a range, on either side.
@@ -59,14 +83,57 @@ impl Examples {
     /// Returns the quantiles .001 and .999 of the log length over the responses of `pairs` (positions), each once.
     #[must_use]
     pub fn log_length_range(&self, pairs: &[usize]) -> [f32; 2] {
+        range(self.responses(pairs).into_iter().map(|row| self.rows[row].log_length).collect())
+    }
+
+    /// Returns the same of every style column, shape `[N_STYLE]`.
+    ///
+    /// # Errors
+    /// When the temporary file of surfaces can't be read.
+    pub fn style_ranges(&self, pairs: &[usize]) -> Result<Vec<[f32; 2]>, EmbedError> {
+        let mut columns = vec![Vec::new(); N_STYLE];
+        let mut style = [0.0; N_STYLE];
+        for row in self.responses(pairs) {
+            self.surfaces.read_style(self.rows[row].surface, &mut style)?;
+            columns.iter_mut().zip(style).for_each(|(column, x)| column.push(x));
+        }
+        Ok(columns.into_iter().map(range).collect())
+    }
+
+    /// Returns the rows of all responses of `pairs` (positions), ascending, each once, without the average one.
+    #[must_use]
+    pub fn responses(&self, pairs: &[usize]) -> Vec<usize> {
         let rows = pairs.iter().flat_map(|&idx| [self.pairs[idx].chosen, self.pairs[idx].rejected]);
-        let rows: BTreeSet<usize> = rows.collect();
-        let mut lengths: Vec<f32> = rows.into_iter().map(|row| self.rows[row].log_length).collect();
-        lengths.sort_unstable_by(f32::total_cmp);
-        let last = lengths.len().saturating_sub(1);
-        let n_outside = (last as f64 * OUTSIDE).round() as usize;
-        let at = |idx: usize| lengths.get(idx).copied().unwrap_or_default();
-        [at(n_outside), at(last - n_outside)]
+        let rows = rows.filter(|&row| self.rows[row].response.is_some());
+        rows.collect::<BTreeSet<usize>>().into_iter().collect()
+    }
+
+    /// Makes the average response that of the responses of `pairs` (positions). A head's reward for it is its mean
+    /// reward, as the heads are linear.
+    ///
+    /// # Errors
+    /// When the cache can't be read.
+    pub fn average_over(&mut self, pairs: &[usize]) -> Result<(), EmbedError> {
+        let Some(average) = self.rows.iter().position(|row| row.response.is_none()) else { return Ok(()) };
+        self.averaged = self.responses(pairs);
+        let length: f64 = self.averaged.iter().map(|&row| f64::from(self.rows[row].log_length)).sum();
+        self.rows[average].log_length = (length / self.averaged.len().max(1) as f64) as f32;
+        self.set_blocks(self.layout.blocks.clone()).map(|_| ())
+    }
+
+    /// Changes the columns of feature rows to those of `blocks`; returns the blocks before.
+    ///
+    /// # Errors
+    /// When the cache can't be read.
+    pub fn set_blocks(&mut self, blocks: Vec<Block>) -> Result<Vec<Block>, EmbedError> {
+        let before = std::mem::replace(&mut self.layout.blocks, blocks);
+        let n = self.averaged.len().max(1) as f64;
+        let mut sums = Array1::<f64>::zeros(self.layout.n_columns());
+        for block in self.averaged.chunks(BLOCK) {
+            sums += &self.features(block)?.mapv(f64::from).sum_axis(Axis(0));
+        }
+        self.average = sums.iter().map(|sum| (sum / n) as f32).collect();
+        Ok(before)
     }
 
     /// Clamps log lengths to a range, as a bundle does.
@@ -81,17 +148,31 @@ impl Examples {
     /// # Errors
     /// When the cache can't be read.
     pub fn features(&self, rows: &[usize]) -> Result<Array2<f32>, EmbedError> {
-        let n_embedding = self.layout.n_embedding;
         let mut matrix = Array2::zeros((rows.len(), self.layout.n_columns()));
-        let (mut prompt, mut response) = (vec![0.0; n_embedding], vec![0.0; n_embedding]);
+        let mut parts = Parts::of(&self.layout);
+        let has = |block: Block| self.layout.blocks.contains(&block);
+        let [has_style, has_lexical] = [has(Block::Style), has(Block::Lexical)];
         for (mut columns, &row) in matrix.outer_iter_mut().zip(rows) {
-            let FeatureRow { prompt: prompt_row, response: response_row, log_length } = self.rows[row];
-            self.cache.read(response_row, &mut response)?;
-            if let Some(prompt_row) = prompt_row {
-                self.cache.read(prompt_row, &mut prompt)?;
+            let FeatureRow { prompt, response, log_length, surface } = self.rows[row];
+            let Some(response) = response else {
+                columns.iter_mut().zip(&self.average).for_each(|(column, x)| *column = *x);
+                continue;
+            };
+            if self.layout.reads_the_response() {
+                self.cache.read(response, &mut parts.response)?;
             }
+            if let Some(prompt) = prompt.filter(|_| self.layout.reads_the_prompt()) {
+                self.cache.read(prompt, &mut parts.prompt)?;
+            }
+            if has_style {
+                self.surfaces.read_style(surface, &mut parts.style)?;
+            }
+            if has_lexical {
+                self.surfaces.read_lexical(surface, &mut parts.lexical)?;
+            }
+            parts.log_length = log_length;
             if let Some(columns) = columns.as_slice_mut() {
-                self.layout.write(columns, &prompt, &response, log_length);
+                self.layout.write(columns, &parts);
             }
         }
         Ok(matrix)
@@ -144,10 +225,19 @@ impl Examples {
     }
 }
 
+/// Returns the quantiles .001 and .999 of numbers; zeros if there are none.
+fn range(mut numbers: Vec<f32>) -> [f32; 2] {
+    numbers.sort_unstable_by(f32::total_cmp);
+    let last = numbers.len().saturating_sub(1);
+    let n_outside = (last as f64 * OUTSIDE).round() as usize;
+    let at = |idx: usize| numbers.get(idx).copied().unwrap_or_default();
+    [at(n_outside), at(last - n_outside)]
+}
+
 /// Stacks blocks of rows one below the other, shape `[sum, n_columns]`.
 pub(in crate::fit) fn stack(blocks: &[Array2<f64>], n_columns: usize) -> Array2<f64> {
     let views: Vec<_> = blocks.iter().map(|block| block.view()).collect();
-    ndarray::concatenate(ndarray::Axis(0), &views).unwrap_or_else(|_| Array2::zeros((0, n_columns)))
+    ndarray::concatenate(Axis(0), &views).unwrap_or_else(|_| Array2::zeros((0, n_columns)))
 }
 
 fn blocks(n: usize) -> impl IndexedParallelIterator<Item = Vec<usize>> {

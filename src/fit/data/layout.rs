@@ -1,5 +1,7 @@
 //! The columns that heads learn from.
 
+use crate::surface::N_STYLE;
+
 /// The columns of the heads' input for a prompt and a response, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
@@ -7,6 +9,26 @@ pub struct Layout {
     pub blocks: Vec<Block>,
     /// Number of components of an embedding: H.
     pub n_embedding: usize,
+    /// Number of lexical columns: P.
+    pub n_lexical: usize,
+}
+
+/// The numbers that one row is made of.
+pub(super) struct Parts {
+    pub(super) prompt: Vec<f32>,
+    pub(super) response: Vec<f32>,
+    pub(super) style: Vec<f32>,
+    pub(super) lexical: Vec<f32>,
+    pub(super) log_length: f32,
+}
+
+impl Parts {
+    /// Returns zeros, for rows of `layout`.
+    pub(super) fn of(layout: &Layout) -> Self {
+        let zeros = |n: usize| vec![0.0; n];
+        let [prompt, response] = [zeros(layout.n_embedding), zeros(layout.n_embedding)];
+        Self { prompt, response, style: zeros(N_STYLE), lexical: zeros(layout.n_lexical), log_length: 0.0 }
+    }
 }
 
 /// A block of columns.
@@ -22,6 +44,10 @@ pub enum Block {
     Similarity,
     /// `ln(1 + characters of the response's tokens that are kept)`: 1 column.
     LogLength,
+    /// The style of the response: `N_STYLE` columns.
+    Style,
+    /// The lexical columns of the response: P columns.
+    Lexical,
 }
 
 impl Layout {
@@ -36,6 +62,8 @@ impl Layout {
     pub fn width(&self, block: Block) -> usize {
         match block {
             Block::Similarity | Block::LogLength => 1,
+            Block::Style => N_STYLE,
+            Block::Lexical => self.n_lexical,
             Block::Response | Block::Prompt | Block::Product => self.n_embedding,
         }
     }
@@ -44,6 +72,11 @@ impl Layout {
     #[must_use]
     pub fn reads_the_prompt(&self) -> bool {
         self.blocks.iter().any(|block| matches!(block, Block::Prompt | Block::Product | Block::Similarity))
+    }
+
+    /// True if a row depends on the response's embedding.
+    pub(super) fn reads_the_response(&self) -> bool {
+        self.blocks.iter().any(|block| matches!(block, Block::Response | Block::Product | Block::Similarity))
     }
 
     /// Returns the columns that a bundle has to feed: products are made inside the heads' graph.
@@ -72,7 +105,8 @@ impl Layout {
     }
 
     /// Writes one row of D columns; `prompt` is read only if [`Self::reads_the_prompt`].
-    pub(super) fn write(&self, row: &mut [f32], prompt: &[f32], response: &[f32], log_length: f32) {
+    pub(super) fn write(&self, row: &mut [f32], parts: &Parts) {
+        let Parts { prompt, response, style, lexical, log_length } = parts;
         let mut rest = row;
         for &block in &self.blocks {
             let (columns, after) = rest.split_at_mut(self.width(block));
@@ -85,7 +119,9 @@ impl Layout {
                     }
                 }
                 Block::Similarity => columns.fill(prompt.iter().zip(response).map(|(p, r)| p * r).sum()),
-                Block::LogLength => columns.fill(log_length),
+                Block::LogLength => columns.fill(*log_length),
+                Block::Style => columns.copy_from_slice(style),
+                Block::Lexical => columns.copy_from_slice(lexical),
             }
             rest = after;
         }

@@ -11,8 +11,11 @@ mod fields;
 mod formats;
 mod interner;
 mod layout;
+mod parts;
+mod records;
 mod split;
 mod statement;
+mod surfaces;
 mod texts;
 
 pub use data_error::{At, DataError};
@@ -26,4 +29,5 @@ pub use interner::Interner;
 pub use layout::{Block, Layout};
 pub use split::Split;
 pub use statement::{Response, Said, Statement};
+pub use surfaces::Surfaces;
 pub use texts::Texts;

@@ -16,3 +16,15 @@ pub enum Split {
     #[value(skip)]
     Candidate,
 }
+
+impl Split {
+    /// Returns the name in data files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Test => "test",
+            Self::Candidate => "candidate",
+        }
+    }
+}

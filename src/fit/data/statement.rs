@@ -17,6 +17,8 @@ pub struct Statement {
     pub split: Option<Split>,
     /// Its weight, > 0: 1 for a whole statement, less for a part of one.
     pub weight: f64,
+    /// The id of the event that it is a part of: the rows of one ranking in an export are one label.
+    pub event: Option<String>,
     /// The judgment.
     pub said: Said,
 }
@@ -24,7 +26,7 @@ pub struct Statement {
 impl Statement {
     /// A whole statement without labels.
     pub(super) const fn new(prompt: String, said: Said) -> Self {
-        Self { prompt, user: None, context: None, group: None, split: None, weight: 1.0, said }
+        Self { prompt, user: None, context: None, group: None, split: None, weight: 1.0, event: None, said }
     }
 }
 

@@ -1,25 +1,17 @@
 //! Keeps every text once, on disk; memory holds only its position.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
-/// Bytes of pending texts above which they are written.
-const PENDING: usize = 1 << 20;
+use super::records::Records;
 
-/// Interned texts in a temporary file without a name, which is gone with the process.
+/// Interned texts in a temporary file.
 #[derive(Debug)]
 pub struct Texts {
-    file: File,
-    /// The end of each text; it begins at the end of the one before it.
-    ends: Vec<u64>,
+    records: Records,
     n_chars: Vec<u32>,
     /// Numbers of texts by 128 bits of BLAKE3.
     known: HashMap<[u8; 16], u32>,
-    /// The texts that are not written yet, from byte `written` on.
-    pending: Vec<u8>,
-    written: u64,
 }
 
 impl Texts {
@@ -28,14 +20,7 @@ impl Texts {
     /// # Errors
     /// When there is no place for temporary files.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            file: tempfile::tempfile()?,
-            ends: Vec::new(),
-            n_chars: Vec::new(),
-            known: HashMap::new(),
-            pending: Vec::new(),
-            written: 0,
-        })
+        Ok(Self { records: Records::new()?, n_chars: Vec::new(), known: HashMap::new() })
     }
 
     /// Returns the number of a text; texts are numbered from 0 in the order of their first appearance.
@@ -48,16 +33,10 @@ impl Texts {
         if let Some(&idx) = self.known.get(&hash) {
             return Ok(idx as usize);
         }
-        let idx = u32::try_from(self.ends.len()).map_err(io::Error::other)?;
+        let idx = u32::try_from(self.records.len()).map_err(io::Error::other)?;
+        self.records.push(text.as_bytes())?;
         self.known.insert(hash, idx);
-        self.pending.extend_from_slice(text.as_bytes());
-        self.ends.push(self.written + self.pending.len() as u64);
         self.n_chars.push(u32::try_from(text.chars().count()).unwrap_or(u32::MAX));
-        if self.pending.len() > PENDING {
-            self.file.write_all_at(&self.pending, self.written)?;
-            self.written += self.pending.len() as u64;
-            self.pending.clear();
-        }
         Ok(idx as usize)
     }
 
@@ -66,17 +45,7 @@ impl Texts {
     /// # Errors
     /// When the temporary file can't be read.
     pub fn get(&self, idx: usize) -> io::Result<String> {
-        let start = if idx == 0 { 0 } else { self.ends[idx - 1] };
-        let n_bytes = (self.ends[idx] - start) as usize;
-        let bytes = match start.checked_sub(self.written) {
-            Some(offset) => self.pending[offset as usize..][..n_bytes].to_vec(),
-            None => {
-                let mut bytes = vec![0; n_bytes];
-                self.file.read_exact_at(&mut bytes, start)?;
-                bytes
-            }
-        };
-        String::from_utf8(bytes).map_err(io::Error::other)
+        String::from_utf8(self.records.get(idx)?).map_err(io::Error::other)
     }
 
     /// Returns the number of characters of a text.
@@ -88,18 +57,19 @@ impl Texts {
     /// Returns the number of texts.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.records.len()
     }
 
     /// True if there is no text.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.records.len() == 0
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::records::PENDING;
     use super::*;
 
     #[test]
@@ -108,7 +78,7 @@ mod tests {
         let text = |n: usize| format!("{n} ").repeat(PENDING / 7) + "ä";
         let numbers: Vec<usize> = (0..20).map(|n| texts.intern(&text(n % 10)).unwrap()).collect();
         assert_eq!(numbers[..10], numbers[10..]);
-        assert!(texts.written > 0 && !texts.pending.is_empty());
+        assert!(texts.records.is_partly_written());
         for (n, &number) in numbers[..10].iter().enumerate() {
             assert_eq!(texts.get(number).unwrap(), text(n));
             assert_eq!(texts.n_chars(number), text(n).chars().count());

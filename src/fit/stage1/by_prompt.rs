@@ -3,9 +3,9 @@
 use ndarray::Array2;
 use rand::Rng;
 
-use super::{Calibration, HeadCount, HeldOut, Learned, Options, responses};
+use super::{Calibration, HeadCount, HeldOut, Learned, Options};
 use crate::fit::choose_k::{CANDIDATES, HeadCountTrial};
-use crate::fit::data::{EmbedError, Examples, stack};
+use crate::fit::data::{EmbedError, Examples, Pair, stack};
 use crate::fit::differences::RowsError;
 use crate::fit::merge::alike;
 use crate::fit::prompt_mixture::{self, by_file, unscaled};
@@ -35,7 +35,7 @@ pub(super) fn learn(
         HeadCount::Auto => &CANDIDATES,
         HeadCount::Given(counts) => &counts.0,
     };
-    let scales = scales(examples, &responses(examples, &learned), options.scalar_scale)?;
+    let scales = scales(examples, &examples.responses(&learned), options.scalar_scale)?;
     let mut best: Option<(f64, PromptMixtureFit)> = None;
     let mut candidates = Vec::new();
     for &n_heads in tried {
@@ -44,7 +44,10 @@ pub(super) fn learn(
         let heads = unscaled(&found.heads, &scales);
         let mixture = PromptMixtureFit::new(examples, heads, found.router, &held_out)?;
         let (log_loss, standard_error) = mixture.log_loss(examples, &held_out);
-        candidates.push(HeadCountTrial { n_heads, log_loss, standard_error });
+        // With too few pairs, none is held out, and there is nothing to say.
+        if !held_out.is_empty() {
+            candidates.push(HeadCountTrial { n_heads, log_loss, standard_error });
+        }
         if best.as_ref().is_none_or(|(least, _)| log_loss < *least) {
             best = Some((log_loss, mixture));
         }
@@ -114,13 +117,18 @@ impl PromptMixtureFit {
     fn log_loss(&self, examples: &Examples, held_out: &[usize]) -> (f64, f64) {
         let loss = |(i, &pair): (usize, &usize)| {
             let weights = self.weights.row(examples.pairs[pair].prompt);
-            let joint = weights.iter().zip(self.margins.row(i)).map(|(w, &d)| w.ln() + log_sigmoid(d));
-            -log_sum_exp(&joint.collect::<Vec<_>>())
+            let side = |sign: f64| {
+                let joint = weights.iter().zip(self.margins.row(i));
+                -log_sum_exp(&joint.map(|(w, &d)| w.ln() + log_sigmoid(sign * d)).collect::<Vec<_>>())
+            };
+            let Pair { is_tie, weight, .. } = examples.pairs[pair];
+            (if is_tie { 0.5 * (side(1.0) + side(-1.0)) } else { side(1.0) }, weight)
         };
-        let losses: Vec<f64> = held_out.iter().enumerate().map(loss).collect();
-        let n = losses.len().max(1) as f64;
-        let mean = losses.iter().sum::<f64>() / n;
-        (mean, (losses.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / n / n).sqrt())
+        let losses: Vec<(f64, f64)> = held_out.iter().enumerate().map(loss).collect();
+        let n = losses.iter().map(|(_, weight)| weight).sum::<f64>().max(f64::MIN_POSITIVE);
+        let mean = losses.iter().map(|(loss, weight)| weight * loss).sum::<f64>() / n;
+        let squares = losses.iter().map(|(loss, weight)| (weight * (loss - mean)).powi(2)).sum::<f64>();
+        (mean, squares.sqrt() / n)
     }
 
     /// Returns one head for each group, the mean of its members by their weight in the train pairs, and a router that

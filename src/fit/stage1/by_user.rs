@@ -4,7 +4,7 @@ use ndarray::{Array2, Axis};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Calibration, HeadCount, HeldOut, Learned, Options, responses};
+use super::{Calibration, HeadCount, HeldOut, Learned, Options};
 use crate::fit::choose_k::{HeadCountTrial, choose};
 use crate::fit::data::Examples;
 use crate::fit::differences::RowsError;
@@ -95,7 +95,7 @@ impl Part {
         let file = examples.pairs[pairs[0]].file;
         let ridges =
             Ridges { ridge: options.ridge.of(file), deviation_ridge: options.deviation_ridge.of(file) };
-        let scales = scales(examples, &responses(examples, pairs), options.scalar_scale)?;
+        let scales = scales(examples, &examples.responses(pairs), options.scalar_scale)?;
         let votes = Votes::new(examples, pairs, &scales)?;
         let all_users = vec![1.0; votes.n_users];
         let pull = ridges.pull(&votes, &all_users)?;
@@ -114,7 +114,7 @@ impl Part {
             let of_vote = |(vote, &pair): (usize, &usize)| HeldOut {
                 pair,
                 margin: margins[[vote, k]],
-                weight: mixture.responsibilities[[votes.users[vote] as usize, k]],
+                weight: mixture.responsibilities[[votes.votes[vote].user as usize, k]],
             };
             pairs.iter().enumerate().map(of_vote).collect()
         };

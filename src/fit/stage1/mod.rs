@@ -2,17 +2,17 @@
 
 mod by_prompt;
 mod by_user;
+mod ruler;
 mod single;
-
-use std::collections::BTreeSet;
 
 use ndarray::{Array2, Axis};
 
-pub use single::{calibrated_single, single};
+pub use ruler::Ruler;
+pub use single::single;
 
 use super::calibrate::Calibration;
 use super::choose_k::{CANDIDATES, HeadCountTrial};
-use super::data::{EmbedError, Examples};
+use super::data::{EmbedError, Examples, Pair};
 use super::differences::RowsError;
 use super::prompt_mixture::{self, PromptOptions};
 use super::router::Router;
@@ -109,6 +109,18 @@ pub struct HeldOut {
     pub weight: f64,
 }
 
+impl HeldOut {
+    /// Returns (margin, weight) as for a choice: a tie is two opposite halves.
+    fn sides(self, examples: &Examples) -> Vec<(f64, f64)> {
+        let Pair { is_tie, weight, .. } = examples.pairs[self.pair];
+        let weight = weight * self.weight;
+        match is_tie {
+            true => vec![(self.margin, 0.5 * weight), (-self.margin, 0.5 * weight)],
+            false => vec![(self.margin, weight)],
+        }
+    }
+}
+
 impl MixtureBy {
     /// Replaces `Auto` by its choice for these pairs.
     #[must_use]
@@ -137,7 +149,7 @@ pub fn learn(
     options: &Options,
     progress: &(impl Fn() + Sync),
 ) -> Result<Learned, RowsError> {
-    let responses = responses(examples, pairs);
+    let responses = examples.responses(pairs);
     let mut learned = match options.mixture.resolve(examples, pairs) {
         MixtureBy::User => by_user::learn(examples, pairs, options, progress)?,
         _ => by_prompt::learn(examples, pairs, options, progress)?,
@@ -148,7 +160,7 @@ pub fn learn(
     let rewards = examples.rewards(&learned.heads)?.select(Axis(0), &responses);
     for (k, calibration) in learned.calibration.iter_mut().enumerate() {
         let held_out: Vec<(f64, f64)> =
-            learned.held_out[k].iter().map(|held_out| (held_out.margin, held_out.weight)).collect();
+            learned.held_out[k].iter().flat_map(|held_out| held_out.sides(examples)).collect();
         *calibration = Calibration::new(rewards.column(k), &held_out, calibration.prior);
     }
     let Router { hidden, hidden_bias, output, output_bias } = &learned.router;
@@ -211,10 +223,4 @@ fn take_length_out(
         }
     }
     Ok(())
-}
-
-/// Returns the rows of all responses of `pairs`, ascending, each once.
-fn responses(examples: &Examples, pairs: &[usize]) -> Vec<usize> {
-    let rows = pairs.iter().flat_map(|&idx| [examples.pairs[idx].chosen, examples.pairs[idx].rejected]);
-    rows.collect::<BTreeSet<usize>>().into_iter().collect()
 }

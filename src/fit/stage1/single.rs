@@ -2,7 +2,6 @@
 
 use ndarray::Array2;
 
-use super::responses;
 use crate::fit::calibrate::inverse_temperature;
 use crate::fit::data::Examples;
 use crate::fit::differences::RowsError;
@@ -25,10 +24,7 @@ pub fn single(
 }
 
 /// Learns a head as [`single`] does, and its inverse temperature on users that it was not learned from.
-///
-/// # Errors
-/// As [`super::learn`].
-pub fn calibrated_single(
+pub(super) fn calibrated_single(
     examples: &Examples,
     pairs: &[usize],
     ridge: f64,
@@ -53,7 +49,7 @@ fn learn_single(
     ridge: f64,
     scalar_scale: f64,
 ) -> Result<Single, RowsError> {
-    let scales = scales(examples, &responses(examples, pairs), scalar_scale)?;
+    let scales = scales(examples, &examples.responses(pairs), scalar_scale)?;
     let votes = Votes::new(examples, pairs, &scales)?;
     let all_users = vec![1.0; votes.n_users];
     let pull = Ridges { ridge, deviation_ridge: 0.0 }.pull(&votes, &all_users)?;

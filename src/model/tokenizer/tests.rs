@@ -89,8 +89,7 @@ impl Both {
         if !expected.is_empty() {
             let found = self.ours.tokens(Text::Single(text)).unwrap();
             assert_eq!(found.ids, expected, "{text:?}");
-            let kept =
-                Kept { n_chars: n_chars(&last(&ids, n)), truncated: n < ids.len(), prompt_truncated: false };
+            let kept = Kept { n_chars: n_chars(&last(&ids, n)), truncated: n < ids.len(), ..Kept::default() };
             assert_eq!(found.kept, kept, "{text:?}");
         }
         let room = self.ours.max_tokens - n_special(&self.theirs, true);
@@ -105,7 +104,10 @@ impl Both {
             let found = self.ours.tokens(Text::Pair(prompt, response)).unwrap();
             assert_eq!(found.ids, expected, "{prompt:?} {response:?}");
             let (truncated, prompt_truncated) = (n_r < r.len(), n_p < p.len());
-            assert_eq!(found.kept, Kept { n_chars: n_chars(&last(r, n_r)), truncated, prompt_truncated });
+            assert_eq!(
+                found.kept,
+                Kept { n_chars: n_chars(&last(r, n_r)), truncated, prompt_truncated, ..Kept::default() }
+            );
         }
     }
 

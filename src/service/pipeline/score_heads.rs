@@ -9,7 +9,7 @@ use super::text_error::{FailurePolicy, Part, Paths, TextError, model_failed};
 use crate::model::{Bundle, GraphError, Rewards};
 use crate::service::Service;
 use crate::service::work::work;
-use crate::types::{Error, ErrorKind};
+use crate::types::{Error, ErrorKind, Kept};
 
 /// Responses scored without a pause on an async thread, at about 1 us each for ten heads.
 const ROWS_AT_ONCE: usize = 128;
@@ -137,7 +137,7 @@ fn score(
     chosen: impl Iterator<Item = usize>,
 ) -> Result<HeadScores, GraphError> {
     let embedding = |idx: usize| embeddings.text(idx).map_or(&[][..], |text| &text.embedding);
-    let kept = |idx: usize| embeddings.text(idx).map(|text| text.kept).unwrap_or_default();
+    let is = |idx: usize, of: fn(&Kept) -> bool| embeddings.text(idx).is_some_and(|text| of(&text.kept));
     let chosen: Vec<usize> = chosen.collect();
     let item_texts = || chosen.iter().map(|&idx| &embeddings.item_texts[idx]);
     let mut rows = Vec::new();
@@ -156,9 +156,9 @@ fn score(
         start = rows.end;
         ItemScores {
             rows,
-            truncated: texts.responses.iter().map(|&idx| kept(idx).truncated).collect(),
-            prompt_truncated: texts.router.or(texts.prompt).is_some_and(|idx| kept(idx).truncated)
-                || texts.responses.iter().any(|&idx| kept(idx).prompt_truncated),
+            truncated: texts.responses.iter().map(|&idx| is(idx, |kept| kept.truncated)).collect(),
+            prompt_truncated: texts.router.or(texts.prompt).is_some_and(|idx| is(idx, |kept| kept.truncated))
+                || texts.responses.iter().any(|&idx| is(idx, |kept| kept.prompt_truncated)),
             router_logits: texts.router.and_then(|_| router_logits.next()).unwrap_or_default(),
         }
     });

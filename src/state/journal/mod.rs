@@ -358,9 +358,9 @@ pub(in crate::state) mod tests {
     async fn who_waits_for_a_dead_writer_gets_an_error_at_once() {
         let (dir, liveness) = (tempfile::tempdir().unwrap(), Liveness::default());
         let journal = Arc::new(dying(dir.path(), LEDGER_ID, 0, &liveness));
+        let lsn = journal.append(b"a change");
         let waiting = journal.clone();
         let sealing = tokio::task::spawn_blocking(move || waiting.seal());
-        let lsn = journal.append(b"a change");
         let has_died = |error: StoreError| error.to_string().contains("its writer has died");
         assert!(journal.durable(lsn).await.is_err_and(has_died));
         assert!(journal.room().await.is_err_and(has_died));

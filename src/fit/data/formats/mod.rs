@@ -67,6 +67,8 @@ pub struct Found {
     pub n_left_out: usize,
     /// Columns that [`Fields`] name and no row has.
     pub absent: BTreeSet<String>,
+    /// Columns that were not read.
+    pub unread: BTreeSet<String>,
 }
 
 /// Reads a file and hands every statement to `take`, in order, which says what is wrong with it.
@@ -89,6 +91,9 @@ pub fn read(
         for mut statement in statements {
             check(&statement)?;
             row.fill(&mut statement)?;
+            found.unread.extend(
+                row.unread().filter(|name| !found.unread.contains(*name)).cloned().collect::<Vec<_>>(),
+            );
             together.add(statement).into_iter().try_for_each(&mut take)?;
         }
         Ok(())
@@ -131,8 +136,20 @@ fn statements(
     }
 }
 
-/// Refuses an empty response where it is preferred: a column of another name, or a broken row.
+/// Upper bound of the responses of one judgment, as for POST /feedback.
+const MAX_RESPONSES: usize = 64;
+
+/// Refuses more responses than have a place in one judgment, and an empty one where it is preferred: that is a column
+/// of another name, or a broken row.
 fn check(statement: &Statement) -> Result<(), String> {
+    let n = match &statement.said {
+        Said::Order(responses) => responses.len(),
+        Said::Rated(rated) => rated.len(),
+        Said::Tie(_) | Said::Thumb(..) => 0,
+    };
+    if n > MAX_RESPONSES {
+        return Err(format!("found {n} responses, expected at most {MAX_RESPONSES} in one judgment"));
+    }
     let best = match &statement.said {
         Said::Order(responses) => responses.first(),
         Said::Thumb(response, true) => Some(response),

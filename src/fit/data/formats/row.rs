@@ -1,5 +1,8 @@
 //! One row: its columns by their usual names, and errors that name a column as the file does.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::super::fields::Fields;
@@ -12,6 +15,8 @@ use crate::types::json::shorten;
 pub(super) struct Row<'a> {
     columns: Columns,
     fields: &'a Fields,
+    /// The columns whose values were asked for.
+    read: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Row<'a> {
@@ -23,16 +28,26 @@ impl<'a> Row<'a> {
             columns.remove(column);
         }
         columns.extend(named);
-        Self { columns, fields }
+        Self { columns, fields, read: RefCell::default() }
     }
 
     /// Returns the value of a column; null is none.
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.columns.get(name).filter(|value| !value.is_null())
+        let value = self.columns.get(name).filter(|value| !value.is_null())?;
+        if !self.read.borrow().contains(name) {
+            self.read.borrow_mut().insert(name.to_owned());
+        }
+        Some(value)
+    }
+
+    /// Returns the columns that have a value and that nothing has asked for.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &String> {
+        let values = self.columns.iter().filter(|(_, value)| !value.is_null());
+        values.map(|(name, _)| name).filter(|name| !self.read.borrow().contains(*name))
     }
 
     pub(super) fn has(&self, name: &str) -> bool {
-        self.get(name).is_some()
+        self.columns.get(name).is_some_and(|value| !value.is_null())
     }
 
     pub(super) fn has_all(&self, names: &[&str]) -> bool {
@@ -114,6 +129,7 @@ impl<'a> Row<'a> {
                 return Err(fault(column, other, expected));
             }
         };
+        statement.event = self.label("event_id")?;
         if let Some((column, value)) = self.any(&["weight"]) {
             let weight = numeric(value).filter(|weight| *weight > 0.0);
             statement.weight *= weight.ok_or_else(|| fault(column, value, "a number above 0"))?;
