@@ -62,7 +62,7 @@ def reports():
     say_what_is_outside(outside, "")
 
 
-def replay(bundle, name):
+def replay(bundle, name, *flags, directory=pathlib.Path("models")):
     """By number of labels, the mean of everybody, its standard error, and the accuracy of each person."""
     votes = "" if name == "hh-rlhf" else ".votes"
     rows = out / f"{name}.jsonl"
@@ -73,9 +73,9 @@ def replay(bundle, name):
             if row["split"] == "test":
                 row["person"] = f"person {row['user']}"
             print(json.dumps(row), file=file)
-    figures = out / f"{bundle}-{name}.json"
-    command = ["target/release/micro-reward", "replay", "--bundle", f"models/{bundle}", "--data", rows, "--group-field", "person",
-               "--after", ",".join(map(str, AFTER)), "--json", figures, "--cache", out / "embeddings"]
+    figures = out / f"{bundle}-{name}{'-'.join(flags)}.json"
+    command = ["target/release/micro-reward", "replay", "--bundle", directory / bundle, "--data", rows, "--group-field", "person",
+               "--after", ",".join(map(str, AFTER)), "--json", figures, "--cache", out / "embeddings", *flags]
     if votes:
         command += ["--responses", data / f"{name}.responses.jsonl.gz"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -114,5 +114,6 @@ def replays():
     say_what_is_outside(outside_paired, ", paired")
 
 
-reports()
-replays()
+if __name__ == "__main__":
+    reports()
+    replays()

@@ -129,33 +129,12 @@ fn nobody_has_no_population() {
     assert_eq!(Blend::learn(&unreal), None);
 }
 
-#[test]
-fn a_population_is_the_same_after_it_was_written() {
-    let (blend, gate) = reference(&people(30, 1, torn)).blend.unwrap();
-    let text = serde_json::to_string(&(&blend, &gate)).unwrap();
-    let read: (Blend, Gate) = serde_json::from_str(&text).unwrap();
-    let (a, b) =
-        (Reference { blend: Some(read), ..plain() }, Reference { blend: Some((blend, gate)), ..plain() });
-    let labels = people(1, 3, torn).remove(0).trials;
-    for rule in [Rule::Blend, Rule::Both] {
-        let [a, b] = [&a, &b].map(|of| chance(rule, &labels[1..9], &labels[0], of));
-        assert!((a - b).abs() < 1e-9, "{a} {b}");
-    }
-    let wrong = text.replacen("\"noise\":", "\"noise\":-", 1);
-    assert!(serde_json::from_str::<(Blend, Gate)>(&wrong).is_err());
-}
-
 /// The population of people who like one head and dislike another.
 static TORN: LazyLock<Reference> = LazyLock::new(|| reference(&people(20, 1, torn)));
 
 /// The population of people who all have the first head.
 static FIRST: LazyLock<Reference> =
     LazyLock::new(|| reference(&people(40, 1, |_| (0..K).map(|k| if k == 0 { 2.0 } else { 0.0 }).collect())));
-
-fn plain() -> Reference {
-    let (log_shares, oracle) = (vec![0.0; K], Vec::new());
-    Reference { log_shares, best_head: None, blend: None, oracle, oracle_of_all: 0 }
-}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]

@@ -291,7 +291,7 @@ fn replay_without_a_train_row_leaves_out_what_needs_one_and_says_so() {
     assert!(!whole.contains("left out"), "{whole}");
     place.write("data.jsonl", &data_of("test"));
     let said = place.replay("alone.json", &["--order", "given", "--html", &place.at("alone.html")]);
-    let expected = "left out, for want of train rows of others than the people replayed: style ruler, lexical ruler, single head, best head, quantile over users, population";
+    let expected = "left out, for want of train rows of others than the people replayed: style ruler, lexical ruler, single head, best head, blend ledger, ledger and blend, quantile over users, population";
     assert!(said.lines().any(|line| line == expected), "{said}");
     let line = |said: &str, rule: &str| {
         let line = said.lines().find(|line| line.starts_with(rule));
@@ -304,7 +304,7 @@ fn replay_without_a_train_row_leaves_out_what_needs_one_and_says_so() {
     assert_eq!([line(&said, "single head"), line(&said, "population")], [None, None]);
     let figures: Value = serde_json::from_slice(&place.read("alone.json")).unwrap();
     assert_eq!((&figures["best_head"], &figures["known"]), (&Value::Null, &json!(0)));
-    assert_eq!(figures["left_out"].as_array().unwrap().len(), 6);
+    assert_eq!(figures["left_out"].as_array().unwrap().len(), 8);
     let page = String::from_utf8(place.read("alone.html")).unwrap();
     assert!(page.contains("left out, for want of train rows") && page.contains("Sure and right"));
 }
@@ -320,9 +320,7 @@ fn route_changes_the_router_alone_and_is_the_same_twice() {
     assert_eq!(place.files("routed"), place.files("again"));
     assert_eq!(place.files("bundle"), before, "what is read is not written");
     place.succeeds("check", &["--bundle", &place.at("routed")]);
-    // A population of blends is of its router, and does not go with another.
-    let kept = before.iter().filter(|(name, _)| *name != Path::new("blend.json"));
-    for ((name, old), (same, new)) in kept.zip(&place.files("routed")) {
+    for ((name, old), (same, new)) in before.iter().zip(&place.files("routed")) {
         assert_eq!(name, same);
         let is_changed = name == Path::new("router.onnx") || name == Path::new(MANIFEST);
         assert_eq!(old != new, is_changed, "{}", name.display());
@@ -490,4 +488,95 @@ fn a_bundle_that_is_not_there_is_named() {
     place.refuses(64, "fit", &["--encoder", &nowhere, "--data", &data, "--out", &out], &words);
     place.refuses(64, "replay", &["--bundle", &nowhere, "--data", &data], &words);
     place.refuses(64, "tune-router", &["--bundle", &nowhere, "--data", &data, "--out", &out], &words);
+}
+
+/// Returns the rows of `data` as exports of /export/preferences: pairs and a ranking, and thumbs.
+fn exports() -> [Vec<Value>; 2] {
+    let (mut said, mut thumbs) = (Vec::new(), Vec::new());
+    for (i, row) in data().into_iter().enumerate() {
+        let export = |columns: Value, kind: &str, event: usize| {
+            let mut export = columns;
+            for (name, value) in [
+                ("prompt", row["prompt"].clone()),
+                ("user", row["user"].clone()),
+                ("context", Value::Null),
+                ("at", json!("2026-01-01T00:00:00Z")),
+                ("kind", json!(kind)),
+                ("event_id", json!(format!("e{event}"))),
+                ("comment", Value::Null),
+                ("metadata", Value::Null),
+            ] {
+                export[name] = value;
+            }
+            export
+        };
+        let pair = |chosen: &Value, rejected: &Value, weight: f64| json!({ "chosen": chosen, "rejected": rejected, "weight": weight });
+        let third = json!("weather");
+        if i % 5 == 0 {
+            for (chosen, rejected) in
+                [(&row["chosen"], &row["rejected"]), (&row["chosen"], &third), (&row["rejected"], &third)]
+            {
+                said.push(export(pair(chosen, rejected, 1.0 / 3.0), "ranking", i));
+            }
+        } else {
+            said.push(export(pair(&row["chosen"], &row["rejected"], 1.0), "pair", i));
+        }
+        let label = json!({ "completion": row["chosen"], "label": true });
+        thumbs.push(export(label, "thumb", 1000 + 2 * i));
+        thumbs.push(export(json!({ "completion": row["rejected"], "label": false }), "thumb", 1001 + 2 * i));
+    }
+    [said, thumbs]
+}
+
+#[test]
+fn an_export_is_fitted_and_replayed_as_it_is() {
+    let place = Place::new();
+    let [said, thumbs] = exports();
+    let (said, thumbs) = (place.write("said.jsonl", &said), place.write("thumbs.jsonl", &thumbs));
+    let held_out = ["--data", &said, &thumbs, "--test-share", "0.3"];
+    let fit = [
+        "--encoder",
+        "models/toy",
+        "--k",
+        "2",
+        "--ridge",
+        "1",
+        "--features",
+        "response,length,style,lexical",
+    ];
+    let out = place.at("bundle");
+    let told = place.succeeds("fit", &[&fit[..], &held_out, &["--out", &out]].concat());
+    assert!(told.contains("labels of weight") && told.contains("mixture by user"), "{told}");
+    place.succeeds("check", &["--bundle", &out]);
+    let bundle = place.at("bundle");
+    let replay = ["--bundle", &bundle, "--seeds", "3", "--after", "0,1,4"];
+    let of_strangers = place.succeeds("replay", &[&replay[..], &held_out].concat());
+    assert!(of_strangers.lines().any(|line| line.starts_with("style ruler")), "{of_strangers}");
+    // Without a share, everybody is replayed and nothing is learned from them.
+    let of_all = place.succeeds("replay", &[&replay[..], &["--data", &said]].concat());
+    assert!(
+        of_all.contains("left out, for want of train rows") && of_all.contains("Bayes ledger"),
+        "{of_all}"
+    );
+    let people = of_all.lines().find(|line| line.starts_with("people")).unwrap();
+    assert_eq!(people.split_whitespace().nth(1), Some("12"), "{of_all}");
+}
+
+#[test]
+fn what_compares_nothing_and_a_place_that_is_none_are_refused_before_anything_is_encoded() {
+    let place = Place::new();
+    let same = json!({ "prompt": "p", "chosen": "tea", "rejected": "tea", "user": "u" });
+    let tie = json!({ "prompt": "p", "kind": "tie", "responses": ["tea", "it"], "user": "u" });
+    let (toy, out) = (toy(), place.at("refused"));
+    for (name, row) in [("same.jsonl", same), ("ties.jsonl", tie)] {
+        let data = place.write(name, &[row]);
+        let args = ["--encoder", toy.to_str().unwrap(), "--data", &data, "--out", &out];
+        place.refuses(64, "fit", &args, &["found no train row that prefers one response to another"]);
+    }
+    let (data, file) = (place.at("data.jsonl"), place.write_text("file", "no directory"));
+    let below = format!("{file}/bundle");
+    let args = ["--encoder", toy.to_str().unwrap(), "--data", &data, "--out", &below];
+    place.refuses(64, "fit", &args, &["--out: ", "found no place to write to"]);
+    assert!(!Path::new(&place.at("cache")).exists(), "nothing was encoded");
+    place.fit_refuses(64, &["--test-share", "0.2"], &["--test-share: found rows that name their split"]);
 }

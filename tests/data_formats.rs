@@ -484,7 +484,6 @@ fn a_row_of_another_layout_or_a_broken_one_is_told_with_its_line() {
     let expected = [
         "2: missing `chosen` or `chosen_id`; found the columns of answers that are good or bad, expected those of pairs as in line 1",
         "3: missing `prompt` or `messages`; found the columns of pairs that begin with their prompt, expected those of pairs as in line 1",
-        "4: found an empty text as the preferred response, expected one that says something",
         "5: missing `rejected` or `rejected_id`: found null",
         "6: `split`: found \"validation\", expected \"train\" or \"test\"; give rows held out for anything else a file of their own",
         "7: `weight`: found 0, expected a number above 0",
@@ -494,6 +493,9 @@ fn a_row_of_another_layout_or_a_broken_one_is_told_with_its_line() {
     let absent = json!({ "prompt": "Tea?", "chosen": "Yes.", "rejected": "", "split": null, "weight": null });
     let (_, statements) = read_bytes(&lines(&[absent])).unwrap();
     assert_eq!((statements[0].split, statements[0].weight), (None, 1.0));
+    // People do prefer silence: it is read, and counted.
+    let (found, statements) = read_bytes(&lines(&[row("Yes."), row("")])).unwrap();
+    assert_eq!((statements.len(), found.n_empty), (2, 1));
 }
 
 /// Values of every kind that a column of some layout may have, and others.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use micro_reward::fit::{DataError, Dataset, Fields, Split};
+use micro_reward::fit::{DataError, Dataset, Fields, Sources, Split};
 
 /// Reads files whose fields have their default names.
 fn read(data: &[PathBuf], responses: &[PathBuf]) -> Result<Dataset, DataError> {
@@ -178,7 +178,10 @@ fn candidates_are_nobodys_choice() {
         ],
     );
     let files = [data];
-    let read = Dataset::read_with_candidates(&files, Some(&candidates), &[responses], &Fields::default());
+    let responses = [responses];
+    let sources =
+        Sources { data: &files, responses: &responses, candidates: Some(&candidates), ratings: None };
+    let read = Dataset::read_all(sources, &Fields::default());
     let dataset = read.unwrap();
     let splits: Vec<Split> = dataset.pairs.iter().map(|pair| pair.split).collect();
     assert_eq!(splits, [Split::Test, Split::Candidate, Split::Candidate]);
@@ -292,7 +295,7 @@ fn people_are_held_out_whole_and_only_where_no_row_names_its_split() {
     let rows: Vec<String> = (0..200).map(row).collect();
     let path = file(&dir, "a.jsonl", &rows.iter().map(String::as_str).collect::<Vec<_>>());
     let mut dataset = read(std::slice::from_ref(&path), &[]).unwrap();
-    assert!(dataset.hold_out(0.2, 1));
+    assert!(dataset.hold_out(0.2));
     let is_test = |user: usize| {
         let splits = dataset.pairs.iter().filter(|pair| pair.user == Some(user)).map(|pair| pair.split);
         let splits: Vec<Split> = splits.collect();
@@ -305,6 +308,6 @@ fn people_are_held_out_whole_and_only_where_no_row_names_its_split() {
     let named =
         file(&dir, "b.jsonl", &[r#"{"prompt": "p", "chosen": "x", "rejected": "y", "split": "train"}"#]);
     let mut dataset = read(&[path, named], &[]).unwrap();
-    assert!(!dataset.hold_out(0.2, 1));
+    assert!(!dataset.hold_out(0.2));
     assert!(dataset.pairs.iter().all(|pair| pair.split == Split::Train));
 }

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use micro_reward::mixture::{Routing, Weights, log_sigmoid, sigmoid};
 use micro_reward::replay::{
-    Blend, Curve, Estimate, Gate, Order, Person, Reference, Reserve, Rule, Seen, Served, Setting, Trial,
-    compare_objectives, estimate, estimate_columns, replay,
+    Blend, Curve, Estimate, Gate, Order, Person, RatedResponse, Rater, Reference, Reserve, Rule, Seen,
+    Served, Setting, Trial, ValueRow, compare_objectives, estimate, estimate_columns, replay, values,
 };
 use proptest::prelude::*;
 use rand::{Rng, SeedableRng};
@@ -592,4 +592,56 @@ fn a_tie_is_learned_from_and_not_measured_on() {
     assert_eq!(seen.total(), turned.total());
     let most = (0..K).max_by(|&a, &b| seen.total()[a].total_cmp(&seen.total()[b]));
     assert_eq!(most, Some(2));
+}
+
+/// Number of responses that a rater rates.
+const RATED: usize = 150;
+
+/// Returns people who rate responses by one head, with choices between them.
+fn raters(n_people: usize) -> Vec<Rater> {
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    let z: Vec<Vec<f64>> =
+        (0..RATED).map(|_| (0..K).map(|_| rng.random_range(-2.0..2.0)).collect()).collect();
+    let rater = |idx: usize| {
+        let head = idx % K;
+        let mut choice = || {
+            let (a, b) = (rng.random_range(0..z.len()), rng.random_range(0..z.len()));
+            let (a, b) = if z[a][head] > z[b][head] { (a, b) } else { (b, a) };
+            Trial { responses: vec![a, b], ..trial(&z[a], &z[b]) }
+        };
+        let trials = (0..20).map(|_| choice()).collect();
+        let rated = z.iter().enumerate().map(|(response, z)| RatedResponse {
+            response,
+            rating: z[head],
+            z: z.clone(),
+            single: z.iter().sum(),
+            pooled: Some(z.iter().sum::<f64>() / K as f64),
+        });
+        let log_prior = vec![-(K as f64).ln(); K];
+        Rater { person: Person { name: idx.to_string(), trials }, rated: rated.collect(), log_prior }
+    };
+    (0..n_people).map(rater).collect()
+}
+
+#[test]
+fn the_value_of_a_pick_lies_between_chance_and_the_oracle_and_grows_with_labels() {
+    let raters = raters(40);
+    let found = values(&raters, &reference(), &setting(Order::Random, 0.0, &[0, 5, 20]));
+    let mean = |rule: &str| {
+        let row: &ValueRow = found.iter().find(|row| row.rule == rule).unwrap();
+        row.points.iter().map(|point| point.value.mean).collect::<Vec<_>>()
+    };
+    let [random, single, ledger, oracle] = ["random", "single head", "Bayes ledger", "oracle"].map(mean);
+    assert!(random[0].abs() < 1e-12, "before a label, the mean of all responses is the person's mean");
+    assert!(random.iter().zip(&ledger).zip(&oracle).all(|((a, b), c)| a < b && b <= c));
+    assert!(ledger[1] > single[1] + 0.1 && ledger[2] > ledger[0] + 0.1, "{ledger:?} {single:?}");
+    assert!((ledger[2] - oracle[2]).abs() < 0.2, "{ledger:?} {oracle:?}");
+    // A response with a label is not picked: with labels about all but one, that one is.
+    let mut person = raters[0].clone();
+    person.person.trials =
+        (0..RATED - 1).map(|a| Trial { responses: vec![a], ..person.person.trials[0].clone() }).collect();
+    let found = values(&[person.clone()], &reference(), &setting(Order::Given, 0.0, &[RATED - 1]));
+    let mean = person.rated.iter().map(|rated| rated.rating).sum::<f64>() / RATED as f64;
+    let last = person.rated[RATED - 1].rating - mean;
+    assert!(found.iter().all(|row| (row.points[0].value.mean - last).abs() < 1e-12));
 }

@@ -30,13 +30,15 @@ pub(super) struct EncodedData {
     pub(super) examples: Examples,
     /// Positions in [`Examples::prompts`] of the further texts that the router reads.
     pub(super) more: Vec<usize>,
+    /// The prompt (of [`Examples::prompts`]) and the rows of every [`Dataset::rated`].
+    pub(super) rated: Vec<(usize, Vec<usize>)>,
     /// A line that says how many texts are longer than the encoder reads; none if all are read whole.
     pub(super) cut: Option<String>,
 }
 
 /// Encodes every text that the heads or the router read, once; texts in the cache in `dir` are not encoded again.
-/// `more` are texts that the router reads besides those of the pairs. Log lengths and styles are computed from the tokens and not clamped to a range; there are no lexical
-/// columns yet.
+/// `more` are texts that the router reads besides those of the pairs. Log lengths and styles are computed from the
+/// tokens and not clamped to a range; there are no lexical columns yet.
 pub(super) fn encode(
     dataset: &Dataset,
     more: &[usize],
@@ -51,22 +53,29 @@ pub(super) fn encode(
     let mut rows: Interner<(Option<usize>, Option<usize>)> = Interner::default();
     let mut routed = Interner::default();
     let mut pairs = Vec::with_capacity(dataset.pairs.len());
+    let mut row = |texts: &mut Interner<Key>, prompt: usize, response: Option<usize>| {
+        let Some(response) = response else { return rows.index((None, None)) };
+        let read = reads_the_prompt.then(|| texts.index(Key::Single(prompt)));
+        let encoded = texts.index(match template {
+            Template::Pair => Key::Pair(prompt, response),
+            Template::Separate => Key::Single(response),
+        });
+        rows.index((read, Some(encoded)))
+    };
     for choice in &dataset.pairs {
-        let mut row = |response: Option<usize>| {
-            let Some(response) = response else { return rows.index((None, None)) };
-            let prompt = reads_the_prompt.then(|| texts.index(Key::Single(choice.prompt)));
-            let encoded = texts.index(match template {
-                Template::Pair => Key::Pair(choice.prompt, response),
-                Template::Separate => Key::Single(response),
-            });
-            rows.index((prompt, Some(encoded)))
-        };
-        let (chosen, rejected) = (row(choice.chosen), row(choice.rejected));
+        let chosen = row(&mut texts, choice.prompt, choice.chosen);
+        let rejected = row(&mut texts, choice.prompt, choice.rejected);
         let prompt = routed.index(texts.index(Key::Single(choice.routed)));
         let Preference { file, user, is_tie, weight, .. } = *choice;
         pairs.push(Pair { file, user, prompt, chosen, rejected, is_tie, weight });
     }
 
+    let rated = dataset.rated.iter().map(|rated| {
+        let of = |&(response, _): &(usize, f64)| row(&mut texts, rated.prompt, Some(response));
+        let rows = rated.responses.iter().map(of).collect();
+        (routed.index(texts.index(Key::Single(rated.prompt))), rows)
+    });
+    let rated: Vec<(usize, Vec<usize>)> = rated.collect();
     let more = more.iter().map(|&text| routed.index(texts.index(Key::Single(text)))).collect();
 
     let mut surfaces = Surfaces::new().map_err(Failure::failed)?;
@@ -112,7 +121,7 @@ pub(super) fn encode(
         averaged: Vec::new(),
         average: Vec::new(),
     };
-    Ok(EncodedData { examples, more, cut })
+    Ok(EncodedData { examples, more, rated, cut })
 }
 
 /// Returns the input columns of a bundle, with `n_lexical` lexical ones.

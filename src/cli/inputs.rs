@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::say;
+use super::numbers::share;
+use super::{Failure, say};
 use crate::fit::{COLUMNS, Dataset, Fields};
 
 /// Preference data, and the encoding of its texts.
@@ -23,6 +24,10 @@ pub(super) struct Inputs {
     /// The field that holds the user; by default, the one that the layout has for it.
     #[arg(long, value_name = "NAME", default_value = "user")]
     user_field: String,
+    /// Share of the people who are the test split, where no row names its split; rows without a user are drawn by
+    /// prompt. The same data have the same test people in every command.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    test_share: f64,
     /// Directory that keeps embeddings between runs.
     #[arg(long, value_name = "DIR", default_value = ".cache/embeddings")]
     pub(super) cache: PathBuf,
@@ -32,6 +37,17 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
+    /// Makes the drawn share of the people the test split; true if one is drawn.
+    pub(super) fn hold_out(&self, dataset: &mut Dataset) -> Result<bool, Failure> {
+        match self.test_share {
+            0.0 => Ok(false),
+            share if dataset.hold_out(share) => Ok(true),
+            _ => Err(Failure::refused(
+                "--test-share: found rows that name their split, expected none beside it",
+            )),
+        }
+    }
+
     /// Returns the names of columns. A label that --map names has that name.
     pub(super) fn fields(&self, context: &str, group: &str) -> Fields {
         let mut fields = Fields {

@@ -1,6 +1,5 @@
 //! The commands. Each reads flags, calls one engine or the app, and prints the result.
 
-mod blend;
 mod check;
 mod encode;
 mod files;

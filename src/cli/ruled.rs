@@ -3,18 +3,19 @@
 use ndarray::Array1;
 
 use super::Failure;
-use crate::fit::{Examples, Ruler};
+use crate::fit::{Examples, RowsError, Ruler};
 
-/// Returns every row's log-odds under each of [`Ruler::ALL`], learned from `pairs` (positions, not empty).
+/// The rewards or log-odds of every row by each of [`Ruler::ALL`], shape `[rows]`.
+pub(super) type Ruled = [Array1<f64>; Ruler::ALL.len()];
+
+/// Returns `of` for every ruler: [`Ruler::rewards`] or [`Ruler::log_odds`], which takes several times as long.
 pub(super) fn ruled(
     examples: &mut Examples,
-    pairs: &[usize],
-    ridge: f64,
-    scalar_scale: f64,
-) -> Result<[Array1<f64>; Ruler::ALL.len()], Failure> {
+    of: impl Fn(Ruler, &mut Examples) -> Result<Array1<f64>, RowsError>,
+) -> Result<Ruled, Failure> {
     let mut found = Ruler::ALL.map(|_| Array1::zeros(0));
     for (found, ruler) in found.iter_mut().zip(Ruler::ALL) {
-        *found = ruler.log_odds(examples, pairs, ridge, scalar_scale).map_err(Failure::failed)?;
+        *found = of(ruler, examples).map_err(Failure::failed)?;
     }
     Ok(found)
 }

@@ -5,7 +5,16 @@ use super::user_mixture::{Ridges, Votes};
 use super::votes::FOLDS;
 
 /// Numbers of heads that are tried, smallest first.
-pub(super) const CANDIDATES: [usize; 6] = [1, 2, 3, 4, 6, 8];
+pub(super) const CANDIDATES: [usize; 12] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64];
+
+/// Candidates above this need many people each.
+pub(super) const FEW: usize = 8;
+
+/// People for each of many heads: with fewer, heads fit their people and lose on new texts.
+const PEOPLE_PER_HEAD: usize = 40;
+
+/// Candidates in a row without a better loss after which no further one is tried.
+const PATIENCE: usize = 2;
 
 /// One number of heads that was tried.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,12 +39,16 @@ pub(super) fn choose(
     if votes.n_users < FOLDS {
         return Ok((1, Vec::new()));
     }
-    let tried: Vec<usize> = CANDIDATES.into_iter().filter(|&k| k == 1 || 2 * k <= votes.n_users).collect();
-    let scores: Vec<Vec<f64>> = tried
-        .iter()
-        .map(|&k| votes.held_out(k, ridges, (restarts, seed), progress))
-        .collect::<Result<_, _>>()?;
     let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+    let (mut tried, mut scores): (Vec<usize>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
+    for n_heads in candidates(votes.n_users) {
+        let best = (0..scores.len()).max_by(|&a, &b| mean(&scores[a]).total_cmp(&mean(&scores[b])));
+        if n_heads > FEW && best.is_some_and(|best| scores.len() - 1 - best >= PATIENCE) {
+            break;
+        }
+        tried.push(n_heads);
+        scores.push(votes.held_out(n_heads, ridges, (restarts, seed), progress)?);
+    }
     let best = scores.iter().max_by(|a, b| mean(a).total_cmp(&mean(b))).cloned().unwrap_or_default();
     let candidate = |(&n_heads, scores): (&usize, &Vec<f64>)| {
         let differences: Vec<f64> = scores.iter().zip(&best).map(|(a, b)| a - b).collect();
@@ -45,8 +58,18 @@ pub(super) fn choose(
         let standard_error = (variance / (n - 1.0) / n).sqrt();
         HeadCountTrial { n_heads, log_loss: -mean(scores), standard_error }
     };
-    let candidates: Vec<HeadCountTrial> = tried.iter().zip(&scores).map(candidate).collect();
-    let least = candidates.iter().map(|c| c.log_loss).fold(f64::INFINITY, f64::min);
-    let chosen = candidates.iter().find(|c| c.log_loss - c.standard_error <= least);
-    Ok((chosen.map_or(1, |candidate| candidate.n_heads), candidates))
+    let trials: Vec<HeadCountTrial> = tried.iter().zip(&scores).map(candidate).collect();
+    let least = trials.iter().map(|c| c.log_loss).fold(f64::INFINITY, f64::min);
+    let chosen = trials.iter().find(|c| c.log_loss - c.standard_error <= least);
+    Ok((chosen.map_or(1, |candidate| candidate.n_heads), trials))
+}
+
+/// Returns the numbers of heads that so many people allow.
+pub(super) fn candidates(n_users: usize) -> impl Iterator<Item = usize> {
+    let has_people = move |&k: &usize| match k {
+        1 => true,
+        2..=FEW => 2 * k <= n_users,
+        _ => PEOPLE_PER_HEAD * k <= n_users,
+    };
+    CANDIDATES.into_iter().filter(has_people)
 }

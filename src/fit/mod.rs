@@ -31,7 +31,8 @@ pub use choose_k::HeadCountTrial;
 pub use choose_questions::{CandidateQuestion, choose_questions};
 pub use data::{
     At, Block, COLUMNS, DataError, Dataset, EmbedError, EmbeddingCache, Examples, FeatureRow, Fields, Found,
-    Interner, Layout, Pair, Preference, Response, Said, Split, Statement, Surfaces, Texts, read_statements,
+    Interner, Layout, Pair, Preference, Rated, Response, Said, Sources, Split, Statement, Surfaces, Texts,
+    read_statements,
 };
 pub use differences::RowsError;
 pub use graphs::{heads_graph, read_router, router_graph};

@@ -60,7 +60,7 @@ impl Slice {
     }
 }
 
-/// Measures what was learned; `rulers` have the log-odds of every row for each file, `[files][rulers]`.
+/// Measures what was learned; `rulers` have the reward of every row for each file, `[files][rulers]`.
 ///
 /// # Errors
 /// When the embeddings can't be read.
@@ -95,7 +95,7 @@ pub fn report(
             }
             let prior = log_weights.row(pair.prompt).to_vec();
             let weights = Weights::posterior(&prior, &vec![0.0; prior.len()], Routing::BAYES);
-            let of_ruler = rulers[row.file].iter().map(|odds| win(odds[pair.chosen] - odds[pair.rejected]));
+            let of_ruler = rulers[row.file].iter().map(|r| win(r[pair.chosen] - r[pair.rejected]));
             tally.n += weight;
             let ruled = std::iter::once(win(f64::from(longer))).chain(of_ruler);
             tally.add(weight, win(preference(&weights, &margins) - 0.5), ruled);

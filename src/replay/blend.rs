@@ -14,7 +14,6 @@
 
 use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::features::{Choice, Sums, features};
 use super::moments::{Moment, moments};
@@ -32,8 +31,7 @@ const BLOCK: usize = 64;
 const TEMPERS: [f64; 6] = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
 
 /// The population of people who are blends of heads.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Parameters", into = "Parameters")]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Blend {
     mean: DVector<f64>,
     precision: DMatrix<f64>,
@@ -96,12 +94,6 @@ impl Blend {
         Self::new(population.mean.clone(), precision, population.noise, 1.0)
     }
 
-    /// Returns K, the number of heads.
-    #[must_use]
-    pub fn n_heads(&self) -> usize {
-        self.mean.len() - 1
-    }
-
     /// Returns the belief after labels, in any order; none where it can't be computed.
     pub(super) fn believe(&self, labels: &[&Trial]) -> Option<Belief> {
         let labels: Vec<Choice> = labels.iter().map(|&trial| trial.into()).collect();
@@ -153,37 +145,6 @@ impl Belief {
     /// Returns the chance of the choice.
     pub(super) fn chance(&self, trial: &Trial) -> f64 {
         sigmoid(self.link * self.score(&features(trial)))
-    }
-}
-
-/// A population as numbers: `m`, the inverse of `S` row by row, the noise and the link.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Parameters {
-    mean: Vec<f64>,
-    precision: Vec<f64>,
-    noise: f64,
-    link: f64,
-}
-
-impl From<Blend> for Parameters {
-    fn from(blend: Blend) -> Self {
-        let (mean, precision) = (blend.mean.as_slice().to_vec(), blend.precision.as_slice().to_vec());
-        Self { mean, precision, noise: blend.noise, link: blend.link }
-    }
-}
-
-impl TryFrom<Parameters> for Blend {
-    type Error = &'static str;
-
-    fn try_from(of: Parameters) -> Result<Self, Self::Error> {
-        let n = of.mean.len();
-        if n < 2 || of.precision.len() != n * n {
-            return Err("found sizes that do not fit, expected K + 1 means and (K + 1)^2 precisions");
-        }
-        let precision = DMatrix::from_row_slice(n, n, &of.precision);
-        Self::new(DVector::from_vec(of.mean), precision, of.noise, of.link)
-            .ok_or("found no population, expected finite numbers, a positive noise and definite precisions")
     }
 }
 

@@ -12,7 +12,6 @@
 
 use nalgebra::{Matrix3, RowVector3, Vector3};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use super::Person;
 use super::blend::Blend;
@@ -27,7 +26,7 @@ const STEPS: usize = 50;
 const PULL: Vector3<f64> = Vector3::new(0.1, 0.1, 0.1);
 
 /// The weights of what is known when the two are mixed.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Gate {
     /// `a`, `b` and `c`.
     weights: [f64; 3],

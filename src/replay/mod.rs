@@ -17,6 +17,7 @@ mod reserve;
 mod rules;
 mod seen;
 mod shuffle;
+mod value;
 mod walk;
 
 pub use blend::Blend;
@@ -28,6 +29,7 @@ pub use order::Order;
 pub use reserve::Reserve;
 pub use rules::{Reference, Rule};
 pub use seen::{Seen, Served};
+pub use value::{RatedResponse, Rater, ValuePoint, ValueRow, values};
 pub use walk::{Bin, calibration, weights_over_time};
 
 use crate::mixture::log_sigmoid;

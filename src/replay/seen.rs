@@ -81,10 +81,16 @@ impl<'a> Seen<'a> {
         &self.trials
     }
 
-    /// Returns the weights of the ledgers for a prompt and its context.
+    /// Returns the weights of the ledgers for a choice.
     #[must_use]
     pub fn posterior(&self, trial: &Trial) -> Weights {
+        self.weights(&trial.log_prior, trial.context)
+    }
+
+    /// Returns the weights of the ledgers for a prompt with these log-weights of the router, and its context.
+    #[must_use]
+    pub fn weights(&self, log_prior: &[f64], context: Option<u64>) -> Weights {
         let Served { routing, transfer } = self.served;
-        contextual(&trial.log_prior, &self.general, &self.contexts, trial.context, routing, transfer)
+        contextual(log_prior, &self.general, &self.contexts, context, routing, transfer)
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Fitted<'a> {
     pub(super) questions: &'a [Question],
     /// Number of train pairs learned from.
     pub(super) n_pairs: usize,
-    /// What was said of the data.
+    /// The lines on the data that were shown before.
     pub(super) notes: &'a [String],
     /// The table of the lexical columns, if heads read them.
     pub(super) lexical: Option<&'a Lexical>,

@@ -11,17 +11,17 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::encode::{encode, in_range, input, read_lexical};
+use super::files;
 use super::inputs::{Inputs, say_notes};
 use super::liked::liked;
-use super::numbers::{non_negative, share, unit};
+use super::numbers::{non_negative, unit};
 use super::progress::bar;
 use super::ruled::ruled;
 use super::staged::Staged;
 use super::{Failure, say};
-use super::{blend, files};
 use crate::fit::{
-    Block, Dataset, HeadCount, Layout, MixtureBy, Options, PerFile, PromptOptions, Split, learn, n_steps,
-    report,
+    Block, Dataset, HeadCount, Layout, MixtureBy, Options, PerFile, PromptOptions, Ruler, Sources, Split,
+    learn, n_steps, report,
 };
 use crate::model::{Bundle, MANIFEST, Runtime, load_encoder};
 
@@ -55,10 +55,6 @@ pub(super) struct Args {
     /// The field that holds the group, a label for the report.
     #[arg(long, value_name = "NAME", default_value = "group")]
     group_field: String,
-    /// Share of the people to hold out and measure on, where no row names its split; rows without a user are held out by
-    /// prompt.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
-    test_share: f64,
     /// Number of questions for new users in the bundle, chosen from --candidates; all candidates, if there are fewer.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "candidates", value_parser = clap::value_parser!(u64).range(0..=64))]
     questions: u64,
@@ -151,19 +147,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     files::check_place("--html", args.html.as_ref())?;
     let staged = Staged::new(&args.out)?;
     let fields = args.inputs.fields(&args.context_field, &args.group_field);
-    let mut dataset = Dataset::read_with_candidates(
-        &args.inputs.data,
-        args.candidates.as_ref(),
-        &args.inputs.responses,
-        &fields,
-    )
-    .map_err(Failure::refused)?;
+    let Inputs { data, responses, .. } = &args.inputs;
+    let sources = Sources { data, responses, candidates: args.candidates.as_ref(), ratings: None };
+    let mut dataset = Dataset::read_all(sources, &fields).map_err(Failure::refused)?;
     say_notes(&dataset);
-    if args.test_share > 0.0 && !dataset.hold_out(args.test_share, args.seed) {
-        return Err(Failure::refused(
-            "--test-share: found rows that name their split, expected none beside it",
-        ));
-    }
+    args.inputs.hold_out(&mut dataset)?;
     let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
     if let Some(file) =
         (0..args.inputs.data.len()).find(|&file| train.iter().all(|&idx| dataset.pairs[idx].file != file))
@@ -209,7 +197,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut rulers = Vec::new();
     for file in 0..args.inputs.data.len() {
-        rulers.push(ruled(&mut examples, &of_file(file), args.ridge.of(file), args.scalar_scale)?);
+        let (pairs, ridge) = (of_file(file), args.ridge.of(file));
+        let of = |ruler: Ruler, examples: &mut _| ruler.rewards(examples, &pairs, ridge, args.scalar_scale);
+        rulers.push(ruled(&mut examples, of)?);
     }
     let report = report(&dataset, &examples, &learned, &rulers).map_err(Failure::failed)?;
     let questions = questionnaire::choose(args, &dataset, &examples, &learned)?;
@@ -223,7 +213,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         lexical: lexical.as_ref().filter(|_| examples.layout.blocks.contains(&Block::Lexical)),
     };
     let revision = bundle::write(args, &staged, &dataset, encoder.section, input, &fitted)?;
-    let (loaded, _) = Bundle::load(&runtime, staged.path(), 1).map_err(Failure::failed)?;
+    Bundle::load(&runtime, staged.path(), 1).map_err(Failure::failed)?;
     if let Some(path) = &args.html {
         let heads: Vec<String> = bundle::names(&dataset, &learned);
         let rewards = examples.rewards(&learned.heads).map_err(Failure::failed)?;
@@ -234,7 +224,6 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let page = page::page(args, &dataset, (&learned, &report), &heads, liked, &revision);
         files::write(path, page.html())?;
     }
-    blend::write(staged.path(), &dataset, examples, (&loaded, &learned), &train)?;
     staged.publish()?;
     for line in table::lines(&dataset, &learned, &report) {
         say(&mut std::io::stdout(), &line);

@@ -5,22 +5,23 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use serde::Serialize;
 
 use super::Args;
+use super::raters::raters;
 use crate::cli::Failure;
-use crate::cli::blend;
 use crate::cli::encode::{encode, in_range, layout, learnable, project, read_lexical};
-use crate::cli::inputs::say_notes;
+use crate::cli::inputs::{Inputs, say_notes};
 use crate::cli::liked::liked;
 use crate::cli::progress::bar;
 use crate::cli::ruled::ruled;
 use crate::cli::scored::ScoredExamples;
-use crate::fit::{Dataset, Examples, Preference, Split, correlation};
+use crate::fit::{Dataset, Examples, Preference, Ruler, Sources, Split, correlation};
 use crate::mixture::win;
 use crate::model::{Bundle, Question, Runtime, load_encoder};
 use crate::page::TextGroup;
 use crate::replay::{
-    Bin, Curve, ObjectiveRow, Person, Reference, Reserve, Rule, Setting, Trial, calibration,
-    compare_objectives, replay, weights_over_time,
+    Bin, Blend, Curve, Gate, ObjectiveRow, Person, Reference, Reserve, Rule, Served, Setting, Trial,
+    ValueRow, calibration, compare_objectives, replay, values, weights_over_time,
 };
+use crate::types::config::{Config, Layers};
 use crate::types::key64;
 
 /// The results of a replay.
@@ -62,15 +63,18 @@ pub(super) struct Figures {
     pub(super) objectives: Vec<ObjectiveRow>,
     /// Curves of every rule, and of the ledger for every group.
     pub(super) curves: Vec<Curve>,
+    /// The value of every rule's picks; empty without ratings.
+    pub(super) values: Vec<ValueRow>,
 }
 
 pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let fields = args.inputs.fields(&args.context_field, &args.group_field);
-    let mut dataset =
-        Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
+    let Inputs { data, responses, .. } = &args.inputs;
+    let sources = Sources { data, responses, candidates: None, ratings: args.value.as_ref() };
+    let mut dataset = Dataset::read_all(sources, &fields).map_err(Failure::refused)?;
     say_notes(&dataset);
     // Rows of an export name no split: all are replayed, and nothing is learned from them.
-    if args.split == Split::Test {
+    if !args.inputs.hold_out(&mut dataset)? && args.split == Split::Test {
         dataset.test_all();
     }
     let replayed = dataset.split(args.split, &args.inputs.data).map_err(Failure::refused)?;
@@ -95,7 +99,12 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     examples.average_over(&train).map_err(Failure::failed)?;
     let rulers = match train.is_empty() {
         true => None,
-        false => Some(ruled(&mut examples, &train, args.ridge, args.scalar_scale)?),
+        false => {
+            let of = |ruler: Ruler, examples: &mut _| {
+                ruler.log_odds(examples, &train, args.ridge, args.scalar_scale)
+            };
+            Some(ruled(&mut examples, of)?)
+        }
     };
     let trial = |idx: usize| {
         let (choice, pair) = (&dataset.pairs[idx], examples.pairs[idx]);
@@ -154,16 +163,12 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let top = |column: usize| {
         (0..accuracy.len()).max_by(|&a, &b| share(a, column).total_cmp(&share(b, column))).unwrap_or_default()
     };
-    let served = blend::served(args.transfer)?;
-    // A bundle without a population of blends gets that of the train people, on whose pairs heads are too sure.
-    let population = match blend::read(&args.bundle, &bundle)? {
-        None => blend::population(&others, &bundle.log_prior(), served),
-        learned => learned,
-    };
+    let posterior = Config::new(Layers::defaults()).map_err(Failure::failed)?.posterior;
+    let served = Served { routing: posterior.routing, transfer: args.transfer.unwrap_or(posterior.transfer) };
     let reference = Reference {
         log_shares: bundle.log_prior(),
         best_head,
-        blend: population,
+        blend: population_of(&others, &bundle.log_prior(), served),
         oracle: (0..groups.len()).map(top).collect(),
         oracle_of_all: top(groups.len()),
     };
@@ -177,6 +182,13 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     };
     let setting = Setting { order: args.order, n_seeds: args.seeds, served, after, reserve };
     let curves = replay(&people, &reference, groups.len(), &setting);
+    let values = match &args.value {
+        None => Vec::new(),
+        Some(_) => {
+            let single = rulers.as_ref().map(|[single, ..]| single);
+            values(&raters(&dataset, &scored, &encoded.rated, single, &people)?, &reference, &setting)
+        }
+    };
     let view = bundle.view();
     let heads: Vec<String> = view.heads.into_iter().map(|head| head.name).collect();
     let liked = liked(&dataset, &examples, &replayed, &heads, |row, k| scored.rewards.calibrated(row)[k])?;
@@ -203,9 +215,17 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
             disjoint: args.disjoint,
             objectives: compare_objectives(&people, &others, groups.len(), served),
             curves,
+            values,
             groups,
         },
     })
+}
+
+/// Learns the population of people who are blends of heads; none of nobody.
+fn population_of(people: &[Person], log_shares: &[f64], served: Served) -> Option<(Blend, Gate)> {
+    let blend = Blend::learn(people)?;
+    let gate = Gate::learn(people, &blend, log_shares, served);
+    Some((blend, gate))
 }
 
 /// Returns the names left out: rules without train pairs or other people to learn from, and objectives over users

@@ -2,6 +2,7 @@
 
 mod measure;
 mod page;
+mod raters;
 mod table;
 
 use std::path::PathBuf;
@@ -47,6 +48,11 @@ pub(super) struct Args {
     /// Numbers of labels after which to measure.
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "0,1,2,5,10,15,20,40")]
     after: Vec<usize>,
+    /// Ratings of the people, whose picks are then measured: rows of {user, prompt, responses or response_ids,
+    /// ratings, split?}, each with all ratings of one person. The value is the rating of the response that a rule
+    /// ranks first, of those without a label, minus the person's mean.
+    #[arg(long, value_name = "FILE")]
+    value: Option<PathBuf>,
     /// The field that holds the context: the router reads it, and every context has a ledger of its own.
     #[arg(long, value_name = "NAME", default_value = "context")]
     context_field: String,

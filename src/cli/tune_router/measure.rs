@@ -1,6 +1,6 @@
 //! Tunes routers on labeled pairs, and measures them and their baselines.
 
-use ndarray::{Array1, Array2, ArrayView1};
+use ndarray::{Array2, ArrayView1};
 use rand::SeedableRng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
@@ -12,7 +12,7 @@ use crate::cli::encode::{encode, in_range, layout, learnable, project, read_lexi
 use crate::cli::files::at;
 use crate::cli::inputs::say_notes;
 use crate::cli::progress::bar;
-use crate::cli::ruled::ruled;
+use crate::cli::ruled::{Ruled, ruled};
 use crate::cli::scored::ScoredExamples;
 use crate::fit::{
     Dataset, Examples, Labeled, LearningRule, Router, Ruler, Split, mean_log_weights, pooled, read_router,
@@ -125,10 +125,10 @@ fn baselines(args: &Args, task: &Task) -> Result<Vec<Tallied>, Failure> {
         f64::from(task.examples.rows[pair.chosen].log_length - task.examples.rows[pair.rejected].log_length)
     };
     rows.push(("length only".to_owned(), None, task.tally(length)));
-    for (ruler, log_odds) in Ruler::ALL.into_iter().zip(&task.rulers) {
+    for (ruler, rewards) in Ruler::ALL.into_iter().zip(&task.rulers) {
         let by_ruler = |idx: usize| {
             let pair = task.examples.pairs[idx];
-            log_odds[pair.chosen] - log_odds[pair.rejected]
+            rewards[pair.chosen] - rewards[pair.rejected]
         };
         rows.push((ruler.label().to_owned(), None, task.tally(by_ruler)));
     }
@@ -149,8 +149,8 @@ struct Task {
     router: Router,
     /// `beta_k (r_k(chosen) - r_k(rejected))`, `[pairs, K]`.
     margins: Array2<f64>,
-    /// Every row's log-odds under each of [`Ruler::ALL`], shape `[rows]`.
-    rulers: [Array1<f64>; Ruler::ALL.len()],
+    /// Every row's reward by each of [`Ruler::ALL`].
+    rulers: Ruled,
     /// Positions of a train pair's prompt with each criterion in [`Examples::prompts`]: `[pairs][criteria]`, empty
     /// for test pairs.
     prompts: Vec<Vec<usize>>,
@@ -166,6 +166,7 @@ impl Task {
         let mut dataset =
             Dataset::read(&args.inputs.data, &args.inputs.responses, &fields).map_err(Failure::refused)?;
         say_notes(&dataset);
+        args.inputs.hold_out(&mut dataset)?;
         let train = dataset.split(Split::Train, &args.inputs.data).map_err(Failure::refused)?;
         // Without test pairs, a router is tuned and not measured.
         let test = dataset.split(Split::Test, &args.inputs.data).unwrap_or_default();
@@ -227,7 +228,9 @@ impl Task {
         let mut examples = Examples { layout: learnable(&examples.layout), ..examples };
         read_lexical(&mut examples, &train, 0)?;
         examples.average_over(&train).map_err(Failure::failed)?;
-        let rulers = ruled(&mut examples, &train, args.ridge, args.scalar_scale)?;
+        let of =
+            |ruler: Ruler, examples: &mut _| ruler.rewards(examples, &train, args.ridge, args.scalar_scale);
+        let rulers = ruled(&mut examples, of)?;
         let mut names = crate::fit::Interner::default();
         let person = |(idx, row): (usize, &crate::fit::Preference)| names.index(row.user.ok_or(idx));
         let people = dataset.pairs.iter().enumerate().map(person).collect();

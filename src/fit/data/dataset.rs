@@ -11,6 +11,7 @@ use super::fields::Fields;
 use super::formats::{self, Found, for_each};
 use super::interner::Interner;
 use super::parts::{Judgment, Part, parts};
+use super::rated::{Rated, RatedRow};
 use super::split::Split;
 use super::statement::{Response, Said, Statement};
 use super::texts::Texts;
@@ -31,6 +32,8 @@ pub struct Dataset {
     pub groups: Interner<String>,
     /// The contexts, as they are in the rows.
     pub contexts: Interner<String>,
+    /// Ratings of many responses by one person.
+    pub rated: Vec<Rated>,
     /// A line for each file: the layout that it was read as.
     pub notes: Vec<String>,
     /// True if a row names its split.
@@ -41,6 +44,19 @@ pub struct Dataset {
 
 /// Columns that a line names.
 const NAMED: usize = 12;
+
+/// The files of a data set.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sources<'a> {
+    /// Feedback.
+    pub data: &'a [PathBuf],
+    /// {id, text} rows of responses.
+    pub responses: &'a [PathBuf],
+    /// Candidates for questions: rows of {prompt, a, b}, or rows of any data, whose choices and split do not count.
+    pub candidates: Option<&'a PathBuf>,
+    /// Ratings of many responses each, of people of the file of the same name up to its first dot.
+    pub ratings: Option<&'a PathBuf>,
+}
 
 /// Numbers of texts by response id.
 type Ids = HashMap<String, usize>;
@@ -95,20 +111,15 @@ impl Dataset {
     /// # Errors
     /// The rows of the first file with some that can't be used, by file and line.
     pub fn read(data: &[PathBuf], responses: &[PathBuf], fields: &Fields) -> Result<Self, DataError> {
-        Self::read_with_candidates(data, None, responses, fields)
+        Self::read_all(Sources { data, responses, ..Sources::default() }, fields)
     }
 
-    /// Reads all files as [`Dataset::read`] does, and a file of candidates for questions: rows of {prompt, a, b}, or
-    /// rows of any data, whose choices and split do not count.
+    /// Reads all files as [`Dataset::read`] does, and those beside the data.
     ///
     /// # Errors
     /// As [`Dataset::read`].
-    pub fn read_with_candidates(
-        data: &[PathBuf],
-        candidates: Option<&PathBuf>,
-        responses: &[PathBuf],
-        fields: &Fields,
-    ) -> Result<Self, DataError> {
+    pub fn read_all(sources: Sources<'_>, fields: &Fields) -> Result<Self, DataError> {
+        let Sources { data, responses, candidates, ratings } = sources;
         if let Some(name) = fields.reserved() {
             return Err(DataError::Reserved(name.to_owned()));
         }
@@ -119,6 +130,7 @@ impl Dataset {
             users: Interner::default(),
             groups: Interner::default(),
             contexts: Interner::default(),
+            rated: Vec::new(),
             notes: Vec::new(),
             has_splits: false,
             last_event: None,
@@ -153,6 +165,11 @@ impl Dataset {
                 pair.split = Split::Candidate;
             }
         }
+        if let Some(path) = ratings {
+            let own = by_stem.get(&stem(path));
+            let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
+            dataset.read_ratings(path, &stem(path), &lookup)?;
+        }
         Ok(dataset)
     }
 
@@ -174,12 +191,12 @@ impl Dataset {
 
     /// Makes a share of the people the test split, drawn by their names; rows without a user by their prompts. False,
     /// and nothing is changed, if the rows name their splits.
-    pub fn hold_out(&mut self, share: f64, seed: u64) -> bool {
+    pub fn hold_out(&mut self, share: f64) -> bool {
         if self.has_splits {
             return false;
         }
         let is_drawn = |name: &str| {
-            let digest = blake3::hash(format!("{seed}/{name}").as_bytes());
+            let digest = blake3::hash(name.as_bytes());
             let [a, b, c, d, ..] = *digest.as_bytes();
             f64::from(u32::from_le_bytes([a, b, c, d])) < share * f64::from(u32::MAX)
         };
@@ -207,6 +224,20 @@ impl Dataset {
         })
     }
 
+    /// Reads ratings of people whose choices are in the file `name`.
+    fn read_ratings(&mut self, path: &Path, name: &str, lookup: &[&Ids]) -> Result<(), DataError> {
+        for_each(path, |_, columns| {
+            let mut row = RatedRow::read(columns)?;
+            let rated = row.rated()?.into_iter();
+            let text = |(response, x)| Ok((self.response(response, lookup, "response")?, x));
+            let responses = rated.map(text).collect::<Result<_, String>>()?;
+            let user = self.users.index(format!("{name}/{}", row.user));
+            let prompt = self.texts.intern(&row.prompt).map_err(|error| error.to_string())?;
+            self.rated.push(Rated { user, prompt, responses, split: row.split.unwrap_or_default() });
+            Ok(())
+        })
+    }
+
     fn read_pairs(&mut self, path: &Path, lookup: &[&Ids], fields: &Fields) -> Result<Found, DataError> {
         let file = self.files.len();
         self.files.push(stem(path));
@@ -217,6 +248,10 @@ impl Dataset {
                 0 => String::new(),
                 n => format!("; {n} left out, which compare nothing"),
             };
+            let empty = match found.n_empty {
+                0 => String::new(),
+                n => format!("; {n} prefer an empty text"),
+            };
             let unread = match found.unread.len() {
                 0 => String::new(),
                 n => {
@@ -226,7 +261,7 @@ impl Dataset {
                 }
             };
             let name = path.file_name().unwrap_or_default().display();
-            self.notes.push(format!("{name}: read as {layout}{left_out}{unread}"));
+            self.notes.push(format!("{name}: read as {layout}{left_out}{empty}{unread}"));
         }
         Ok(found)
     }

@@ -4,7 +4,7 @@ use ndarray::Array2;
 use rand::Rng;
 
 use super::{Calibration, HeadCount, HeldOut, Learned, Options};
-use crate::fit::choose_k::{CANDIDATES, HeadCountTrial};
+use crate::fit::choose_k::{CANDIDATES, FEW, HeadCountTrial};
 use crate::fit::data::{EmbedError, Examples, Pair, stack};
 use crate::fit::differences::RowsError;
 use crate::fit::merge::alike;
@@ -31,14 +31,14 @@ pub(super) fn learn(
     progress: &(impl Fn() + Sync),
 ) -> Result<Learned, RowsError> {
     let (learned, held_out) = partition(examples, pairs, options.seed);
-    let tried: &[usize] = match &options.n_heads {
-        HeadCount::Auto => &CANDIDATES,
-        HeadCount::Given(counts) => &counts.0,
+    let tried: Vec<usize> = match &options.n_heads {
+        HeadCount::Auto => CANDIDATES.into_iter().filter(|&k| k <= FEW).collect(),
+        HeadCount::Given(counts) => counts.0.clone(),
     };
     let scales = scales(examples, &examples.responses(&learned), options.scalar_scale)?;
     let mut best: Option<(f64, PromptMixtureFit)> = None;
     let mut candidates = Vec::new();
-    for &n_heads in tried {
+    for n_heads in tried {
         let how = (n_heads, options.ridge.of(0), options.seed);
         let found = prompt_mixture::learn(examples, &learned, &scales, how, options.prompt, progress)?;
         let heads = unscaled(&found.heads, &scales);

@@ -5,13 +5,15 @@ mod by_user;
 mod ruler;
 mod single;
 
+use std::collections::BTreeSet;
+
 use ndarray::{Array2, Axis};
 
 pub use ruler::Ruler;
 pub use single::single;
 
 use super::calibrate::Calibration;
-use super::choose_k::{CANDIDATES, HeadCountTrial};
+use super::choose_k::{CANDIDATES, FEW, HeadCountTrial, candidates};
 use super::data::{EmbedError, Examples, Pair};
 use super::differences::RowsError;
 use super::prompt_mixture::{self, PromptOptions};
@@ -180,19 +182,20 @@ pub fn learn(
 pub fn n_steps(examples: &Examples, pairs: &[usize], options: &Options) -> usize {
     if options.mixture.resolve(examples, pairs) == MixtureBy::User {
         let starts = |k: usize| if k == 1 { 1 } else { options.restarts };
-        let of_file = |file: usize| match &options.n_heads {
-            HeadCount::Given(counts) => starts(counts.of(file)),
+        let of_file = |pairs: &Vec<usize>| match &options.n_heads {
+            HeadCount::Given(counts) => starts(counts.of(examples.pairs[pairs[0]].file)),
             HeadCount::Auto => {
-                CANDIDATES.iter().map(|&k| FOLDS * starts(k)).sum::<usize>() + options.restarts
+                let users: BTreeSet<_> =
+                    pairs.iter().map(|&idx| examples.pairs[idx].user.ok_or(idx)).collect();
+                candidates(users.len()).map(|k| FOLDS * starts(k)).sum::<usize>() + options.restarts
             }
         };
         let files = prompt_mixture::by_file(examples, pairs);
-        return files.iter().map(|pairs| of_file(examples.pairs[pairs[0]].file)).sum::<usize>()
-            * user_mixture::STEPS;
+        return files.iter().map(of_file).sum::<usize>() * user_mixture::STEPS;
     }
     let tried = match &options.n_heads {
         HeadCount::Given(counts) => counts.0.len(),
-        HeadCount::Auto => CANDIDATES.len(),
+        HeadCount::Auto => CANDIDATES.into_iter().filter(|&k| k <= FEW).count(),
     };
     tried * prompt_mixture::steps(pairs.len(), options.prompt)
 }

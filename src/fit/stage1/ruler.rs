@@ -2,7 +2,7 @@
 
 use ndarray::Array1;
 
-use super::single::calibrated_single;
+use super::single::{calibrated_single, single};
 use crate::fit::data::{Block, Examples};
 use crate::fit::differences::RowsError;
 
@@ -37,8 +37,26 @@ impl Ruler {
         }
     }
 
-    /// Returns every row's log-odds under the head that is learned from `pairs` (positions, not empty), up to a constant,
-    /// shape `[rows]`. `ridge` is the single head's; rulers without an embedding have their own.
+    /// Returns every row's reward by the head that is learned from `pairs` (positions, not empty), shape `[rows]`.
+    /// `ridge` is the single head's; rulers without an embedding have their own.
+    ///
+    /// # Errors
+    /// As [`super::learn`].
+    pub fn rewards(
+        self,
+        examples: &mut Examples,
+        pairs: &[usize],
+        ridge: f64,
+        scalar_scale: f64,
+    ) -> Result<Array1<f64>, RowsError> {
+        self.measure(examples, ridge, |examples, ridge| {
+            let head = single(examples, pairs, ridge, scalar_scale)?;
+            Ok(examples.rewards(&head)?.column(0).to_owned())
+        })
+    }
+
+    /// Returns the same in log-odds of a choice, by an inverse temperature from people whom the head was not learned
+    /// from.
     ///
     /// # Errors
     /// As [`super::learn`].
@@ -49,28 +67,28 @@ impl Ruler {
         ridge: f64,
         scalar_scale: f64,
     ) -> Result<Array1<f64>, RowsError> {
+        self.measure(examples, ridge, |examples, ridge| {
+            let (head, beta) = calibrated_single(examples, pairs, ridge, scalar_scale)?;
+            Ok(examples.rewards(&head)?.column(0).mapv(|reward| beta * reward))
+        })
+    }
+
+    /// Applies `of` to the examples in the ruler's columns, with its ridge; zeros where it has no column.
+    fn measure(
+        self,
+        examples: &mut Examples,
+        ridge: f64,
+        of: impl FnOnce(&Examples, f64) -> Result<Array1<f64>, RowsError>,
+    ) -> Result<Array1<f64>, RowsError> {
         let (blocks, ridge) = match self {
-            Self::Single => return measured(examples, pairs, ridge, scalar_scale),
+            Self::Single => return of(examples, ridge),
             Self::Style => (vec![Block::Style, Block::LogLength], STYLE_RIDGE),
+            Self::Lexical if examples.layout.n_lexical == 0 => return Ok(Array1::zeros(examples.rows.len())),
             Self::Lexical => (vec![Block::Lexical], LEXICAL_RIDGE),
         };
-        if self == Self::Lexical && examples.layout.n_lexical == 0 {
-            return Ok(Array1::zeros(examples.rows.len()));
-        }
         let before = examples.set_blocks(blocks)?;
-        let log_odds = measured(examples, pairs, ridge, scalar_scale);
+        let measured = of(examples, ridge);
         examples.set_blocks(before)?;
-        log_odds
+        measured
     }
-}
-
-fn measured(
-    examples: &Examples,
-    pairs: &[usize],
-    ridge: f64,
-    scalar_scale: f64,
-) -> Result<Array1<f64>, RowsError> {
-    let (head, beta) = calibrated_single(examples, pairs, ridge, scalar_scale)?;
-    let rewards = examples.rewards(&head)?;
-    Ok(rewards.column(0).mapv(|reward| beta * reward))
 }

@@ -65,6 +65,8 @@ pub struct Found {
     pub layout: Option<&'static str>,
     /// Number of statements that compare nothing: a rating of one response alone, or one that was taken back.
     pub n_left_out: usize,
+    /// Number of statements that prefer an empty text.
+    pub n_empty: usize,
     /// Columns that [`Fields`] name and no row has.
     pub absent: BTreeSet<String>,
     /// Columns that were not read.
@@ -90,6 +92,7 @@ pub fn read(
         found.n_left_out += usize::from(statements.is_empty());
         for mut statement in statements {
             check(&statement)?;
+            found.n_empty += usize::from(prefers_nothing(&statement));
             row.fill(&mut statement)?;
             found.unread.extend(
                 row.unread().filter(|name| !found.unread.contains(*name)).cloned().collect::<Vec<_>>(),
@@ -139,26 +142,25 @@ fn statements(
 /// Upper bound of the responses of one judgment, as for POST /feedback.
 const MAX_RESPONSES: usize = 64;
 
-/// Refuses more responses than have a place in one judgment, and an empty one where it is preferred: that is a column
-/// of another name, or a broken row.
+/// Refuses more responses than have a place in one judgment.
 fn check(statement: &Statement) -> Result<(), String> {
     let n = match &statement.said {
         Said::Order(responses) => responses.len(),
         Said::Rated(rated) => rated.len(),
         Said::Tie(_) | Said::Thumb(..) => 0,
     };
-    if n > MAX_RESPONSES {
-        return Err(format!("found {n} responses, expected at most {MAX_RESPONSES} in one judgment"));
+    match n {
+        0..=MAX_RESPONSES => Ok(()),
+        _ => Err(format!("found {n} responses, expected at most {MAX_RESPONSES} in one judgment")),
     }
+}
+
+/// True if an empty text is preferred: a column of another name, a broken row, or what somebody liked best.
+fn prefers_nothing(statement: &Statement) -> bool {
     let best = match &statement.said {
         Said::Order(responses) => responses.first(),
         Said::Thumb(response, true) => Some(response),
         Said::Tie(_) | Said::Rated(_) | Said::Thumb(..) => None,
     };
-    match best {
-        Some(Response::Text(text)) if text.trim().is_empty() => {
-            Err("found an empty text as the preferred response, expected one that says something".to_owned())
-        }
-        _ => Ok(()),
-    }
+    matches!(best, Some(Response::Text(text)) if text.trim().is_empty())
 }
