@@ -323,7 +323,7 @@ async fn fit_learns_a_bundle_that_serves_and_the_same_seed_gives_the_same_bytes(
 async fn fit_names_the_file_and_line_of_a_bad_row() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data.jsonl");
-    std::fs::write(&data, "{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}\n{\"prompt\": \"p\", \"chosen_id\": \"7\"}\n").unwrap();
+    std::fs::write(&data, "{\"prompt\": \"p\", \"chosen\": \"c\", \"rejected\": \"r\"}\n{\"prompt\": \"p\", \"chosen_id\": \"7\", \"rejected_id\": \"8\"}\n").unwrap();
     let (data, out) = (data.to_str().unwrap(), dir.path().join("out"));
     let args = ["fit", "--encoder", "models/toy", "--data", data, "--out", out.to_str().unwrap()];
     refused(&args, &["data.jsonl:2", "`chosen_id`", "7"]).await;

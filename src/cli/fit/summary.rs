@@ -31,7 +31,8 @@ pub(super) fn lines(mixture: MixtureBy, dataset: &Dataset, train: &[usize]) -> V
         0 => "no row has a user".to_owned(),
         n => format!("{n} people with {each:.1} rows each"),
     };
-    let mut lines = vec![format!("{n_rows} train rows, {people}; {n_test} test rows")];
+    let count = |n: usize| format!("{n} train {}", if n == 1 { "row" } else { "rows" });
+    let mut lines = vec![format!("{}, {people}; {n_test} test rows", count(n_rows))];
     let by = mixture.of_rows(rows().map(|row| row.user));
     let why = match (mixture, n_without) {
         (MixtureBy::User | MixtureBy::Prompt, _) => "as --mixture says".to_owned(),
@@ -42,7 +43,6 @@ pub(super) fn lines(mixture: MixtureBy, dataset: &Dataset, train: &[usize]) -> V
     };
     let by = if by == MixtureBy::User { "user" } else { "prompt" };
     lines.push(format!("mixture by {by}: {why}"));
-    let count = |n: usize| format!("{n} train {}", if n == 1 { "row" } else { "rows" });
     let n_equal = rows().filter(|row| row.chosen == row.rejected).count();
     if n_equal > 0 {
         lines.push(format!("{} with the same text chosen and rejected", count(n_equal)));

@@ -47,7 +47,8 @@ pub(super) fn lines(dataset: &Dataset, learned: &Learned, report: &Report) -> Ve
     };
     tried
         .chain(learned.calibration.iter().enumerate().map(head))
-        .chain(std::iter::once(columns))
+        // Without a test row, there is nothing to head.
+        .chain((!report.slices.is_empty()).then_some(columns))
         .chain(report.slices.iter().map(row))
         .collect()
 }
