@@ -579,4 +579,8 @@ fn what_compares_nothing_and_a_place_that_is_none_are_refused_before_anything_is
     place.refuses(64, "fit", &args, &["--out: ", "found no place to write to"]);
     assert!(!Path::new(&place.at("cache")).exists(), "nothing was encoded");
     place.fit_refuses(64, &["--test-share", "0.2"], &["--test-share: found rows that name their split"]);
+    let row = json!({ "prompt": "p", "chosen": "tea", "rejected": "weather", "user": "u" });
+    let data = place.write("unshared.jsonl", &[row]);
+    let args = ["--encoder", toy.to_str().unwrap(), "--data", &data, "--out", &out, "--features", "lexical"];
+    place.refuses(64, "fit", &args, &["--features lexical: found no two train responses that share a word"]);
 }

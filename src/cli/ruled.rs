@@ -3,7 +3,7 @@
 use ndarray::Array1;
 
 use super::Failure;
-use crate::fit::{Examples, RowsError, Ruler};
+use crate::fit::{Examples, RowsError, Ruler, RulerLesson};
 
 /// The rewards or log-odds of every row by each of [`Ruler::ALL`], shape `[rows]`.
 pub(super) type Ruled = [Array1<f64>; Ruler::ALL.len()];
@@ -11,11 +11,12 @@ pub(super) type Ruled = [Array1<f64>; Ruler::ALL.len()];
 /// Returns `of` for every ruler: [`Ruler::rewards`] or [`Ruler::log_odds`], which takes several times as long.
 pub(super) fn ruled(
     examples: &mut Examples,
-    of: impl Fn(Ruler, &mut Examples) -> Result<Array1<f64>, RowsError>,
+    how: RulerLesson<'_>,
+    of: impl Fn(Ruler, &mut Examples, RulerLesson<'_>) -> Result<Array1<f64>, RowsError>,
 ) -> Result<Ruled, Failure> {
     let mut found = Ruler::ALL.map(|_| Array1::zeros(0));
     for (found, ruler) in found.iter_mut().zip(Ruler::ALL) {
-        *found = of(ruler, examples).map_err(Failure::failed)?;
+        *found = of(ruler, examples, how).map_err(Failure::failed)?;
     }
     Ok(found)
 }

@@ -42,5 +42,7 @@ pub use onnx::{Graph as OnnxGraph, Operation};
 pub use prompt_mixture::PromptOptions;
 pub use report::{Report, RulerSlice, Slice, report};
 pub use router::Router;
-pub use stage1::{HeadCount, HeldOut, Learned, MixtureBy, Options, PerFile, Ruler, learn, n_steps, single};
+pub use stage1::{
+    HeadCount, HeldOut, Learned, MixtureBy, Options, PerFile, Ruler, RulerLesson, learn, n_steps, single,
+};
 pub use stage2::{Labeled, LearningRule, mean_log_weights, pooled, tune};

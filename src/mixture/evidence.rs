@@ -103,7 +103,13 @@ fn mean_of_pairs(log_odds: &[Vec<f64>], order: impl Fn(usize, usize) -> Ordering
 
 /// Returns `log(2 sqrt(sigma(d) sigma(-d)))`, without overflow: 0 where `d` is 0.
 fn log_tie(d: f64) -> f64 {
-    std::f64::consts::LN_2 + 0.5 * (log_sigmoid(d) + log_sigmoid(-d))
+    std::f64::consts::LN_2 + log_either(d)
+}
+
+/// Returns `log(sqrt(sigma(d) sigma(-d)))`, without overflow: a tie as two opposite halves of a choice.
+#[must_use]
+pub fn log_either(d: f64) -> f64 {
+    0.5 * (log_sigmoid(d) + log_sigmoid(-d))
 }
 
 /// Returns `ln(1 / (1 + exp(-x)))`, without overflow.

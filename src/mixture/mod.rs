@@ -19,7 +19,7 @@ pub const MAX_HEADS: usize = 1024;
 
 pub use contexts::contextual;
 pub use decay::Decay;
-pub use evidence::{Increment, log_sigmoid, pair, ranking, rating, sigmoid, thumb, tie};
+pub use evidence::{Increment, log_either, log_sigmoid, pair, ranking, rating, sigmoid, thumb, tie};
 pub use information::mutual_information;
 pub use ledger::Ledger;
 pub use ledgers::{Evidence, Ledgers, MAX_CONTEXTS};

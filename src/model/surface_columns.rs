@@ -1,5 +1,6 @@
 //! The surface columns that a bundle's heads read: computed where a text is tokenized, and kept beside its embedding.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::surface::{Lexical, N_STYLE, PieceStyle, buckets, style};
@@ -8,23 +9,15 @@ use crate::surface::{Lexical, N_STYLE, PieceStyle, buckets, style};
 #[derive(Debug)]
 pub(super) struct SurfaceColumns {
     /// The style of every piece, by its id.
-    pieces: Vec<PieceStyle>,
+    pieces: HashMap<u32, PieceStyle>,
     has_style: bool,
     lexical: Option<Lexical>,
 }
 
 impl SurfaceColumns {
-    /// Creates columns of no block; `pieces` are ids with the text of the piece, and whether it starts a word.
-    pub(super) fn new(pieces: impl Iterator<Item = (u32, PieceStyle)>) -> Self {
-        let mut by_id = Vec::new();
-        for (id, piece) in pieces {
-            let id = id as usize;
-            if by_id.len() <= id {
-                by_id.resize(id + 1, PieceStyle::default());
-            }
-            by_id[id] = piece;
-        }
-        Self { pieces: by_id, has_style: false, lexical: None }
+    /// Creates columns of no block.
+    pub(super) fn new(pieces: HashMap<u32, PieceStyle>) -> Self {
+        Self { pieces, has_style: false, lexical: None }
     }
 
     pub(super) fn turn_on(&mut self, has_style: bool, lexical: Option<Lexical>) {
@@ -41,7 +34,7 @@ impl SurfaceColumns {
 
     /// Returns the style of a text, shape `[N_STYLE]`.
     pub(super) fn style(&self, ids: &[u32]) -> [f32; N_STYLE] {
-        style(ids.iter().filter_map(|&id| self.pieces.get(id as usize)))
+        style(ids.iter().filter_map(|&id| self.pieces.get(&id)))
     }
 
     pub(super) fn lexical(&self) -> Option<&Lexical> {

@@ -84,9 +84,8 @@ impl Tokenizer {
         let joints = Joints::of(&inner);
         let tail = Tail::of(&inner, joints.as_ref());
         let pieces = pieces(&inner);
-        let surface = SurfaceColumns::new(
-            pieces.iter().map(|piece| (piece.id, PieceStyle::of(&piece.text, piece.starts_word))),
-        );
+        let styles = pieces.iter().map(|piece| (piece.id, piece.style())).collect();
+        let surface = SurfaceColumns::new(styles);
         let mut n_chars: HashMap<u32, u32> = pieces.iter().map(|piece| (piece.id, piece.n_chars())).collect();
         // A control token in a text does not stand for its name, so it counts as one character.
         n_chars.extend(control.ids().map(|id| (id, 1)));
@@ -223,7 +222,7 @@ fn sequence(ids: Vec<u32>, type_id: u32) -> Encoding {
     Encoding::from_tokens(ids.into_iter().map(|id| Token::new(id, String::new(), (0, 0))).collect(), type_id)
 }
 
-/// A piece of the vocabulary without the marks of its place in a word.
+/// A piece of the vocabulary without the marks of its continuation or of the end of a word.
 struct VocabularyPiece {
     id: u32,
     text: String,
@@ -233,6 +232,10 @@ struct VocabularyPiece {
 impl VocabularyPiece {
     fn n_chars(&self) -> u32 {
         u32::try_from(self.text.chars().count().max(1)).unwrap_or(u32::MAX)
+    }
+
+    fn style(&self) -> PieceStyle {
+        PieceStyle::of(self.text.trim_start_matches(STARTS), self.starts_word)
     }
 }
 

@@ -32,7 +32,7 @@ pub use seen::{Seen, Served};
 pub use value::{RatedResponse, Rater, ValuePoint, ValueRow, values};
 pub use walk::{Bin, calibration, weights_over_time};
 
-use crate::mixture::log_sigmoid;
+use crate::mixture::{log_either, log_sigmoid};
 
 /// One choice of a user, as the heads score it.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,8 +69,7 @@ pub struct Trial {
 impl Trial {
     /// Returns its log-likelihood by every head, as a ledger adds it up but for a constant, shape `[K]`.
     fn evidence(&self) -> impl Iterator<Item = f64> {
-        let nats =
-            |d: f64| if self.is_tie { 0.5 * (log_sigmoid(d) + log_sigmoid(-d)) } else { log_sigmoid(d) };
+        let nats = |d: f64| if self.is_tie { log_either(d) } else { log_sigmoid(d) };
         self.margins.iter().map(move |&d| self.weight * nats(d))
     }
 }

@@ -89,11 +89,9 @@ pub struct PieceStyle {
 }
 
 impl PieceStyle {
-    /// Counts a piece without the marks of its place in a word, but for a word's start in SentencePiece or byte-level
-    /// vocabularies, which is left out here; `starts_word` is false for one that continues a word.
+    /// Counts a piece without the marks of its place in a word; `starts_word` is false for one that continues a word.
     #[must_use]
     pub fn of(piece: &str, starts_word: bool) -> Self {
-        let piece = piece.trim_start_matches(['\u{120}', '\u{2581}']);
         let count =
             |is: fn(char) -> bool| u8::try_from(piece.chars().filter(|&c| is(c)).count()).unwrap_or(u8::MAX);
         let letters = count(char::is_alphabetic);

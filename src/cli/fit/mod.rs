@@ -20,13 +20,14 @@ use super::ruled::ruled;
 use super::staged::Staged;
 use super::{Failure, say};
 use crate::fit::{
-    Block, Dataset, HeadCount, Layout, MixtureBy, Options, PerFile, PromptOptions, Ruler, Sources, Split,
-    learn, n_steps, report,
+    Block, Dataset, HeadCount, Layout, MixtureBy, Options, PerFile, PromptOptions, Ruler, RulerLesson,
+    Sources, Split, learn, n_steps, report,
 };
 use crate::model::{Bundle, MANIFEST, Runtime, load_encoder};
 
-/// Rows are JSON objects: {prompt, chosen, rejected, user?, context?, group?, split?}, or chosen_id and rejected_id
-/// with --responses. Every file has the same weight, however large. `split` is "train" (default) or "test".
+/// Rows are feedback in any layout of docs/data.md, such as {prompt, chosen, rejected, user?, context?, group?,
+/// split?}, or chosen_id and rejected_id with --responses. Every file has the same weight, however large. `split` is
+/// "train" (default) or "test".
 #[derive(Debug, ClapArgs)]
 pub(super) struct Args {
     /// A directory whose bundle.toml has [encoder] and [input], with the files they name; any bundle will do.
@@ -58,7 +59,7 @@ pub(super) struct Args {
     /// Number of questions for new users in the bundle, chosen from --candidates; all candidates, if there are fewer.
     #[arg(long, value_name = "N", default_value_t = 0, requires = "candidates", value_parser = clap::value_parser!(u64).range(0..=64))]
     questions: u64,
-    /// Candidates for questions, as JSON lines: {prompt, a, b}, or rows of any data.
+    /// Candidates for questions: rows of {prompt, a, b}, or of any data.
     #[arg(long, value_name = "FILE")]
     candidates: Option<PathBuf>,
     /// Directory to write the bundle to; may be the encoder's directory.
@@ -183,6 +184,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     }
     let mut examples = encoded.examples;
     let lexical = read_lexical(&mut examples, &train, args.seed)?;
+    if lexical.is_none() && examples.layout.blocks.contains(&Block::Lexical) {
+        return Err(Failure::refused("--features lexical: found no two train responses that share a word"));
+    }
     let input = input(encoder.input.template, &examples, &train)?;
     let mut examples = in_range(examples, &input);
     examples.average_over(&train).map_err(Failure::failed)?;
@@ -197,9 +201,9 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut rulers = Vec::new();
     for file in 0..args.inputs.data.len() {
-        let (pairs, ridge) = (of_file(file), args.ridge.of(file));
-        let of = |ruler: Ruler, examples: &mut _| ruler.rewards(examples, &pairs, ridge, args.scalar_scale);
-        rulers.push(ruled(&mut examples, of)?);
+        let (pairs, ridge) = (&of_file(file), args.ridge.of(file));
+        let how = RulerLesson { pairs, ridge, scalar_scale: args.scalar_scale };
+        rulers.push(ruled(&mut examples, how, Ruler::rewards)?);
     }
     let report = report(&dataset, &examples, &learned, &rulers).map_err(Failure::failed)?;
     let questions = questionnaire::choose(args, &dataset, &examples, &learned)?;

@@ -13,7 +13,7 @@ use crate::cli::liked::liked;
 use crate::cli::progress::bar;
 use crate::cli::ruled::ruled;
 use crate::cli::scored::ScoredExamples;
-use crate::fit::{Dataset, Examples, Preference, Ruler, Sources, Split, correlation};
+use crate::fit::{Dataset, Examples, Preference, Ruler, RulerLesson, Sources, Split, correlation};
 use crate::mixture::win;
 use crate::model::{Bundle, Question, Runtime, load_encoder};
 use crate::page::TextGroup;
@@ -100,10 +100,8 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
     let rulers = match train.is_empty() {
         true => None,
         false => {
-            let of = |ruler: Ruler, examples: &mut _| {
-                ruler.log_odds(examples, &train, args.ridge, args.scalar_scale)
-            };
-            Some(ruled(&mut examples, of)?)
+            let how = RulerLesson { pairs: &train, ridge: args.ridge, scalar_scale: args.scalar_scale };
+            Some(ruled(&mut examples, how, Ruler::log_odds)?)
         }
     };
     let trial = |idx: usize| {

@@ -97,7 +97,7 @@ fn curves(
     let series = figures.curves.iter().filter(|curve| is_shown(curve)).map(|curve| Series {
         name: curve.group.map_or_else(|| curve.rule.to_owned(), |group| figures.groups[group].clone()),
         emphasis: curve.group.is_some()
-            || matches!(curve.rule, "Bayes ledger" | "ledger and blend" | "single head"),
+            || matches!(curve.rule, "Bayes ledger" | "single head" | "paper's rule"),
         points: curve
             .points
             .iter()

@@ -1,7 +1,7 @@
 //! Formats the figures of a replay as lines of text.
 
 use super::measure::Measured;
-use crate::replay::{Estimate, Rule, ValuePoint, ValueRow};
+use crate::replay::{Estimate, Point, Rule, ValueRow};
 
 /// The rule whose values are compared with those of others.
 const LEDGER: &str = Rule::Bayes.label();
@@ -14,27 +14,24 @@ pub(super) fn lines(measured: &Measured) -> Vec<String> {
     };
     let mut lines = vec![format!("accuracy after n labels on {choices}, mean over people (standard error)")];
     let Some(longest) = figures.curves.first() else { return lines };
-    let columns: Vec<String> = longest.points.iter().map(|point| format!("{:>12}", point.n)).collect();
-    lines.push(format!("{:24}{}", "n", columns.concat()));
-    let people: Vec<String> = longest.points.iter().map(|point| format!("{:>12}", point.people)).collect();
-    lines.push(format!("{:24}{}", "people", people.concat()));
+    lines.push(row("n", &longest.points, |point| point.n.to_string()));
+    lines.push(row("people", &longest.points, |point| point.people.to_string()));
     for curve in &figures.curves {
         let name = curve.group.map_or_else(
             || curve.rule.to_owned(),
             |group| format!("{}: {}", curve.rule, figures.groups[group]),
         );
-        let cell = |point: &crate::replay::Point| {
-            format!(" {:.3} ({:.3})", point.accuracy.mean, point.accuracy.standard_error)
-        };
-        lines.push(format!("{name:23} {}", curve.points.iter().map(cell).collect::<String>()));
+        let cell =
+            |point: &Point| format!("{:.3} ({:.3})", point.accuracy.mean, point.accuracy.standard_error);
+        lines.push(row(&name, &curve.points, cell));
     }
     lines.push("accuracy minus that of the Bayes ledger on the same choices (standard error)".to_owned());
     for curve in figures.curves.iter().filter(|curve| curve.group.is_none()) {
-        let cell = |point: &crate::replay::Point| {
+        let cell = |point: &Point| {
             let over = point.over_ledger;
-            over.map_or_else(String::new, |over| format!(" {:+.4} ({:.4})", over.mean, over.standard_error))
+            over.map_or_else(String::new, |over| format!("{:+.4} ({:.4})", over.mean, over.standard_error))
         };
-        lines.push(format!("{:23} {}", curve.rule, curve.points.iter().map(cell).collect::<String>()));
+        lines.push(row(curve.rule, &curve.points, cell));
     }
     if !figures.left_out.is_empty() {
         let left_out = figures.left_out.join(", ");
@@ -52,30 +49,25 @@ pub(super) fn lines(measured: &Measured) -> Vec<String> {
 /// Returns the lines of the values of picks; none without ratings.
 fn values(rows: &[ValueRow]) -> Vec<String> {
     let Some(first) = rows.first() else { return Vec::new() };
-    let cells = |points: &[ValuePoint], of: fn(&ValuePoint) -> Estimate| -> String {
-        let cell = |point: &ValuePoint| format!(" {:+.2} ({:.2})", of(point).mean, of(point).standard_error);
-        points.iter().map(|point| format!("{:>13}", cell(point))).collect()
-    };
+    let cell = |of: Estimate| format!("{:+.2} ({:.2})", of.mean, of.standard_error);
     let mut lines = vec![
         "rating of the response ranked first of those without a label, minus the person's mean (standard error)"
             .to_owned(),
+        row("n", &first.points, |point| point.n.to_string()),
+        row("people", &first.points, |point| point.people.to_string()),
     ];
-    lines.push(format!(
-        "{:24}{}",
-        "n",
-        first.points.iter().map(|p| format!("{:>13}", p.n)).collect::<String>()
-    ));
-    lines.push(format!(
-        "{:24}{}",
-        "people",
-        first.points.iter().map(|p| format!("{:>13}", p.people)).collect::<String>()
-    ));
     for ValueRow { rule, points } in rows {
-        lines.push(format!("{rule:23} {}", cells(points, |point| point.value)));
+        lines.push(row(rule, points, |point| cell(point.value)));
     }
     for ValueRow { rule, points } in rows.iter().filter(|row| row.rule == LEDGER) {
-        lines.push(format!("{rule} over single {}", cells(points, |point| point.over_single)));
-        lines.push(format!("{rule} over others {}", cells(points, |point| point.over_pooled)));
+        lines.push(row(&format!("{rule} over single"), points, |point| cell(point.over_single)));
+        lines.push(row(&format!("{rule} over others"), points, |point| cell(point.over_pooled)));
     }
     lines
+}
+
+/// Returns a name and a cell for every point, aligned.
+fn row<T>(name: &str, points: &[T], cell: impl Fn(&T) -> String) -> String {
+    let cells: String = points.iter().map(|point| format!("{:>17}", cell(point))).collect();
+    format!("{name:26}{cells}")
 }

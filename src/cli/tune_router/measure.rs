@@ -15,8 +15,8 @@ use crate::cli::progress::bar;
 use crate::cli::ruled::{Ruled, ruled};
 use crate::cli::scored::ScoredExamples;
 use crate::fit::{
-    Dataset, Examples, Labeled, LearningRule, Router, Ruler, Split, mean_log_weights, pooled, read_router,
-    single, tune,
+    Dataset, Examples, Labeled, LearningRule, Router, Ruler, RulerLesson, Split, mean_log_weights, pooled,
+    read_router, single, tune,
 };
 use crate::mixture::{Routing, Weights, preference, win};
 use crate::model::{Bundle, Runtime, load_encoder};
@@ -228,9 +228,8 @@ impl Task {
         let mut examples = Examples { layout: learnable(&examples.layout), ..examples };
         read_lexical(&mut examples, &train, 0)?;
         examples.average_over(&train).map_err(Failure::failed)?;
-        let of =
-            |ruler: Ruler, examples: &mut _| ruler.rewards(examples, &train, args.ridge, args.scalar_scale);
-        let rulers = ruled(&mut examples, of)?;
+        let how = RulerLesson { pairs: &train, ridge: args.ridge, scalar_scale: args.scalar_scale };
+        let rulers = ruled(&mut examples, how, Ruler::rewards)?;
         let mut names = crate::fit::Interner::default();
         let person = |(idx, row): (usize, &crate::fit::Preference)| names.index(row.user.ok_or(idx));
         let people = dataset.pairs.iter().enumerate().map(person).collect();

@@ -42,9 +42,6 @@ pub struct Dataset {
     last_event: Option<String>,
 }
 
-/// Columns that a line names.
-const NAMED: usize = 12;
-
 /// The files of a data set.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sources<'a> {
@@ -144,9 +141,7 @@ impl Dataset {
             if dataset.files.contains(&stem(path)) {
                 return Err(DataError::SameName(path.clone()));
             }
-            let own = by_stem.get(&stem(path));
-            let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
-            let found = dataset.read_pairs(path, &lookup, fields)?;
+            let found = dataset.read_pairs(path, &lookup(&by_stem, path), fields)?;
             absent = Some(match absent {
                 Some(absent) => &absent & &found.absent,
                 None => found.absent,
@@ -156,19 +151,15 @@ impl Dataset {
             return Err(DataError::NoColumn(column));
         }
         if let Some(path) = candidates {
-            let own = by_stem.get(&stem(path));
-            let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
             let (first, has_splits) = (dataset.pairs.len(), dataset.has_splits);
-            dataset.read_pairs(path, &lookup, fields)?;
+            dataset.read_pairs(path, &lookup(&by_stem, path), fields)?;
             dataset.has_splits = has_splits;
             for pair in &mut dataset.pairs[first..] {
                 pair.split = Split::Candidate;
             }
         }
         if let Some(path) = ratings {
-            let own = by_stem.get(&stem(path));
-            let lookup: Vec<&Ids> = own.map_or_else(|| by_stem.values().collect(), |own| vec![own]);
-            dataset.read_ratings(path, &stem(path), &lookup)?;
+            dataset.read_ratings(path, &lookup(&by_stem, path))?;
         }
         Ok(dataset)
     }
@@ -224,8 +215,9 @@ impl Dataset {
         })
     }
 
-    /// Reads ratings of people whose choices are in the file `name`.
-    fn read_ratings(&mut self, path: &Path, name: &str, lookup: &[&Ids]) -> Result<(), DataError> {
+    /// Reads ratings of people whose choices are in the file of the same name.
+    fn read_ratings(&mut self, path: &Path, lookup: &[&Ids]) -> Result<(), DataError> {
+        let name = stem(path);
         for_each(path, |_, columns| {
             let mut row = RatedRow::read(columns)?;
             let rated = row.rated()?.into_iter();
@@ -243,26 +235,8 @@ impl Dataset {
         self.files.push(stem(path));
         self.last_event = None;
         let found = formats::read(path, fields, |statement| self.take(file, statement, lookup))?;
-        if let Some(layout) = found.layout {
-            let left_out = match found.n_left_out {
-                0 => String::new(),
-                n => format!("; {n} left out, which compare nothing"),
-            };
-            let empty = match found.n_empty {
-                0 => String::new(),
-                n => format!("; {n} prefer an empty text"),
-            };
-            let unread = match found.unread.len() {
-                0 => String::new(),
-                n => {
-                    let named: Vec<&str> = found.unread.iter().take(NAMED).map(String::as_str).collect();
-                    let more = if n > NAMED { ", ..." } else { "" };
-                    format!("; columns that are not read: {}{more}", named.join(", "))
-                }
-            };
-            let name = path.file_name().unwrap_or_default().display();
-            self.notes.push(format!("{name}: read as {layout}{left_out}{empty}{unread}"));
-        }
+        let name = path.file_name().unwrap_or_default().display();
+        self.notes.extend(found.note().map(|note| format!("{name}: {note}")));
         Ok(found)
     }
 
@@ -329,6 +303,11 @@ impl Dataset {
             )),
         }
     }
+}
+
+/// Returns the ids of a file's own responses, or those of all files where it has none.
+fn lookup<'a>(by_stem: &'a BTreeMap<String, Ids>, path: &Path) -> Vec<&'a Ids> {
+    by_stem.get(&stem(path)).map_or_else(|| by_stem.values().collect(), |own| vec![own])
 }
 
 /// Returns a file's name up to its first dot.

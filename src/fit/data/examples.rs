@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::embed::{EmbedError, EmbeddingCache};
 use super::layout::{Block, Layout, Parts};
 use super::surfaces::Surfaces;
-use crate::mixture::log_sigmoid;
+use crate::mixture::{log_either, log_sigmoid};
 use crate::surface::N_STYLE;
 
 /// Rows read and processed at once.
@@ -71,7 +71,7 @@ impl Pair {
     /// Returns the log-likelihood of the choice at margin `d`, as a ledger adds it up but for a constant.
     #[must_use]
     pub fn log_likelihood(&self, d: f64) -> f64 {
-        let nats = if self.is_tie { 0.5 * (log_sigmoid(d) + log_sigmoid(-d)) } else { log_sigmoid(d) };
+        let nats = if self.is_tie { log_either(d) } else { log_sigmoid(d) };
         self.weight * nats
     }
 }

@@ -1,6 +1,6 @@
 //! Preference data as numbers, without holding it in memory.
 //!
-//! Texts and embeddings are in files; memory holds their positions: some 50 bytes per text and 60 per pair, whatever
+//! Texts and embeddings are in files; memory holds their positions: some 100 bytes per text and 200 per pair, whatever
 //! their length. The law: data that is read in the same order has the same numbers.
 
 mod data_error;

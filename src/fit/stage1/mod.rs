@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use ndarray::{Array2, Axis};
 
-pub use ruler::Ruler;
+pub use ruler::{Ruler, RulerLesson};
 pub use single::single;
 
 use super::calibrate::Calibration;

@@ -23,6 +23,17 @@ pub enum Ruler {
     Lexical,
 }
 
+/// The pairs that a ruler is learned from, and the options of learning.
+#[derive(Debug, Clone, Copy)]
+pub struct RulerLesson<'a> {
+    /// The positions of pairs, not empty.
+    pub pairs: &'a [usize],
+    /// Ridge of the single head; rulers without an embedding have their own.
+    pub ridge: f64,
+    /// Scale of scalars relative to the columns of embeddings.
+    pub scalar_scale: f64,
+}
+
 impl Ruler {
     /// Every ruler.
     pub const ALL: [Self; 3] = [Self::Single, Self::Style, Self::Lexical];
@@ -37,19 +48,12 @@ impl Ruler {
         }
     }
 
-    /// Returns every row's reward by the head that is learned from `pairs` (positions, not empty), shape `[rows]`.
-    /// `ridge` is the single head's; rulers without an embedding have their own.
+    /// Returns every row's reward by the head that is learned as `how` says, shape `[rows]`.
     ///
     /// # Errors
     /// As [`super::learn`].
-    pub fn rewards(
-        self,
-        examples: &mut Examples,
-        pairs: &[usize],
-        ridge: f64,
-        scalar_scale: f64,
-    ) -> Result<Array1<f64>, RowsError> {
-        self.measure(examples, ridge, |examples, ridge| {
+    pub fn rewards(self, examples: &mut Examples, how: RulerLesson<'_>) -> Result<Array1<f64>, RowsError> {
+        self.measure(examples, how, |examples, RulerLesson { pairs, ridge, scalar_scale }| {
             let head = single(examples, pairs, ridge, scalar_scale)?;
             Ok(examples.rewards(&head)?.column(0).to_owned())
         })
@@ -60,14 +64,8 @@ impl Ruler {
     ///
     /// # Errors
     /// As [`super::learn`].
-    pub fn log_odds(
-        self,
-        examples: &mut Examples,
-        pairs: &[usize],
-        ridge: f64,
-        scalar_scale: f64,
-    ) -> Result<Array1<f64>, RowsError> {
-        self.measure(examples, ridge, |examples, ridge| {
+    pub fn log_odds(self, examples: &mut Examples, how: RulerLesson<'_>) -> Result<Array1<f64>, RowsError> {
+        self.measure(examples, how, |examples, RulerLesson { pairs, ridge, scalar_scale }| {
             let (head, beta) = calibrated_single(examples, pairs, ridge, scalar_scale)?;
             Ok(examples.rewards(&head)?.column(0).mapv(|reward| beta * reward))
         })
@@ -77,17 +75,17 @@ impl Ruler {
     fn measure(
         self,
         examples: &mut Examples,
-        ridge: f64,
-        of: impl FnOnce(&Examples, f64) -> Result<Array1<f64>, RowsError>,
+        how: RulerLesson<'_>,
+        of: impl FnOnce(&Examples, RulerLesson<'_>) -> Result<Array1<f64>, RowsError>,
     ) -> Result<Array1<f64>, RowsError> {
         let (blocks, ridge) = match self {
-            Self::Single => return of(examples, ridge),
+            Self::Single => return of(examples, how),
             Self::Style => (vec![Block::Style, Block::LogLength], STYLE_RIDGE),
             Self::Lexical if examples.layout.n_lexical == 0 => return Ok(Array1::zeros(examples.rows.len())),
             Self::Lexical => (vec![Block::Lexical], LEXICAL_RIDGE),
         };
         let before = examples.set_blocks(blocks)?;
-        let measured = of(examples, ridge);
+        let measured = of(examples, RulerLesson { ridge, ..how });
         examples.set_blocks(before)?;
         measured
     }

@@ -73,6 +73,28 @@ pub struct Found {
     pub unread: BTreeSet<String>,
 }
 
+/// Columns that a note names.
+const NAMED: usize = 12;
+
+impl Found {
+    /// Says as what the file was read, and what of it was not; none for a file without rows.
+    pub(super) fn note(&self) -> Option<String> {
+        let mut parts = vec![format!("read as {}", self.layout?)];
+        if self.n_left_out > 0 {
+            parts.push(format!("{} left out, which compare nothing", self.n_left_out));
+        }
+        if self.n_empty > 0 {
+            parts.push(format!("{} prefer an empty text", self.n_empty));
+        }
+        if !self.unread.is_empty() {
+            let named: Vec<&str> = self.unread.iter().take(NAMED).map(String::as_str).collect();
+            let more = if self.unread.len() > NAMED { ", ..." } else { "" };
+            parts.push(format!("columns that are not read: {}{more}", named.join(", ")));
+        }
+        Some(parts.join("; "))
+    }
+}
+
 /// Reads a file and hands every statement to `take`, in order, which says what is wrong with it.
 ///
 /// # Errors
