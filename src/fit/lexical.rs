@@ -15,7 +15,7 @@ use super::data::Surfaces;
 use crate::surface::{LEXICAL_BUCKETS, Lexical};
 
 /// Lexical columns, where there are as many terms and texts.
-const COLUMNS: usize = 256;
+const COLUMNS: usize = 384;
 
 /// Upper bound of the terms: the most frequent ones.
 const TERMS: usize = 1 << 14;
@@ -25,6 +25,9 @@ const MIN_TEXTS: u32 = 2;
 
 /// Upper bound of the texts to learn from.
 const TEXTS: usize = 20_000;
+
+/// Share of a column's squared length that is left beside the columns before it, up to which it depends on them.
+const DEPENDENT: f64 = 1e-10;
 
 /// Steps of the iteration.
 const STEPS: usize = 4;
@@ -95,25 +98,28 @@ fn times(rows: &[Row], matrix: &Array2<f32>) -> Array2<f32> {
     product
 }
 
-/// Makes columns orthonormal (modified Gram and Schmidt); one that depends on those before it becomes 0.
+/// Makes columns orthonormal, `A L^-T` with `A^T A = L L^T` (Cholesky); one that depends on those before it becomes 0.
 fn orthonormal(matrix: Array2<f32>) -> Array2<f32> {
-    let mut columns: Vec<_> = matrix.columns().into_iter().map(|column| column.mapv(f64::from)).collect();
-    for idx in 0..columns.len() {
-        let (before, rest) = columns.split_at_mut(idx);
-        let Some((column, _)) = rest.split_first_mut() else { continue };
-        let length = column.dot(column).sqrt();
-        for other in before.iter() {
-            let along = column.dot(other);
-            column.scaled_add(-along, other);
+    let matrix = matrix.mapv(f64::from);
+    let gram = matrix.t().dot(&matrix);
+    let n = gram.ncols();
+    // Rows that are still to come are 0 in both.
+    let (mut lower, mut inverse) = (Array2::<f64>::zeros((n, n)), Array2::<f64>::zeros((n, n)));
+    for i in 0..n {
+        for j in (0..i).filter(|&j| inverse[[j, j]] > 0.0) {
+            let known = lower.row(i).dot(&lower.row(j));
+            lower[[i, j]] = (gram[[i, j]] - known) * inverse[[j, j]];
         }
-        let left = column.dot(column).sqrt();
-        column.mapv_inplace(|x| if left > 1e-6 * length && left > 0.0 { x / left } else { 0.0 });
+        let before = lower.row(i);
+        let left = gram[[i, i]] - before.dot(&before);
+        if left <= DEPENDENT * gram[[i, i]] {
+            continue;
+        }
+        let row = -before.dot(&inverse);
+        inverse.row_mut(i).assign(&(row / left.sqrt()));
+        inverse[[i, i]] = 1.0 / left.sqrt();
     }
-    let mut found = Array2::zeros(matrix.raw_dim());
-    for (mut to, from) in found.columns_mut().into_iter().zip(&columns) {
-        to.assign(&from.mapv(|x| x as f32));
-    }
-    found
+    matrix.dot(&inverse.t()).mapv(|x| x as f32)
 }
 
 #[cfg(test)]
@@ -156,5 +162,19 @@ mod tests {
         let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap().install(learn);
         assert_eq!(alone, learn());
         assert_eq!(learn_lexical(&surfaces, &texts[..1], 3).unwrap(), None, "one text shares no term");
+    }
+
+    #[test]
+    fn columns_become_orthonormal_and_a_dependent_one_becomes_0() {
+        let mut matrix = Array2::from_shape_fn((50, 5), |(i, j)| ((i * i * (j + 2)) as f32 * 0.31).sin());
+        let sum = &matrix.column(0) + &matrix.column(1);
+        matrix.column_mut(2).assign(&sum);
+        let columns = orthonormal(matrix.clone());
+        let gram = columns.t().dot(&columns);
+        let expected = |(i, j): (usize, usize)| if i == j && i != 2 { 1.0 } else { 0.0 };
+        assert!((&gram - &Array2::from_shape_fn((5, 5), expected)).iter().all(|x| x.abs() < 1e-5), "{gram}");
+        // They span the same: nothing of the matrix is left beside them.
+        let left = &matrix - &columns.dot(&columns.t().dot(&matrix));
+        assert!(left.iter().all(|x| x.abs() < 1e-4));
     }
 }

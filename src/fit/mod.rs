@@ -14,6 +14,7 @@ mod graphs;
 mod lexical;
 mod merge;
 mod mixture_loss;
+mod narrow;
 mod onnx;
 mod optimizer;
 mod prompt_mixture;

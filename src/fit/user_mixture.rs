@@ -17,6 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::differences::{Differences, RowsError};
+use super::narrow::{product, transposed_product};
 use super::optimizer::AdamW;
 use crate::mixture::{log_sigmoid, log_sum_exp, sigmoid};
 
@@ -74,7 +75,7 @@ pub(super) struct UserMixture {
     pub(super) log_shares: Vec<f64>,
     /// `q`, shape `[users, K]`.
     pub(super) responsibilities: Array2<f64>,
-    /// J, larger is better.
+    /// J, larger is better; 0 of a single head, which has nothing to be compared with.
     pub(super) objective: f64,
 }
 
@@ -99,7 +100,7 @@ impl Votes {
 
     /// Returns `w_k . x` of every distinct pair, shape `[n, K]`.
     pub(super) fn margins(&self, heads: &Array2<f32>) -> Result<Array2<f64>, RowsError> {
-        let blocks = self.differences.map(|_, rows| rows.dot(heads).mapv(f64::from))?;
+        let blocks = self.differences.map(|_, rows| product(rows, heads).mapv(f64::from))?;
         Ok(super::data::stack(&blocks, heads.ncols()))
     }
 
@@ -171,6 +172,12 @@ pub(super) fn learn(
     seed: u64,
     progress: &(impl Fn() + Sync),
 ) -> Result<UserMixture, RowsError> {
+    if n_heads == 1 {
+        let responsibilities = Array2::from_shape_fn((votes.n_users, 1), |(user, _)| include[user]);
+        let heads = learn_given(votes, &responsibilities, STEPS, pull)?;
+        (0..STEPS).for_each(|_| progress());
+        return Ok(UserMixture { heads, log_shares: vec![0.0], responsibilities, objective: 0.0 });
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut q = Array2::from_shape_simple_fn((votes.n_users, n_heads), || spread(&mut rng));
     normalize(&mut q, include);
@@ -199,7 +206,7 @@ pub(super) fn learn(
             found.log_shares = log_shares(&q);
             sides = votes.sides(&q);
         }
-        climb.step(&margins, &sides)?;
+        climb.step(&sides, Some(&margins))?;
         progress();
     }
     Ok(UserMixture { heads: climb.heads, responsibilities: q, ..found })
@@ -216,8 +223,7 @@ pub(super) fn learn_given(
     let mut climb = Climb::new(votes, q.ncols(), steps, pull, n);
     let sides = votes.sides(q);
     for _ in 0..steps {
-        let margins = votes.margins(&climb.heads)?;
-        climb.step(&margins, &sides)?;
+        climb.step(&sides, None)?;
     }
     Ok(climb.heads)
 }
@@ -244,21 +250,26 @@ impl<'a> Climb<'a> {
         (&self.heads - &self.centers).iter().map(|&w| f64::from(w).powi(2)).sum()
     }
 
-    fn step(&mut self, margins: &Array2<f64>, sides: &Sides) -> Result<(), RowsError> {
+    /// Moves the heads along the gradient; without `margins` they are computed while a block's rows are at hand.
+    fn step(&mut self, sides: &Sides, margins: Option<&Array2<f64>>) -> Result<(), RowsError> {
         let parts = self.votes.differences.map(|first, rows| {
             let block = (first..first + rows.nrows()).into();
-            let mut pull = Array2::zeros((rows.nrows(), margins.ncols()));
+            let margins = match margins {
+                Some(margins) => margins.slice_axis(Axis(0), block).to_owned(),
+                None => product(rows, &self.heads).mapv(f64::from),
+            };
+            let mut pull = Array2::zeros(margins.dim());
             Zip::from(&mut pull)
-                .and(margins.slice_axis(Axis(0), block))
+                .and(&margins)
                 .and(sides.favor.slice_axis(Axis(0), block))
                 .for_each(|pull, &d, &weight| *pull = (weight * sigmoid(-d) / self.n) as f32);
             if let Some(against) = &sides.against {
                 Zip::from(&mut pull)
-                    .and(margins.slice_axis(Axis(0), block))
+                    .and(&margins)
                     .and(against.slice_axis(Axis(0), block))
                     .for_each(|pull, &d, &weight| *pull -= (weight * sigmoid(d) / self.n) as f32);
             }
-            rows.t().dot(&pull)
+            transposed_product(rows, &pull)
         })?;
         let mut gradient = (&self.heads - &self.centers) * ((self.ridge / self.n) as f32);
         for part in parts {
