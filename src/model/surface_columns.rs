@@ -1,6 +1,5 @@
 //! The surface columns that a bundle's heads read: computed where a text is tokenized, and kept beside its embedding.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::surface::{Lexical, N_STYLE, PieceStyle, buckets, style};
@@ -8,15 +7,16 @@ use crate::surface::{Lexical, N_STYLE, PieceStyle, buckets, style};
 /// The pieces of a vocabulary, and the blocks of columns to compute.
 #[derive(Debug)]
 pub(super) struct SurfaceColumns {
-    /// The style of every piece, by its id.
-    pieces: HashMap<u32, PieceStyle>,
+    /// The style of every piece, ascending by its id.
+    pieces: Vec<(u32, PieceStyle)>,
     has_style: bool,
     lexical: Option<Lexical>,
 }
 
 impl SurfaceColumns {
     /// Creates columns of no block.
-    pub(super) fn new(pieces: HashMap<u32, PieceStyle>) -> Self {
+    pub(super) fn new(mut pieces: Vec<(u32, PieceStyle)>) -> Self {
+        pieces.sort_by_key(|&(id, _)| id);
         Self { pieces, has_style: false, lexical: None }
     }
 
@@ -34,7 +34,16 @@ impl SurfaceColumns {
 
     /// Returns the style of a text, shape `[N_STYLE]`.
     pub(super) fn style(&self, ids: &[u32]) -> [f32; N_STYLE] {
-        style(ids.iter().filter_map(|&id| self.pieces.get(&id)))
+        // Every count goes over the pieces anew, which are looked up once.
+        let pieces: Vec<&PieceStyle> = ids.iter().filter_map(|&id| self.piece(id)).collect();
+        style(pieces.iter().copied())
+    }
+
+    /// Returns the style of a piece; its id is its position in a vocabulary without gaps.
+    fn piece(&self, id: u32) -> Option<&PieceStyle> {
+        let found = self.pieces.get(id as usize).filter(|&&(at, _)| at == id);
+        let search = || self.pieces.binary_search_by_key(&id, |&(at, _)| at).ok().map(|at| &self.pieces[at]);
+        found.or_else(search).map(|(_, style)| style)
     }
 
     pub(super) fn lexical(&self) -> Option<&Lexical> {
