@@ -69,6 +69,7 @@ pub fn write(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
         name: "toy".to_owned(),
         revision: String::new(),
         license: "Apache-2.0".to_owned(),
+        learning_rate: 1.0,
         encoder: EncoderSection {
             graph: file("encoder.onnx", encoder(words.len()))?,
             external: Vec::new(),

@@ -203,6 +203,27 @@ fn a_range_is_a_part_of_the_revision() {
     assert!(before.0 != after.0 && before.1 != after.1);
 }
 
+/// Ledgers stay: they hold sums that no rate has entered.
+#[test]
+fn a_learning_rate_is_above_0_and_a_part_of_the_revision_but_not_of_the_heads() {
+    for rate in [0.0, -1.0, f64::NAN, 1e9] {
+        let expected = format!("`learning_rate`: found {rate}, expected a number above 0, at most 1000");
+        check(|_, manifest| manifest.learning_rate = rate, &[&expected]);
+    }
+    let text = fs::read_to_string(common::toy().join(MANIFEST)).unwrap();
+    let mut manifest: Manifest = toml::from_str(&text).unwrap();
+    let before = (fingerprint(&manifest), heads_fingerprint(&manifest));
+    manifest.learning_rate = 0.5;
+    assert_ne!(fingerprint(&manifest), before.0);
+    assert_eq!(heads_fingerprint(&manifest), before.1);
+    let without = text.replace("learning_rate = 1.0\n", "");
+    assert_eq!(
+        toml::from_str::<Manifest>(&without).unwrap().learning_rate,
+        1.0,
+        "a bundle of before is Bayes'"
+    );
+}
+
 /// A row stores the increment of an event within 64 KiB, which bounds the number of heads.
 #[test]
 fn more_heads_than_an_event_has_room_for_are_refused() {

@@ -28,7 +28,7 @@ fn later_layers_win() {
     let config = Config::new(layers.flag("--x", "server.listen", Some("127.0.0.1:9".to_owned()))).unwrap();
     assert_eq!(config.batch.tokens.map(NonZeroUsize::get), Some(200));
     assert_eq!(config.batch.max_queued_texts.get(), 5);
-    assert_eq!((config.posterior.routing.eta, config.server.listen.port()), (2.0, 9));
+    assert_eq!((config.posterior.routing(0.5).eta, config.server.listen.port()), (2.0, 9));
 }
 
 #[test]

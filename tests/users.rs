@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Client, numbers, start, toy};
+use common::{Client, numbers, start, toy, toy_with};
 use serde_json::{Value, json};
 
 fn pair(user: &str, id: &str) -> Value {
@@ -42,6 +42,27 @@ async fn what_is_taken_back_never_counted() {
     let (_, ack) = client.post("/feedback", &thumb("ann", "e2", "tone")).await;
     assert_eq!(ack["status"], "retracted");
     assert_eq!(client.get("/users/ann").await.1["ledger"], before["ledger"]);
+}
+
+/// The weights are checked by their formula, from the served evidence: `log w = log prior + rate L` before the floor.
+#[tokio::test]
+async fn the_learning_rate_is_the_bundles_unless_one_is_configured() {
+    let dir = tempfile::tempdir().unwrap();
+    toy_with(dir.path(), |manifest| manifest.learning_rate = 0.25);
+    for (configured, rate) in [(None, 0.25), (Some("0.5"), 0.5), (Some("0"), 0.25)] {
+        let settings: Vec<_> = configured.map(|rate| ("posterior.learning_rate", rate)).into_iter().collect();
+        let settings = [&settings[..], &[("posterior.floor", "0")]].concat();
+        let (app, _clock) = start(dir.path(), &settings).await;
+        let client = Client::new(app.address);
+        said(&client, &[pair("ann", "e1")]).await;
+        let (_, user) = client.get("/users/ann").await;
+        let (evidence, weights) = (numbers(&user["evidence"]), numbers(&user["weights"]));
+        // The toy bundle's shares are equal.
+        let total: f64 = evidence.iter().map(|nats| (rate * nats).exp()).sum();
+        for (nats, weight) in evidence.iter().zip(weights) {
+            assert!(((rate * nats).exp() / total - weight).abs() < 1e-9, "{rate}: {user}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,11 @@ pub(super) fn non_negative(text: &str) -> Result<f64, String> {
     within(text, 0.0..=f64::MAX, ">= 0")
 }
 
+/// Parses a number > 0.
+pub(super) fn positive(text: &str) -> Result<f64, String> {
+    within(text, f64::MIN_POSITIVE..=f64::MAX, "> 0")
+}
+
 /// Parses a number from 0 to 1.
 pub(super) fn unit(text: &str) -> Result<f64, String> {
     within(text, 0.0..=1.0, "from 0 to 1")

@@ -1,6 +1,10 @@
-//! Chooses the number of heads by the log loss on users that the heads were not learned from.
+//! Chooses the number of heads by the log loss on users that the heads were not learned from, each number at the
+//! learning rate that suits it.
+
+use ndarray::Array1;
 
 use super::differences::RowsError;
+use super::learning_rate::RATES;
 use super::user_mixture::{Ridges, Votes};
 use super::votes::FOLDS;
 
@@ -21,7 +25,9 @@ const PATIENCE: usize = 2;
 pub struct HeadCountTrial {
     /// K.
     pub n_heads: usize,
-    /// Mean log loss per vote of held-out users, in nats.
+    /// The learning rate that is best for this many heads; 1 by prompt.
+    pub learning_rate: f64,
+    /// Mean log loss per vote of held-out users at that rate, in nats.
     pub log_loss: f64,
     /// By user: the standard error, over users, of its difference to the best candidate's, 0 for the best. By prompt:
     /// that of the loss itself, over held-out pairs.
@@ -39,29 +45,30 @@ pub(super) fn choose(
     if votes.n_users < FOLDS {
         return Ok((1, Vec::new()));
     }
-    let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len().max(1) as f64;
-    let (mut tried, mut scores): (Vec<usize>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
+    let (mut tried, mut losses): (Vec<(usize, f64)>, Vec<Array1<f64>>) = (Vec::new(), Vec::new());
+    let mean = |losses: &Array1<f64>| losses.mean().unwrap_or(f64::INFINITY);
+    let least = |losses: &[Array1<f64>]| {
+        (0..losses.len()).min_by(|&a, &b| mean(&losses[a]).total_cmp(&mean(&losses[b]))).unwrap_or_default()
+    };
     for n_heads in candidates(votes.n_users) {
-        let best = (0..scores.len()).max_by(|&a, &b| mean(&scores[a]).total_cmp(&mean(&scores[b])));
-        if n_heads > FEW && best.is_some_and(|best| scores.len() - 1 - best >= PATIENCE) {
+        if n_heads > FEW && losses.len() - 1 - least(&losses) >= PATIENCE {
             break;
         }
-        tried.push(n_heads);
-        scores.push(votes.held_out(n_heads, ridges, (restarts, seed), progress)?);
+        let by_rate = votes.held_out(n_heads, ridges, (restarts, seed), (FOLDS, 1.0), progress)?;
+        let by_rate: Vec<Array1<f64>> =
+            by_rate.columns().into_iter().map(|column| column.to_owned()).collect();
+        let best = least(&by_rate);
+        tried.push((n_heads, RATES[best]));
+        losses.push(by_rate[best].clone());
     }
-    let best = scores.iter().max_by(|a, b| mean(a).total_cmp(&mean(b))).cloned().unwrap_or_default();
-    let candidate = |(&n_heads, scores): (&usize, &Vec<f64>)| {
-        let differences: Vec<f64> = scores.iter().zip(&best).map(|(a, b)| a - b).collect();
-        let center = mean(&differences);
-        let variance = differences.iter().map(|d| (d - center).powi(2)).sum::<f64>();
-        let n = differences.len().max(2) as f64;
-        let standard_error = (variance / (n - 1.0) / n).sqrt();
-        HeadCountTrial { n_heads, log_loss: -mean(scores), standard_error }
+    let best = &losses[least(&losses)];
+    let trial = |(&(n_heads, learning_rate), losses): (&(usize, f64), &Array1<f64>)| {
+        let standard_error = ((losses - best).var(1.0) / losses.len() as f64).sqrt();
+        HeadCountTrial { n_heads, learning_rate, log_loss: mean(losses), standard_error }
     };
-    let trials: Vec<HeadCountTrial> = tried.iter().zip(&scores).map(candidate).collect();
-    let least = trials.iter().map(|c| c.log_loss).fold(f64::INFINITY, f64::min);
-    let chosen = trials.iter().find(|c| c.log_loss - c.standard_error <= least);
-    Ok((chosen.map_or(1, |candidate| candidate.n_heads), trials))
+    let trials: Vec<HeadCountTrial> = tried.iter().zip(&losses).map(trial).collect();
+    let chosen = trials.iter().find(|trial| trial.log_loss - trial.standard_error <= mean(best));
+    Ok((chosen.map_or(1, |trial| trial.n_heads), trials))
 }
 
 /// Returns the numbers of heads that so many people allow.

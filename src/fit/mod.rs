@@ -11,6 +11,7 @@ mod choose_questions;
 mod data;
 mod differences;
 mod graphs;
+mod learning_rate;
 mod lexical;
 mod merge;
 mod mixture_loss;
@@ -37,6 +38,7 @@ pub use data::{
 };
 pub use differences::RowsError;
 pub use graphs::{heads_graph, read_router, router_graph};
+pub use learning_rate::LearningRateTrial;
 pub use lexical::learn_lexical;
 pub use merge::correlation;
 pub use onnx::{Graph as OnnxGraph, Operation};

@@ -42,7 +42,7 @@ pub(super) fn learn(
     let heads = Array2::from_shape_simple_fn((scales.len(), n_heads), || rng.random_range(-0.035..0.035_f32));
     let router = Router::new(examples.layout.n_embedding, n_heads, &mut rng);
     let mut parameters = Parameters { heads, router };
-    let by_file = by_file(examples, pairs);
+    let by_file = examples.by_file(pairs);
     let n_steps = steps(pairs.len(), options);
     let shapes: Vec<(usize, usize)> = parameters.arrays().map(|array| array.dim()).collect();
     let mut optimizer = AdamW::new(&shapes, n_steps, options.rate, 0.01);
@@ -74,17 +74,6 @@ pub(super) fn learn(
 /// Returns the number of steps of [`learn`].
 pub(super) fn steps(n_pairs: usize, options: PromptOptions) -> usize {
     (options.epochs * n_pairs).div_ceil(options.batch).max(1)
-}
-
-/// Returns the positions of pairs, file by file; files without a pair are left out.
-pub(super) fn by_file(examples: &Examples, pairs: &[usize]) -> Vec<Vec<usize>> {
-    let n_files = examples.pairs.iter().map(|pair| pair.file + 1).max().unwrap_or_default();
-    let mut files = vec![Vec::new(); n_files];
-    for &idx in pairs {
-        files[examples.pairs[idx].file].push(idx);
-    }
-    files.retain(|file| !file.is_empty());
-    files
 }
 
 /// Returns the heads for unscaled columns.

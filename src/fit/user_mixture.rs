@@ -58,6 +58,10 @@ pub(super) struct Votes {
     pub(super) differences: Differences,
     pub(super) votes: Vec<Vote>,
     pub(super) n_users: usize,
+    /// Positions of every user's votes, in their order, so that sums do not depend on the number of threads.
+    pub(super) of_user: Vec<Vec<u32>>,
+    /// The same of every row.
+    pub(super) of_row: Vec<Vec<u32>>,
 }
 
 /// Every distinct pair's weight for each head, `[n, K]`: in favor of its margin, and against it where there are ties.
@@ -87,14 +91,17 @@ impl Votes {
         let blocks: Vec<_> = of_pairs.axis_chunks_iter_mut(Axis(0), CHUNK).collect();
         blocks.into_par_iter().for_each(|mut block| block.mapv_inplace(log_sigmoid));
         let mut sums = Array2::zeros((self.n_users, margins.ncols()));
-        for vote in &self.votes {
-            let (row, mut sum) = (vote.row as usize, sums.row_mut(vote.user as usize));
-            sum.scaled_add(vote.weight, &of_pairs.row(row));
-            // The other half of a tie is `log sigma(-d) = log sigma(d) - d`.
-            if vote.is_tie {
-                sum.scaled_add(-0.5 * vote.weight, &margins.row(row));
+        let users: Vec<_> = sums.outer_iter_mut().zip(&self.of_user).collect();
+        users.into_par_iter().for_each(|(mut sum, votes)| {
+            for vote in votes.iter().map(|&vote| self.votes[vote as usize]) {
+                let row = vote.row as usize;
+                sum.scaled_add(vote.weight, &of_pairs.row(row));
+                // The other half of a tie is `log sigma(-d) = log sigma(d) - d`.
+                if vote.is_tie {
+                    sum.scaled_add(-0.5 * vote.weight, &margins.row(row));
+                }
             }
-        }
+        });
         sums
     }
 
@@ -106,18 +113,18 @@ impl Votes {
 
     /// Returns the weights of the distinct pairs: sums of their voters' rows of `q`.
     fn sides(&self, q: &Array2<f64>) -> Sides {
-        let zeros = || Array2::zeros((self.differences.n_rows(), q.ncols()));
+        let sum = |side: usize| {
+            let mut sums = Array2::zeros((self.differences.n_rows(), q.ncols()));
+            let rows: Vec<_> = sums.outer_iter_mut().zip(&self.of_row).collect();
+            rows.into_par_iter().for_each(|(mut sum, votes)| {
+                for vote in votes.iter().map(|&vote| self.votes[vote as usize]) {
+                    sum.scaled_add(vote.sides()[side], &q.row(vote.user as usize));
+                }
+            });
+            sums
+        };
         let has_ties = self.votes.iter().any(|vote| vote.is_tie);
-        let mut sides = Sides { favor: zeros(), against: has_ties.then(zeros) };
-        for vote in &self.votes {
-            let [favor, against] = vote.sides();
-            let q = q.row(vote.user as usize);
-            sides.favor.row_mut(vote.row as usize).scaled_add(favor, &q);
-            if let Some(sums) = &mut sides.against {
-                sums.row_mut(vote.row as usize).scaled_add(against, &q);
-            }
-        }
-        sides
+        Sides { favor: sum(0), against: has_ties.then(|| sum(1)) }
     }
 
     /// Returns the weight of all votes of users, of whom `share(user)` counts.

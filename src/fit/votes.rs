@@ -6,8 +6,8 @@ use ndarray::{Array1, Array2, Axis};
 
 use super::data::{Examples, Interner};
 use super::differences::{Differences, RowsError};
+use super::learning_rate::{Prequential, RATES};
 use super::user_mixture::{self, Pull, Ridges, UserMixture, Vote, Votes};
-use crate::mixture::log_sum_exp;
 
 /// Number of folds of users.
 pub(super) const FOLDS: usize = 5;
@@ -29,18 +29,14 @@ impl Votes {
                 is_tie: pair.is_tie,
             }
         };
-        let votes = pairs.iter().map(vote).collect();
+        let votes: Vec<Vote> = pairs.iter().map(vote).collect();
         let differences = Differences::new(examples, distinct.items(), scales)?;
-        Ok(Self { differences, votes, n_users: people.len() })
-    }
-
-    /// Returns the weight of every user's votes, shape `[users]`.
-    pub(super) fn counts(&self) -> Vec<f64> {
-        let mut counts = vec![0.0; self.n_users];
-        for vote in &self.votes {
-            counts[vote.user as usize] += vote.weight;
+        let (mut of_user, mut of_row) = (vec![Vec::new(); people.len()], vec![Vec::new(); distinct.len()]);
+        for (idx, vote) in (0..).zip(&votes) {
+            of_user[vote.user as usize].push(idx);
+            of_row[vote.row as usize].push(idx);
         }
-        counts
+        Ok(Self { differences, votes, n_users: people.len(), of_user, of_row })
     }
 
     /// Returns the fold of a user.
@@ -79,29 +75,33 @@ impl Votes {
         Ok(margins)
     }
 
-    /// Returns every user's log-likelihood per vote under K heads learned without that user: higher is better. Shape
-    /// `[users]`.
+    /// Returns the log loss per vote, by learning rate, of the users of the first `n_folds` folds under K heads learned
+    /// without their fold, whose margins are multiplied by `beta`: `[users, rates]`.
     pub(super) fn held_out(
         &self,
         n_heads: usize,
         ridges: Ridges,
         (restarts, seed): (usize, u64),
+        (n_folds, beta): (usize, f64),
         progress: &(impl Fn() + Sync),
-    ) -> Result<Vec<f64>, RowsError> {
-        let counts = self.counts();
-        let mut found = vec![0.0; self.n_users];
-        for fold in 0..FOLDS {
+    ) -> Result<Array2<f64>, RowsError> {
+        let mut found = Array2::zeros((self.n_users, RATES.len()));
+        for fold in 0..n_folds {
             let include = self.without(fold, seed);
             let pull = ridges.pull(self, &include)?;
             let mixture = self.best_of(&include, n_heads, &pull, (restarts, seed), progress)?;
-            let log_likelihoods = self.log_likelihoods(&self.margins(&mixture.heads)?);
-            for user in (0..self.n_users).filter(|&user| include[user] == 0.0) {
-                let of_user = log_likelihoods.row(user);
-                let joint: Vec<f64> = of_user.iter().zip(&mixture.log_shares).map(|(l, p)| l + p).collect();
-                found[user] = log_sum_exp(&joint) / counts[user];
+            let margins = self.margins(&mixture.heads)? * beta;
+            let mut prequential = Prequential::new(self.n_users, &mixture.log_shares);
+            for vote in self.votes.iter().filter(|vote| include[vote.user as usize] == 0.0) {
+                let margins = margins.row(vote.row as usize);
+                prequential.add(vote.user as usize, margins, vote.weight, vote.is_tie);
             }
+            // The users of other folds have no vote here, and a loss of 0.
+            found += &prequential.log_losses();
         }
-        Ok(found)
+        let held_out: Vec<usize> =
+            (0..self.n_users).filter(|&user| Self::fold(user, seed) < n_folds).collect();
+        Ok(found.select(Axis(0), &held_out))
     }
 
     /// Returns the best of several starts, by its objective.

@@ -25,4 +25,4 @@ pub use ledger::Ledger;
 pub use ledgers::{Evidence, Ledgers, MAX_CONTEXTS};
 pub use objective::{maxmin, population, quantile};
 pub use scores::{best_probabilities, disagreement, preference, win};
-pub use weights::{Routing, Weights, log_softmax, log_sum_exp};
+pub use weights::{MAX_LEARNING_RATE, Routing, Weights, log_softmax, log_sum_exp};

@@ -1,5 +1,8 @@
 //! Mixture weights: a point on the simplex over K heads, computed on read and never stored.
 
+/// Upper bound of a learning rate.
+pub const MAX_LEARNING_RATE: f64 = 1e3;
+
 /// The parameters of the rule that turns evidence into weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Routing {

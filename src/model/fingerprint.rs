@@ -43,6 +43,10 @@ pub fn fingerprint(manifest: &Manifest) -> String {
         hasher
             .update(format!("{} {:e} {:e} {:e} {:e}", head.name, head.mean, head.std, head.beta, head.prior));
     }
+    // Bayes' rule is what a bundle without a learning rate has.
+    if manifest.learning_rate != 1.0 {
+        hasher.update(format!("learning rate {:e}", manifest.learning_rate));
+    }
     short(hasher)
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::tokenizer::Text;
-use crate::mixture::MAX_HEADS;
+use crate::mixture::{MAX_HEADS, MAX_LEARNING_RATE};
 use crate::surface::N_STYLE;
 
 /// The manifest's file name.
@@ -35,6 +35,9 @@ pub struct Manifest {
     pub revision: String,
     /// SPDX identifier.
     pub license: String,
+    /// Hedge's learning rate, > 0, where the configuration names none: 1 is Bayes' rule.
+    #[serde(default = "bayes_rule")]
+    pub learning_rate: f64,
     /// The encoder: how text becomes an embedding.
     pub encoder: EncoderSection,
     /// The input of the heads: what they read of a prompt and a response.
@@ -51,6 +54,10 @@ pub struct Manifest {
     /// Origin and accuracy of the bundle, for readers; the server ignores it.
     #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
     pub report: toml::Table,
+}
+
+fn bayes_rule() -> f64 {
+    1.0
 }
 
 /// The encoder: how text becomes an embedding of H numbers.
@@ -304,6 +311,11 @@ impl Manifest {
         problems.extend(self.heads_graph.problem("heads_graph"));
         problems.extend(self.router_graph.problem("router_graph"));
         problems.extend(self.questions.iter().filter_map(|file| file.problem("questions")));
+        if !(self.learning_rate > 0.0 && self.learning_rate <= MAX_LEARNING_RATE) {
+            let found = self.learning_rate;
+            let expected = format!("a number above 0, at most {MAX_LEARNING_RATE}");
+            problems.push(("learning_rate".to_owned(), format!("found {found}, expected {expected}")));
+        }
         let found = self.heads.len();
         if found == 0 || found > MAX_HEADS {
             problems.push(("heads".to_owned(), format!("found {found}, expected 1 to {MAX_HEADS}")));

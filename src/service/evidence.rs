@@ -1,10 +1,9 @@
 //! From the store to weights: a user's row, its evidence as of now, and the weights that follow.
 
 use super::{Service, unavailable};
-use crate::mixture::{Evidence, Weights};
+use crate::mixture::{Evidence, Routing, Weights};
 use crate::state::{Freshness, Row};
 use crate::telemetry::metric;
-use crate::types::config::Posterior;
 use crate::types::{Error, ErrorKind, Stale, UserId};
 
 impl Service {
@@ -44,7 +43,11 @@ impl Service {
 
     /// Returns the weights of a user in general or in a context; without evidence, the prior's, floored.
     pub(super) fn weights(&self, log_prior: &[f64], evidence: &Evidence, asked: Option<u64>) -> Weights {
-        let Posterior { routing, transfer, .. } = self.settings.posterior;
-        evidence.weights(log_prior, asked, routing, transfer)
+        evidence.weights(log_prior, asked, self.routing(), self.settings.posterior.transfer)
+    }
+
+    /// Returns the rule from evidence to weights: the configured one, or the bundle's.
+    pub(super) fn routing(&self) -> Routing {
+        self.settings.posterior.routing(self.bundle.manifest().learning_rate)
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn write(
         name,
         revision: String::new(),
         license: args.license.clone(),
+        learning_rate: fitted.learned.learning_rate,
         encoder,
         input: InputSection { lexical, ..input },
         heads_graph: file(HEADS, heads_graph(fitted.layout, heads).into_bytes())?,

@@ -7,14 +7,20 @@ use crate::fit::{Calibration, Dataset, Learned, Report, Ruler, RulerSlice, Slice
 pub(super) fn lines(dataset: &Dataset, learned: &Learned, report: &Report) -> Vec<String> {
     let tried =
         learned.candidates.iter().enumerate().filter(|(_, tried)| !tried.is_empty()).map(|(file, tried)| {
-            let each =
-                tried.iter().map(|c| format!("{} {:.4} ({:.4})", c.n_heads, c.log_loss, c.standard_error));
+            let each = tried.iter().map(|c| {
+                format!("{} {:.4} ({:.4}) at {}", c.n_heads, c.log_loss, c.standard_error, c.learning_rate)
+            });
             format!(
-                "{}: held-out log loss by K (se of the difference): {}",
+                "{}: held-out log loss by K (se of the difference) at its best learning rate: {}",
                 dataset.files[file],
                 each.collect::<Vec<_>>().join(", ")
             )
         });
+    let rates = learned.learning_rates.iter();
+    let rates = rates.map(|t| format!("{} {:.4} ({:.4})", t.rate, t.log_loss, t.standard_error));
+    let rates = rates.collect::<Vec<_>>().join(", ");
+    let rates =
+        format!("learning rate {}: held-out log loss (se of the difference): {rates}", learned.learning_rate);
     let names = names(dataset, learned);
     let head = |(k, calibration): (usize, &Calibration)| {
         let name = &names[k];
@@ -46,6 +52,7 @@ pub(super) fn lines(dataset: &Dataset, learned: &Learned, report: &Report) -> Ve
         )
     };
     tried
+        .chain((!learned.learning_rates.is_empty()).then_some(rates))
         .chain(learned.calibration.iter().enumerate().map(head))
         // Without a test row, there is nothing to head.
         .chain((!report.slices.is_empty()).then_some(columns))

@@ -162,7 +162,8 @@ pub(super) fn measure(args: &Args) -> Result<Measured, Failure> {
         (0..accuracy.len()).max_by(|&a, &b| share(a, column).total_cmp(&share(b, column))).unwrap_or_default()
     };
     let posterior = Config::new(Layers::defaults()).map_err(Failure::failed)?.posterior;
-    let served = Served { routing: posterior.routing, transfer: args.transfer.unwrap_or(posterior.transfer) };
+    let routing = posterior.routing(args.learning_rate.unwrap_or_else(|| bundle.manifest().learning_rate));
+    let served = Served { routing, transfer: args.transfer.unwrap_or(posterior.transfer) };
     let reference = Reference {
         log_shares: bundle.log_prior(),
         best_head,

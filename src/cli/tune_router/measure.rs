@@ -233,7 +233,8 @@ impl Task {
         let mut names = crate::fit::Interner::default();
         let person = |(idx, row): (usize, &crate::fit::Preference)| names.index(row.user.ok_or(idx));
         let people = dataset.pairs.iter().enumerate().map(person).collect();
-        let routing = Config::new(Layers::defaults()).map_err(Failure::failed)?.posterior.routing;
+        let posterior = Config::new(Layers::defaults()).map_err(Failure::failed)?.posterior;
+        let routing = posterior.routing(bundle.manifest().learning_rate);
         let n_heads = bundle.n_heads();
         Ok(Self {
             dataset,

@@ -100,6 +100,18 @@ impl Examples {
         Ok(columns.into_iter().map(range).collect())
     }
 
+    /// Returns the positions of pairs, file by file; files without a pair are left out.
+    #[must_use]
+    pub fn by_file(&self, pairs: &[usize]) -> Vec<Vec<usize>> {
+        let n_files = self.pairs.iter().map(|pair| pair.file + 1).max().unwrap_or_default();
+        let mut files = vec![Vec::new(); n_files];
+        for &idx in pairs {
+            files[self.pairs[idx].file].push(idx);
+        }
+        files.retain(|file| !file.is_empty());
+        files
+    }
+
     /// Returns the rows of all responses of `pairs` (positions), ascending, each once, without the average one.
     #[must_use]
     pub fn responses(&self, pairs: &[usize]) -> Vec<usize> {

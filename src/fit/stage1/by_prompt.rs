@@ -8,7 +8,7 @@ use crate::fit::choose_k::{CANDIDATES, FEW, HeadCountTrial};
 use crate::fit::data::{EmbedError, Examples, Pair, stack};
 use crate::fit::differences::RowsError;
 use crate::fit::merge::alike;
-use crate::fit::prompt_mixture::{self, by_file, unscaled};
+use crate::fit::prompt_mixture::{self, unscaled};
 use crate::fit::router::Router;
 use crate::fit::router_tuning::{Lesson, Teaching, teach};
 use crate::fit::scales::scales;
@@ -46,7 +46,7 @@ pub(super) fn learn(
         let (log_loss, standard_error) = mixture.log_loss(examples, &held_out);
         // With too few pairs, none is held out, and there is nothing to say.
         if !held_out.is_empty() {
-            candidates.push(HeadCountTrial { n_heads, log_loss, standard_error });
+            candidates.push(HeadCountTrial { n_heads, learning_rate: 1.0, log_loss, standard_error });
         }
         if best.as_ref().is_none_or(|(least, _)| log_loss < *least) {
             best = Some((log_loss, mixture));
@@ -60,7 +60,7 @@ pub(super) fn learn(
     if n_merged > 0 {
         mixture = mixture.merged(examples, &learned, &held_out, &groups, options.seed)?;
     }
-    let files = by_file(examples, &learned);
+    let files = examples.by_file(&learned);
     let prior = |k: usize| {
         let weight = |&idx: &usize| mixture.weights[[examples.pairs[idx].prompt, k]];
         let of_file = |pairs: &Vec<usize>| pairs.iter().map(weight).sum::<f64>() / pairs.len() as f64;
@@ -79,6 +79,8 @@ pub(super) fn learn(
         origins: vec![None; groups.len()],
         n_merged,
         candidates: vec![candidates],
+        learning_rate: 1.0,
+        learning_rates: Vec::new(),
         held_out: (0..groups.len()).map(of_head).collect(),
         heads: mixture.heads,
         router: mixture.router,

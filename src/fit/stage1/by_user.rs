@@ -1,22 +1,31 @@
 //! Learns a mixture of users for every file, and a router that follows users and tells the files apart.
 
-use ndarray::{Array2, Axis};
+use ndarray::{Array2, ArrayView1, Axis};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Calibration, HeadCount, HeldOut, Learned, Options};
+use crate::fit::calibrate::inverse_temperature;
 use crate::fit::choose_k::{HeadCountTrial, choose};
 use crate::fit::data::Examples;
 use crate::fit::differences::RowsError;
+use crate::fit::learning_rate;
 use crate::fit::merge::alike;
-use crate::fit::prompt_mixture::{by_file, unscaled};
+use crate::fit::prompt_mixture::unscaled;
 use crate::fit::router::Router;
 use crate::fit::router_tuning::{Lesson, Teaching, teach};
 use crate::fit::scales::scales;
-use crate::fit::user_mixture::{self, Pull, Ridges, UserMixture, Votes};
+use crate::fit::user_mixture::{self, Pull, Ridges, UserMixture, Vote, Votes};
+use crate::fit::votes::FOLDS;
 
 /// Options for teaching the router the heads of a prompt's users.
 const TEACHING: Teaching = Teaching { steps: 400, rate: 2e-3, noise: 0.6, seed: 0 };
+
+/// Users who are enough to choose the learning rate.
+const RATE_USERS: usize = 200;
+
+/// Share of a head in a vote up to which it says nothing about an inverse temperature.
+const NEGLIGIBLE: f64 = 0.01;
 
 /// Lessons per step.
 const BATCH: usize = 256;
@@ -28,7 +37,7 @@ pub(super) fn learn(
     options: &Options,
     progress: &(impl Fn() + Sync),
 ) -> Result<Learned, RowsError> {
-    let files = by_file(examples, pairs);
+    let files = examples.by_file(pairs);
     let parts: Vec<Part> = files
         .iter()
         .map(|pairs| Part::learn(examples, pairs, options, progress))
@@ -62,6 +71,8 @@ pub(super) fn learn(
             Ok((0..BATCH).map(|_| lesson(rng)).collect())
         })?;
     }
+    let log_losses: Vec<Array2<f64>> = parts.iter().filter_map(|part| part.log_losses.clone()).collect();
+    let (learning_rate, learning_rates) = learning_rate::choose(&log_losses);
     Ok(Learned {
         heads,
         router,
@@ -70,6 +81,8 @@ pub(super) fn learn(
         n_merged: parts.iter().map(|part| part.n_merged).sum(),
         held_out: parts.iter().flat_map(|part| part.held_out.clone()).collect(),
         candidates: parts.into_iter().map(|part| part.candidates).collect(),
+        learning_rate,
+        learning_rates,
     })
 }
 
@@ -81,7 +94,14 @@ struct Part {
     held_out: Vec<Vec<HeldOut>>,
     n_merged: usize,
     candidates: Vec<HeadCountTrial>,
+    /// By learning rate, of held-out users, `[users, rates]`; none of a single head.
+    log_losses: Option<Array2<f64>>,
     file: usize,
+}
+
+/// Returns the number of folds of which the users choose the learning rate: all, or as many as have enough users.
+pub(super) fn folds_of_rate(n_users: usize) -> usize {
+    (FOLDS * RATE_USERS).div_ceil(n_users).min(FOLDS)
 }
 
 impl Part {
@@ -110,6 +130,12 @@ impl Part {
             mixture = merged(&votes, &mixture, &groups, &pull)?;
             margins = votes.out_of_fold(&mixture, ridges, seed)?;
         }
+        let log_losses = if groups.len() > 1 && votes.n_users >= FOLDS {
+            let how = (folds_of_rate(votes.n_users), mean_inverse_temperature(&votes, &mixture, &margins));
+            Some(votes.held_out(groups.len(), ridges, (1, seed), how, progress)?)
+        } else {
+            None
+        };
         let held_out = |k: usize| {
             let of_vote = |(vote, &pair): (usize, &usize)| HeldOut {
                 pair,
@@ -124,9 +150,21 @@ impl Part {
             held_out: (0..groups.len()).map(held_out).collect(),
             n_merged: n_heads - groups.len(),
             candidates,
+            log_losses,
             file,
         })
     }
+}
+
+/// Returns one inverse temperature for all heads, by out-of-fold margins `[votes, K]`.
+fn mean_inverse_temperature(votes: &Votes, mixture: &UserMixture, margins: &Array2<f64>) -> f64 {
+    let of_vote = |(vote, margins): (&Vote, ArrayView1<'_, f64>)| {
+        let weights = mixture.responsibilities.row(vote.user as usize).mapv(|q| q * vote.weight);
+        let weighted = margins.to_owned().into_iter().zip(weights);
+        weighted.filter(|&(_, weight)| weight > NEGLIGIBLE).collect::<Vec<_>>()
+    };
+    let choices = votes.votes.iter().zip(margins.outer_iter()).filter(|(vote, _)| !vote.is_tie);
+    inverse_temperature(&choices.flat_map(of_vote).collect::<Vec<_>>())
 }
 
 /// Returns one head for each group, learned anew from its members' users.

@@ -8,6 +8,7 @@ mod single;
 use std::collections::BTreeSet;
 
 use ndarray::{Array2, Axis};
+use rayon::prelude::*;
 
 pub use ruler::{Ruler, RulerLesson};
 pub use single::single;
@@ -16,6 +17,7 @@ use super::calibrate::Calibration;
 use super::choose_k::{CANDIDATES, FEW, HeadCountTrial, candidates};
 use super::data::{EmbedError, Examples, Pair};
 use super::differences::RowsError;
+use super::learning_rate::LearningRateTrial;
 use super::prompt_mixture::{self, PromptOptions};
 use super::router::Router;
 use super::user_mixture;
@@ -96,6 +98,10 @@ pub struct Learned {
     pub n_merged: usize,
     /// Numbers of heads that were tried, by file.
     pub candidates: Vec<Vec<HeadCountTrial>>,
+    /// Hedge's learning rate that suits people: 1, Bayes' rule, where they are not known.
+    pub learning_rate: f64,
+    /// Learning rates that were tried.
+    pub learning_rates: Vec<LearningRateTrial>,
     /// Margins on pairs that the heads were not learned from, by head.
     pub held_out: Vec<Vec<HeldOut>>,
 }
@@ -160,11 +166,12 @@ pub fn learn(
         take_length_out(examples, &responses, &mut learned)?;
     }
     let rewards = examples.rewards(&learned.heads)?.select(Axis(0), &responses);
-    for (k, calibration) in learned.calibration.iter_mut().enumerate() {
+    let held_out = &learned.held_out;
+    learned.calibration.par_iter_mut().enumerate().for_each(|(k, calibration)| {
         let held_out: Vec<(f64, f64)> =
-            learned.held_out[k].iter().flat_map(|held_out| held_out.sides(examples)).collect();
+            held_out[k].iter().flat_map(|held_out| held_out.sides(examples)).collect();
         *calibration = Calibration::new(rewards.column(k), &held_out, calibration.prior);
-    }
+    });
     let Router { hidden, hidden_bias, output, output_bias } = &learned.router;
     let is_finite = [&learned.heads, hidden, hidden_bias, output, output_bias]
         .into_iter()
@@ -176,21 +183,26 @@ pub fn learn(
     Ok(learned)
 }
 
-/// Returns an upper bound of the number of times that [`learn`] calls `progress`; it is exact for users with given
-/// numbers of heads.
+/// Returns an upper bound of the number of times that [`learn`] calls `progress`.
 #[must_use]
 pub fn n_steps(examples: &Examples, pairs: &[usize], options: &Options) -> usize {
     if options.mixture.resolve(examples, pairs) == MixtureBy::User {
         let starts = |k: usize| if k == 1 { 1 } else { options.restarts };
-        let of_file = |pairs: &Vec<usize>| match &options.n_heads {
-            HeadCount::Given(counts) => starts(counts.of(examples.pairs[pairs[0]].file)),
-            HeadCount::Auto => {
-                let users: BTreeSet<_> =
-                    pairs.iter().map(|&idx| examples.pairs[idx].user.ok_or(idx)).collect();
-                candidates(users.len()).map(|k| FOLDS * starts(k)).sum::<usize>() + options.restarts
+        let of_file = |pairs: &Vec<usize>| {
+            let users: BTreeSet<_> = pairs.iter().map(|&idx| examples.pairs[idx].user.ok_or(idx)).collect();
+            let of_rate = |k: usize| if k == 1 { 0 } else { by_user::folds_of_rate(users.len()) };
+            match &options.n_heads {
+                HeadCount::Given(counts) => {
+                    let k = counts.of(examples.pairs[pairs[0]].file);
+                    starts(k) + of_rate(k)
+                }
+                HeadCount::Auto => {
+                    let tried = candidates(users.len()).map(|k| FOLDS * starts(k)).sum::<usize>();
+                    tried + options.restarts + of_rate(2)
+                }
             }
         };
-        let files = prompt_mixture::by_file(examples, pairs);
+        let files = examples.by_file(pairs);
         return files.iter().map(of_file).sum::<usize>() * user_mixture::STEPS;
     }
     let tried = match &options.n_heads {

@@ -6,12 +6,11 @@ use super::items::{Item, RouterInput};
 use super::response_ids::check_ids;
 use super::score_heads::{HeadScores, ItemScores};
 use super::text_error::Paths;
-use crate::mixture::{Evidence, Weights, disagreement, log_softmax, maxmin, population, quantile};
+use crate::mixture::{Evidence, Routing, Weights, disagreement, log_softmax, maxmin, population, quantile};
 use crate::model::Rewards;
 use crate::service::work::work;
 use crate::service::{Service, context_key};
 use crate::telemetry::metric;
-use crate::types::config::Posterior;
 use crate::types::{Error, Objective, ScoredItem, ShareOf, Stale, UserId};
 
 /// Weights computed on an async thread at most, at about 0.2 us each; more run on the blocking pool.
@@ -78,7 +77,8 @@ impl Service {
         let n_users = users.as_ref().map(|users| users.len());
         let unknown_user = || Arc::from([Evidence::none(self.bundle.n_heads())]);
         let view = RewardView {
-            posterior: self.settings.posterior,
+            routing: self.routing(),
+            transfer: self.settings.posterior.transfer,
             objective,
             shares: log_softmax(&self.bundle.log_prior()).into_iter().map(f64::exp).collect(),
             asked,
@@ -103,7 +103,8 @@ impl Service {
 
 /// The prior, evidence and objective that turn the heads' rewards into those of one request.
 struct RewardView {
-    posterior: Posterior,
+    routing: Routing,
+    transfer: f64,
     objective: Objective,
     /// Every head's share of the population, from the bundle; sums to 1.
     shares: Vec<f64>,
@@ -116,8 +117,8 @@ struct RewardView {
 impl RewardView {
     fn route(&self, rewards: &Rewards, item: &ItemScores) -> RoutedItem {
         let log_prior = log_softmax(&item.router_logits);
-        let Posterior { routing, transfer, .. } = self.posterior;
-        let weights_of = |evidence: &Evidence| evidence.weights(&log_prior, self.asked, routing, transfer);
+        let weights_of =
+            |evidence: &Evidence| evidence.weights(&log_prior, self.asked, self.routing, self.transfer);
         let of_users = || self.users.iter().map(weights_of).collect::<Vec<Weights>>();
         let weights = weights_of(&self.own);
         let heads: Vec<Vec<f64>> = item.rows.clone().map(|row| rewards.calibrated(row)).collect();
