@@ -390,6 +390,10 @@ fn flags_that_make_no_sense_are_named() {
     place.refuses(2, "replay", &["--data", &data, "--reserve", "0.95"], &["--reserve", "0.95"]);
     place.refuses(2, "replay", &["--data", &data, "--reserve", "0.5", "--disjoint", "0.5"], &["--disjoint"]);
     place.refuses(2, "replay", &["--data", &data, "--transfer", "2"], &["--transfer", "found 2"]);
+    for rate in ["0", "2000", "nan"] {
+        let found = format!("found {rate}, expected a number above 0, at most 1000");
+        place.refuses(2, "replay", &["--data", &data, "--learning-rate", rate], &["--learning-rate", &found]);
+    }
     place.refuses(2, "replay", &["--data", &data, "--seeds", "0"], &["--seeds"]);
     let out = place.at("refused");
     let route = ["--bundle", "models/toy", "--data", &data, "--out", &out, "--budget", "0"];

@@ -2,14 +2,16 @@
 
 use std::ops::RangeInclusive;
 
+use crate::mixture::MAX_LEARNING_RATE;
+
 /// Parses a number >= 0.
 pub(super) fn non_negative(text: &str) -> Result<f64, String> {
     within(text, 0.0..=f64::MAX, ">= 0")
 }
 
-/// Parses a number > 0.
-pub(super) fn positive(text: &str) -> Result<f64, String> {
-    within(text, f64::MIN_POSITIVE..=f64::MAX, "> 0")
+/// Parses a learning rate.
+pub(super) fn learning_rate(text: &str) -> Result<f64, String> {
+    within(text, f64::MIN_POSITIVE..=MAX_LEARNING_RATE, &format!("above 0, at most {MAX_LEARNING_RATE}"))
 }
 
 /// Parses a number from 0 to 1.

@@ -42,7 +42,7 @@ pub(super) fn choose(
     (restarts, seed): (usize, u64),
     progress: &(impl Fn() + Sync),
 ) -> Result<(usize, Vec<HeadCountTrial>), RowsError> {
-    if votes.n_users < FOLDS {
+    if votes.n_users() < FOLDS {
         return Ok((1, Vec::new()));
     }
     let (mut tried, mut losses): (Vec<(usize, f64)>, Vec<Array1<f64>>) = (Vec::new(), Vec::new());
@@ -50,7 +50,7 @@ pub(super) fn choose(
     let least = |losses: &[Array1<f64>]| {
         (0..losses.len()).min_by(|&a, &b| mean(&losses[a]).total_cmp(&mean(&losses[b]))).unwrap_or_default()
     };
-    for n_heads in candidates(votes.n_users) {
+    for n_heads in candidates(votes.n_users()) {
         if n_heads > FEW && losses.len() - 1 - least(&losses) >= PATIENCE {
             break;
         }

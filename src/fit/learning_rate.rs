@@ -8,7 +8,7 @@ use ndarray::{Array1, Array2, ArrayView1, Axis};
 
 use crate::mixture::{log_either, log_sigmoid, log_softmax, log_sum_exp};
 
-/// Learning rates that are tried, Bayes' rule first.
+/// Learning rates that are tried, in descending order; Bayes' rule is the first.
 pub(super) const RATES: [f64; 7] = [1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.125];
 
 /// Standard errors by which the best rate has to beat a larger one. Bayes' rule bounds what is lost to the best head,

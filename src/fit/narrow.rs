@@ -57,14 +57,8 @@ impl WithSimd for Products<'_> {
         let Self { tall, columns, n_columns, sums } = self;
         let n_heads = columns.len() / n_columns;
         for (row, sums) in tall.chunks_exact(n_columns).zip(sums.chunks_exact_mut(n_heads)) {
-            let few = sums.chunks_mut(AT_ONCE).zip(columns.chunks(AT_ONCE * n_columns));
-            for (sums, columns) in few {
-                // Columns that are missing are read as the first one, and their sums are dropped.
-                let column = |k: usize| {
-                    let k = if k < sums.len() { k } else { 0 };
-                    &columns[k * n_columns..(k + 1) * n_columns]
-                };
-                let found = scalar_products(simd, row, [column(0), column(1), column(2), column(3)]);
+            for (sums, columns) in sums.chunks_mut(AT_ONCE).zip(columns.chunks(AT_ONCE * n_columns)) {
+                let found = scalar_products(simd, row, up_to_four(columns, n_columns));
                 sums.copy_from_slice(&found[..sums.len()]);
             }
         }
@@ -74,14 +68,9 @@ impl WithSimd for Products<'_> {
 #[inline(always)]
 fn scalar_products<S: Simd>(simd: S, row: &[f32], columns: [&[f32]; AT_ONCE]) -> [f32; AT_ONCE] {
     let (row, row_rest) = S::as_simd_f32s(row);
-    let (a, a_rest) = S::as_simd_f32s(columns[0]);
-    let (b, b_rest) = S::as_simd_f32s(columns[1]);
-    let (c, c_rest) = S::as_simd_f32s(columns[2]);
-    let (d, d_rest) = S::as_simd_f32s(columns[3]);
-    let n = row.len();
-    let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+    let ([a, b, c, d], rests) = registers::<S>(columns, row.len());
     let mut sums = [simd.splat_f32s(0.0); AT_ONCE];
-    for i in 0..n {
+    for i in 0..row.len() {
         let x = row[i];
         sums[0] = simd.mul_add_f32s(x, a[i], sums[0]);
         sums[1] = simd.mul_add_f32s(x, b[i], sums[1]);
@@ -91,7 +80,7 @@ fn scalar_products<S: Simd>(simd: S, row: &[f32], columns: [&[f32]; AT_ONCE]) ->
     let [p, q, r, s] = sums;
     let sum = |register: S::f32s| simd.reduce_sum_f32s(register);
     let mut found = [sum(p), sum(q), sum(r), sum(s)];
-    for (found, rest) in found.iter_mut().zip([a_rest, b_rest, c_rest, d_rest]) {
+    for (found, rest) in found.iter_mut().zip(rests) {
         for i in 0..row_rest.len() {
             *found += row_rest[i] * rest[i];
         }
@@ -118,15 +107,10 @@ impl WithSimd for WeightedSums<'_> {
         let n_heads = columns.len() / n_columns;
         let few = tall.chunks(AT_ONCE * n_columns).zip(weights.chunks(AT_ONCE * n_heads));
         for (rows, weights) in few {
-            let n_rows = rows.len() / n_columns;
-            // Rows that are missing are read as the first one, with weight 0.
-            let row = |i: usize| {
-                let i = if i < n_rows { i } else { 0 };
-                &rows[i * n_columns..(i + 1) * n_columns]
-            };
-            let rows = [row(0), row(1), row(2), row(3)];
+            let rows = up_to_four(rows, n_columns);
             for (k, sums) in columns.chunks_exact_mut(n_columns).enumerate() {
-                let weight = |i: usize| if i < n_rows { weights[i * n_heads + k] } else { 0.0 };
+                // A row that is missing has weight 0.
+                let weight = |i: usize| weights.get(i * n_heads + k).copied().unwrap_or_default();
                 add(simd, sums, rows, [weight(0), weight(1), weight(2), weight(3)]);
             }
         }
@@ -137,26 +121,41 @@ impl WithSimd for WeightedSums<'_> {
 #[inline(always)]
 fn add<S: Simd>(simd: S, sums: &mut [f32], rows: [&[f32]; AT_ONCE], weights: [f32; AT_ONCE]) {
     let (sums, sums_rest) = S::as_mut_simd_f32s(sums);
-    let (a, a_rest) = S::as_simd_f32s(rows[0]);
-    let (b, b_rest) = S::as_simd_f32s(rows[1]);
-    let (c, c_rest) = S::as_simd_f32s(rows[2]);
-    let (d, d_rest) = S::as_simd_f32s(rows[3]);
-    let n = sums.len();
-    let (a, b, c, d) = (&a[..n], &b[..n], &c[..n], &d[..n]);
+    let ([a, b, c, d], rests) = registers::<S>(rows, sums.len());
     let [p, q, r, s] = weights;
     let [p, q] = [simd.splat_f32s(p), simd.splat_f32s(q)];
     let [r, s] = [simd.splat_f32s(r), simd.splat_f32s(s)];
-    for i in 0..n {
+    for i in 0..sums.len() {
         let sum = simd.mul_add_f32s(p, a[i], sums[i]);
         let sum = simd.mul_add_f32s(q, b[i], sum);
         let sum = simd.mul_add_f32s(r, c[i], sum);
         sums[i] = simd.mul_add_f32s(s, d[i], sum);
     }
-    for (rest, weight) in [a_rest, b_rest, c_rest, d_rest].into_iter().zip(weights) {
+    for (rest, weight) in rests.into_iter().zip(weights) {
         for i in 0..sums_rest.len() {
             sums_rest[i] += weight * rest[i];
         }
     }
+}
+
+/// Returns one to four rows; the first one in the place of each that is missing.
+#[inline(always)]
+fn up_to_four(rows: &[f32], n_columns: usize) -> [&[f32]; AT_ONCE] {
+    let row = |i: usize| rows.get(i * n_columns..(i + 1) * n_columns).unwrap_or(&rows[..n_columns]);
+    [row(0), row(1), row(2), row(3)]
+}
+
+/// Returns rows of `n` registers each, and the numbers after them.
+#[inline(always)]
+fn registers<S: Simd>(
+    [a, b, c, d]: [&[f32]; AT_ONCE],
+    n: usize,
+) -> ([&[S::f32s]; AT_ONCE], [&[f32]; AT_ONCE]) {
+    let (a, a_rest) = S::as_simd_f32s(a);
+    let (b, b_rest) = S::as_simd_f32s(b);
+    let (c, c_rest) = S::as_simd_f32s(c);
+    let (d, d_rest) = S::as_simd_f32s(d);
+    ([&a[..n], &b[..n], &c[..n], &d[..n]], [a_rest, b_rest, c_rest, d_rest])
 }
 
 #[cfg(test)]

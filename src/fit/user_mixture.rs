@@ -10,7 +10,7 @@
 //! that. J is climbed by its gradient, `sum_u q_uk sum_i sigma(-w_k . x_i) x_i - ridge (w_k - c)`, where `q_uk` is
 //! the posterior of u's head.
 
-use ndarray::{Array2, ArrayView2, Axis, Zip};
+use ndarray::{Array2, ArrayView2, Axis, CowArray, Ix2, Zip};
 use rand::Rng;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -57,7 +57,6 @@ impl Vote {
 pub(super) struct Votes {
     pub(super) differences: Differences,
     pub(super) votes: Vec<Vote>,
-    pub(super) n_users: usize,
     /// Positions of every user's votes, in their order, so that sums do not depend on the number of threads.
     pub(super) of_user: Vec<Vec<u32>>,
     /// The same of every row.
@@ -84,13 +83,18 @@ pub(super) struct UserMixture {
 }
 
 impl Votes {
+    /// Returns the number of users.
+    pub(super) fn n_users(&self) -> usize {
+        self.of_user.len()
+    }
+
     /// Returns the log-likelihood of every user's votes by every head, shape `[users, K]`; `margins` are `[n, K]`.
     pub(super) fn log_likelihoods(&self, margins: &Array2<f64>) -> Array2<f64> {
         // Many votes may be about one pair, and a logarithm costs more than a sum.
         let mut of_pairs = margins.clone();
         let blocks: Vec<_> = of_pairs.axis_chunks_iter_mut(Axis(0), CHUNK).collect();
         blocks.into_par_iter().for_each(|mut block| block.mapv_inplace(log_sigmoid));
-        let mut sums = Array2::zeros((self.n_users, margins.ncols()));
+        let mut sums = Array2::zeros((self.n_users(), margins.ncols()));
         let users: Vec<_> = sums.outer_iter_mut().zip(&self.of_user).collect();
         users.into_par_iter().for_each(|(mut sum, votes)| {
             for vote in votes.iter().map(|&vote| self.votes[vote as usize]) {
@@ -179,14 +183,15 @@ pub(super) fn learn(
     seed: u64,
     progress: &(impl Fn() + Sync),
 ) -> Result<UserMixture, RowsError> {
+    // A single head is responsible for everything, so that no step depends on a likelihood.
     if n_heads == 1 {
-        let responsibilities = Array2::from_shape_fn((votes.n_users, 1), |(user, _)| include[user]);
+        let responsibilities = Array2::from_shape_fn((votes.n_users(), 1), |(user, _)| include[user]);
         let heads = learn_given(votes, &responsibilities, STEPS, pull)?;
         (0..STEPS).for_each(|_| progress());
         return Ok(UserMixture { heads, log_shares: vec![0.0], responsibilities, objective: 0.0 });
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let mut q = Array2::from_shape_simple_fn((votes.n_users, n_heads), || spread(&mut rng));
+    let mut q = Array2::from_shape_simple_fn((votes.n_users(), n_heads), || spread(&mut rng));
     normalize(&mut q, include);
     let n = votes.total(|user| include[user]);
     let mut climb = Climb::new(votes, n_heads, STEPS, pull, n);
@@ -261,9 +266,9 @@ impl<'a> Climb<'a> {
     fn step(&mut self, sides: &Sides, margins: Option<&Array2<f64>>) -> Result<(), RowsError> {
         let parts = self.votes.differences.map(|first, rows| {
             let block = (first..first + rows.nrows()).into();
-            let margins = match margins {
-                Some(margins) => margins.slice_axis(Axis(0), block).to_owned(),
-                None => product(rows, &self.heads).mapv(f64::from),
+            let margins: CowArray<'_, f64, Ix2> = match margins {
+                Some(margins) => margins.slice_axis(Axis(0), block).into(),
+                None => product(rows, &self.heads).mapv(f64::from).into(),
             };
             let mut pull = Array2::zeros(margins.dim());
             Zip::from(&mut pull)

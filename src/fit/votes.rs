@@ -36,7 +36,7 @@ impl Votes {
             of_user[vote.user as usize].push(idx);
             of_row[vote.row as usize].push(idx);
         }
-        Ok(Self { differences, votes, n_users: people.len(), of_user, of_row })
+        Ok(Self { differences, votes, of_user, of_row })
     }
 
     /// Returns the fold of a user.
@@ -47,7 +47,7 @@ impl Votes {
 
     /// Returns 1 for users outside of `fold`, 0 for those in it.
     fn without(&self, fold: usize, seed: u64) -> Vec<f64> {
-        (0..self.n_users).map(|user| f64::from(u8::from(Self::fold(user, seed) != fold))).collect()
+        (0..self.n_users()).map(|user| f64::from(u8::from(Self::fold(user, seed) != fold))).collect()
     }
 
     /// Returns every vote's margins by heads that were learned without its user, shape `[votes, K]`; the
@@ -85,13 +85,13 @@ impl Votes {
         (n_folds, beta): (usize, f64),
         progress: &(impl Fn() + Sync),
     ) -> Result<Array2<f64>, RowsError> {
-        let mut found = Array2::zeros((self.n_users, RATES.len()));
+        let mut found = Array2::zeros((self.n_users(), RATES.len()));
         for fold in 0..n_folds {
             let include = self.without(fold, seed);
             let pull = ridges.pull(self, &include)?;
             let mixture = self.best_of(&include, n_heads, &pull, (restarts, seed), progress)?;
             let margins = self.margins(&mixture.heads)? * beta;
-            let mut prequential = Prequential::new(self.n_users, &mixture.log_shares);
+            let mut prequential = Prequential::new(self.n_users(), &mixture.log_shares);
             for vote in self.votes.iter().filter(|vote| include[vote.user as usize] == 0.0) {
                 let margins = margins.row(vote.row as usize);
                 prequential.add(vote.user as usize, margins, vote.weight, vote.is_tie);
@@ -100,7 +100,7 @@ impl Votes {
             found += &prequential.log_losses();
         }
         let held_out: Vec<usize> =
-            (0..self.n_users).filter(|&user| Self::fold(user, seed) < n_folds).collect();
+            (0..self.n_users()).filter(|&user| Self::fold(user, seed) < n_folds).collect();
         Ok(found.select(Axis(0), &held_out))
     }
 

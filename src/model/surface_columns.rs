@@ -50,3 +50,20 @@ impl SurfaceColumns {
         self.lexical.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_piece_is_found_by_its_id_whatever_gaps_the_vocabulary_has() {
+        let texts = ["you", "!", "?", "maybe"];
+        let ids = [4_000_000_000, 0, 1, 7];
+        let piece = |(&id, text): (&u32, &str)| (id, PieceStyle::of(text, true));
+        let columns = SurfaceColumns::new(ids.iter().zip(texts).map(piece).collect());
+        for (id, text) in ids.iter().zip(texts) {
+            assert_eq!(columns.piece(*id), Some(&PieceStyle::of(text, true)), "{id}");
+        }
+        assert_eq!([2, 3, 8, u32::MAX].map(|id| columns.piece(id)), [None; 4]);
+    }
+}

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use clap::Args as ClapArgs;
 
 use super::inputs::Inputs;
-use super::numbers::{non_negative, positive, share, unit};
+use super::numbers::{learning_rate, non_negative, share, unit};
 use super::outputs::Outputs;
 use super::{Failure, say};
 use crate::fit::Split;
@@ -62,8 +62,8 @@ pub(super) struct Args {
     /// Transfer of evidence from other contexts, from 0 to 1; by default, that of `serve`.
     #[arg(long, value_parser = unit)]
     transfer: Option<f64>,
-    /// Hedge's learning rate, above 0; by default, the bundle's.
-    #[arg(long, value_parser = positive)]
+    /// Hedge's learning rate, above 0, at most 1000; by default, the bundle's.
+    #[arg(long, value_parser = learning_rate)]
     learning_rate: Option<f64>,
     /// The ridge of the single head to compare with.
     #[arg(long, default_value_t = 1000.0, value_parser = non_negative)]

@@ -117,7 +117,7 @@ impl Part {
             Ridges { ridge: options.ridge.of(file), deviation_ridge: options.deviation_ridge.of(file) };
         let scales = scales(examples, &examples.responses(pairs), options.scalar_scale)?;
         let votes = Votes::new(examples, pairs, &scales)?;
-        let all_users = vec![1.0; votes.n_users];
+        let all_users = vec![1.0; votes.n_users()];
         let pull = ridges.pull(&votes, &all_users)?;
         let (n_heads, candidates) = match &options.n_heads {
             HeadCount::Auto => choose(&votes, ridges, (restarts, seed), progress)?,
@@ -130,8 +130,9 @@ impl Part {
             mixture = merged(&votes, &mixture, &groups, &pull)?;
             margins = votes.out_of_fold(&mixture, ridges, seed)?;
         }
-        let log_losses = if groups.len() > 1 && votes.n_users >= FOLDS {
-            let how = (folds_of_rate(votes.n_users), mean_inverse_temperature(&votes, &mixture, &margins));
+        let log_losses = if groups.len() > 1 && votes.n_users() >= FOLDS {
+            let how =
+                (folds_of_rate(votes.n_users()), common_inverse_temperature(&votes, &mixture, &margins));
             Some(votes.held_out(groups.len(), ridges, (1, seed), how, progress)?)
         } else {
             None
@@ -157,7 +158,7 @@ impl Part {
 }
 
 /// Returns one inverse temperature for all heads, by out-of-fold margins `[votes, K]`.
-fn mean_inverse_temperature(votes: &Votes, mixture: &UserMixture, margins: &Array2<f64>) -> f64 {
+fn common_inverse_temperature(votes: &Votes, mixture: &UserMixture, margins: &Array2<f64>) -> f64 {
     let of_vote = |(vote, margins): (&Vote, ArrayView1<'_, f64>)| {
         let weights = mixture.responsibilities.row(vote.user as usize).mapv(|q| q * vote.weight);
         let weighted = margins.to_owned().into_iter().zip(weights);
@@ -174,7 +175,7 @@ fn merged(
     groups: &[Vec<usize>],
     pull: &Pull,
 ) -> Result<UserMixture, RowsError> {
-    let mut q = Array2::zeros((votes.n_users, groups.len()));
+    let mut q = Array2::zeros((votes.n_users(), groups.len()));
     for (mut column, members) in q.columns_mut().into_iter().zip(groups) {
         members.iter().for_each(|&k| column += &mixture.responsibilities.column(k));
     }

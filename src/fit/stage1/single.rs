@@ -51,7 +51,7 @@ fn learn_single(
 ) -> Result<Single, RowsError> {
     let scales = scales(examples, &examples.responses(pairs), scalar_scale)?;
     let votes = Votes::new(examples, pairs, &scales)?;
-    let all_users = vec![1.0; votes.n_users];
+    let all_users = vec![1.0; votes.n_users()];
     let pull = Ridges { ridge, deviation_ridge: 0.0 }.pull(&votes, &all_users)?;
     let mixture = user_mixture::learn(&votes, &all_users, 1, &pull, 0, &|| ())?;
     let head = unscaled(&mixture.heads, &scales);
